@@ -1,0 +1,38 @@
+"""A mailbox as SMTP writes it (RFC 5321 4.1.2). Parsing lives in `mailboat.smtp.grammar`; this is the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One envelope address. `NULL_SENDER` is the empty reverse-path `<>`."""
+
+    local: str
+    """The local part exactly as received, quotes included."""
+    domain: str
+    """The domain exactly as received: a name, an IDN, or an address literal in brackets. Empty for `<>`."""
+    ascii_domain: str
+    """The domain normalised for routing and comparison: lower case, IDN as A-labels (RFC 5891)."""
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}" if self.domain else self.local
+
+    @property
+    def is_null(self) -> bool:
+        """Whether this is the null reverse-path (RFC 5321 4.5.5): never bounced to."""
+        return not self.local and not self.domain
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether the local part needs no SMTPUTF8 (the domain can always be sent as A-labels)."""
+        return self.local.isascii()
+
+    @property
+    def wire(self) -> str:
+        """The address with its domain as A-labels: how it is sent to a peer without SMTPUTF8."""
+        return f"{self.local}@{self.ascii_domain}" if self.domain else self.local
+
+
+NULL_SENDER = Address("", "", "")

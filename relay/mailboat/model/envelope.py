@@ -1,0 +1,113 @@
+"""A message in the queue: its envelope, what is known of it, and its recipients by destination domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from mailboat.model.address import Address
+
+
+class State(StrEnum):
+    """Where an entry stands in its life. The values are those of the queue API."""
+
+    ACTIVE = "active"
+    """Due now, or being attempted."""
+    DEFERRED = "deferred"
+    """Waits for `next_attempt`."""
+    HELD = "held"
+    """Waits for an operator to release it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One forward-path. `id` is unique within its message and never changes, so outcomes name it, not an index."""
+
+    id: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What all entries of one accepted message share."""
+
+    id: str
+    """The queue id that the client was told in the 250 reply; unique among all databases, never reused."""
+    sender: Address
+    size: int
+    """Octets of the stored body (header included, not dot-stuffed)."""
+    queued_at: float
+    """When it was accepted, seconds since the epoch."""
+    smtputf8: bool = False
+    """MAIL carried SMTPUTF8 (RFC 6531): a next hop that lacks it cannot have this message."""
+    eightbit: bool = False
+    """MAIL carried BODY=8BITMIME (RFC 6152)."""
+    force_tls: bool = False
+    """Deliver over TLS or defer (`todo.force_tls`)."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What plugins noted on the transaction; JSON values only; stored with the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryKey:
+    """Names a row: which open database of this worker, and the row's id in it."""
+
+    spool: int
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The recipients of one message in one domain: what is attempted, deferred and settled together.
+
+    With `always_split` there is one entry a recipient.
+    """
+
+    key: EntryKey
+    id: str
+    """Shown to people: the message's id, a dot, and the entry's number within the message from 1."""
+    message: Message
+    domain: str
+    """The recipients' domain, normalised (`Address.ascii_domain`)."""
+    recipients: tuple[Recipient, ...]
+    """Those not yet delivered or failed."""
+    attempts: int = 0
+    """Failed attempts so far (Haraka's `num_failures`)."""
+    next_attempt: float | None = None
+    """When to try (again), seconds since the epoch; None while held."""
+    state: State = State.ACTIVE
+    last_reply: str = ""
+    """Why the last attempt deferred, as text; empty before the first."""
+    last_mx: str = ""
+    """The host that gave `last_reply`; empty when none was reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledBody:
+    """A body too large for memory, already in a file of the spool (not yet durable: the store syncs it)."""
+
+    path: str
+    size: int
+
+
+Body = bytes | SpooledBody
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that wants to be queued: from a client, a plugin, or our own bounce."""
+
+    sender: Address
+    recipients: Sequence[Address]
+    body: Body
+    """Header and text with CRLF line ends, not dot-stuffed, trace headers already in place."""
+    groups: Sequence[tuple[str, Sequence[Address]]] = ()
+    """The recipients by domain, one item an entry (`queue.entry.group`)."""
+    id: str = ""
+    """Reserved beforehand with `Store.reserve_id`, because the Received header names it; empty: the store picks one."""
+    smtputf8: bool = False
+    eightbit: bool = False
+    force_tls: bool = False
+    notes: Mapping[str, Any] = field(default_factory=dict)

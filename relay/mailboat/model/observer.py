@@ -1,0 +1,150 @@
+"""Facts that the relay tells, and the one interface that hears them. Metrics and the event log are two observers.
+
+Each fact is told once, on the event loop, after what it says has become true. An observer never raises, never
+blocks and never awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mailboat.model.envelope import Entry, Message
+from mailboat.model.outcome import AttemptReport
+
+
+class RejectReason(StrEnum):
+    """Why ingress refused: the closed set of the label `reason` of `mailboat_rejected_total`."""
+
+    SYNTAX = "syntax"
+    SEQUENCE = "sequence"
+    RELAY_DENIED = "relay_denied"
+    BAD_ADDRESS = "bad_address"
+    TOO_MANY_RECIPIENTS = "too_many_recipients"
+    TOO_MANY_ERRORS = "too_many_errors"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    TOO_BIG = "too_big"
+    BARE_NEWLINE = "bare_newline"
+    LINE_TOO_LONG = "line_too_long"
+    LOOP = "loop"
+    STORAGE = "storage"
+    OVERLOAD = "overload"
+    AUTH = "auth"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+    HOOK = "hook"
+
+
+class DnsResult(StrEnum):
+    """How a DNS query ended: the label of `mailboat_dns_queries_total`."""
+
+    ANSWER = "answer"
+    NODATA = "nodata"
+    NXDOMAIN = "nxdomain"
+    SERVFAIL = "servfail"
+    TIMEOUT = "timeout"
+    INVALID = "invalid"
+    CACHED = "cached"
+
+
+class BounceResult(StrEnum):
+    """What became of a bounce: the label of `mailboat_bounce_messages_total`."""
+
+    QUEUED = "queued"
+    SUPPRESSED = "suppressed"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message was answered 250."""
+
+    message: Message
+    recipients: Sequence[str]
+    client: str
+    """Address of the client; empty for what was made here."""
+    protocol: str
+    """`ESMTP`, `ESMTPS`, `ESMTPSA`, `SMTP`, … (RFC 3848)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A command or message was refused."""
+
+    reason: RejectReason
+    client: str
+    reply: str
+    """The reply as sent, one line."""
+    sender: str = ""
+    recipient: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded:
+    """A configuration was taken (`error` empty) or refused."""
+
+    hash: str
+    error: str = ""
+
+
+class Observer:
+    """Hears every fact; each method does nothing here, so that an observer overrides what it cares about."""
+
+    def received(self, fact: Received) -> None:
+        """A message was answered 250."""
+
+    def rejected(self, fact: Rejected) -> None:
+        """Ingress refused something."""
+
+    def attempt_started(self, entry: Entry) -> None:
+        """Delivery of an entry begins."""
+
+    def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
+        """An attempt is over and recorded. `entry` is as it was before, `remaining` as it goes on, `delay` seconds from now."""
+
+    def bounce_message(self, entry: Entry, result: BounceResult) -> None:
+        """A DSN was queued, or not sent (null sender, or a plugin's wish)."""
+
+    def committed(self, duration: float, messages: int) -> None:
+        """A group commit took `duration` seconds and held `messages` accepted messages."""
+
+    def dns_query(self, result: DnsResult) -> None:
+        """A look-up ended."""
+
+    def bind_failed(self, source: str) -> None:
+        """The source address of this pod is not on this machine."""
+
+    def inbound_connections(self, change: int) -> None:
+        """A client came (+1) or went (-1)."""
+
+    def outbound_connections(self, change: int) -> None:
+        """A connection to a next hop was opened (+1) or closed (-1)."""
+
+    def authentication_failed(self, host: str, reply: str) -> None:
+        """A next hop refused our credentials."""
+
+    def config_reloaded(self, fact: ConfigReloaded) -> None:
+        """The configuration changed, or a change was refused."""
+
+
+class Observers(Observer):
+    """Tells each fact to several observers in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+        for name in (n for n in vars(Observer) if not n.startswith("_")):
+            # Bound once: a fact costs one call an observer that overrides the method, none for the others.
+            listening = [getattr(o, name) for o in observers if getattr(type(o), name) is not getattr(Observer, name)]
+            setattr(self, name, _fan_out(listening))
+
+
+def _fan_out(listening: list[object]) -> object:
+    if len(listening) == 1:
+        return listening[0]
+
+    def tell(*args: object) -> None:
+        for listener in listening:
+            listener(*args)  # type: ignore[operator]
+
+    return tell

@@ -1,0 +1,140 @@
+"""The store's interface: where ingress and delivery meet, and the only thing either knows of the other.
+
+`mailboat.queue.spool` keeps it in SQLite, `mailboat.queue.memory` is the fake that tests use; one contract suite
+(tests/contract/test_store.py) runs on both. Methods without `async` never block and are called on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mailboat.model.envelope import Body, Draft, Entry, EntryKey, State
+
+
+class StorageError(Exception):
+    """Nothing was stored. The message says why, for the log; the client is told 451 4.3.0."""
+
+
+class StorageFull(StorageError):  # noqa: N818 - the noun that operators know
+    """No space, no inodes, or over quota: the client is told 452 4.3.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one attempt did to an entry; one commit records it together with the bounce message (C2)."""
+
+    remaining: Entry | None
+    """The entry as it goes on: fewer recipients, new `attempts`, `next_attempt`, `last_reply`. None: it is done."""
+    bounce: Draft | None = None
+    """The DSN for recipients that failed for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which entries an operator means. Empty fields do not restrict."""
+
+    ids: Collection[str] = ()
+    """Entry ids (`ID.n`) or message ids (all entries of it)."""
+    domain: str = ""
+    sender: str = ""
+    state: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateStats:
+    """One state's share of the queue."""
+
+    messages: int = 0
+    """Entries: a message in two domains counts twice, as the queue listing shows it."""
+    size: int = 0
+    """Octets of their bodies."""
+    oldest: float | None = None
+    """When the oldest was queued, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries in a stable order, and where to go on."""
+
+    entries: Sequence[Entry]
+    next: str | None
+    """Opaque: pass it as `after`."""
+
+
+class QueueListener(Protocol):
+    """What the delivery engine hears from the store, on the event loop, always after the commit."""
+
+    def added(self, entries: Sequence[Entry]) -> None:
+        """These are new and due."""
+
+    def withdrawn(self, keys: Collection[EntryKey]) -> None:
+        """These were deleted or held: forget them. One in flight may finish; its settlement is then ignored or kept held."""
+
+    def woken(self) -> None:
+        """`next_attempt` of some entries moved to now: look at `due` from the beginning again."""
+
+
+class Store(Protocol):
+    """A durable queue. A future's result means that an fsync has returned; its failure is a `StorageError`."""
+
+    def subscribe(self, listener: QueueListener) -> None:
+        """Name the one listener."""
+
+    def reserve_id(self) -> str:
+        """A fresh queue id, unique for ever, for `Draft.id`."""
+
+    def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
+        """Queue a message (C1). Resolved with its entries after the group commit that holds it."""
+
+    def settle(self, entry: Entry, settlement: Settlement) -> asyncio.Future[None]:
+        """Record an attempt (C2). An entry deleted meanwhile stays deleted; one held meanwhile stays held."""
+
+    async def due(self, until: float, limit: int, after: tuple[float, EntryKey] | None = None) -> Sequence[Entry]:
+        """Entries with `next_attempt` <= until in order of (`next_attempt`, key), beginning behind `after`; none held."""
+
+    async def due_in(self, domain: str, until: float, limit: int) -> Sequence[Entry]:
+        """The same for one domain, from its beginning."""
+
+    async def next_due(self, after: float) -> float | None:
+        """The earliest `next_attempt` later than `after`; None when nothing waits."""
+
+    async def body(self, entry: Entry) -> Body:
+        """The message as queued, octet for octet."""
+
+    async def page(self, selection: Selection, limit: int, after: str | None = None) -> Page:
+        """Entries for people to see, oldest first."""
+
+    async def get(self, id: str) -> Sequence[Entry]:  # noqa: A002 - the field's word
+        """The entry with this entry id, or the entries of this message id; empty when there is none."""
+
+    async def delete(self, selection: Selection) -> int:
+        """Remove entries without telling anybody; how many."""
+
+    async def hold(self, selection: Selection) -> int:
+        """Keep entries from being attempted until released; how many."""
+
+    async def release(self, selection: Selection) -> int:
+        """Make held entries due now; how many."""
+
+    async def flush(self, selection: Selection) -> int:
+        """Make deferred entries due now; how many."""
+
+    def stats(self) -> dict[State, StateStats]:
+        """The queue's size by state, without touching the disk."""
+
+    @property
+    def pressure(self) -> float:
+        """How near the commit queue is to its mark: 1.0 and above means that ingress should say 451 4.3.2."""
+
+    @property
+    def fault(self) -> str:
+        """Why the last commit or probe failed; empty while storage works."""
+
+    async def probe(self) -> None:
+        """Write and sync a trifle; sets or clears `fault`."""
+
+    async def close(self) -> None:
+        """Finish what is under way, release the lock."""

@@ -1,0 +1,73 @@
+"""What routing answers: targets in the order to try them, or why there are none. Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailboat.config.settings import Protocol, TlsLevel
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """AUTH towards a next hop."""
+
+    user: str
+    password: str
+    mechanism: str = ""
+    """`PLAIN`, `LOGIN`, `CRAM-MD5`; empty: the strongest offered."""
+    required: bool = False
+    """Defer rather than deliver without AUTH."""
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.user!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsRequirement:
+    """How much TLS a target must have, and why: the last check that raised the level."""
+
+    level: TlsLevel = TlsLevel.OPPORTUNISTIC
+    verify: bool = False
+    """The certificate must verify and match `servername`."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One address to try."""
+
+    host: str
+    """Name for people, SNI and certificate checks: the MX name, the smart host, or the literal."""
+    ip: str
+    """Numeric address; empty for a unix socket."""
+    port: int
+    path: str = ""
+    """Unix socket."""
+    protocol: Protocol = Protocol.SMTP
+    priority: int = 0
+    tls: TlsRequirement = TlsRequirement()
+    credentials: Credentials | None = None
+    bind: str = ""
+    """Source address that a plugin chose; empty: the pod's `[bind]` entry."""
+    ehlo: str = ""
+    """EHLO name that a plugin chose; empty: the pod's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Addresses in the order to try them; never empty."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unroutable:
+    """No way for this domain now (`permanent` False: defer) or ever (bounce)."""
+
+    permanent: bool
+    status: str
+    """Enhanced status, such as 5.1.10 for a null MX (RFC 7505) or 4.4.3 for a DNS failure."""
+    reason: str
+
+
+RoutingAnswer = Targets | Unroutable
