@@ -1,0 +1,117 @@
+"""The DATA stage as octets: where a message ends, dot-stuffing, and line ends that are none (RFC 5321 4.1.1.4, 4.5.2).
+
+`ingress.transaction` feeds what the client sends; `delivery` uses `stuff` for the way out.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+
+_END = b"\r\n.\r\n"
+_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+# What some servers took for the end of data (CVE-2023-51764 and its kin): here it is never an end.
+_FALSE_END = re.compile(rb"(?<!\r)\n\.\r?\n|\r\n\.(?:\n|\r(?!\n))|\r(?!\n)\.[\r\n]")
+_FALSE_END_REACH = 4
+
+
+class DataFault(Enum):
+    """Why a message cannot be taken, found while its octets came in."""
+
+    BARE_NEWLINE = auto()
+    """A CR or LF alone. The message goes on to the true end of data."""
+    FALSE_END = auto()
+    """A bare newline dressed as end of data: the client may believe it is done, and what follows is no command."""
+    LINE_TOO_LONG = auto()
+
+
+def stuff(body: bytes) -> bytes:
+    """Double the dot of each line that begins with one (RFC 5321 4.5.2). The final dot is not added."""
+    stuffed = body.replace(b"\r\n.", b"\r\n..")
+    return b"." + stuffed if stuffed.startswith(b".") else stuffed
+
+
+class DataReceiver:
+    """Finds the end of one message in the client's octets and takes the dot-stuffing out.
+
+    The first fault is kept in `fault`; octets go on being consumed, so that commands are only read behind the
+    true end of data.
+    """
+
+    __slots__ = ("_first", "_held", "_line", "_line_limit", "_normalize", "_seen", "fault")
+
+    def __init__(self, line_limit: int, *, normalize: bool = False) -> None:
+        self.fault: DataFault | None = None
+        self._normalize = normalize
+        self._line_limit = line_limit
+        self._held = b"\r\n"
+        """Octets not yet passed on, because they may be the beginning of the end. At first the CRLF of DATA itself."""
+        self._first = True
+        self._line = 0
+        """Length of the last line so far."""
+        self._seen = b""
+        """The last octets, to find a false end across two pieces."""
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """Take a piece; return the message octets in it, and what follows the end of data (None: it has not come)."""
+        data = self._held + data
+        end = data.find(_END)
+        if end >= 0:
+            return self._pass_on(data[: end + 2]), data[end + 5 :]
+        keep = _overlap(data)
+        self._held = data[len(data) - keep :]
+        return self._pass_on(data[: len(data) - keep]), None
+
+    def _pass_on(self, piece: bytes) -> bytes:
+        newlines = piece.count(b"\r\n")
+        if piece.count(b"\n") != newlines or piece.count(b"\r") != newlines:
+            piece = self._bare(piece)
+        elif self.fault is DataFault.BARE_NEWLINE:
+            self._look_for_false_end(piece)
+        if len(piece) + self._line > self._line_limit:
+            self._measure_lines(piece)
+        else:
+            last = piece.rfind(b"\n")
+            self._line = len(piece) - last - 1 if last >= 0 else self._line + len(piece)
+        # A chunk never ends in "CR LF", the overlap held that back: no pair is cut, and each leading dot is seen.
+        piece = piece.replace(b"\r\n.", b"\r\n")
+        if self._first and piece:
+            self._first = False
+            piece = piece[2:]
+        return piece
+
+    def _bare(self, piece: bytes) -> bytes:
+        if self._normalize:
+            # Lines are unstuffed before: only CRLF begins a line that the client can have stuffed.
+            return _BARE.sub(b"\r\n", piece.replace(b"\r\n.", b"\r\n")).replace(b"\r\n.", b"\r\n..")
+        self.fault = self.fault or DataFault.BARE_NEWLINE
+        self._look_for_false_end(piece)
+        return piece
+
+    def _look_for_false_end(self, piece: bytes) -> None:
+        window = self._seen + piece
+        if self.fault is DataFault.BARE_NEWLINE and _FALSE_END.search(window):
+            self.fault = DataFault.FALSE_END
+        self._seen = window[-_FALSE_END_REACH:]
+
+    def _measure_lines(self, piece: bytes) -> None:
+        start = -self._line
+        while len(piece) - start > self._line_limit:
+            newline = piece.rfind(b"\n", max(start, 0), start + self._line_limit)
+            if newline < 0:
+                self.fault = self.fault or DataFault.LINE_TOO_LONG
+                newline = piece.rfind(b"\n")
+                if newline < 0:
+                    # Longer than the limit is all that need be known; the number must not grow with a hostile line.
+                    self._line = self._line_limit
+                    return
+            start = newline + 1
+        self._line = len(piece) - start
+
+
+def _overlap(data: bytes) -> int:
+    """How many of the last octets may be the beginning of the end of data."""
+    for length in (4, 3, 2, 1):
+        if data.endswith(_END[:length]):
+            return length
+    return 0

@@ -1,0 +1,83 @@
+"""What `smtp.session` tells its owner: a command that wants a decision, or a piece of a message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailboat.model.address import Address
+from mailboat.smtp.data import DataFault
+
+
+@dataclass(slots=True)
+class Hello:
+    """EHLO or HELO. The session has reset any transaction."""
+
+    name: str
+    extended: bool
+
+
+@dataclass(slots=True)
+class Mail:
+    """MAIL FROM with its parameters checked."""
+
+    sender: Address
+    size: int
+    """What SIZE= declared; 0 when it did not."""
+    eightbit: bool
+    smtputf8: bool
+
+
+@dataclass(slots=True)
+class Rcpt:
+    """RCPT TO."""
+
+    recipient: Address
+
+
+@dataclass(slots=True)
+class Data:
+    """DATA, with at least one recipient accepted."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Octets of the message, dot-stuffing removed. Needs no answer."""
+
+    octets: bytes
+
+
+@dataclass(slots=True)
+class EndOfData:
+    """The end of the message."""
+
+    octets: bytes
+    """Its last octets."""
+    fault: DataFault | None
+    """Why the message cannot be taken, if so."""
+
+
+@dataclass(slots=True)
+class StartTls:
+    """STARTTLS. The owner answers 220, upgrades, and calls `restart`; what was buffered is gone already."""
+
+
+@dataclass(slots=True)
+class Reset:
+    """The transaction was given up: RSET, or another EHLO. Needs no answer."""
+
+
+@dataclass(slots=True)
+class Quit:
+    """QUIT: the reply is in the output; close when it is sent."""
+
+
+@dataclass(slots=True)
+class Refusal:
+    """The session refused something by itself; for counting. Needs no answer."""
+
+    reply: str
+    kind: str
+    """`syntax`, `sequence` or `line_too_long`."""
+
+
+Event = Hello | Mail | Rcpt | Data | Chunk | EndOfData | StartTls | Reset | Quit | Refusal

@@ -1,0 +1,45 @@
+"""The service extensions that this server offers, a row each: what EHLO says, and when (RFC 5321 4.1.1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What decides which extensions a client is offered."""
+
+    max_size: int
+    """Octets; announced with SIZE."""
+    starttls: bool = False
+    """There is a certificate, and the connection is not inside TLS yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """One EHLO line."""
+
+    keyword: str
+    rfc: str
+    offered: Callable[[Offers], bool] = lambda _: True
+    parameter: Callable[[Offers], str] = lambda _: ""
+
+
+EXTENSIONS = (
+    Extension("PIPELINING", "RFC 2920"),
+    Extension("SIZE", "RFC 1870", parameter=lambda offers: str(offers.max_size)),
+    Extension("8BITMIME", "RFC 6152"),
+    Extension("SMTPUTF8", "RFC 6531"),
+    Extension("ENHANCEDSTATUSCODES", "RFC 2034"),
+    Extension("STARTTLS", "RFC 3207", offered=lambda offers: offers.starttls),
+    Extension("HELP", "RFC 5321"),
+)
+
+
+def ehlo_reply(host: str, greeting: str, offers: Offers) -> bytes:
+    """The multi-line 250 reply to EHLO."""
+    offered = (extension for extension in EXTENSIONS if extension.offered(offers))
+    lines = [f"{host} {greeting}", *(f"{e.keyword} {e.parameter(offers)}".rstrip() for e in offered)]
+    head = "".join(f"250-{line}\r\n" for line in lines[:-1])
+    return f"{head}250 {lines[-1]}\r\n".encode()

@@ -1,0 +1,75 @@
+"""Command lines out of the client's octets, bounded. Commands end in CRLF and nothing else (RFC 5321 2.3.8)."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+MAX_COMMAND_LINE = 4096
+"""Octets. RFC 5321 4.5.3.1.4 promises 512, extensions add to it."""
+MAX_AUTH_LINE = 12_288
+"""Octets of a base64 line during AUTH (RFC 4954 4)."""
+
+
+class LineFault(Enum):
+    """Why a line is no command."""
+
+    TOO_LONG = auto()
+    BARE_NEWLINE = auto()
+
+
+class LineBuffer:
+    """Octets that wait to become lines. What lies behind a DATA command is taken out with `take_all`."""
+
+    __slots__ = ("_buffer", "_position", "_skipping")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._position = 0  # a cursor, so that a thousand pipelined commands are not copied a thousand times
+        self._skipping = False
+
+    def __len__(self) -> int:
+        return len(self._buffer) - self._position
+
+    def feed(self, data: bytes) -> None:
+        """Append octets from the client."""
+        self._buffer = self.take_all() + data
+
+    def next_line(self, limit: int = MAX_COMMAND_LINE) -> bytes | LineFault | None:
+        """The next line without its CRLF; a fault when it is none; None when it has not come whole.
+
+        A line over the limit is one fault, however long it goes on, and costs no more memory than the limit.
+        """
+        start = self._position
+        end = self._buffer.find(b"\n", start)
+        if end < 0:
+            return self._no_line_yet(limit)
+        self._position = end + 1
+        if self._skipping:
+            self._skipping = False
+            return self.next_line(limit)
+        if end - start > limit:
+            return LineFault.TOO_LONG
+        if self._buffer.find(b"\r", start, end) != end - 1:
+            return LineFault.BARE_NEWLINE
+        return self._buffer[start : end - 1]
+
+    def _no_line_yet(self, limit: int) -> LineFault | None:
+        if self._skipping:
+            self.take_all()
+        elif len(self._buffer) - self._position > limit:
+            self.take_all()
+            self._skipping = True
+            return LineFault.TOO_LONG
+        return None
+
+    def take_all(self) -> bytes:
+        """Everything that waits, and forget it."""
+        data = self._buffer[self._position :] if self._position else self._buffer
+        self._buffer = b""
+        self._position = 0
+        return data
+
+    def clear(self) -> None:
+        """Forget everything, as STARTTLS demands (RFC 3207 4.2)."""
+        self.take_all()
+        self._skipping = False

@@ -1,0 +1,315 @@
+"""The server's side of one SMTP session as a state machine (RFC 5321 4.1.4): octets in, events and replies out.
+
+`ingress.connection` feeds it, asks for events one at a time, and answers those that want a decision with `answer`;
+until then `next_event` says None, and pipelined commands wait in the buffer. Replies collect in `take_output`, so
+that a pipelined group is answered in one write (RFC 2920 3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from mailboat.smtp import grammar
+from mailboat.smtp.data import DataFault, DataReceiver
+from mailboat.smtp.events import (
+    Chunk,
+    Data,
+    EndOfData,
+    Event,
+    Hello,
+    Mail,
+    Quit,
+    Rcpt,
+    Refusal,
+    Reset,
+    StartTls,
+)
+from mailboat.smtp.extensions import Offers, ehlo_reply
+from mailboat.smtp.grammar import GrammarError
+from mailboat.smtp.lines import LineBuffer, LineFault
+
+
+class State(Enum):
+    """Where the session stands; the table below says which commands it allows."""
+
+    NEW = auto()
+    """No EHLO yet (or none since STARTTLS)."""
+    READY = auto()
+    MAIL = auto()
+    """A sender, no recipient yet."""
+    RCPT = auto()
+    DATA = auto()
+    """Octets of a message."""
+    DEAF = auto()
+    """Nothing that comes is read: QUIT, or a refused end of data."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """Bounds of what a client may send, and how bare newlines are taken."""
+
+    line: int = 65_536
+    """Octets of a line of a message."""
+    normalize_newlines: bool = False
+
+
+_GREETED = frozenset({State.READY, State.MAIL, State.RCPT})
+_ANY = frozenset({State.NEW, State.READY, State.MAIL, State.RCPT})
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    handler: Callable[[ServerSession, str], Event | None]
+    allowed: frozenset[State]
+    otherwise: str = "503 5.5.1 Send EHLO or HELO first"
+    """The reply in any other state."""
+
+
+@dataclass(slots=True)
+class ServerSession:
+    """One client's session. Not for use from two tasks at once."""
+
+    host: str
+    limits: SessionLimits
+    offers: Offers
+    state: State = State.NEW
+    extended: bool = False
+    """The client said EHLO, not HELO."""
+    _lines: LineBuffer = field(default_factory=LineBuffer)
+    _receiver: DataReceiver | None = None
+    _data_input: bytes = b""
+    _output: list[bytes] = field(default_factory=list)
+    _utf8: bool = False
+    """MAIL of this transaction carried SMTPUTF8."""
+    _awaiting: Event | None = None
+    """The event whose answer is due."""
+
+    def feed(self, data: bytes) -> None:
+        """Take octets from the client."""
+        if self.state is State.DATA:
+            self._data_input = self._data_input + data if self._data_input else data
+        elif self.state is not State.DEAF:
+            self._lines.feed(data)
+
+    def next_event(self) -> Event | None:
+        """The next thing for the owner to look at; None: more octets, or the answer to the last event, are needed."""
+        while self._awaiting is None and self.state is not State.DEAF:
+            if self.state is State.DATA:
+                return self._next_data_event()
+            line = self._lines.next_line()
+            if line is None:
+                return None
+            event = self._command(line)
+            if event is not None:
+                if type(event) in _ANSWERED:
+                    self._awaiting = event
+                return event
+        return None
+
+    def answer(self, reply: bytes, *, accepted: bool) -> None:
+        """Answer the last event with a whole reply, CRLF included; `accepted` moves the session on."""
+        event, self._awaiting = self._awaiting, None
+        self._output.append(reply)
+        if isinstance(event, EndOfData):
+            self.state = State.DEAF if event.fault is DataFault.FALSE_END else State.READY
+        elif accepted and event is not None and self.state is not State.DEAF:
+            self._advance(event)
+
+    def _advance(self, event: Event) -> None:
+        match event:
+            case Hello():
+                self.state = State.READY
+            case Mail():
+                self.state = State.MAIL
+            case Rcpt():
+                self.state = State.RCPT
+            case Data():
+                self.state = State.DATA
+                self._receiver = DataReceiver(self.limits.line, normalize=self.limits.normalize_newlines)
+                self._data_input = self._lines.take_all()
+            case StartTls():
+                # Whatever came in the clear behind STARTTLS was not said inside TLS (RFC 3207 4.2).
+                self._lines.clear()
+
+    def greet(self) -> None:
+        """Put the 220 greeting in the output."""
+        self._output.append(f"220 {self.host} ESMTP Mailboat\r\n".encode())
+
+    def ehlo(self) -> bytes:
+        """The reply that accepts the last Hello."""
+        if self.extended:
+            return ehlo_reply(self.host, "at your service", self.offers)
+        return f"250 {self.host}\r\n".encode()
+
+    def restart(self, offers: Offers) -> None:
+        """Begin anew inside TLS: the client must say EHLO again (RFC 3207 4.2)."""
+        self._lines.clear()
+        self.offers = offers
+        self.state = State.NEW
+        self.extended = False
+
+    def close(self, reply: bytes) -> None:
+        """Say `reply` (421 and the like) and read no more."""
+        self._output.append(reply)
+        self._awaiting = None
+        self.state = State.DEAF
+
+    def take_output(self) -> bytes:
+        """What to write to the client now."""
+        output = b"".join(self._output)
+        self._output.clear()
+        return output
+
+    @property
+    def is_idle(self) -> bool:
+        """No transaction is under way and no answer due."""
+        return self._awaiting is None and self.state in (State.NEW, State.READY)
+
+    @property
+    def buffered(self) -> int:
+        """Octets that wait to be looked at: the owner stops reading when they are many."""
+        return len(self._data_input) + len(self._lines)
+
+    def _next_data_event(self) -> Event | None:
+        receiver = self._receiver
+        if receiver is None or not self._data_input:
+            return None
+        octets, rest = receiver.feed(self._data_input)
+        self._data_input = b""
+        if rest is None and receiver.fault is not DataFault.FALSE_END:
+            return Chunk(octets)
+        self._receiver = None
+        self.state = State.READY
+        self._lines.feed(rest or b"")
+        self._awaiting = EndOfData(octets, receiver.fault)
+        return self._awaiting
+
+    def _command(self, line: bytes | LineFault) -> Event | None:
+        if isinstance(line, LineFault):
+            return self._refuse(_LINE_REPLIES[line], line.name.lower())
+        verb, _, argument = line.partition(b" ")
+        command = COMMANDS.get(verb.upper())
+        if command is None:
+            return self._refuse("500 5.5.2 Command not recognized", "syntax")
+        if self.state not in command.allowed:
+            return self._refuse(command.otherwise, "sequence")
+        try:
+            return command.handler(self, argument.decode("utf-8"))
+        except GrammarError as error:
+            return self._refuse(error.reply, "syntax")
+        except UnicodeDecodeError:
+            return self._refuse("501 5.5.4 Command is not UTF-8", "syntax")
+
+    def _refuse(self, reply: str, kind: str) -> Refusal:
+        self._say(reply)
+        return Refusal(reply, kind)
+
+    def _say(self, reply: str) -> None:
+        self._output.append(f"{reply}\r\n".encode())
+
+    def _hello(self, argument: str, *, extended: bool) -> Event:
+        name = argument.strip()
+        if not _is_hello_name(name):
+            return self._refuse("501 5.5.4 Syntax: EHLO hostname", "syntax")
+        # RFC 5321 4.1.4: an EHLO in mid-transaction is a RSET.
+        self.state = State.READY if self.state is not State.NEW else State.NEW
+        self.extended = extended
+        return Hello(name, extended)
+
+    def _mail(self, argument: str) -> Event:
+        if argument[:5].upper() != "FROM:":
+            raise GrammarError("501 5.5.4 Syntax: MAIL FROM:<address>")
+        path, rest = grammar.split_path(argument[5:])
+        parameters = grammar.parse_parameters(rest) if rest else {}
+        smtputf8 = parameters.pop("SMTPUTF8", None)
+        body = parameters.pop("BODY", "7BIT").upper()
+        size = grammar.parse_size(parameters.pop("SIZE", "0"))
+        if smtputf8 or body not in ("7BIT", "8BITMIME"):
+            raise GrammarError("501 5.5.4 Bad parameter value")
+        if parameters:
+            raise GrammarError(f"555 5.5.4 Parameter not recognized: {next(iter(parameters))}")
+        sender = grammar.parse_sender(path)
+        self._check_utf8(path, smtputf8 is not None)
+        self._utf8 = smtputf8 is not None
+        return Mail(sender, size, body == "8BITMIME", self._utf8)
+
+    def _rcpt(self, argument: str) -> Event:
+        if argument[:3].upper() != "TO:":
+            raise GrammarError("501 5.5.4 Syntax: RCPT TO:<address>")
+        path, rest = grammar.split_path(argument[3:])
+        if rest:
+            raise GrammarError("555 5.5.4 Parameter not recognized")
+        recipient = grammar.parse_address(path)
+        self._check_utf8(path, self._utf8)
+        return Rcpt(recipient)
+
+    @staticmethod
+    def _check_utf8(path: str, declared: bool) -> None:
+        if not declared and not path.isascii():
+            raise GrammarError("553 5.6.7 Non-ASCII address needs SMTPUTF8")
+
+    def _data(self, argument: str) -> Event:
+        if argument.strip():
+            return self._refuse("501 5.5.4 Syntax: no parameters allowed", "syntax")
+        return Data()
+
+    def _starttls(self, argument: str) -> Event:
+        if argument.strip():
+            return self._refuse("501 5.5.4 Syntax: no parameters allowed", "syntax")
+        if not self.offers.starttls:
+            return self._refuse("502 5.5.1 STARTTLS is not available", "sequence")
+        return StartTls()
+
+    def _rset(self, _: str) -> Event:
+        if self.state is not State.NEW:
+            self.state = State.READY
+        self._say("250 2.0.0 Reset")
+        return Reset()
+
+    def _quit(self, _: str) -> Event:
+        self._say(f"221 2.0.0 {self.host} closing connection")
+        self.state = State.DEAF
+        return Quit()
+
+    def _vrfy(self, argument: str) -> Event | None:
+        if not argument.strip():
+            return self._refuse("501 5.5.4 Syntax: VRFY address", "syntax")
+        self._say("252 2.5.2 Cannot verify, but will try to deliver")  # RFC 5321 3.5.3
+        return None
+
+    def _fixed(self, reply: str) -> None:
+        self._say(reply)
+
+
+def _is_hello_name(name: str) -> bool:
+    """Printable, no blanks: anything stricter refuses real clients, anything looser reaches the trace header."""
+    return 0 < len(name) <= 255 and name.isprintable() and " " not in name
+
+
+_ANSWERED = (Hello, Mail, Rcpt, Data, EndOfData, StartTls)
+_LINE_REPLIES = {
+    LineFault.TOO_LONG: "500 5.5.2 Line too long",
+    LineFault.BARE_NEWLINE: "500 5.5.2 Line must end with CRLF, and hold no other CR or LF",
+}
+_NO_SENDER = "503 5.5.1 MAIL first"
+
+COMMANDS: dict[bytes, _Command] = {
+    b"EHLO": _Command(lambda s, a: s._hello(a, extended=True), _ANY),
+    b"HELO": _Command(lambda s, a: s._hello(a, extended=False), _ANY),
+    b"MAIL": _Command(
+        ServerSession._mail, frozenset({State.READY}), "503 5.5.1 Send EHLO first, and one MAIL a transaction"
+    ),
+    b"RCPT": _Command(ServerSession._rcpt, frozenset({State.MAIL, State.RCPT}), _NO_SENDER),
+    b"DATA": _Command(ServerSession._data, frozenset({State.RCPT}), "503 5.5.1 No valid recipients"),
+    b"STARTTLS": _Command(ServerSession._starttls, frozenset({State.READY})),
+    b"RSET": _Command(ServerSession._rset, _ANY),
+    b"NOOP": _Command(lambda s, _: s._fixed("250 2.0.0 OK"), _ANY),
+    b"HELP": _Command(
+        lambda s, _: s._fixed("214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS"), _ANY
+    ),
+    b"VRFY": _Command(ServerSession._vrfy, _ANY),
+    b"QUIT": _Command(ServerSession._quit, _ANY),
+}
+"""Every command, where it is allowed, and what is answered elsewhere (RFC 5321 4.1.1 and 4.1.4)."""
