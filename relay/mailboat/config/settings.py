@@ -9,13 +9,42 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from mailboat.config import values
+from mailboat.config.nouns import (
+    CPUS,
+    BareNewline,
+    Bind,
+    Endpoint,
+    InetPrefer,
+    IPAddress,
+    Network,
+    Protocol,
+    RouteHost,
+    TlsLevel,
+)
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+__all__ = [
+    "CPUS",
+    "BareNewline",
+    "Bind",
+    "BounceTemplates",
+    "Endpoint",
+    "HttpSettings",
+    "IPAddress",
+    "InetPrefer",
+    "Key",
+    "Network",
+    "OutboundSettings",
+    "Protocol",
+    "Route",
+    "RouteHost",
+    "Settings",
+    "SmtpSettings",
+    "TlsLevel",
+    "TlsSettings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,51 +75,6 @@ def setting(
 ) -> Any:
     """A dataclass field that is one key of an ini file."""
     return field(default=default, metadata={"key": Key(parse, doc, ini, "main", restart, shown_default)})
-
-
-class BareNewline(StrEnum):
-    """What a CR or LF alone in DATA means."""
-
-    REFUSE = "refuse"
-    NORMALIZE = "normalize"
-
-
-class InetPrefer(StrEnum):
-    """Which address family a delivery tries first."""
-
-    V4 = "v4"
-    V6 = "v6"
-    BOTH = "both"
-
-
-class TlsLevel(StrEnum):
-    """How much TLS a delivery wants, weakest first."""
-
-    DISABLED = "disabled"
-    OPPORTUNISTIC = "opportunistic"
-    REQUIRED = "required"
-    IMPLICIT = "implicit"
-
-
-class Protocol(StrEnum):
-    """What a next hop speaks."""
-
-    SMTP = "smtp"
-    LMTP = "lmtp"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A TCP address to listen on or connect to, or a unix socket when `path` is set."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.path:
-            return self.path
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,35 +151,14 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Bind:
-    """One `[bind]` entry: the source addresses and EHLO name of one pod."""
-
-    v4: IPAddress | Network | None = None
-    """An address, or a network: this host's own address within it."""
-    v6: IPAddress | Network | None = None
-    ehlo: str = ""
-    """EHLO name; empty: `me`."""
-
-
-@dataclass(frozen=True, slots=True)
-class RouteHost:
-    """One smart host of a route."""
-
-    host: str
-    """A name, an address without brackets, or the path of a unix socket (starts with `/`)."""
-    port: int = 0
-    """0: the protocol's own (`mx_port` for SMTP, 24 for LMTP, 465 for implicit TLS)."""
-    priority: int = 0
-    """Lower is tried first, as with MX."""
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """A `[route:NAME]` section: where mail for some domains, or all (`*`), is handed over."""
 
     name: str
     domains: tuple[str, ...] = setting(
-        (), values.domains, "Recipient domains, separated by commas: exact, `.example.com` for all below it, or `*` for all."
+        (),
+        values.domains,
+        "Recipient domains, separated by commas: exact, `.example.com` for all below it, or `*` for all.",
     )
     hosts: tuple[RouteHost, ...] = setting(
         (),
@@ -209,7 +172,9 @@ class Route:
         "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, from the first octet).",
     )
     auth_user: str = setting("", values.text, "User name for AUTH.")
-    auth_pass_file: str = setting("", values.path, "File that holds the password; read at load, its last newline removed.")
+    auth_pass_file: str = setting(
+        "", values.path, "File that holds the password; read at load, its last newline removed."
+    )
     auth_type: str = setting(
         "", values.auth_type, "`PLAIN`, `LOGIN` or `CRAM-MD5`; unset: the strongest that the host offers."
     )
@@ -229,9 +194,7 @@ class OutboundSettings:
     disabled: bool = setting(
         False, values.boolean, "Stop delivery attempts; mail is still received and queued. Switching it off resumes."
     )
-    concurrency_max: int = setting(
-        100, values.integer(1, 100_000), "Attempts at once, in each worker."
-    )
+    concurrency_max: int = setting(100, values.integer(1, 100_000), "Attempts at once, in each worker.")
     enable_tls: bool = setting(True, values.boolean, "Use STARTTLS where a host offers it.")
     always_split: bool = setting(
         False, values.boolean, "One queue entry and one delivery a recipient instead of one a domain."
@@ -281,11 +244,19 @@ class OutboundSettings:
     connection_idle_timeout: float = setting(
         10.0, values.seconds(0, 3600), "Seconds that an idle connection is kept for the next message; 0 keeps none."
     )
-    helo_timeout: float = setting(300.0, values.seconds(1, 86400), "Seconds for the greeting and for EHLO (RFC 5321 4.5.3.2.1).")
-    mail_timeout: float = setting(300.0, values.seconds(1, 86400), "Seconds for the reply to MAIL (RFC 5321 4.5.3.2.2).")
-    rcpt_timeout: float = setting(300.0, values.seconds(1, 86400), "Seconds for the reply to RCPT (RFC 5321 4.5.3.2.3).")
+    helo_timeout: float = setting(
+        300.0, values.seconds(1, 86400), "Seconds for the greeting and for EHLO (RFC 5321 4.5.3.2.1)."
+    )
+    mail_timeout: float = setting(
+        300.0, values.seconds(1, 86400), "Seconds for the reply to MAIL (RFC 5321 4.5.3.2.2)."
+    )
+    rcpt_timeout: float = setting(
+        300.0, values.seconds(1, 86400), "Seconds for the reply to RCPT (RFC 5321 4.5.3.2.3)."
+    )
     data_timeout: float = setting(
-        180.0, values.seconds(1, 86400), "Seconds for the reply to DATA, and for each piece of the body (RFC 5321 4.5.3.2.4, .5)."
+        180.0,
+        values.seconds(1, 86400),
+        "Seconds for the reply to DATA, and for each piece of the body (RFC 5321 4.5.3.2.4, .5).",
     )
     dot_timeout: float = setting(
         600.0,
@@ -309,7 +280,10 @@ class TlsSettings:
     dhparam: str = setting("", values.path, "DH parameters, PEM.")
     ciphers: str = setting("", values.ciphers, "OpenSSL cipher list for TLS 1.2 and below.", shown_default="OpenSSL's")
     min_version: str = setting(
-        "TLSv1.2", values.tls_version, "Lowest protocol: `TLSv1`, `TLSv1.1`, `TLSv1.2`, `TLSv1.3` (RFC 8996 asks for 1.2).", ini="minVersion"
+        "TLSv1.2",
+        values.tls_version,
+        "Lowest protocol: `TLSv1`, `TLSv1.1`, `TLSv1.2`, `TLSv1.3` (RFC 8996 asks for 1.2).",
+        ini="minVersion",
     )
     request_cert: bool = setting(False, values.boolean, "Ask clients for a certificate.", ini="requestCert")
     reject_unauthorized: bool = setting(
@@ -318,14 +292,18 @@ class TlsSettings:
         "Refuse a peer whose certificate does not verify. Always on where TLS is required.",
         ini="rejectUnauthorized",
     )
-    honor_cipher_order: bool = setting(
-        True, values.boolean, "Prefer this side's cipher order.", ini="honorCipherOrder"
-    )
+    honor_cipher_order: bool = setting(True, values.boolean, "Prefer this side's cipher order.", ini="honorCipherOrder")
     force_tls_hosts: tuple[str, ...] = setting(
-        (), values.host_list, "Domains, MX names, addresses or networks that get mail over verified TLS or not at all.", ini="force_tls_hosts[]"
+        (),
+        values.host_list,
+        "Domains, MX names, addresses or networks that get mail over verified TLS or not at all.",
+        ini="force_tls_hosts[]",
     )
     no_tls_hosts: tuple[str, ...] = setting(
-        (), values.host_list, "Domains, MX names, addresses or networks that are never offered TLS.", ini="no_tls_hosts[]"
+        (),
+        values.host_list,
+        "Domains, MX names, addresses or networks that are never offered TLS.",
+        ini="no_tls_hosts[]",
     )
     digest: str = ""
     """Hash of the contents of the files named here: a renewed certificate makes different settings."""

@@ -1,0 +1,220 @@
+"""Names, addresses, endpoints and lists of them, from text. Pure: nothing is looked up. Used through `values`.
+
+Domain names come out normalised as routing compares them: lower case, IDN as A-labels, no final dot. An IPv6 address
+with a port stands in brackets (RFC 5321 4.1.3, RFC 3986 3.2.2): `::1:25` says two things, so it is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import idna
+
+from mailboat.config.nouns import Bind, Endpoint, IPAddress, Network, RouteHost
+from mailboat.config.text import quoted
+
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_HOST_PORT = re.compile(r"(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>.*))?", re.DOTALL)
+_MAX_PORT = 65535
+_DNS_PORT = 53
+
+_Item = TypeVar("_Item")
+
+
+def domain_name(text: str) -> str:
+    """A domain, normalised. Underscores pass: such names exist and the DNS does not mind."""
+    name = text.removesuffix(".").lower()
+    if not name.isascii():
+        try:
+            name = idna.encode(name, uts46=True).decode("ascii")
+        except idna.IDNAError as error:
+            raise ValueError(f"{quoted(text)} is not a domain name: {error}") from None
+    # RFC 1035 2.3.4: labels of up to 63 octets, names of up to 253 as text.
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise ValueError(f"{quoted(text)} is not a domain name")
+    return name
+
+
+def host_name(text: str) -> str:
+    """A host's name as EHLO may give it: a domain of letters, digits and hyphens (RFC 5321 4.1.2), not an address."""
+    name = domain_name(text)
+    if "_" in name or name.rpartition(".")[2].isdigit():
+        raise ValueError(f"{quoted(text)} is not a host name")
+    return name
+
+
+def endpoints(text: str) -> tuple[Endpoint, ...]:
+    """Where to listen: `ip:port`, `[ipv6]:port`, `name:port`, or a port alone for all addresses of this machine."""
+    found = [endpoint for item in _items(text) for endpoint in _endpoint(item)]
+    twice = {str(e) for e in found if e.port and found.count(e) > 1}
+    if twice:
+        raise ValueError(f"{', '.join(sorted(twice))} is listed twice")
+    return tuple(found)
+
+
+def dns_servers(text: str) -> tuple[Endpoint, ...]:
+    """Addresses `ip[:port]`, `[ipv6][:port]`; the port is 53 when none is given."""
+
+    def server(item: str) -> Endpoint:
+        host, port = _split(item)
+        if _address(host) is None:
+            raise ValueError(f"{quoted(item)} is not an IP address: a DNS server cannot be found by name")
+        return Endpoint(host, _DNS_PORT if port is None else port)
+
+    return _unique(text, server)
+
+
+def route_hosts(text: str) -> tuple[RouteHost, ...]:
+    """Next hops `host[:port][/priority]`, or `/path` of a unix socket."""
+    return _unique(text, _route_host)
+
+
+def domains(text: str) -> tuple[str, ...]:
+    """Recipient domains: a name, `.name` (also spelled `*.name`) for all below it, or `*` for all."""
+
+    def pattern(item: str) -> str:
+        if item == "*":
+            return item
+        below = item.removeprefix("*")
+        return "." + domain_name(below[1:]) if below.startswith(".") else domain_name(item)
+
+    return _unique(text, pattern)
+
+
+def host_list(text: str) -> tuple[str, ...]:
+    """Names, addresses and networks that TLS lists match exactly, or by containment where they are networks."""
+
+    def host(item: str) -> str:
+        network = _network(item)
+        if network is not None:
+            # As in Haraka, host bits are allowed: 192.168.31.1/24 is the network around that host.
+            return str(network) if "/" in item else str(network.network_address)
+        if item.startswith((".", "*")):
+            raise ValueError(f"{quoted(item)} is a pattern; name each host or domain, or give a network")
+        return domain_name(item)
+
+    return _unique(text, host)
+
+
+def network(text: str) -> Network:
+    """One address or CIDR; host bits are allowed and ignored. An IPv4-mapped IPv6 network is the IPv4 one."""
+    found = _network(text)
+    if found is None:
+        raise ValueError(f"{quoted(text)} is not an address or network, such as 192.0.2.1 or 2001:db8::/32")
+    mapped = found.network_address.ipv4_mapped if isinstance(found, ipaddress.IPv6Network) else None
+    if mapped is not None and found.prefixlen >= 96:
+        return ipaddress.IPv4Network((mapped, found.prefixlen - 96))
+    return found
+
+
+def bind(text: str) -> Bind:
+    """`ADDR[, ADDR6] [EHLO-NAME]`: at most one source a family, each an address or a network, and a name."""
+    sources: dict[int, IPAddress | Network] = {}
+    ehlo = ""
+    for word in re.split(r"[,\s]+", text.strip(", \t")):
+        source = _source(word)
+        if source is None and not ehlo:
+            ehlo = host_name(word)
+        elif source is None or ehlo:
+            raise ValueError(f"{quoted(word)} is out of place: addresses come first, then one EHLO name")
+        elif source.version in sources:
+            raise ValueError(f"{quoted(word)} is a second IPv{source.version} address; one a family is used")
+        else:
+            sources[source.version] = source
+    return Bind(sources.get(4), sources.get(6), ehlo)
+
+
+def _items(text: str) -> Iterator[str]:
+    """The items of a list separated by commas; none for no text."""
+    if not text.strip():
+        return
+    for item in text.split(","):
+        if not item.strip():
+            raise ValueError("an item is empty: look for a comma too many")
+        yield item.strip()
+
+
+def _unique(text: str, parse: Callable[[str], _Item]) -> tuple[_Item, ...]:
+    return tuple(dict.fromkeys(parse(item) for item in _items(text)))
+
+
+def _endpoint(item: str) -> Iterator[Endpoint]:
+    if item.startswith("/"):
+        raise ValueError(
+            f"{quoted(item)}: mail is not received on unix sockets; a client there has no address to judge by"
+        )
+    if item.isascii() and item.isdigit():
+        port = _port(item, lowest=0)
+        # Haraka listens on [::0], both families in one socket; two say the same wherever sockets are IPv6 only.
+        yield from (Endpoint("0.0.0.0", port), Endpoint("::", port))
+        return
+    host, port_given = _split(item, lowest=0)
+    if port_given is None:
+        raise ValueError(f"{quoted(item)} has no port")
+    yield Endpoint(host if _address(host) is not None else host_name(host), port_given)
+
+
+def _route_host(item: str) -> RouteHost:
+    if item.startswith("/"):
+        return RouteHost(item)
+    where, slash, priority = item.partition("/")
+    if slash and not re.fullmatch(r"[0-9]{1,5}", priority):
+        raise ValueError(f"{quoted(priority)} in {quoted(item)} is not a priority: a whole number up to 99999")
+    host, port = _split(where)
+    name = host if _address(host) is not None else domain_name(host)
+    return RouteHost(name, port or 0, int(priority or 0))
+
+
+def _split(item: str, lowest: int = 1) -> tuple[str, int | None]:
+    """Host and port of `host[:port]`, `[ipv6][:port]` or a bare IPv6 address."""
+    if _address(item) is not None:
+        return str(ipaddress.ip_address(item)), None
+    match = _HOST_PORT.fullmatch(item)
+    if not match:
+        hint = " (an IPv6 address with a port stands in brackets)" if item.count(":") > 1 else ""
+        raise ValueError(f"{quoted(item)} is not a host and port{hint}")
+    host = match["host"]
+    if host is None:
+        address = _address(match["literal"])
+        if address is None or address.version != 6:
+            raise ValueError(f"{quoted(item)}: only an IPv6 address stands in brackets")
+        host = str(address)
+    return host, None if match["port"] is None else _port(match["port"], lowest)
+
+
+def _port(text: str, lowest: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not lowest <= int(text) <= _MAX_PORT:
+        raise ValueError(f"{quoted(text)} is not a port from {lowest} to {_MAX_PORT}")
+    return int(text)
+
+
+def _address(text: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _network(text: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _source(word: str) -> IPAddress | Network | None:
+    """A source address or network; None when the word is neither."""
+    found: IPAddress | Network | None = _address(word)
+    if found is None and "/" in word:
+        found = _network(word)
+        if found is None:
+            raise ValueError(f"{quoted(word)} is not an address or network")
+        if str(found.network_address) != str(ipaddress.ip_address(word.partition("/")[0])):
+            # The address of an interface, or its network? Binding to the wrong one would be noticed late.
+            raise ValueError(f"{quoted(word)} has host bits set: write {word.partition('/')[0]} or {found}")
+    if found is not None and (found.is_unspecified or found.is_multicast):
+        raise ValueError(f"{quoted(word)} cannot be a source address")
+    return found

@@ -1,0 +1,97 @@
+"""The values that settings are made of: endpoints, source addresses, next hops and the small closed sets.
+
+They know nothing of files or keys: `values` makes them of text, `settings` holds them and passes their names on, so
+that everybody else imports them from there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from enum import StrEnum
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+CPUS = -1
+"""`nodes=cpus`: one worker a CPU that this process may use, counted where the workers are started."""
+
+
+class BareNewline(StrEnum):
+    """What a CR or LF alone in DATA means."""
+
+    REFUSE = "refuse"
+    NORMALIZE = "normalize"
+
+
+class InetPrefer(StrEnum):
+    """Which address family a delivery tries first."""
+
+    V4 = "v4"
+    V6 = "v6"
+    BOTH = "both"
+
+
+class TlsLevel(StrEnum):
+    """How much TLS a delivery wants, weakest first."""
+
+    DISABLED = "disabled"
+    OPPORTUNISTIC = "opportunistic"
+    REQUIRED = "required"
+    IMPLICIT = "implicit"
+
+
+class Protocol(StrEnum):
+    """What a next hop speaks."""
+
+    SMTP = "smtp"
+    LMTP = "lmtp"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A TCP address to listen on or connect to, or a unix socket when `path` is set."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        return self.path or _with_port(self.host, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """One `[bind]` entry: the source addresses and EHLO name of one pod."""
+
+    v4: IPAddress | Network | None = None
+    """An address, or a network: this host's own address within it."""
+    v6: IPAddress | Network | None = None
+    ehlo: str = ""
+    """EHLO name; empty: `me`."""
+
+    def __str__(self) -> str:
+        addresses = ", ".join(str(source) for source in (self.v4, self.v6) if source is not None)
+        return " ".join(part for part in (addresses, self.ehlo) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteHost:
+    """One smart host of a route."""
+
+    host: str
+    """A name, an address without brackets, or the path of a unix socket (starts with `/`)."""
+    port: int = 0
+    """0: the protocol's own (`mx_port` for SMTP, 24 for LMTP, 465 for implicit TLS)."""
+    priority: int = 0
+    """Lower is tried first, as with MX."""
+
+    def __str__(self) -> str:
+        if self.host.startswith("/"):
+            return self.host
+        host = _with_port(self.host, self.port) if self.port else self.host
+        return f"{host}/{self.priority}" if self.priority else host
+
+
+def _with_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

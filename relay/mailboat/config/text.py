@@ -1,0 +1,10 @@
+"""How text of unknown length and content is shown in a message: quoted, escaped, and short. No caller's concern is here."""
+
+from __future__ import annotations
+
+_SHOWN = 60
+
+
+def quoted(text: str) -> str:
+    """The text in quotes on one line, its end cut off when it is long."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
