@@ -1,0 +1,232 @@
+"""Every metric of the relay in one table: name, kind, labels, help and buckets.
+
+`tally` counts what stands here, `prometheus` exposes it, and `docs/metrics.md` is printed from it:
+`python -m mailboat.metrics.reference > docs/metrics.md`. Knows no socket and no process; never imports its users.
+Label values are closed sets: each series is there from the start, with 0, and none is ever added.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from mailboat.model.envelope import State
+from mailboat.model.observer import BounceResult, DnsResult, RejectReason
+from mailboat.model.outcome import Result
+
+NO_TLS = "none"
+OTHER_TLS = "other"
+TLS_VERSIONS = (NO_TLS, "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", OTHER_TLS)
+"""The closed set of the label `version`; `other` stands for whatever a future OpenSSL may call itself."""
+
+
+class Kind(StrEnum):
+    """What Prometheus does with a metric."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Merge(StrEnum):
+    """How one value comes of the gauges of several workers."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table."""
+
+    name: str
+    """As exposed, `_total` included."""
+    kind: Kind
+    help: str
+    label: str = ""
+    """The name of its only label; empty: none."""
+    values: tuple[str, ...] = ("",)
+    """Every value that the label can have; one empty text where there is no label."""
+    buckets: tuple[float, ...] = ()
+    """Upper bounds of a histogram, ascending; `+Inf` is understood."""
+    merge: Merge = Merge.SUM
+
+
+_DELIVERY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+_AGE_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0, 259200.0)
+_COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_COMMIT_MESSAGES = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+
+_STATES = tuple(State)
+_RESULTS = tuple(Result)
+
+METRICS: tuple[Metric, ...] = (
+    Metric("mailboat_received_messages_total", Kind.COUNTER, "Messages answered 250."),
+    Metric("mailboat_received_bytes_total", Kind.COUNTER, "Octets of the messages answered 250."),
+    Metric(
+        "mailboat_rejected_total",
+        Kind.COUNTER,
+        "Refused commands, messages and connections of clients.",
+        "reason",
+        tuple(RejectReason),
+    ),
+    Metric(
+        "mailboat_deliveries_total",
+        Kind.COUNTER,
+        "Recipients, one an attempt and outcome.",
+        "outcome",
+        _RESULTS,
+    ),
+    Metric(
+        "mailboat_bounce_messages_total",
+        Kind.COUNTER,
+        "Bounce messages: queued to the sender, or suppressed (null sender, or a plugin's wish).",
+        "result",
+        tuple(BounceResult),
+    ),
+    Metric("mailboat_queue_messages", Kind.GAUGE, "Queue entries now.", "state", _STATES),
+    Metric("mailboat_queue_bytes", Kind.GAUGE, "Octets of the queue entries now.", "state", _STATES),
+    Metric(
+        "mailboat_queue_oldest_seconds",
+        Kind.GAUGE,
+        "Age of the oldest queue entry; 0 when there is none.",
+        "state",
+        _STATES,
+        merge=Merge.MAX,
+    ),
+    Metric(
+        "mailboat_delivery_duration_seconds",
+        Kind.HISTOGRAM,
+        "Duration of one attempt. Its outcome is the best that one of its recipients had, in the order "
+        "delivered, deferred, bounced, dropped.",
+        "outcome",
+        _RESULTS,
+        _DELIVERY_SECONDS,
+    ),
+    Metric(
+        "mailboat_message_age_seconds",
+        Kind.HISTOGRAM,
+        "Time from 250 to delivery, one an attempt that delivered.",
+        buckets=_AGE_SECONDS,
+    ),
+    Metric("mailboat_outbound_connections", Kind.GAUGE, "Connections to next hops now, idle ones included."),
+    Metric("mailboat_inbound_connections", Kind.GAUGE, "Connections of clients now."),
+    Metric(
+        "mailboat_tls_deliveries_total",
+        Kind.COUNTER,
+        "Delivered recipients by the TLS version of the connection; `none` is plain text.",
+        "version",
+        TLS_VERSIONS,
+    ),
+    Metric(
+        "mailboat_ambiguous_deliveries_total",
+        Kind.COUNTER,
+        "Recipients whose final dot was sent and never answered: they may get the message twice.",
+    ),
+    Metric(
+        "mailboat_commit_duration_seconds",
+        Kind.HISTOGRAM,
+        "Duration of one group commit, its fsync included.",
+        buckets=_COMMIT_SECONDS,
+    ),
+    Metric(
+        "mailboat_commit_messages",
+        Kind.HISTOGRAM,
+        "Messages accepted by one group commit.",
+        buckets=_COMMIT_MESSAGES,
+    ),
+    Metric("mailboat_dns_queries_total", Kind.COUNTER, "DNS look-ups.", "result", tuple(DnsResult)),
+    Metric(
+        "mailboat_bind_failures_total",
+        Kind.COUNTER,
+        "Attempts deferred because the source address of this pod is not on this machine.",
+    ),
+    Metric(
+        "mailboat_upstream_auth_failures_total",
+        Kind.COUNTER,
+        "Times that a next hop refused our credentials.",
+    ),
+    Metric(
+        "mailboat_events_dropped_total",
+        Kind.COUNTER,
+        "Lines of the event log that were lost because nobody read them fast enough.",
+    ),
+    Metric(
+        "mailboat_config_reloads_total",
+        Kind.COUNTER,
+        "Reloads of the configuration; a failed one changed nothing.",
+        "result",
+        ("success", "failure"),
+    ),
+    Metric(
+        "mailboat_config_last_reload_successful",
+        Kind.GAUGE,
+        "1 when the last reload was taken, 0 when it was refused and the one before it still holds.",
+        merge=Merge.MIN,
+    ),
+    Metric("process_cpu_seconds_total", Kind.COUNTER, "User and system time of all processes of the relay, seconds."),
+    Metric("process_resident_memory_bytes", Kind.GAUGE, "Resident memory of all processes of the relay."),
+    Metric("process_open_fds", Kind.GAUGE, "Open file descriptors of all processes of the relay."),
+    Metric(
+        "process_start_time_seconds",
+        Kind.GAUGE,
+        "When the oldest process of the relay started, seconds since the epoch.",
+        merge=Merge.MIN,
+    ),
+)
+
+INFOS: tuple[Metric, ...] = (
+    Metric(
+        "mailboat_config_info", Kind.GAUGE, "1; the label is the configuration's hash, as `/configz` shows it.", "hash"
+    ),
+    Metric("mailboat_build_info", Kind.GAUGE, "1; the label is the relay's version.", "version"),
+)
+"""Gauges that are always 1 and say something by their label: one series each."""
+
+BY_NAME = MappingProxyType({metric.name: metric for metric in METRICS})
+
+
+def markdown() -> str:
+    """The text of docs/metrics.md."""
+    rows = [_row(metric) for metric in METRICS + INFOS]
+    return _HEAD + "\n".join(rows) + "\n" + _TAIL
+
+
+def _row(metric: Metric) -> str:
+    label = f"`{metric.label}`" if metric.label else ""
+    if metric.label and metric.values != ("",):
+        label += " = " + ", ".join(f"`{value}`" for value in metric.values)
+    return f"| `{metric.name}` | {metric.kind} | {label} | {metric.help} |"
+
+
+_HEAD = """\
+# Metrics
+
+`GET /metrics` on the admin listener (`http.ini`), in the Prometheus text format. One endpoint and one sum for a relay,
+however many worker processes it has: a worker that died stays in the counters, and counters never go back while the
+relay runs. Label values come from closed sets, so the number of series is fixed; each is there from the start with 0.
+
+This page is printed from the table in the code: `python -m mailboat.metrics.reference > docs/metrics.md`.
+
+| name | kind | label | meaning |
+|---|---|---|---|
+"""
+
+_TAIL = """
+## Questions they answer
+- Is mail going out? `rate(mailboat_deliveries_total{outcome="delivered"}[5m])`
+- Is the queue growing old? `mailboat_queue_oldest_seconds{state="deferred"} > 4 * 3600`
+- Which share of recipients bounces?
+  `sum(rate(mailboat_deliveries_total{outcome="bounced"}[1h])) / sum(rate(mailboat_deliveries_total[1h]))`
+- How long does mail take (95th percentile)? `histogram_quantile(0.95, rate(mailboat_message_age_seconds_bucket[5m]))`
+- Is the disk slow? `histogram_quantile(0.99, rate(mailboat_commit_duration_seconds_bucket[5m]))`
+- Does every relay run the same configuration? `count(count by (hash) (mailboat_config_info)) > 1`
+- Was a configuration refused? `mailboat_config_last_reload_successful == 0`
+"""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())
