@@ -1,0 +1,258 @@
+"""The report that a sender gets for mail that failed: RFC 3464 in the multipart/report of RFC 6522.
+
+Three parts: text for people (from the templates), a status for programs, and the message itself. No MIME library:
+each line here is written on purpose, and every foreign text passes through `text` first. Who gets the report, that
+its reverse-path is null, and that a null sender gets none, is the caller's business (`delivery.bounce`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mailboat.message import headers, templates
+from mailboat.message.received import rfc5322_date
+from mailboat.message.text import decode_words, encode_text, header_field, one_line, wrapped
+from mailboat.model.address import Address
+from mailboat.model.envelope import Message
+from mailboat.model.outcome import Outcome
+
+ORIGINAL_LIMIT = 1_048_576
+"""Octets up to which the whole original comes back; a larger one returns as its header alone."""
+
+_HEADER_LIMIT = 65_536
+"""Octets of the original's header that come back at most."""
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_MESSAGE_ID = re.compile(rb"<[!-;=?-~]{1,900}>")
+_TEXT_LIMIT = 65_536
+"""Characters of the recipients' reasons in the text for people; the status part has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One recipient that will not get the message, and why."""
+
+    address: Address
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Dsn:
+    """Everything that one report says."""
+
+    id: str
+    """Id of the report, for its Message-ID and boundaries."""
+    me: str
+    """This host's name: `Reporting-MTA`, and the domain of the report's From."""
+    message: Message
+    """What failed: its sender gets the report."""
+    failures: Sequence[Failure]
+    """At least one."""
+    now: float
+    """Seconds since the epoch: the report's Date and the time of the last attempt."""
+    original: bytes
+    """The message as queued, or its first octets."""
+    cut: bool = False
+    """`original` is only the beginning."""
+    pid: int = 0
+    """For `{pid}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A MIME entity: header lines and content, each ended by CRLF."""
+
+    header: bytes
+    content: bytes
+
+    @property
+    def data(self) -> bytes:
+        """The entity as it stands between boundaries."""
+        return self.header + b"\r\n" + self.content
+
+
+def build(dsn: Dsn, texts: templates.Templates, *, limit: int = ORIGINAL_LIMIT) -> bytes:
+    """The report as a message with CRLF line ends, without trace fields.
+
+    It is ASCII unless the original is not: then it needs 8BITMIME, and SMTPUTF8 if the original did (RFC 6533 4).
+    `limit` is in octets; an original that is larger, or cut, comes back as its header alone.
+    """
+    facts = headers.scan(dsn.original[:_HEADER_LIMIT], whole=not dsn.cut and len(dsn.original) <= _HEADER_LIMIT)
+    values = _values(dsn, facts)
+    template = templates.parse(texts.text)
+    parts = (
+        _notice(template.body, texts, values, _boundary_base(dsn)),
+        _status(dsn),
+        _original(dsn, facts, limit),
+    )
+    preamble = b"This is a report in several parts (MIME).\r\n"
+    report = _multipart("report; report-type=delivery-status", parts, _boundary_base(dsn), preamble)
+    return _top(dsn, facts, template, values) + report.data
+
+
+def _top(dsn: Dsn, facts: headers.HeaderFacts, template: templates.Parsed, values: dict[str, str]) -> bytes:
+    """The report's own header, up to its Content-Type."""
+    utf8 = dsn.message.smtputf8
+    fields = [(name, templates.fill_line(value, values)) for name, value in template.fields]
+    given = {name.lower(): value for name, value in fields}
+    fields = [(name, value) for name, value in fields if name.lower() not in ("from", "subject")]
+    fields += [
+        ("From", given.get("from") or templates.fill_line(templates.DEFAULT_FROM, values)),
+        ("To", f"<{_mailbox(dsn.message.sender, utf8)}>"),
+        ("Subject", given.get("subject") or templates.DEFAULT_SUBJECT),
+        ("Date", rfc5322_date(dsn.now).decode()),
+        ("Message-ID", f"<{_token(dsn.id)}@{_token(dsn.me)}>"),
+        ("Auto-Submitted", "auto-replied"),  # RFC 3834 5: answered by nobody's autoresponder
+        ("MIME-Version", "1.0"),
+    ]
+    if reference := _MESSAGE_ID.fullmatch(facts.message_id):
+        fields.append(("References", reference[0].decode()))  # RFC 5322 3.6.4: threads with what it is about
+    return b"".join(header_field(name, value, utf8=utf8) for name, value in fields)
+
+
+def _values(dsn: Dsn, facts: headers.HeaderFacts) -> dict[str, str]:
+    """What the templates' placeholders stand for."""
+    utf8 = dsn.message.smtputf8
+    reasons = "\n".join(f"<{_mailbox(f.address, utf8)}>: {one_line(f.outcome.reason)}" for f in dsn.failures)
+    first = dsn.failures[0]
+    return {
+        "pid": str(dsn.pid),
+        "date": rfc5322_date(dsn.now).decode(),
+        "me": one_line(dsn.me),
+        "from": _mailbox(dsn.message.sender, utf8),
+        "msgid": one_line(dsn.message.id),
+        "to": _mailbox(first.address, utf8),
+        "recipients": ", ".join(_mailbox(f.address, utf8) for f in dsn.failures)[:_TEXT_LIMIT],
+        "reason": one_line(first.outcome.reason)[:_TEXT_LIMIT],
+        "extended_reason": reasons[:_TEXT_LIMIT],
+        "subject": decode_words(facts.subject),
+    }
+
+
+def _notice(body: str, texts: templates.Templates, values: dict[str, str], base: str) -> Part:
+    """The part for people: text, with its html alternative and that one's image where there are such templates."""
+    notice = _text("plain", templates.fill(body, values))
+    if not (texts.html and texts.html.strip()):
+        return notice
+    alternatives = (notice, _text("html", templates.fill_html(texts.html, values)))
+    notice = _multipart("alternative", alternatives, f"{base}alternative")
+    if not texts.image:
+        return notice
+    image = templates.image_part(texts.image)
+    header = (
+        header_field("Content-Type", image.content_type)
+        + header_field("Content-ID", f"<{image.content_id}>")
+        + b"Content-Disposition: inline\r\nContent-Transfer-Encoding: base64\r\n"
+    )
+    # RFC 2387 3: the root of a related part is its first one, and `type` says what it is.
+    related = 'related; type="multipart/alternative"'
+    return _multipart(related, (notice, Part(header, image.base64)), f"{base}related")
+
+
+def _status(dsn: Dsn) -> Part:
+    """The part for programs (RFC 3464 2.1): a block about the message, then one a recipient."""
+    # RFC 6533 4: UTF-8 only for a sender whose message needed it; others get the 7-bit form of an address.
+    utf8 = dsn.message.smtputf8
+    blocks = [
+        [
+            ("Reporting-MTA", f"dns; {dsn.me}"),
+            ("X-Queue-ID", dsn.message.id),
+            ("Arrival-Date", rfc5322_date(dsn.message.queued_at).decode()),
+        ]
+    ]
+    blocks += [_recipient_fields(failure, dsn.now, utf8) for failure in dsn.failures]
+    content = b"\r\n".join(b"".join(_status_field(name, value, utf8) for name, value in block) for block in blocks)
+    kind = b"global-delivery-status" if utf8 else b"delivery-status"
+    header = b"Content-Description: Delivery report\r\nContent-Type: message/%b\r\n" % kind
+    return Part(header + _transfer_encoding(content), content)
+
+
+def _recipient_fields(failure: Failure, now: float, utf8: bool) -> list[tuple[str, str]]:
+    outcome, address = failure.outcome, _mailbox(failure.address, utf8)
+    if address.isascii():
+        final = f"rfc822; {address}"
+    elif utf8:
+        final = f"utf-8; {address}"
+    else:
+        final = f"utf-8; {_unitext(address)}"
+    fields = [
+        ("Final-Recipient", final),
+        ("Action", "failed"),
+        ("Status", outcome.status if _STATUS.fullmatch(outcome.status) else "5.0.0"),
+    ]
+    if outcome.reply is not None:
+        # RFC 3464 2.3.5: the MTA that said it, and 2.3.6: what it said.
+        if outcome.mx:
+            fields.append(("Remote-MTA", f"dns; {outcome.mx}"))
+        fields.append(("Diagnostic-Code", f"smtp; {outcome.reply}"))
+    elif outcome.reason:
+        fields.append(("Diagnostic-Code", f"X-Mailboat; {outcome.reason}"))
+    fields.append(("Last-Attempt-Date", rfc5322_date(now).decode()))
+    return fields
+
+
+def _original(dsn: Dsn, facts: headers.HeaderFacts, limit: int) -> Part:
+    """The message itself, or its header where it is too large (RFC 6522 3)."""
+    utf8 = dsn.message.smtputf8
+    if dsn.cut or len(dsn.original) > limit:
+        visible = _HEADER_LIMIT if facts.header_end < 0 else facts.header_end
+        content = wrapped(dsn.original[:visible])
+        kind, words = (
+            (b"message/global-headers" if utf8 else b"text/rfc822-headers"),
+            b"Header of the undelivered message",
+        )
+    else:
+        content = wrapped(dsn.original)
+        kind, words = (b"message/global" if utf8 else b"message/rfc822"), b"Undelivered message"
+    header = b"Content-Description: %b\r\nContent-Type: %b\r\n" % (words, kind)
+    return Part(header + _transfer_encoding(content), content)
+
+
+def _text(kind: str, text: str) -> Part:
+    encoding, content = encode_text(text)
+    header = f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n"
+    return Part(header.encode(), content)
+
+
+def _multipart(kind: str, parts: Sequence[Part], boundary: str, preamble: bytes = b"") -> Part:
+    """Parts between boundaries that occur in none of them, the last one closed (RFC 2046 5.1)."""
+    content = b"".join(part.data for part in parts)
+    number = 0
+    while f"--{boundary}{number}".encode() in content:
+        number += 1
+    line = b"--%b%d" % (boundary.encode(), number)
+    header = f'Content-Type: multipart/{kind};\r\n boundary="{boundary}{number}"\r\n'.encode()
+    body = b"".join(line + b"\r\n" + part.data + b"\r\n" for part in parts)
+    return Part(header + _transfer_encoding(content), preamble + b"\r\n" * bool(preamble) + body + line + b"--\r\n")
+
+
+def _transfer_encoding(content: bytes) -> bytes:
+    """RFC 2045 6.4: a composite part says what is in it; it is never encoded itself."""
+    return b"Content-Transfer-Encoding: %b\r\n" % (b"7bit" if content.isascii() else b"8bit")
+
+
+def _status_field(name: str, value: str, utf8: bool) -> bytes:
+    """RFC 3464 2.1.1: a field folds like one of a mail, but knows no encoded-words."""
+    return header_field(name, value if utf8 else value.encode("ascii", "replace").decode(), utf8=True)
+
+
+def _boundary_base(dsn: Dsn) -> str:
+    digest = hashlib.sha256(f"{dsn.id}\0{dsn.message.id}\0{dsn.now}".encode("utf-8", "replace")).hexdigest()
+    return f"=_{digest[:32]}_"
+
+
+def _mailbox(address: Address, utf8: bool) -> str:
+    """An address without what no address may hold; its domain as given, or as A-labels where UTF-8 may not stand."""
+    return one_line(str(address) if utf8 else address.wire)
+
+
+def _unitext(address: str) -> str:
+    r"""RFC 6533 3: an address for 7-bit transport, each character that is not ASCII as `\x{HEX}`."""
+    return "".join(c if c.isascii() and c != "\\" else rf"\x{{{ord(c):02X}}}" for c in address)
+
+
+def _token(text: str) -> str:
+    """Text of our own for a message identifier: no blank, bracket or control."""
+    return re.sub(r"[^!-;=?A-~]", "", text) or "unknown"
