@@ -86,6 +86,13 @@ class Store(Protocol):
     def reserve_id(self) -> str:
         """A fresh queue id, unique for ever, for `Draft.id`."""
 
+    def new_body_file(self) -> tuple[str, int]:
+        """A new file for a `SpooledBody`: its path, and a descriptor to write to. Raises OSError.
+
+        Whoever asked closes it, and removes it unless it goes into a draft: from `accept` on the store owns it,
+        also when accepting fails. What a crash leaves goes at the next start.
+        """
+
     def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
         """Queue a message (C1). Resolved with its entries after the group commit that holds it."""
 

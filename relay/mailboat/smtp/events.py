@@ -77,7 +77,7 @@ class Refusal:
 
     reply: str
     kind: str
-    """`syntax`, `sequence` or `line_too_long`."""
+    """`syntax`, `sequence`, `too_long` or `bare_newline`."""
 
 
 Event = Hello | Mail | Rcpt | Data | Chunk | EndOfData | StartTls | Reset | Quit | Refusal

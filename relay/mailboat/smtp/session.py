@@ -168,6 +168,11 @@ class ServerSession:
         return self._awaiting is None and self.state in (State.NEW, State.READY)
 
     @property
+    def is_deaf(self) -> bool:
+        """Nothing more will be read: close when the output is sent."""
+        return self.state is State.DEAF
+
+    @property
     def buffered(self) -> int:
         """Octets that wait to be looked at: the owner stops reading when they are many."""
         return len(self._data_input) + len(self._lines)

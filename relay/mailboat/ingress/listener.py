@@ -1,0 +1,101 @@
+"""The listening sockets of one worker, and the sweep that ends clients which take too long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+from mailboat.config.settings import Endpoint
+from mailboat.ingress.connection import Connection, IngressContext
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+SWEEP = 1.0
+"""Seconds between two looks at slow clients: how late a timeout may come."""
+
+
+class Listener:
+    """Accepts SMTP on the endpoints of `smtp.ini`."""
+
+    def __init__(self, context: IngressContext) -> None:
+        self._context = context
+        self._servers: list[asyncio.Server] = []
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self, *, shared: bool) -> None:
+        """Bind and accept; with `shared` other workers listen on the same ports (SO_REUSEPORT). Raises OSError."""
+        smtp = self._context.settings.smtp
+        try:
+            await self._listen(smtp.listen, shared=shared, implicit_tls=False)
+            await self._listen(smtp.smtps_listen, shared=shared, implicit_tls=True)
+        except OSError:
+            await self.close()
+            raise
+        self._sweeper = asyncio.create_task(self._sweep(), name="slow-clients")
+
+    async def _listen(self, endpoints: Sequence[Endpoint], *, shared: bool, implicit_tls: bool) -> None:
+        loop = asyncio.get_running_loop()
+        for endpoint in endpoints:
+            server = await loop.create_server(
+                partial(Connection, self._context, implicit_tls=implicit_tls),
+                sock=listening_socket(endpoint, shared=shared),
+                backlog=BACKLOG,
+            )
+            self._servers.append(server)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether every endpoint is listened on."""
+        return bool(self._servers) and all(server.is_serving() for server in self._servers)
+
+    async def close(self) -> None:
+        """Accept no more, and tell idle clients 421; those in a transaction may finish it."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for connection in list(self._context.connections):
+            connection.shut_down()
+
+    async def finish(self, grace: float) -> None:
+        """Wait up to `grace` seconds for the clients that are left, then cut them off."""
+        deadline = asyncio.get_running_loop().time() + grace
+        while self._context.connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
+        for connection in list(self._context.connections):
+            connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeper
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            now = self._context.clock.monotonic()
+            for connection in [c for c in self._context.connections if c.expired(now)]:
+                connection.time_out()
+
+
+def listening_socket(endpoint: Endpoint, *, shared: bool) -> socket.socket:
+    """A bound socket; a v6 wildcard takes v6 only, so that `0.0.0.0` may stand beside it. Raises OSError that names it."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {endpoint}: {error.strerror}") from None
+    return sock

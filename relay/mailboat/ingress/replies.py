@@ -1,0 +1,58 @@
+"""What ingress answers, each reply in one place with its enhanced status code (RFC 3463, RFC 5321 4.2)."""
+
+from __future__ import annotations
+
+import errno
+
+from mailboat.ingress.admission import Refusal
+from mailboat.model.observer import RejectReason
+from mailboat.queue.store import StorageError, StorageFull
+from mailboat.smtp.data import DataFault
+
+SENDER_OK = b"250 2.1.0 Sender OK\r\n"
+RECIPIENT_OK = b"250 2.1.5 Recipient OK\r\n"
+GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
+START_TLS = b"220 2.0.0 Ready to start TLS\r\n"
+
+RELAY_DENIED = b"550 5.7.1 Relaying denied\r\n"
+TOO_MANY_RECIPIENTS = b"452 4.5.3 Too many recipients\r\n"
+TOO_BIG = b"552 5.3.4 Message is larger than this server takes\r\n"
+LOOP = b"554 5.4.6 Too many Received headers: possible mail loop\r\n"
+TOO_MANY_ERRORS = b"421 4.7.0 Too many errors\r\n"
+IDLE_TOO_LONG = b"421 4.4.2 Timeout: too slow, closing connection\r\n"
+SHUTTING_DOWN = b"421 4.3.2 Shutting down, try again\r\n"
+
+STORAGE_FULL = b"452 4.3.1 Out of storage, try again later\r\n"
+STORAGE_FAULT = b"451 4.3.0 Storage fault, try again later\r\n"
+
+DATA_FAULTS: dict[DataFault, tuple[bytes, RejectReason]] = {
+    DataFault.BARE_NEWLINE: (b"550 5.6.0 Message holds a CR or LF alone\r\n", RejectReason.BARE_NEWLINE),
+    DataFault.FALSE_END: (b"550 5.6.0 Bare newline in the end of data, closing\r\n", RejectReason.BARE_NEWLINE),
+    DataFault.LINE_TOO_LONG: (b"550 5.6.0 Message holds a line that is too long\r\n", RejectReason.LINE_TOO_LONG),
+}
+
+REFUSALS: dict[Refusal, tuple[bytes, RejectReason]] = {
+    Refusal.TOO_MANY_CONNECTIONS: (b"421 4.3.2 Too many connections\r\n", RejectReason.TOO_MANY_CONNECTIONS),
+    Refusal.TOO_MANY_FROM_CLIENT: (
+        b"421 4.7.0 Too many connections from your address\r\n",
+        RejectReason.TOO_MANY_CONNECTIONS,
+    ),
+    Refusal.DRAINING: (SHUTTING_DOWN, RejectReason.SHUTDOWN),
+    Refusal.OVERLOAD: (b"451 4.3.2 Overloaded, try again later\r\n", RejectReason.OVERLOAD),
+    Refusal.STORAGE_FULL: (STORAGE_FULL, RejectReason.STORAGE),
+    Refusal.STORAGE_FAULT: (STORAGE_FAULT, RejectReason.STORAGE),
+}
+
+
+def queued(id: str) -> bytes:  # noqa: A002 - the field's word
+    """The reply that promises the message: only after its commit."""
+    return b"250 2.0.0 Message Queued (%b)\r\n" % id.encode()
+
+
+def storage_reply(error: BaseException) -> bytes:
+    """Storage trouble is ours and temporary, never the client's fault: 452 when full, else 451."""
+    full = isinstance(error, StorageFull) or (
+        isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    )
+    assert isinstance(error, StorageError | OSError)
+    return STORAGE_FULL if full else STORAGE_FAULT
