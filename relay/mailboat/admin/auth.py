@@ -1,0 +1,100 @@
+"""Who may change something through the admin listener. Reads are open; `server` asks here before anything else.
+
+On a loopback listener whoever is on this machine may, but no web page that a browser on this machine shows: those
+are told by `Origin`, and a page that has its name resolve to loopback (DNS rebinding) by `Host`. Elsewhere the
+bearer token of `http.ini` `token_file` is asked for (RFC 6750).
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from mailboat.admin.problem import ProblemError
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_MAX_TOKEN = 4096
+
+
+class TokenFile:
+    """The bearer token in a file, read anew each time: a Secret that is rotated needs no restart."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __call__(self) -> str:
+        """The token; empty when no file is named or it cannot be read: nobody is let in then."""
+        if not self._path:
+            return ""
+        try:
+            with Path(self._path).open("rb") as file:
+                return file.read(_MAX_TOKEN).decode("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+
+class Guard:
+    """The decision for one listener."""
+
+    def __init__(self, *, loopback: bool, token: Callable[[], str]) -> None:
+        """`loopback`: the listener can be reached from this machine only."""
+        self._loopback = loopback
+        self._token = token
+
+    def admit(self, request: web.Request) -> None:
+        """Let the request pass or raise `ProblemError`. Probes and metrics are for everybody: do not ask here."""
+        presented = request.headers.get("Authorization")
+        if presented is not None and self._known(presented):
+            return
+        if self._loopback:
+            _require_local_host(request)
+        if request.method in _SAFE:
+            return
+        if not self._loopback:
+            raise self._unauthorized(presented)
+        if "Origin" in request.headers:
+            raise ProblemError(HTTPStatus.FORBIDDEN, "Origin: a web page must not change the queue")
+
+    def _known(self, authorization: str) -> bool:
+        scheme, _, presented = authorization.partition(" ")
+        token = self._token()
+        if scheme.lower() != "bearer" or not token:
+            return False
+        return hmac.compare_digest(presented.strip().encode("utf-8", "surrogateescape"), token.encode())
+
+    def _unauthorized(self, presented: str | None) -> ProblemError:
+        if not self._token():
+            detail = "no token: name a token_file in http.ini, or use the relay's loopback listener"
+            return ProblemError(HTTPStatus.FORBIDDEN, detail)
+        detail = "Authorization: this token is not the one of token_file" if presented else "a bearer token is needed"
+        challenge = 'Bearer realm="mailboat"' + (', error="invalid_token"' if presented else "")
+        return ProblemError(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": challenge})
+
+
+def _require_local_host(request: web.Request) -> None:
+    """The name that the client believes it talks to (RFC 9110 7.2) must be one that only means this machine."""
+    host = request.headers.get("Host", "")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        name = ""
+    if not is_loopback(name):
+        raise ProblemError(HTTPStatus.MISDIRECTED_REQUEST, f"Host: {host!r} is not this machine's loopback")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address can only mean this machine."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)

@@ -1,0 +1,109 @@
+"""What the admin listener needs of a relay, and how a queue entry is shown: the interface that `app` implements.
+
+A relay may be one process or a fleet of workers behind a channel; nobody here can tell. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from mailboat.model.clock import rfc3339
+from mailboat.model.envelope import Entry
+from mailboat.queue.store import Selection
+
+EntryJson = dict[str, Any]
+"""M of the queue API: what `entry_to_json` makes."""
+
+
+class Probe(StrEnum):
+    """The three questions of Kubernetes."""
+
+    LIVEZ = "livez"
+    """Do the event loops turn? No: kill and start again."""
+    READYZ = "readyz"
+    """Shall clients send mail here?"""
+    STARTUPZ = "startupz"
+    """Has the start come to its end?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of a probe's answer."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+    """Why not, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigStatus:
+    """What configuration runs, and why a newer one does not."""
+
+    hash: str
+    """`sha256:…` as documented in docs/configuration.md."""
+    loaded_at: float
+    """Seconds since the epoch."""
+    error: str | None = None
+    """Why the files as they are now were refused; None: they are what runs."""
+
+
+class BadCursorError(ValueError):
+    """`after` is not a `next` that this relay gave."""
+
+
+class Control(Protocol):
+    """The relay as its operator sees it. Each method may raise `queue.store.StorageError`: answered 503."""
+
+    async def checks(self, kind: Probe) -> Sequence[Check]:
+        """The checks of one probe; it fails when one of them does."""
+
+    async def configz(self) -> ConfigStatus:
+        """What configuration runs."""
+
+    async def metrics(self) -> bytes:
+        """The Prometheus text format 0.0.4: one sum for all workers."""
+
+    async def queue_page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[Sequence[EntryJson], str | None]:
+        """Entries in a stable order, and `after` of the next page or None. `BadCursorError`: `after` is not ours."""
+
+    async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
+        """The entry with this id, or all of the message with this id; empty when there is none."""
+
+    async def delete(self, selection: Selection) -> int:
+        """Remove entries without telling anybody; how many."""
+
+    async def hold(self, selection: Selection) -> int:
+        """Keep entries from being attempted until released; how many."""
+
+    async def release(self, selection: Selection) -> int:
+        """Make held entries due now; how many."""
+
+    async def flush(self, selection: Selection) -> int:
+        """Make deferred entries due now; how many."""
+
+
+def entry_to_json(entry: Entry) -> EntryJson:
+    """The JSON that the queue API and `mailboat queue --json` show of an entry; times are RFC 3339 UTC.
+
+    The null sender is an empty text.
+    """
+    message = entry.message
+    return {
+        "id": entry.id,
+        "state": entry.state.value,
+        "sender": str(message.sender),
+        "domain": entry.domain,
+        "recipients": [str(recipient.address) for recipient in entry.recipients],
+        "size": message.size,
+        "attempts": entry.attempts,
+        "queued_at": rfc3339(message.queued_at),
+        "next_attempt_at": None if entry.next_attempt is None else rfc3339(entry.next_attempt),
+        "last_reply": entry.last_reply,
+        "last_mx": entry.last_mx,
+    }

@@ -1,0 +1,194 @@
+"""`/v1/queue`: see and change the queue over HTTP. Parses requests into a `Selection`; the relay does the rest.
+
+Every fault of a request names the parameter. Mounted by `server`; docs/admin.md shows the calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import idna
+import orjson
+from aiohttp import web
+
+from mailboat.admin.control import BadCursorError, Control
+from mailboat.admin.problem import ProblemError, json_response
+from mailboat.model.envelope import State
+from mailboat.queue.store import Selection
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+MAX_IDS = 10_000
+_MAX_ID = 128
+_BODY_SECONDS = 10.0
+_LIST_PARAMETERS = frozenset({"state", "domain", "sender", "limit", "after"})
+_CHANGE_KEYS = frozenset({"ids", "domain", "sender", "state", "all"})
+
+
+class QueueApi:
+    """The handlers, over whatever relay `control` is."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def routes(self) -> list[web.RouteDef]:
+        """For `Application.add_routes`."""
+        return [
+            web.get("/v1/queue", self._list),
+            web.post("/v1/queue/flush", self._changing(self._control.flush)),
+            web.post("/v1/queue/hold", self._changing(self._control.hold)),
+            web.post("/v1/queue/release", self._changing(self._control.release)),
+            web.post("/v1/queue/delete", self._changing(self._control.delete, careful=True)),
+            web.get("/v1/queue/{id}", self._get),
+            web.delete("/v1/queue/{id}", self._delete),
+        ]
+
+    async def _list(self, request: web.Request) -> web.Response:
+        # An empty parameter of a listing does not restrict; it is how a form sends what was left blank.
+        query = {name: value for name, value in _single(request, _LIST_PARAMETERS).items() if value}
+        limit = _limit(query.get("limit"))
+        try:
+            messages, following = await self._control.queue_page(_selection(query), limit, query.get("after"))
+        except BadCursorError as error:
+            raise _bad("after", str(error) or "not a `next` of this relay") from None
+        return json_response({"messages": messages, "next": following})
+
+    async def _get(self, request: web.Request) -> web.Response:
+        """One entry as M; a message id gives the list of its entries, in the shape of a listing."""
+        _single(request, frozenset())
+        name = _id(request.match_info["id"])
+        messages = await self._control.queue_get(name)
+        if not messages:
+            raise _unknown(name)
+        if messages[0]["id"] == name:
+            return json_response(messages[0])
+        return json_response({"messages": messages, "next": None})
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        _single(request, frozenset())
+        name = _id(request.match_info["id"])
+        count = await self._control.delete(Selection(ids=(name,)))
+        if not count:
+            raise _unknown(name)
+        return json_response({"count": count})
+
+    @staticmethod
+    def _changing(
+        change: Callable[[Selection], Awaitable[int]], *, careful: bool = False
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            _single(request, frozenset())
+            wanted = await _json_object(request)
+            if careful and not wanted:
+                raise ProblemError(HTTPStatus.BAD_REQUEST, 'name ids, domain, sender or state, or say {"all": true}')
+            return json_response({"count": await change(_selection(wanted))})
+
+        return handle
+
+
+def _single(request: web.Request, allowed: Collection[str]) -> dict[str, str]:
+    """The query with each parameter once; others are refused, since a misspelt filter would mean everything."""
+    query: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name not in allowed:
+            known = ", ".join(sorted(allowed)) or "none"
+            raise _bad(name, f"unknown parameter; known: {known}")
+        if name in query:
+            raise _bad(name, "given twice")
+        query[name] = value
+    return query
+
+
+async def _json_object(request: web.Request) -> dict[str, Any]:
+    try:
+        # Only the body is timed: a large queue may take its time to change.
+        async with asyncio.timeout(_BODY_SECONDS):
+            body = await request.read()
+    except TimeoutError:
+        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, f"the body took more than {_BODY_SECONDS:g} s") from None
+    try:
+        wanted = orjson.loads(body) if body.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+    if not isinstance(wanted, dict):
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "the body must be a JSON object")
+    return _scope(wanted)
+
+
+def _scope(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The body of a change, its keys checked: `all` stands alone."""
+    for name in wanted:
+        if name not in _CHANGE_KEYS:
+            raise _bad(name, f"unknown key; known: {', '.join(sorted(_CHANGE_KEYS))}")
+    if "all" in wanted and wanted["all"] is not True:
+        raise _bad("all", "must be true where it is given")
+    if "all" in wanted and len(wanted) > 1:
+        raise _bad("all", "contradicts the other keys")
+    return wanted
+
+
+def _selection(wanted: Mapping[str, Any]) -> Selection:
+    """What a query or body asks for. An empty value is refused: in a `Selection` it would mean everything."""
+    return Selection(
+        ids=_ids(wanted["ids"]) if "ids" in wanted else (),
+        domain=_domain(wanted["domain"]) if "domain" in wanted else "",
+        sender=_text("sender", wanted["sender"]) if "sender" in wanted else "",
+        state=_state(wanted["state"]) if "state" in wanted else None,
+    )
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _bad(name, "must be a text that is not empty")
+    return value.strip()
+
+
+def _state(value: object) -> State:
+    try:
+        return State(_text("state", value))
+    except ValueError:
+        raise _bad("state", f"must be one of {', '.join(State)}") from None
+
+
+def _domain(value: object) -> str:
+    """Normalised as `Entry.domain` is: lower case, A-labels."""
+    domain = _text("domain", value).lower().rstrip(".")
+    if domain.isascii():
+        return domain
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise _bad("domain", f"not an internationalised name: {error}") from None
+
+
+def _ids(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise _bad("ids", "must be a list that is not empty")
+    if len(value) > MAX_IDS:
+        raise _bad("ids", f"at most {MAX_IDS} at once")
+    return tuple(_id(one) for one in value)
+
+
+def _id(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID:
+        raise _bad("id", "not a queue id")
+    return value
+
+
+def _limit(value: str | None) -> int:
+    if value is None:
+        return DEFAULT_LIMIT
+    if not value.isascii() or not value.isdigit() or len(value) > 9 or not 1 <= int(value) <= MAX_LIMIT:
+        raise _bad("limit", f"must be a number from 1 to {MAX_LIMIT}")
+    return int(value)
+
+
+def _bad(name: str, reason: str) -> ProblemError:
+    return ProblemError(HTTPStatus.BAD_REQUEST, f"{name}: {reason}")
+
+
+def _unknown(name: str) -> ProblemError:
+    return ProblemError(HTTPStatus.NOT_FOUND, f"no message {name} in the queue; delivered ones leave it")

@@ -1,0 +1,209 @@
+"""The admin listener: probes, `/metrics`, `/configz` and the queue API over HTTP/1.1. Started by `app`.
+
+Speaks to the relay through `control.Control` only. Probes must answer whatever others do to this port: a slow
+client is closed, and when there are too many connections the oldest goes, never the new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_protocol import RequestHandler
+
+from mailboat.admin.auth import Guard, TokenFile, is_loopback
+from mailboat.admin.control import Check, Control, Probe
+from mailboat.admin.problem import json_response, problems
+from mailboat.admin.queue_api import QueueApi
+from mailboat.config.settings import Endpoint, HttpSettings
+from mailboat.model.clock import rfc3339
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_MAX_BODY = 256 * 1024
+_MAX_CONNECTIONS = 128
+_IDLE_SECONDS = 30.0
+"""Also how long a client may take for the head of a request."""
+_PROBE_SECONDS = 5.0
+_METRICS_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class AdminServer:
+    """All listeners of `http.ini`."""
+
+    def __init__(self, control: Control, settings: HttpSettings) -> None:
+        self._control = control
+        self._settings = settings
+        self._token = TokenFile(settings.token_file)
+        self._runners: list[web.AppRunner] = []
+        self._servers: list[asyncio.Server] = []
+        self._paths: list[Path] = []
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What is listened on, with the ports that the system chose."""
+        return tuple(_endpoint(sock.getsockname()) for server in self._servers for sock in server.sockets)
+
+    async def start(self) -> None:
+        """Listen on every address, or on none: `OSError` names the one that cannot be had."""
+        try:
+            for endpoint in self._settings.listen:
+                for sock in await _bind(endpoint):
+                    await self._serve(sock)
+                if endpoint.path:
+                    self._paths.append(Path(endpoint.path))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Stop listening; requests under way get a moment to finish."""
+        for server in self._servers:
+            server.close()
+        for runner in self._runners:
+            await runner.cleanup()
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+        self._servers, self._runners, self._paths = [], [], []
+
+    async def _serve(self, sock: socket.socket) -> None:
+        where = _endpoint(sock.getsockname())
+        loopback = bool(where.path) or is_loopback(where.host)
+        if not loopback and not self._token():
+            _log.warning("admin listener %s: no usable token_file, so calls that change something are refused", where)
+        application = build(self._control, Guard(loopback=loopback, token=self._token))
+        # handler_cancellation stays off: a change that was asked for is finished, whether or not the client waits.
+        runner = web.AppRunner(
+            application, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_CLOSE_SECONDS
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        loop = asyncio.get_running_loop()
+        if where.path:
+            server = await loop.create_unix_server(_doorman(runner), sock=sock)
+        else:
+            server = await loop.create_server(_doorman(runner), sock=sock)
+        self._servers.append(server)
+
+
+def build(control: Control, guard: Guard) -> web.Application:
+    """The web application for one listener."""
+    application = web.Application(middlewares=[problems, _guarded(guard)], client_max_size=_MAX_BODY)
+    application.add_routes([web.get(f"/{kind}", _probe(control, kind)) for kind in Probe])
+    application.add_routes([web.get("/metrics", _metrics(control)), web.get("/configz", _configz(control))])
+    application.add_routes(QueueApi(control).routes())
+    return application
+
+
+def _guarded(guard: Guard) -> Middleware:
+    @web.middleware
+    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith("/v1/"):
+            guard.admit(request)
+        return await handler(request)
+
+    return admit
+
+
+def _probe(control: Control, kind: Probe) -> Handler:
+    async def handle(_: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                checks = await control.checks(kind)
+        except TimeoutError:
+            checks = [Check("answer", ok=False, detail=f"none within {_PROBE_SECONDS:g} s")]
+        good = all(check.ok for check in checks)
+        text = "".join(f"{_line(check)}\n" for check in checks) + f"{kind} {'ok' if good else 'failed'}\n"
+        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        return web.Response(text=text, status=status, headers={"Cache-Control": "no-store"})
+
+    return handle
+
+
+def _line(check: Check) -> str:
+    detail = f": {' '.join(check.detail.split())}" if check.detail else ""
+    return f"[+] {check.name} ok" if check.ok else f"[-] {check.name} failed{detail}"
+
+
+def _metrics(control: Control) -> Handler:
+    async def handle(_: web.Request) -> web.Response:
+        async with asyncio.timeout(_METRICS_SECONDS):
+            body = await control.metrics()
+        return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
+
+    return handle
+
+
+def _configz(control: Control) -> Handler:
+    async def handle(_: web.Request) -> web.Response:
+        status = await control.configz()
+        return json_response({"hash": status.hash, "loaded_at": rfc3339(status.loaded_at), "error": status.error})
+
+    return handle
+
+
+def _doorman(runner: web.AppRunner) -> Callable[[], RequestHandler]:
+    """Makes room for a new connection at the cost of the oldest: a flood must not shut out the probes."""
+
+    def enter() -> RequestHandler:
+        server = runner.server
+        assert server is not None  # noqa: S101 - the runner was set up before it listens
+        connections = server.connections
+        if len(connections) >= _MAX_CONNECTIONS and connections[0].transport is not None:
+            # Not close: that would wait for a client that does not read.
+            connections[0].transport.abort()
+        return server()
+
+    return enter
+
+
+async def _bind(endpoint: Endpoint) -> Sequence[socket.socket]:
+    """Sockets bound to every address of `endpoint`, ready to listen."""
+    if endpoint.path:
+        return [_bind_unix(endpoint.path)]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(
+        endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sock = socket.socket(family, kind, protocol)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setblocking(False)
+            sock.bind(address)
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise OSError(error.errno, f"admin listener {endpoint}: {error.strerror}") from error
+    return sockets
+
+
+def _bind_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        # A socket file outlives its process; the queue's lock already says that no other relay of ours runs.
+        if Path(path).is_socket():
+            Path(path).unlink()
+        sock.bind(path)
+        Path(path).chmod(0o660)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"admin listener {path}: {error.strerror}") from error
+    return sock
+
+
+def _endpoint(name: str | tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+    return Endpoint(path=name) if isinstance(name, str) else Endpoint(name[0], name[1])
