@@ -19,9 +19,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._:\[\]+=/-]")
 _UNSAFE_UTF8 = re.compile(r"[^A-Za-z0-9._:\[\]+=/\u00a1-\ud7ff\ue000-\U0010fffd-]|[\u2028\u2029]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _TEXT_LIMIT = 255
-"""The longest domain (RFC 5321 4.5.3.1.2), and enough for anything else that stands in one line here."""
+"""Octets of the longest domain (RFC 5321 4.5.3.1.2), and enough for anything else that stands in one line here."""
 _PATH_LIMIT = 640
-"""Longest address that is worth a `for` clause: twice what RFC 5321 4.5.3.1.3 asks for, well within one line."""
+"""Octets of the longest address that is worth a `for` clause: twice what RFC 5321 4.5.3.1.3 asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,9 @@ def client_trace(
     (RFC 6532 3.6); elsewhere it becomes `?`, or the clause is left out.
     """
     for_clause = b""
-    if (
-        recipient
-        and len(recipient) <= _PATH_LIMIT
-        and (smtputf8 or recipient.isascii())
-        and not _CONTROLS.search(recipient)
-    ):
-        for_clause = b"\r\n\tfor <%b>" % recipient.encode()
+    if recipient and (smtputf8 or recipient.isascii()) and not _CONTROLS.search(recipient):
+        path = recipient.encode()
+        for_clause = b"\r\n\tfor <%b>" % path if len(path) <= _PATH_LIMIT else b""
     return b"%b\r\n\tid %b%b; %b\r\n" % (
         _opening(origin, me, smtputf8),
         id.encode("ascii", "replace"),
@@ -136,4 +132,5 @@ def _tcp_info(origin: Origin, smtputf8: bool) -> str:
 
 def _word(text: str, smtputf8: bool = False) -> str:
     """Foreign text as one word that needs no quoting: no blank, bracket of a comment, control or line end."""
-    return (_UNSAFE_UTF8 if smtputf8 else _UNSAFE).sub("?", text[:_TEXT_LIMIT])
+    safe = (_UNSAFE_UTF8 if smtputf8 else _UNSAFE).sub("?", text[:_TEXT_LIMIT])
+    return safe if safe.isascii() else safe.encode()[:_TEXT_LIMIT].decode("utf-8", "ignore")

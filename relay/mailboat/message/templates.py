@@ -38,6 +38,7 @@ DEFAULT_FROM = "Mail delivery system <MAILER-DAEMON@{me}>"
 
 _PLACEHOLDER = re.compile(r"\{(\w{1,64})\}")
 _FIELD = re.compile(r"([!-9;-~]{1,64})[ \t]*:(.*(?:\n[ \t]+\S.*)*)")
+_FOLD = re.compile(r"\n[ \t]+")
 _HEADER = re.compile(r"(?:[!-9;-~]{1,64}[ \t]*:.*\n(?:[ \t]+\S.*\n)*)+[ \t]*(?:\n|\Z)")
 _KNOWN = re.compile(
     r"^(?:from|to|subject|date|message-id|received|reply-to|sender|mime-version|content-[a-z-]+|x-[a-z0-9-]+)[ \t]*:",
@@ -99,7 +100,7 @@ def parse(template: str | None) -> Parsed:
     header = _HEADER.match(text)
     if not header or not _KNOWN.search(header[0]):
         return Parsed((), text)
-    fields = ((name, one_line(value)) for name, value in _FIELD.findall(header[0]))
+    fields = _fields(header[0])
     kept = tuple(
         (name, value)
         for name, value in fields
@@ -130,7 +131,7 @@ def image_part(data: bytes) -> Image:
         if data.startswith(magic):
             return Image(f"image/{kind}", _IMAGE_ID, encode_binary(data))
     header, blank, body = _split_part(data)
-    fields = {name.lower(): one_line(value) for name, value in _FIELD.findall(header)}
+    fields = {name.lower(): value for name, value in _fields(header)}
     if not blank or "content-type" not in fields:
         return Image("application/octet-stream", _IMAGE_ID, encode_binary(data))
     identifier = re.sub(r"[^!#-;=?-~]", "", fields.get("content-id", ""))
@@ -150,6 +151,11 @@ _MAGIC = (
     (b"<svg", "svg+xml"),
     (b"<?xml", "svg+xml"),
 )
+
+
+def _fields(header: str) -> list[tuple[str, str]]:
+    """Names and unfolded values of header lines that end in line feeds."""
+    return [(name, one_line(_FOLD.sub(" ", value))) for name, value in _FIELD.findall(header)]
 
 
 def _split_part(data: bytes) -> tuple[str, bool, bytes]:

@@ -129,10 +129,10 @@ def _encode_words(words: list[str]) -> list[str]:
 
 
 def _encoded(text: str) -> list[str]:
-    """`text` as encoded-words of at most 75 characters; 45 octets make 60 of base64."""
+    """`text` as encoded-words; 39 octets make one of 64, so that it fits behind a name (RFC 2047 2: 76 a line)."""
     chunks: list[str] = []
     for character in text:
-        if chunks and len((chunks[-1] + character).encode()) <= 45:
+        if chunks and len((chunks[-1] + character).encode()) <= 39:
             chunks[-1] += character
         else:
             chunks.append(character)
