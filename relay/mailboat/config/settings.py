@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mailboat.config import values
@@ -27,6 +27,7 @@ from mailboat.config.nouns import (
 
 __all__ = [
     "CPUS",
+    "DEFAULT_RELAY_ACL",
     "BareNewline",
     "Bind",
     "BounceTemplates",
@@ -35,6 +36,7 @@ __all__ = [
     "IPAddress",
     "InetPrefer",
     "Key",
+    "NamedKey",
     "Network",
     "OutboundSettings",
     "Protocol",
@@ -44,7 +46,12 @@ __all__ = [
     "SmtpSettings",
     "TlsLevel",
     "TlsSettings",
+    "keys_of",
 ]
+
+
+DEFAULT_RELAY_ACL: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
+"""Who may relay without AUTH where `relay_acl_allow` does not say: this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +85,37 @@ def setting(
 
 
 @dataclass(frozen=True, slots=True)
+class NamedKey:
+    """One key of a settings class: where its value lives, and what the file calls it."""
+
+    field: str
+    ini: str
+    """Without the `[]` of a list."""
+    is_list: bool
+    """Written as repeated `ini[]=` lines; the parser is called once a line and the tuples are joined."""
+    default: Any
+    key: Key
+
+
+def keys_of(kind: type) -> tuple[NamedKey, ...]:
+    """The keys of a settings class in their order; fields that the loader fills by other ways are not among them."""
+    return tuple(
+        NamedKey(f.name, name.removesuffix("[]"), name.endswith("[]"), f.default, key)
+        for f in fields(kind)
+        if (key := f.metadata.get("key")) is not None
+        for name in [key.ini or f.name]
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SmtpSettings:
     """`smtp.ini`: how mail is received."""
 
     listen: tuple[Endpoint, ...] = setting(
         (Endpoint("127.0.0.1", 2525), Endpoint("::1", 2525)),
         values.endpoints,
-        "Addresses that accept SMTP, separated by commas. Loopback by default, so that a first start is never an open port.",
+        "Addresses that accept SMTP, separated by commas; a port alone is all addresses. Loopback by default, so that "
+        "a first start is never an open port.",
         restart=True,
     )
     smtps_listen: tuple[Endpoint, ...] = setting(
@@ -123,8 +154,8 @@ class SmtpSettings:
     data_line_length: int = setting(
         65_536,
         values.integer(1000, 2**20),
-        "Longest line of a message in octets. RFC 5321 4.5.3.1.6 only promises 1000, but much real mail is longer, and a "
-        "relay passes on what it was given.",
+        "Longest line of a message in octets. RFC 5321 4.5.3.1.6 only promises 1000, but much real mail is longer, and "
+        "a relay passes on what it was given.",
     )
     max_received: int = setting(
         100, values.integer(1, 10_000), "Received headers a message may have; one more is a loop (RFC 5321 6.3)."
@@ -148,6 +179,8 @@ class HttpSettings:
         values.path,
         "File with the bearer token that changing calls must show. Required for them when `listen` is not loopback.",
     )
+    token: str = ""
+    """Content of `token_file`; filled by the loader, hidden by `config show`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +196,15 @@ class Route:
     hosts: tuple[RouteHost, ...] = setting(
         (),
         values.route_hosts,
-        "Next hops `host[:port][/priority]`, separated by commas; lower priority first, equal ones in turn. A path is a unix socket.",
+        "Next hops `host[:port][/priority]`, separated by commas; lower priority first, equal ones in turn. "
+        "A path is a unix socket.",
     )
     protocol: Protocol = setting(Protocol.SMTP, values.choice(Protocol), "`smtp` or `lmtp` (RFC 2033).")
     tls: TlsLevel = setting(
         TlsLevel.OPPORTUNISTIC,
         values.choice(TlsLevel),
-        "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, from the first octet).",
+        "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, from the first "
+        "octet).",
     )
     auth_user: str = setting("", values.text, "User name for AUTH.")
     auth_pass_file: str = setting(
@@ -208,13 +243,14 @@ class OutboundSettings:
     local_mx_ok: bool = setting(
         False,
         values.boolean,
-        "Allow an MX that leads to this host, loopback, link-local or the unspecified address. Off, such hosts are skipped: they make loops.",
+        "Allow an MX that leads to this host, loopback, link-local or the unspecified address. Off, such hosts are "
+        "skipped: they make loops.",
     )
     temp_fail_intervals: tuple[float, ...] | None = setting(
         None,
         values.intervals,
-        "Delays between attempts, such as `1m, 5m*2, 1h*3`: spans of at least 5 s in `s`, `m`, `h` or `d`, each with an optional "
-        "repetition. When they run out, the next failure bounces; `none` bounces at the first.",
+        "Delays between attempts, such as `1m, 5m*2, 1h*3`: spans of at least 5 s in `s`, `m`, `h` or `d`, each with "
+        "an optional repetition. When they run out, the next failure bounces; `none` bounces at the first.",
         shown_default="2^(i+5) s for i = 1 … 12: 64 s to 36 h, about 3 days in all",
     )
     max_temp_failures: int = setting(
@@ -226,7 +262,8 @@ class OutboundSettings:
     inet_prefer: InetPrefer = setting(
         InetPrefer.BOTH,
         values.inet_prefer,
-        "Address family to try first within an MX: `v4` or `v6`; `both` (also spelled `default`) tries v6 first. Never crosses MX preference.",
+        "Address family to try first within an MX: `v4` or `v6`; `both` (also spelled `default`) tries v6 first. "
+        "Never crosses MX preference.",
     )
     queue_dir: str = setting(
         "queue", values.path, "Directory of the queue, on a local file system with working locks.", restart=True
@@ -261,7 +298,8 @@ class OutboundSettings:
     dot_timeout: float = setting(
         600.0,
         values.seconds(1, 86400),
-        "Seconds for the reply to the final dot (RFC 5321 4.5.3.2.6). Shorter means duplicates: the peer may have taken the message.",
+        "Seconds for the reply to the final dot (RFC 5321 4.5.3.2.6). Shorter means duplicates: the peer may have "
+        "taken the message.",
     )
     quit_timeout: float = setting(5.0, values.seconds(1, 3600), "Seconds for the reply to QUIT.")
     binds: tuple[tuple[str, Bind], ...] = ()
@@ -332,7 +370,7 @@ class Settings:
     """For clients that submit mail here."""
     tls_outbound: TlsSettings = field(default_factory=TlsSettings)
     """For deliveries."""
-    relay_acl: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+    relay_acl: tuple[Network, ...] = DEFAULT_RELAY_ACL
     """`relay_acl_allow`: who may relay without AUTH."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)
     plugins: tuple[str, ...] = ()

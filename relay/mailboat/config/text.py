@@ -1,4 +1,4 @@
-"""How text of unknown length and content is shown in a message: quoted, escaped, and short. No caller's concern is here."""
+"""How text of unknown length and content is shown in a message: quoted, escaped, and short. Pure."""
 
 from __future__ import annotations
 

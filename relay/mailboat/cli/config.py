@@ -1,0 +1,47 @@
+"""`mailboat config check` and `mailboat config show`: what they print, and with which status they end.
+
+They read a directory as the relay would, `MAILBOAT_QUEUE_DIR` included, and change nothing. The command line that calls
+them is wired in `mailboat.cli`.
+"""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+import sys
+from pathlib import Path
+
+from mailboat.config.load import Loaded, load
+from mailboat.config.show import as_data, as_text
+
+EX_CONFIG = 78
+"""sysexits.h: something was found in an unconfigured or misconfigured state."""
+
+
+def check(directory: Path) -> int:
+    """Print one line a fault on standard output, warnings on standard error; 0, or 78 when there is any fault."""
+    loaded = load(directory, os.environ)
+    _print_warnings(loaded)
+    for fault in loaded.faults:
+        print(fault)
+    return EX_CONFIG if loaded.faults else 0
+
+
+def show(directory: Path, json: bool) -> int:
+    """Print the effective settings; 78 and the faults on standard error when there are any."""
+    loaded = load(directory, os.environ)
+    _print_warnings(loaded)
+    if loaded.settings is None:
+        for fault in loaded.faults:
+            print(fault, file=sys.stderr)
+        return EX_CONFIG
+    if json:
+        print(json_format.dumps(as_data(loaded.settings), indent=2, ensure_ascii=False))
+    else:
+        sys.stdout.write(as_text(loaded.settings))
+    return 0
+
+
+def _print_warnings(loaded: Loaded) -> None:
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)

@@ -1,0 +1,27 @@
+"""The hash that names a configuration from end to end: the operator renders it, the relay reports it. Pure.
+
+Of `outbound.ini` and `tls.ini`, in this order, each that exists adds its name, a space, its length in octets in
+decimal, a line feed, and its content; the hash is `sha256:` and the SHA-256 of all that in lower-case hexadecimal. The
+lengths keep text from moving between the files unnoticed. The same in a shell, where both exist:
+
+    for f in outbound.ini tls.ini; do printf '%s %d\\n' $f $(wc -c <$f); cat $f; done | sha256sum
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def config_hash(outbound: bytes | None, tls: bytes | None) -> str:
+    """The hash of these two files' contents; None where a file does not exist."""
+    return "sha256:" + framed_digest((("outbound.ini", outbound), ("tls.ini", tls)))
+
+
+def framed_digest(parts: tuple[tuple[str, bytes | None], ...]) -> str:
+    """SHA-256 over named contents, in hexadecimal; a content that is None is left out."""
+    digest = hashlib.sha256()
+    for name, content in parts:
+        if content is not None:
+            digest.update(f"{name} {len(content)}\n".encode())
+            digest.update(content)
+    return digest.hexdigest()

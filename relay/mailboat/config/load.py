@@ -1,0 +1,225 @@
+"""A configuration directory into settings, or into everything that is wrong with it. The relay and the CLI call it.
+
+`load` never raises for what the files say: all faults come at once. When to load again is for `fingerprint` to say.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mailboat.config import values
+from mailboat.config.fault import Fault, Report
+from mailboat.config.files import ConfigDirectory, FileError
+from mailboat.config.hash import config_hash
+from mailboat.config.hosts import network
+from mailboat.config.ini import MAIN, IniFile
+from mailboat.config.legacy import LEGACY_FILES
+from mailboat.config.outbound import read_outbound, secret
+from mailboat.config.sections import nearest, read_section, warn_of_sections
+from mailboat.config.settings import (
+    DEFAULT_RELAY_ACL,
+    BounceTemplates,
+    Endpoint,
+    HttpSettings,
+    Network,
+    Settings,
+    SmtpSettings,
+    keys_of,
+)
+from mailboat.config.text import quoted
+from mailboat.config.tls import read_tls
+
+INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini")
+
+_BOUNCE = "outbound.bounce_message"
+_RELAY_ACL = "relay_acl_allow"
+_PLUGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+_WIDE = {4: 8, 6: 16}
+"""Prefix lengths below which a relay permission covers a large part of the Internet."""
+_NO_NAME = "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a directory gave: settings, unless there are faults."""
+
+    settings: Settings | None
+    """None when there is any fault."""
+    faults: tuple[Fault, ...]
+    """All of them, in the order of the files."""
+    warnings: tuple[Fault, ...]
+    outside: tuple[Path, ...]
+    """The files that settings name (keys, passwords), there or not: `fingerprint` wants them."""
+
+
+def load(directory: Path, environ: Mapping[str, str]) -> Loaded:
+    """Read and check a whole directory. `environ` gives `MAILBOAT_QUEUE_DIR`."""
+    report = Report()
+    files = ConfigDirectory(directory.absolute(), report)
+    if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises where it may not look
+        return Loaded(None, (Fault(str(directory), 0, "", "", "is not a directory that can be read"),), (), ())
+    _warn_of_files(files.path, report)
+    settings = _settings(files, environ, report)
+    faults, warnings = _in_order(report.faults), _in_order(report.warnings)
+    return Loaded(None if faults else settings, faults, warnings, tuple(dict.fromkeys(files.outside)))
+
+
+def restart_needed(old: Settings, new: Settings) -> list[str]:
+    """The keys that changed and take effect only with a restart, each as `file [section] key`."""
+    pairs = (
+        ("smtp.ini", old.smtp, new.smtp),
+        ("http.ini", old.http, new.http),
+        ("outbound.ini", old.outbound, new.outbound),
+        ("tls.ini", old.tls, new.tls),
+    )
+    return [
+        f"{file} [{key.key.section}] {key.ini}"
+        for file, before, after in pairs
+        for key in keys_of(type(before))
+        if key.key.restart and getattr(before, key.field) != getattr(after, key.field)
+    ]
+
+
+def _in_order(told: Collection[Fault]) -> tuple[Fault, ...]:
+    """Without repetitions, the files as they were read, each from its top."""
+    files = list(dict.fromkeys(fault.file for fault in told))
+    return tuple(sorted(dict.fromkeys(told), key=lambda fault: (files.index(fault.file), fault.line)))
+
+
+def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report) -> Settings:
+    smtp = files.ini("smtp.ini", files.content("smtp.ini"))
+    http = files.ini("http.ini", files.content("http.ini"))
+    # Read once: what is hashed is what is parsed.
+    outbound, tls = files.content("outbound.ini"), files.content("tls.ini")
+    me = _me(files, report)
+    for file in (smtp, http):
+        warn_of_sections(file, (MAIN,), report)
+    smtp_settings = SmtpSettings(**read_section(smtp, MAIN, SmtpSettings, report))
+    http_settings = _http(http, files, report)
+    outbound_settings = read_outbound(files.ini("outbound.ini", outbound), files, environ, report)
+    tls_inbound, tls_outbound = read_tls(files.ini("tls.ini", tls), files, report)
+    if smtp_settings.smtps_listen and not tls_inbound.cert:
+        report.faults.append(smtp.fault(MAIN, "smtps_listen", "needs a key and a certificate in tls.ini"))
+    report.faults += _listen_faults(smtp, smtp_settings, http, http_settings)
+    return Settings(
+        directory=str(files.path),
+        me=me,
+        smtp=smtp_settings,
+        http=http_settings,
+        outbound=outbound_settings,
+        tls=tls_inbound,
+        tls_outbound=tls_outbound,
+        relay_acl=_relay_acl(files, report),
+        bounce=BounceTemplates(files.text(_BOUNCE), files.text(f"{_BOUNCE}_html"), files.content(f"{_BOUNCE}_image")),
+        plugins=_plugins(files, report),
+        hash=config_hash(outbound, tls),
+    )
+
+
+def _me(files: ConfigDirectory, report: Report) -> str:
+    lines = files.lines("me")
+    number, name = lines[0] if lines else (0, socket.gethostname())
+    try:
+        return values.host_name(name)
+    except ValueError as error:
+        if lines:
+            report.fault("me", str(error), number)
+        else:
+            report.warn("me", f"the system's host name will not do, {_NO_NAME} is used: {error}")
+        return _NO_NAME
+
+
+def _http(file: IniFile, files: ConfigDirectory, report: Report) -> HttpSettings:
+    settings = HttpSettings(**read_section(file, MAIN, HttpSettings, report))
+    if settings.token_file:
+        try:
+            token = secret(files, settings.token_file)
+        except FileError as error:
+            report.faults.append(file.fault(MAIN, "token_file", f"{quoted(settings.token_file)} {error}"))
+        else:
+            settings = replace(settings, token_file=str(files.absolute(settings.token_file)), token=token)
+    elif not all(map(_is_loopback, settings.listen)):
+        message = "is not loopback and there is no token_file: requests that change anything are refused"
+        report.warnings.append(file.fault(MAIN, "listen", message))
+    return settings
+
+
+def _is_loopback(endpoint: Endpoint) -> bool:
+    try:
+        return ipaddress.ip_address(endpoint.host).is_loopback
+    except ValueError:
+        return endpoint.host == "localhost"
+
+
+def _listen_faults(smtp: IniFile, received: SmtpSettings, http: IniFile, admin: HttpSettings) -> Iterator[Fault]:
+    if not received.listen and not received.smtps_listen:
+        yield smtp.fault(MAIN, "listen", "is empty, and so is smtps_listen: no mail could be received")
+    if both := _shared(received.listen, received.smtps_listen):
+        yield smtp.fault(MAIN, "smtps_listen", f"{both} is in listen too")
+    if both := _shared((*received.listen, *received.smtps_listen), admin.listen):
+        yield http.fault(MAIN, "listen", f"{both} is in smtp.ini too")
+
+
+def _shared(some: Collection[Endpoint], others: Collection[Endpoint]) -> str:
+    """The endpoints in both; port 0, which is a free one each time, never is."""
+    return ", ".join(str(endpoint) for endpoint in others if endpoint.port and endpoint in some)
+
+
+def _relay_acl(files: ConfigDirectory, report: Report) -> tuple[Network, ...]:
+    lines = files.lines(_RELAY_ACL)
+    if lines is None:
+        return DEFAULT_RELAY_ACL
+    acl: list[Network] = []
+    for number, line in lines:
+        try:
+            allowed = network(line)
+        except ValueError as error:
+            report.fault(_RELAY_ACL, str(error), number)
+            continue
+        acl.append(allowed)
+        if 0 < allowed.prefixlen < _WIDE[allowed.version]:
+            report.warn(_RELAY_ACL, f"{allowed} lets a large part of the Internet relay", number)
+    for version in _everybody(acl):
+        report.fault(_RELAY_ACL, f"allows every IPv{version} address: that is an open relay")
+    return tuple(dict.fromkeys(acl))
+
+
+def _everybody(acl: Collection[Network]) -> Iterator[int]:
+    """The IP versions all of whose addresses are allowed. Halves add up: 0.0.0.0/1 and 128.0.0.0/1 are everybody."""
+    v4 = ipaddress.collapse_addresses([n for n in acl if isinstance(n, ipaddress.IPv4Network)])
+    v6 = ipaddress.collapse_addresses([n for n in acl if isinstance(n, ipaddress.IPv6Network)])
+    if any(n.prefixlen == 0 for n in v4):
+        yield 4
+    if any(n.prefixlen == 0 for n in v6):
+        yield 6
+
+
+def _plugins(files: ConfigDirectory, report: Report) -> tuple[str, ...]:
+    seen: dict[str, int] = {}
+    for number, name in files.lines("plugins") or ():
+        if not _PLUGIN.fullmatch(name):
+            report.fault("plugins", f"{quoted(name)} is not the name of a plugin", number)
+        elif name in seen:
+            report.fault("plugins", f"{name} is listed twice: line {seen[name]} has it already", number)
+        seen.setdefault(name, number)
+    return tuple(seen)
+
+
+def _warn_of_files(directory: Path, report: Report) -> None:
+    """Warn of files that look as if somebody expects them to be read."""
+    try:
+        names = sorted(path.name for path in directory.iterdir())
+    except OSError as error:
+        report.fault(str(directory), f"cannot be listed: {error.strerror}")
+        return
+    for name in names:
+        if name in LEGACY_FILES:
+            report.warn(name, LEGACY_FILES[name])
+        elif name.endswith(".ini") and name not in INI_FILES and (hint := nearest(name, INI_FILES)):
+            report.warn(name, f"is read by no part of the relay itself{hint}")

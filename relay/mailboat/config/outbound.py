@@ -1,0 +1,121 @@
+"""`outbound.ini`: its keys, `[bind]` and the `[route:NAME]` sections, with what must fit together. Called by `load`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from mailboat.config import values
+from mailboat.config.fault import Fault, Report
+from mailboat.config.files import ConfigDirectory, FileError, decode
+from mailboat.config.ini import MAIN, IniFile
+from mailboat.config.sections import parse_entry, read_section, warn_of_sections
+from mailboat.config.settings import Bind, OutboundSettings, Route, TlsLevel
+from mailboat.config.text import quoted
+
+BIND = "bind"
+ROUTE = "route:"
+QUEUE_DIR_VARIABLE = "MAILBOAT_QUEUE_DIR"
+
+_ROUTE_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
+
+
+def read_outbound(
+    file: IniFile, directory: ConfigDirectory, environ: Mapping[str, str], report: Report
+) -> OutboundSettings:
+    """The settings of `outbound.ini`; what is wrong goes into the report."""
+    warn_of_sections(file, (MAIN, BIND, ROUTE), report)
+    settings = OutboundSettings(**read_section(file, MAIN, OutboundSettings, report))
+    if file.get(MAIN, "temp_fail_intervals") and file.get(MAIN, "maxTempFailures"):
+        report.warnings.append(file.fault(MAIN, "maxTempFailures", "has no effect beside temp_fail_intervals"))
+    return replace(
+        settings,
+        queue_dir=_queue_dir(settings.queue_dir, file, directory, environ, report),
+        binds=tuple(_binds(file, report)),
+        routes=_routes(file, directory, report),
+    )
+
+
+def _queue_dir(
+    configured: str, file: IniFile, directory: ConfigDirectory, environ: Mapping[str, str], report: Report
+) -> str:
+    from_environment = environ.get(QUEUE_DIR_VARIABLE)
+    if not from_environment and not configured:
+        report.faults.append(file.fault(MAIN, "queue_dir", "is empty; leave the key out for the default"))
+    # A path in a file is relative to the directory, one in the environment to where the relay was started.
+    path = Path(from_environment).absolute() if from_environment else directory.absolute(configured)
+    if os.path.realpath(path) == os.path.realpath(directory.path):
+        # Each change of the database would look like a change of the configuration.
+        report.faults.append(file.fault(MAIN, "queue_dir", "is the configuration directory itself; use one below it"))
+    return str(path)
+
+
+def _binds(file: IniFile, report: Report) -> Iterator[tuple[str, Bind]]:
+    for entry in file.of(BIND):
+        try:
+            yield entry.key, parse_entry(entry, values.bind)
+        except ValueError as error:
+            report.faults.append(entry.fault(str(error)))
+
+
+def _routes(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[Route, ...]:
+    routes = []
+    owners: dict[str, str] = {}
+    for section, line in file.sections.items():
+        if not section.startswith(ROUTE):
+            continue
+        name = section.removeprefix(ROUTE)
+        if not _ROUTE_NAME.fullmatch(name):
+            message = f"{quoted(name)} is not a route's name: letters, digits, `.`, `_` and `-`"
+            report.faults.append(Fault(file.file, line, section, "", message))
+        route = Route(name=name, **read_section(file, section, Route, report))
+        report.faults += _route_faults(route, section, file)
+        for domain in route.domains:
+            owner = owners.setdefault(domain, name)
+            if owner != name:
+                what = "all domains (`*`)" if domain == "*" else domain
+                report.faults.append(file.fault(section, "domains", f"{what} belongs to [{ROUTE}{owner}] already"))
+        if route.auth_user and route.tls is TlsLevel.DISABLED:
+            report.warnings.append(file.fault(section, "tls", "is disabled: the password is sent in the clear"))
+        routes.append(_with_password(route, section, file, directory, report))
+    return tuple(routes)
+
+
+def _route_faults(route: Route, section: str, file: IniFile) -> Iterator[Fault]:
+    for key in ("domains", "hosts"):
+        # A key with a bad value is there: it has been told, and is not missing.
+        entry = file.get(section, key)
+        if entry is None or not entry.value.strip():
+            yield file.fault(section, key, "is missing: a route needs domains and hosts")
+    if route.auth_user and not route.auth_pass_file:
+        yield file.fault(section, "auth_pass_file", "is missing: auth_user needs a password")
+    if route.auth_pass_file and not route.auth_user:
+        yield file.fault(section, "auth_user", "is missing: a password needs a user")
+    if route.require_auth and not route.auth_user:
+        yield file.fault(section, "auth_user", "is missing: require_auth would defer all mail for ever")
+    if route.tls in (TlsLevel.REQUIRED, TlsLevel.IMPLICIT) and any(h.host.startswith("/") for h in route.hosts):
+        yield file.fault(section, "tls", f"{route.tls} cannot be had over a unix socket: it has no name to verify")
+
+
+def _with_password(route: Route, section: str, file: IniFile, directory: ConfigDirectory, report: Report) -> Route:
+    if not route.auth_pass_file:
+        return route
+    try:
+        password = secret(directory, route.auth_pass_file)
+    except FileError as error:
+        report.faults.append(file.fault(section, "auth_pass_file", f"{quoted(route.auth_pass_file)} {error}"))
+        return route
+    return replace(route, auth_pass_file=str(directory.absolute(route.auth_pass_file)), auth_pass=password)
+
+
+def secret(directory: ConfigDirectory, path: str) -> str:
+    """The one line of a password or token file, without its line end. FileError names no content."""
+    content = decode(directory.named(path)).removesuffix("\n").removesuffix("\r")
+    if not content:
+        raise FileError("is empty")
+    if "\n" in content or "\r" in content:
+        raise FileError("has more than one line")
+    return content

@@ -1,0 +1,74 @@
+"""One ini section into the fields of a settings class, by the metadata of its keys. Pure; `load` and its parts call it.
+
+Unknown names are warnings, never faults: a file may be written for a newer Mailboat, or for Haraka.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from mailboat.config.fault import Fault, Report
+from mailboat.config.ini import MAIN, Entry, IniFile
+from mailboat.config.legacy import REMOVED_KEYS, REMOVED_SECTIONS
+from mailboat.config.settings import keys_of
+from mailboat.config.text import quoted
+
+
+def read_section(file: IniFile, section: str, kind: type, report: Report) -> dict[str, Any]:
+    """The values that a section gives, by field name. A key with a fault is told and left out."""
+    known = {key.ini: key for key in keys_of(kind)}
+    values: dict[str, Any] = {}
+    for entry in file.of(section):
+        key = known.get(entry.key)
+        if key is None:
+            report.warnings.append(_unknown_key(entry, known))
+            continue
+        try:
+            value = parse_entry(entry, key.key.parse, is_list=key.is_list)
+        except ValueError as error:
+            report.faults.append(entry.fault(str(error)))
+            continue
+        values[key.field] = values.get(key.field, ()) + value if key.is_list else value
+    return values
+
+
+def warn_of_sections(file: IniFile, known: Collection[str], report: Report) -> None:
+    """Warn of sections that are not `known`; one that ends in `:` stands for all that begin so."""
+    for section, line in file.sections.items():
+        if section in known or any(name.endswith(":") and section.startswith(name) for name in known):
+            continue
+        removed = REMOVED_SECTIONS.get(file.file, {}).get(section)
+        message = f"is not read: {removed}" if removed else f"unknown section{nearest(section, known)}"
+        report.warnings.append(Fault(file.file, line, section, "", message))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A suggestion to end a message with; empty when nothing is near."""
+    lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    return f"; did you mean {lower[close[0]]}?" if close else ""
+
+
+def parse_entry(entry: Entry, parse: Callable[[str], Any], *, is_list: bool = False) -> Any:
+    """The value of an entry; ValueError with the reason, also where a list was or was not meant."""
+    if entry.is_item and not is_list:
+        raise ValueError(f"takes one value: write {entry.key}= without []")
+    if is_list and not entry.is_item:
+        # Taken for a stranger it would go unread, and a host would lose the TLS that it was promised.
+        raise ValueError(f"is a list: write {entry.key}[]=, one line an item")
+    return parse(entry.value)
+
+
+def _unknown_key(entry: Entry, known: Collection[str]) -> Fault:
+    removed = REMOVED_KEYS.get(entry.file, {}).get(entry.key)
+    if removed:
+        return entry.fault(f"is not read: {removed}")
+    where = "" if entry.section == MAIN else f" in [{entry.section}]"
+    return entry.fault(f"unknown key{where}{nearest(entry.key, known)}")
+
+
+def one_line(text: str) -> str:
+    """Foreign text (an OpenSSL error, a name) as part of a message."""
+    return text if text.isprintable() else quoted(text)
