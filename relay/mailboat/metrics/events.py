@@ -10,6 +10,7 @@ Long texts are clipped and long lists of recipients are spread over several line
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from select import PIPE_BUF
 from typing import Any
 
 import orjson
@@ -173,7 +174,10 @@ class EventLog(Observer):
         return self._stamp
 
     def _tell(self, event: Event) -> None:
-        if self._writer.put(self._render(event)) and self._writer.lost != self._said_lost:
+        line = self._render(event)
+        if len(line) > PIPE_BUF:
+            line = self._render(_shrunk(event))
+        if self._writer.put(line) and self._writer.lost != self._said_lost:
             self._say_lost()
 
     def _say_lost(self) -> None:
@@ -203,6 +207,14 @@ def _printable(value: Any) -> Any:
 
 def _clip(text: str) -> str:
     return text if len(text) <= _CLIP else text[: _CLIP - 1] + "…"
+
+
+def _shrunk(event: Event) -> Event:
+    """For a line that escapes made too long, which takes control characters by the hundred: a stub of each text."""
+    return {
+        key: value[:60] if isinstance(value, str) else [one[:60] for one in value[:4]] if key == "recipients" else value
+        for key, value in event.items()
+    }
 
 
 def _groups(outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, list[Outcome]]]:
