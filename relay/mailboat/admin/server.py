@@ -155,7 +155,7 @@ def _doorman(runner: web.AppRunner) -> Callable[[], RequestHandler]:
 
     def enter() -> RequestHandler:
         server = runner.server
-        assert server is not None  # noqa: S101 - the runner was set up before it listens
+        assert server is not None
         connections = server.connections
         if len(connections) >= _MAX_CONNECTIONS and connections[0].transport is not None:
             # Not close: that would wait for a client that does not read.

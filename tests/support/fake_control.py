@@ -1,0 +1,86 @@
+"""A relay for the admin listener's tests: entries in a dict, checks and faults as the test sets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tests.support.facts import T0
+
+from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
+from mailboat.model.envelope import Entry, State
+from mailboat.queue.store import Selection
+
+
+class FakeControl:
+    """`admin.control.Control` over a handful of entries."""
+
+    def __init__(self, entries: Sequence[Entry] = ()) -> None:
+        self.entries = {entry.id: entry for entry in entries}
+        self.health: dict[Probe, list[Check]] = {kind: [Check("event loop", ok=True)] for kind in Probe}
+        self.config = ConfigStatus("sha256:ab", T0)
+        self.fault: BaseException | None = None
+        self.selections: list[Selection] = []
+
+    def _selected(self, selection: Selection) -> list[Entry]:
+        if self.fault:
+            raise self.fault
+        self.selections.append(selection)
+        return [entry for entry in self.entries.values() if _matches(entry, selection)]
+
+    def _change(self, selection: Selection, change: Callable[[Entry], Entry]) -> int:
+        chosen = self._selected(selection)
+        self.entries |= {entry.id: change(entry) for entry in chosen}
+        return len(chosen)
+
+    async def checks(self, kind: Probe) -> Sequence[Check]:
+        if self.fault:
+            raise self.fault
+        return self.health[kind]
+
+    async def configz(self) -> ConfigStatus:
+        return self.config
+
+    async def metrics(self) -> bytes:
+        if self.fault:
+            raise self.fault
+        return b"mailboat_received_messages_total 1.0\n"
+
+    async def queue_page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[Sequence[EntryJson], str | None]:
+        if after is not None and not after.isdigit():
+            raise BadCursorError("not a number")
+        begin = int(after or 0)
+        chosen = self._selected(selection)
+        following = str(begin + limit) if begin + limit < len(chosen) else None
+        return [entry_to_json(entry) for entry in chosen[begin : begin + limit]], following
+
+    async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
+        return [entry_to_json(entry) for entry in self._selected(Selection(ids=(id,)))]
+
+    async def delete(self, selection: Selection) -> int:
+        chosen = self._selected(selection)
+        for entry in chosen:
+            del self.entries[entry.id]
+        return len(chosen)
+
+    async def hold(self, selection: Selection) -> int:
+        return self._change(selection, lambda entry: replace(entry, state=State.HELD, next_attempt=None))
+
+    async def release(self, selection: Selection) -> int:
+        held = replace(selection, state=State.HELD)
+        return self._change(held, lambda entry: replace(entry, state=State.ACTIVE, next_attempt=T0))
+
+    async def flush(self, selection: Selection) -> int:
+        deferred = replace(selection, state=State.DEFERRED)
+        return self._change(deferred, lambda entry: replace(entry, state=State.ACTIVE, next_attempt=T0))
+
+
+def _matches(entry: Entry, selection: Selection) -> bool:
+    return (
+        (not selection.ids or entry.id in selection.ids or entry.message.id in selection.ids)
+        and selection.domain in ("", entry.domain)
+        and selection.sender in ("", str(entry.message.sender))
+        and selection.state in (None, entry.state)
+    )
