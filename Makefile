@@ -1,0 +1,74 @@
+# Mailboat: every task of its life. `make` alone lists them.
+# Needs Python >= 3.11 with venv, and make; no root, no cluster.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
+# More arguments for pytest or the bench, such as: make test ARGS="-k verdict"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test interop lint format lock docs bench clean
+
+help: ## List the tasks
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.relay ## Run a relay and a sink here, with the queue under var/; Ctrl-C ends both
+	@scripts/run-local
+
+install: $(VENV)/.dev ## Make .venv with everything that tests and checks need
+
+test: $(VENV)/.dev ## Run every test that needs neither root nor a cluster
+	$(BIN)/python -m pytest -m "not interop" $(ARGS)
+
+interop: $(VENV)/.dev ## Run the tests with other people's mail software
+	$(BIN)/python -m pytest -m interop $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types and who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Put the code into its usual shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(VENV)/.dev ## Renew the requirements files; UPGRADE=1 takes the newest versions
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --output-file requirements.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group build --output-file requirements-build.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev \
+		--constraint requirements.txt --constraint requirements-build.txt --output-file requirements-dev.txt
+
+docs: $(VENV)/.dev ## Write the reference pages anew from the code
+	@for script in scripts/docs-*; do [ ! -x "$$script" ] || "$$script"; done
+
+bench: $(VENV)/.dev ## Measure against other relays; prints a table
+	@if [ -x bench/run ]; then bench/run $(ARGS); else echo "bench/run is missing" >&2; exit 1; fi
+
+clean: ## Remove what was made here, except the queue in var/
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Mailboat needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Mailboat needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# Each stamp says that .venv holds what the files before it ask for.
+$(VENV)/.relay: requirements.txt requirements-build.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements.txt -r requirements-build.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.relay
+	$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@

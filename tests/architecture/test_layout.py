@@ -1,0 +1,153 @@
+"""What the layout promises and import-linter cannot say."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RELAY = ROOT / "relay" / "mailboat"
+SOURCES = sorted(RELAY.rglob("*.py"))
+
+MAX_LINES = 400
+MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 6
+
+PURE = (
+    "model",
+    "smtp",
+    "message",
+    "config/settings.py",
+    "queue/entry.py",
+    "queue/backoff.py",
+    "queue/schedule.py",
+    "routing/answers.py",
+    "routing/mx.py",
+    "routing/route.py",
+    "routing/security.py",
+    "delivery/verdict.py",
+    "delivery/limits.py",
+)
+IMPURE_MODULES = frozenset(
+    {"asyncio", "socket", "ssl", "logging", "time", "os", "pathlib", "dns", "kopf", "random", "subprocess"}
+)
+ALLOWED = {("model/clock.py", "time")}  # the one clock, which the pure ones are given as an argument
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(RELAY).as_posix()
+
+
+def pure_sources() -> list[Path]:
+    return [
+        path for path in SOURCES if any(name_of(path) == name or name_of(path).startswith(f"{name}/") for name in PURE)
+    ]
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_the_sources_are_found() -> None:
+    assert len(SOURCES) > 50
+    for name in PURE:
+        assert (RELAY / name).exists(), f"{name} is promised to be pure, and is not there"
+
+
+@pytest.mark.parametrize("path", pure_sources(), ids=name_of)
+def test_pure_modules_import_nothing_that_does_io_or_tells_the_time(path: Path) -> None:
+    used = {module.partition(".")[0] for module in imports_of(path)} & IMPURE_MODULES
+    assert {module for module in used if (name_of(path), module) not in ALLOWED} == set()
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parent == RELAY / "model"], ids=name_of)
+def test_the_model_knows_only_itself_and_the_standard_library(path: Path) -> None:
+    foreign = {
+        module
+        for module in imports_of(path)
+        if module.startswith("mailboat") and not module.startswith("mailboat.model")
+    }
+    assert foreign == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_no_mail_is_made_or_read_with_the_email_package(path: Path) -> None:
+    assert not any(module == "email" or module.startswith("email.") for module in imports_of(path))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_files_and_functions_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+    for function in functions_of(path):
+        assert (function.end_lineno or function.lineno) - function.lineno < MAX_FUNCTION_LINES, function.name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_functions_take_few_parameters(path: Path) -> None:
+    for function in functions_of(path):
+        names = [a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+        assert len([name for name in names if name not in ("self", "cls")]) <= MAX_PARAMETERS, function.name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_each_file_says_at_its_head_what_lives_there(path: Path) -> None:
+    tree = ast.parse(path.read_bytes())
+    assert not tree.body or ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_nothing_is_left_to_be_done(path: Path) -> None:
+    assert not re.search(r"\b(?:TODO|FIXME|XXX|NotImplementedError)\b", path.read_text())
+
+
+def test_no_package_is_called_operator() -> None:
+    """A package of that name on the path shadows the standard library's module and breaks the interpreter."""
+    assert list(ROOT.glob("operator/__init__.py")) == []
+    assert list(ROOT.glob("tests/operator*/__init__.py")) == []
+
+
+def test_test_directories_are_not_packages() -> None:
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt", "requirements-dev.txt"])
+def test_locks_pin_by_hash_and_name_no_download_address(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "://" not in text
+    assert "--index" not in text
+    assert "--find-links" not in text
+    requirements = re.split(r"\n(?=[a-z0-9])", text)[1:]
+    assert requirements
+    for requirement in requirements:
+        assert re.match(r"[a-z0-9.-]+==\S+", requirement)
+        assert "--hash=sha256:" in requirement
+
+
+def test_the_tree_names_no_place_of_the_machine_it_was_made_on() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    home = re.compile(rb"(?<![\w.$}/-])/(?:root|home|Users|work)/[a-z]\w*")
+    found = []
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        path = ROOT / name
+        if path.is_file() and path != Path(__file__) and home.search(path.read_bytes()):
+            found.append(name)
+    assert found == []
