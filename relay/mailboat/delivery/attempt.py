@@ -1,0 +1,242 @@
+"""One attempt on one entry: routes it, walks the targets, and reports one outcome a recipient.
+
+Owns the order of things, no policy: what a reply or fault means is asked of `delivery.verdict`, connections of
+`delivery.pool`. Does not record anything: `delivery.engine` calls it and settles the report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from enum import Enum, auto
+from pathlib import Path
+from typing import Protocol
+
+from mailboat.config.settings import Settings
+from mailboat.delivery import verdict
+from mailboat.delivery.client import label
+from mailboat.delivery.envelope import Offers, beyond_ascii, envelope_for, needs_smtputf8
+from mailboat.delivery.pool import Pool
+from mailboat.delivery.session import FileBody, Session
+from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
+from mailboat.model.clock import Clock
+from mailboat.model.envelope import Entry, EntryKey, Recipient, SpooledBody
+from mailboat.model.observer import Observer
+from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Stage
+from mailboat.queue.store import StorageError, Store
+from mailboat.routing.answers import RoutingAnswer, Target, Unroutable
+
+log = logging.getLogger(__name__)
+
+
+class Router(Protocol):
+    """What an attempt asks of routing."""
+
+    async def route(self, domain: str, *, force_tls: bool = False) -> RoutingAnswer:
+        """Where mail for a domain goes."""
+
+
+class Attempter:
+    """Makes attempts. Safe to use for many entries at once."""
+
+    def __init__(self, *, router: Router, pool: Pool, store: Store, observer: Observer, clock: Clock) -> None:
+        self._router = router
+        self._pool = pool
+        self._store = store
+        self._observer = observer
+        self._clock = clock
+        self._walks: dict[EntryKey, _Walk] = {}
+
+    async def attempt(self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None) -> AttemptReport:
+        """Try to deliver; `answer` replaces routing where a plugin knows the way.
+
+        Never raises for what a peer does, nor for a fault of our own: that is logged, and defers. Cancelled, it drops
+        its connection; `past_dot` tells when that would risk a duplicate.
+        """
+        started_at, start = self._clock.now(), self._clock.monotonic()
+        walk = _Walk(entry, settings, self._pool, self._store, self._observer)
+        self._walks[entry.key] = walk
+        try:
+            await self._run(walk, answer)
+        except Exception:
+            log.exception("attempt on %s", entry.id)
+            walk.give_up(Trouble(walk.stage, FaultKind.LOCAL, "internal error, see the log of the relay"))
+        finally:
+            del self._walks[entry.key]
+            walk.close()
+        duration = self._clock.monotonic() - start
+        return AttemptReport(walk.in_order(), walk.peer, started_at, duration)
+
+    def past_dot(self, key: EntryKey) -> bool:
+        """Whether an attempt awaits the reply to its final dot: to cancel it now may cause a duplicate."""
+        walk = self._walks.get(key)
+        return walk is not None and walk.session is not None and walk.session.dot_sent
+
+    async def _run(self, walk: _Walk, answer: RoutingAnswer | None) -> None:
+        entry = walk.entry
+        if answer is None:
+            answer = await self._router.route(entry.domain, force_tls=entry.message.force_tls)
+        if isinstance(answer, Unroutable):
+            permanent, status, reason = answer.permanent, answer.status, answer.reason
+            walk.settle(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))
+            return
+        for target in answer.targets:
+            await walk.visit(target)
+            if not walk.pending:
+                return
+        walk.exhaust()
+
+
+class _After(Enum):
+    """What to do with the same target after a transaction."""
+
+    LEAVE = auto()
+    AGAIN = auto()
+    """There is more for it."""
+    FRESH = auto()
+    """The idle connection was dead: the transaction has not happened, and a new connection is to be opened."""
+
+
+class _Walk:
+    """The state of one attempt as it goes from target to target."""
+
+    def __init__(self, entry: Entry, settings: Settings, pool: Pool, store: Store, observer: Observer) -> None:
+        self.entry = entry
+        self.pending: list[Recipient] = list(entry.recipients)
+        """Those without an outcome yet."""
+        self.session: Session | None = None
+        """The one in use."""
+        self.peer: PeerFacts | None = None
+        self.stage = Stage.ROUTE
+        self._settings = settings
+        self._pool = pool
+        self._store = store
+        self._observer = observer
+        self._outcomes: dict[int, Outcome] = {}
+        self._troubles: list[tuple[str, str, Trouble]] = []
+        self._body: bytes | FileBody | None = None
+
+    async def visit(self, target: Target) -> None:
+        """Offer what is pending to one target."""
+        fresh = False
+        while self.pending:
+            self.stage = Stage.CONNECT
+            try:
+                session = await self._pool.acquire(target, self._settings, fresh=fresh)
+            except PeerTrouble as failure:
+                self._trouble(target, failure.trouble)
+                return
+            after = await self._converse(session, target)
+            if after is _After.LEAVE:
+                return
+            fresh = after is _After.FRESH
+
+    def settle(self, outcomes: list[Outcome]) -> None:
+        """Note outcomes; the first of a recipient stands."""
+        for outcome in outcomes:
+            self._outcomes.setdefault(outcome.recipient, outcome)
+        self.pending = [r for r in self.pending if r.id not in self._outcomes]
+
+    def give_up(self, trouble: Trouble) -> None:
+        """Defer what is pending."""
+        self.settle(verdict.deferred(self.pending, trouble, self.peer.host if self.peer else ""))
+
+    def exhaust(self) -> None:
+        """No target is left."""
+        self.settle(verdict.exhausted(self.pending, self._troubles))
+
+    def in_order(self) -> tuple[Outcome, ...]:
+        """One outcome a recipient, in the entry's order."""
+        return tuple(self._outcomes[recipient.id] for recipient in self.entry.recipients)
+
+    def close(self) -> None:
+        """Let go of what an interrupted attempt still holds."""
+        self._discard()
+        if isinstance(self._body, FileBody):
+            self._body.file.close()
+
+    async def _converse(self, session: Session, target: Target) -> _After:
+        """One transaction with what is pending."""
+        self.session, self.stage = session, Stage.MAIL
+        facts = session.facts
+        self.peer = facts if facts.host == target.host else replace(facts, host=target.host)
+        try:
+            body = await self._load()
+        except (StorageError, OSError) as error:
+            return self._unreadable(error)
+        reused = session.used > 0
+        self._refuse_misfits(session.offers, target.host, body)
+        if not self.pending:
+            self._release()
+            return _After.LEAVE
+        recipients = self.pending
+        envelope = envelope_for(self.entry.message, recipients, session.offers)
+        try:
+            transcript = await session.transact(envelope, body, self._settings.outbound)
+        except OSError as error:
+            return self._unreadable(error)
+        if transcript.fault is None:
+            self._release()
+        else:
+            self._discard()
+        if reused and verdict.was_dead(transcript):
+            return _After.FRESH
+        return self._judge(verdict.judge(transcript, recipients, target.host), target)
+
+    def _judge(self, judgement: verdict.Judgement, target: Target) -> _After:
+        self.settle(judgement.outcomes)
+        if judgement.trouble is not None:
+            self._trouble(target, judgement.trouble)
+            return _After.LEAVE
+        return _After.AGAIN if judgement.again else _After.LEAVE
+
+    def _refuse_misfits(self, offers: Offers, mx: str, body: bytes | FileBody) -> None:
+        """Settle what this host cannot take anyway, without saying MAIL."""
+        message = self.entry.message
+        if offers.size is not None and message.size > offers.size:
+            self.settle(verdict.too_big(self.pending, message.size, offers.size, mx))
+        elif not offers.smtputf8:
+            misfits = beyond_ascii(self.pending)
+            if message.smtputf8 or not message.sender.is_ascii:
+                head = body if isinstance(body, bytes) else body.head()
+                misfits = self.pending if needs_smtputf8(message, head) else misfits
+            if misfits:
+                self.settle(verdict.lacks_smtputf8(misfits, mx))
+
+    async def _load(self) -> bytes | FileBody:
+        """The body, at its beginning."""
+        if self._body is None:
+            body = await self._store.body(self.entry)
+            if isinstance(body, SpooledBody):
+                file = await asyncio.to_thread(Path(body.path).open, "rb")
+                self._body = FileBody(file, body.size)
+            else:
+                self._body = body
+        elif isinstance(self._body, FileBody):
+            self._body.file.seek(0)
+        return self._body
+
+    def _unreadable(self, error: Exception) -> _After:
+        log.error("%s: the stored message cannot be read: %s", self.entry.id, error)
+        self._discard()
+        self.give_up(Trouble(Stage.BODY, FaultKind.LOCAL, "the stored message cannot be read"))
+        return _After.LEAVE
+
+    def _trouble(self, target: Target, trouble: Trouble) -> None:
+        """A target failed: remember why, and see whether that ends the attempt."""
+        self._troubles.append((target.host, label(target), trouble))
+        if trouble.stage is Stage.AUTH and trouble.reply is not None and trouble.reply.is_permanent:
+            self._observer.authentication_failed(target.host, str(trouble.reply))
+        if verdict.ends_attempt(trouble):
+            self.settle(verdict.deferred(self.pending, trouble, target.host))
+
+    def _release(self) -> None:
+        if self.session is not None:
+            self._pool.release(self.session, self._settings)
+            self.session = None
+
+    def _discard(self) -> None:
+        if self.session is not None:
+            self._pool.discard(self.session)
+            self.session = None

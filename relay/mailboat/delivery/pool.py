@@ -1,0 +1,163 @@
+"""Keeps idle sessions for the next message to the same place, and opens new ones.
+
+A session serves one attempt at a time. Which ones can be shared is a matter of the key: same address, source, EHLO
+name, TLS requirement, credentials and protocol. Bounded by messages a connection, idle time, and idle connections in
+all. Knows nothing of messages. Used by `delivery.attempt`; wired by `app.build`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Hashable
+from functools import partial
+
+from mailboat.config.settings import Settings
+from mailboat.delivery.client import Client, verifies
+from mailboat.delivery.session import Session
+from mailboat.delivery.source import Source, SourceMissing, Sources
+from mailboat.delivery.tls import BrokenTls, ClientContexts
+from mailboat.model.clock import Clock
+from mailboat.model.observer import Observer
+from mailboat.routing.answers import Target
+
+
+class Pool:
+    """The connections of one worker."""
+
+    def __init__(self, *, observer: Observer, sources: Sources, clock: Clock) -> None:
+        self._observer = observer
+        self._sources = sources
+        self._clock = clock
+        self._client = Client(observer=observer, contexts=ClientContexts(), broken_tls=BrokenTls(clock.monotonic))
+        self._idle: dict[Hashable, list[Session]] = {}
+        """The one used last is at the end, and is used first: the others may grow old and go."""
+        self._expiry: dict[Session, float] = {}
+        """When each idle session has been idle for long enough, in the order they were released."""
+        self._open: set[Session] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._all_closed: asyncio.Event | None = None
+        self._closing = False
+
+    async def acquire(self, target: Target, settings: Settings, *, fresh: bool = False) -> Session:
+        """A session with the target: an idle one, unless `fresh`, or a new one.
+
+        Give it back with `release` or `discard`.
+
+        Raises:
+            PeerTrouble: there is none to be had, and why.
+        """
+        try:
+            source = self._sources.pick(settings, target)
+            key = _key(target, source)
+            if not fresh:
+                session = self._take(key)
+                if session is not None:
+                    return session
+            session = await self._client.open(target, source, settings)
+        except SourceMissing as missing:
+            self._observer.bind_failed(missing.source)
+            raise
+        session.key = key
+        self._open.add(session)
+        session.stream.on_closed = partial(self._gone, session)
+        return session
+
+    def release(self, session: Session, settings: Settings) -> None:
+        """A session whose transaction ended well: keep it if it may be used again."""
+        outbound = settings.outbound
+        timeout = outbound.connection_idle_timeout
+        if not session.stream.usable:
+            session.stream.abort()
+        elif self._closing or timeout <= 0 or session.used >= outbound.connection_max_messages:
+            session.stream.quit(outbound.quit_timeout)
+        else:
+            while len(self._expiry) >= outbound.concurrency_max:
+                self._retire(next(iter(self._expiry)))
+            self._idle.setdefault(session.key, []).append(session)
+            self._expiry[session] = self._clock.monotonic() + timeout
+            if self._timer is None:
+                self._sweep_after(timeout)
+
+    def discard(self, session: Session) -> None:
+        """A session that nobody should use again: closed without a word."""
+        session.stream.abort()
+
+    async def close(self) -> None:
+        """Say QUIT on all idle connections and wait until none is open, at most `quit_timeout`; then cut off the rest.
+
+        Call it when no attempt is under way: a session still in use is cut off too.
+        """
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for session in list(self._expiry):
+            self._retire(session)
+        if not self._open:
+            return
+        self._all_closed = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(session.quit_timeout for session in self._open)):
+                await self._all_closed.wait()
+        for session in list(self._open):
+            session.stream.abort()
+
+    def _take(self, key: Hashable) -> Session | None:
+        idle = self._idle.get(key)
+        while idle:
+            session = idle.pop()
+            expiry = self._expiry.pop(session)
+            if not idle:
+                del self._idle[key]
+            if session.stream.usable and self._clock.monotonic() < expiry:
+                return session
+            session.stream.quit(session.quit_timeout)
+        return None
+
+    def _retire(self, session: Session) -> None:
+        self._forget(session)
+        session.stream.quit(session.quit_timeout)
+
+    def _forget(self, session: Session) -> None:
+        """No longer idle."""
+        if self._expiry.pop(session, None) is None:
+            return
+        idle = self._idle[session.key]
+        idle.remove(session)
+        if not idle:
+            del self._idle[session.key]
+
+    def _gone(self, session: Session) -> None:
+        """The connection ended, whoever ended it."""
+        self._forget(session)
+        self._open.discard(session)
+        self._observer.outbound_connections(-1)
+        if not self._open and self._all_closed is not None:
+            self._all_closed.set()
+
+    def _sweep_after(self, delay: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(delay, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        for session in [s for s, expiry in self._expiry.items() if expiry <= now]:
+            self._retire(session)
+        if self._expiry:
+            self._sweep_after(max(min(self._expiry.values()) - now, 0.01))
+
+
+def _key(target: Target, source: Source) -> Hashable:
+    """What two messages must agree in to share a connection."""
+    verify = verifies(target)
+    return (
+        target.ip,
+        target.port,
+        target.path,
+        source,
+        target.protocol,
+        target.tls.level,
+        target.host if verify else None,
+        target.credentials,
+    )

@@ -1,0 +1,243 @@
+"""One open SMTP or LMTP session: runs transactions over it and writes down what was answered.
+
+Knows the order of commands, pipelining (RFC 2920) and LMTP's replies a recipient (RFC 2033); decides nothing:
+`delivery.verdict` judges the transcripts. `delivery.client` makes sessions, `delivery.pool` keeps them,
+`delivery.attempt` uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from mailboat.config.settings import OutboundSettings
+from mailboat.delivery.envelope import Envelope, Offers
+from mailboat.delivery.replies import Broken, RawReply, ReplyStream, decode
+from mailboat.delivery.stuffing import END, PIECE, pieces, stuffed
+from mailboat.delivery.verdict import FaultKind, Transcript, Trouble
+from mailboat.model.outcome import PeerFacts, Stage
+from mailboat.model.reply import Reply
+
+RCPT_BATCH: Final = 100
+"""Recipients in one write: what their replies may cost in memory stays bounded."""
+
+HEAD: Final = 1_048_576
+"""Octets that are looked at for the header of a message in a file."""
+
+_FINE: Final = Reply(250, "")
+"""Stands for every 2yz reply whose text nobody reads."""
+_GO_ON: Final = Reply(354, "")
+
+
+@dataclass(frozen=True, slots=True)
+class FileBody:
+    """A body in an open file, at its beginning."""
+
+    file: BinaryIO
+    size: int
+
+    def head(self) -> bytes:
+        """Enough of it to hold the header of any sane message."""
+        head = self.file.read(HEAD)
+        self.file.seek(0)
+        return head
+
+
+class Session:
+    """A session ready for MAIL. One transaction at a time."""
+
+    __slots__ = ("_dirty", "dot_sent", "facts", "key", "lmtp", "offers", "quit_timeout", "stream", "used")
+
+    def __init__(self, stream: ReplyStream, offers: Offers, facts: PeerFacts, *, lmtp: bool) -> None:
+        self.stream = stream
+        self.offers = offers
+        self.facts = facts
+        self.lmtp = lmtp
+        self.used = 0
+        """Transactions so far."""
+        self.dot_sent = False
+        """The final dot of the current transaction is out, and its reply is not yet in."""
+        self.key: object = None
+        """The pool's."""
+        self.quit_timeout = 5.0
+        self._dirty = False
+        """The peer may still hold an envelope: RSET first."""
+
+    async def transact(self, envelope: Envelope, body: bytes | FileBody, limits: OutboundSettings) -> Transcript:
+        """Offer one message. Never raises for what the peer does: the transcript ends with the fault.
+
+        Raises:
+            OSError: the body cannot be read; the connection is of no further use then.
+        """
+        transcript = Transcript(per_recipient=self.lmtp)
+        self.used += 1
+        try:
+            if self.offers.pipelining:
+                await self._pipelined(envelope, transcript, limits)
+            else:
+                await self._in_lock_step(envelope, transcript, limits)
+            await self._after_data(transcript, body, limits)
+        finally:
+            self.dot_sent = False
+        return transcript
+
+    async def _pipelined(self, envelope: Envelope, transcript: Transcript, limits: OutboundSettings) -> None:
+        rcpts = envelope.rcpts
+        stages = [Stage.RCPT] * len(rcpts)
+        if len(rcpts) <= RCPT_BATCH:
+            await self._batch((envelope.mail, *rcpts, b"DATA"), [Stage.MAIL, *stages, Stage.DATA], transcript, limits)
+            return
+        for start in range(0, len(rcpts), RCPT_BATCH):
+            commands = list(rcpts[start : start + RCPT_BATCH])
+            batch = stages[: len(commands)]
+            if start == 0:
+                commands.insert(0, envelope.mail)
+                batch = [Stage.MAIL, *batch]
+            if start + RCPT_BATCH >= len(rcpts):
+                commands.append(b"DATA")
+                batch = [*batch, Stage.DATA]
+            await self._batch(commands, batch, transcript, limits)
+            if transcript.fault is not None or not _mail_taken(transcript):
+                return
+
+    async def _in_lock_step(self, envelope: Envelope, transcript: Transcript, limits: OutboundSettings) -> None:
+        await self._batch((envelope.mail,), (Stage.MAIL,), transcript, limits)
+        if transcript.fault is not None or not _mail_taken(transcript):
+            return
+        for rcpt in envelope.rcpts:
+            await self._batch((rcpt,), (Stage.RCPT,), transcript, limits)
+            if transcript.fault is not None:
+                return
+        if any(reply.is_success for reply in transcript.rcpts):
+            await self._batch((b"DATA",), (Stage.DATA,), transcript, limits)
+
+    async def _batch(
+        self, commands: Sequence[bytes], stages: Sequence[Stage], transcript: Transcript, limits: OutboundSettings
+    ) -> None:
+        """Send commands in one write, and note the replies under their stages."""
+        reset = self._dirty
+        if reset and not self.offers.pipelining:
+            self._dirty = reset = False
+            await self._batch((b"RSET",), (), transcript, limits)
+            if transcript.fault is not None:
+                return
+        data = b"\r\n".join((b"RSET", *commands) if reset else commands) + b"\r\n"
+        if data.count(b"\n") != len(commands) + reset or data.count(b"\r") != len(commands) + reset:
+            raise ValueError("an address with a line break in it")  # it would be a command of its own
+        timeouts = [_time_for(stage, limits) for stage in stages] or [limits.mail_timeout]
+        if reset:
+            timeouts.insert(0, limits.mail_timeout)
+        self._dirty = True
+        try:
+            raws: Sequence[RawReply] = (await self.stream.exchange(data, timeouts))[reset:]
+        except Broken as broken:
+            raws = broken.replies[reset:]
+            transcript.fault = Trouble((*stages, Stage.MAIL)[len(raws)], broken.kind, broken.text)
+        _note(transcript, raws, stages)
+
+    async def _after_data(self, transcript: Transcript, body: bytes | FileBody, limits: OutboundSettings) -> None:
+        data = transcript.data
+        if data is None or data.code != 354 or transcript.fault is not None:
+            if data is not None and data.code < 400 and data.code != 354:
+                # This peer and we no longer mean the same by what comes next.
+                self.stream.abort()
+            return
+        accepted = sum(reply.is_success for reply in transcript.rcpts)
+        mail = transcript.mail
+        if not accepted or mail is None or not mail.is_success:
+            await self._empty_message(limits)
+            return
+        try:
+            await self._send_body(transcript, body, accepted if self.lmtp else 1, limits)
+        except Broken as broken:
+            if not transcript.dot_sent:
+                transcript.fault = Trouble(Stage.BODY, broken.kind, broken.text)
+            else:
+                transcript.dots.extend(decode(raw) for raw in broken.replies)
+                transcript.fault = Trouble(Stage.DOT, broken.kind, broken.text)
+
+    async def _empty_message(self, limits: OutboundSettings) -> None:
+        """The peer asks for a message although it refused every recipient: nothing, ended (RFC 2920 3.1)."""
+        if self.lmtp:
+            self.stream.abort()  # RFC 2033 4.2: no recipient, no reply; so nothing tells where we stand
+            return
+        try:
+            await self.stream.exchange(END, (limits.data_timeout,))
+        except Broken:
+            return
+        self._dirty = False
+
+    async def _send_body(
+        self, transcript: Transcript, body: bytes | FileBody, replies: int, limits: OutboundSettings
+    ) -> None:
+        stream = self.stream
+        stream.expect((limits.dot_timeout,) * replies)
+        if isinstance(body, bytes):
+            await self._write_pieces(transcript, stuffed(body), limits)
+        else:
+            await self._write_file(transcript, body, limits)
+        if not transcript.dot_sent:
+            stream.abort()  # answered before the end: the peer still waits for the rest, which it shall not have
+        raws = await stream.collect()
+        if not transcript.dot_sent and any(code < 400 for code, _ in raws):
+            raise Broken(FaultKind.PROTOCOL, "the message was answered before its end")
+        transcript.dots.extend(decode(raw) for raw in raws)
+        self._dirty = False
+
+    async def _write_pieces(self, transcript: Transcript, data: bytes, limits: OutboundSettings) -> None:
+        stream = self.stream
+        if len(data) <= PIECE:
+            stream.write(data)
+        else:
+            view = memoryview(data)
+            last = (len(data) - 1) // PIECE * PIECE
+            for start in range(0, last, PIECE):
+                stream.write(view[start : start + PIECE])
+                await stream.drain(limits.data_timeout)
+                if stream.answered_early:
+                    return
+            stream.write(view[last:])
+        await self._write_end(transcript, limits)
+
+    async def _write_file(self, transcript: Transcript, body: FileBody, limits: OutboundSettings) -> None:
+        stream = self.stream
+        async with aclosing(pieces(body.file, body.size)) as stream_of_pieces:
+            async for piece in stream_of_pieces:
+                await stream.drain(limits.data_timeout)
+                if stream.answered_early:
+                    return
+                stream.write(piece)
+        await self._write_end(transcript, limits)
+
+    async def _write_end(self, transcript: Transcript, limits: OutboundSettings) -> None:
+        """The last piece is written: from when on may the peer have the dot?"""
+        self.dot_sent = True
+        stream = self.stream
+        if not stream.flushed:
+            await stream.drain(limits.data_timeout)
+        transcript.dot_sent = stream.flushed
+
+
+def _time_for(stage: Stage, limits: OutboundSettings) -> float:
+    if stage is Stage.RCPT:
+        return limits.rcpt_timeout
+    return limits.data_timeout if stage is Stage.DATA else limits.mail_timeout
+
+
+def _mail_taken(transcript: Transcript) -> bool:
+    return transcript.mail is not None and transcript.mail.is_success
+
+
+def _note(transcript: Transcript, raws: Sequence[RawReply], stages: Sequence[Stage]) -> None:
+    if raws:
+        transcript.answered = True
+    for raw, stage in zip(raws, stages, strict=False):
+        code = raw[0]
+        if stage is Stage.RCPT:
+            transcript.rcpts.append(_FINE if code < 300 else decode(raw))
+        elif stage is Stage.MAIL:
+            transcript.mail = _FINE if code < 300 else decode(raw)
+        elif stage is Stage.DATA:
+            transcript.data = _GO_ON if code == 354 else decode(raw)

@@ -1,0 +1,106 @@
+"""TLS towards next hops: contexts built once a configuration, and which hosts are known to break STARTTLS.
+
+Knows certificates and versions; not when TLS is wanted (`routing.security`) nor what a failure means
+(`delivery.verdict`). Used by `delivery.client`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mailboat.config.settings import Settings, TlsSettings
+
+_VERSIONS = {
+    "TLSv1": ssl.TLSVersion.TLSv1,
+    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
+    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
+    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
+}
+
+NO_TLS_MEMORY = 600.0
+"""Seconds for which a host that failed the handshake is spoken to in plaintext (where that is allowed)."""
+NO_TLS_HOSTS = 10_000
+"""Such hosts remembered at most; the oldest is forgotten first."""
+
+
+def client_context(settings: TlsSettings, directory: str, *, verify: bool) -> ssl.SSLContext:
+    """A context for deliveries; `verify` demands a certificate that is valid for the host's name.
+
+    Raises:
+        OSError: a file cannot be read; ssl.SSLError (an OSError) or ValueError: what it holds is of no use.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = verify
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    context.minimum_version = _VERSIONS[settings.min_version]
+    if settings.ciphers:
+        context.set_ciphers(settings.ciphers)
+    if verify:
+        if settings.ca:
+            context.load_verify_locations(cafile=str(Path(directory) / settings.ca))
+        else:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    key, cert = Path(directory) / settings.key, Path(directory) / settings.cert
+    if settings.key and settings.cert and key.is_file() and cert.is_file():
+        context.load_cert_chain(str(cert), str(key))
+    return context
+
+
+class ClientContexts:
+    """The contexts of the settings in force; new settings make new ones at their first use."""
+
+    def __init__(self) -> None:
+        self._settings: TlsSettings | None = None
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+
+    def get(self, settings: Settings, *, verify: bool) -> ssl.SSLContext:
+        """The context to use; raises what `client_context` does."""
+        # Compared by value: a reload that did not touch TLS keeps the contexts, a renewed certificate has a new digest.
+        if settings.tls_outbound is not self._settings and settings.tls_outbound != self._settings:
+            self._contexts = {}
+            self._settings = settings.tls_outbound
+        context = self._contexts.get(verify)
+        if context is None:
+            context = client_context(settings.tls_outbound, settings.directory, verify=verify)
+            self._contexts[verify] = context
+        return context
+
+
+class BrokenTls:
+    """Remembers for a while which addresses could not do STARTTLS, so that not every delivery fails there first."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._until: OrderedDict[tuple[str, int], float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def add(self, ip: str, port: int) -> None:
+        """The handshake failed there just now."""
+        self._until[ip, port] = self._monotonic() + NO_TLS_MEMORY
+        self._until.move_to_end((ip, port))
+        while len(self._until) > NO_TLS_HOSTS:
+            self._until.popitem(last=False)
+
+    def __contains__(self, address: tuple[str, int]) -> bool:
+        until = self._until.get(address)
+        if until is None:
+            return False
+        if self._monotonic() < until:
+            return True
+        del self._until[address]
+        return False
+
+
+def describe(transport_info: Callable[[str], Any]) -> tuple[str, str]:
+    """TLS version and cipher of a connection, from its transport's `get_extra_info`; empty without TLS."""
+    tls = transport_info("ssl_object")
+    if tls is None:
+        return "", ""
+    cipher = tls.cipher()
+    return tls.version() or "", cipher[0] if cipher else ""

@@ -1,0 +1,359 @@
+"""What a failure means: the only file that says so. Pure.
+
+A dialogue with a peer is told to this file as a `Transcript` (what was answered to what), trouble before it as a
+`Trouble`; the answers are outcomes per recipient, or that the next target should be tried. The tables below are the
+policy; the functions only look things up in them. `delivery.session` and `delivery.client` report facts,
+`delivery.attempt` walks the targets and asks here; nobody else decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum, auto
+
+from mailboat.model.envelope import Recipient
+from mailboat.model.outcome import Outcome, Result, Stage
+from mailboat.model.reply import Reply
+
+
+class FaultKind(StrEnum):
+    """What went wrong where no reply says it."""
+
+    CONNECT = "connect"
+    """No connection: refused, unreachable, or not in time."""
+    TIMEOUT = "timeout"
+    """The peer did not answer within the time of the stage."""
+    CLOSED = "closed"
+    """The connection ended in the middle of the dialogue."""
+    PROTOCOL = "protocol"
+    """What came is not SMTP: garbage, an endless reply, a reply to nothing."""
+    TLS = "tls"
+    """The handshake failed, or the certificate did not verify."""
+    NO_TLS = "no_tls"
+    """TLS is required and the peer does not offer it."""
+    NO_AUTH = "no_auth"
+    """AUTH is required and the peer offers no mechanism that we may use."""
+    BIND = "bind"
+    """The source address for this target is not to be had on this machine."""
+    LOCAL = "local"
+    """Something here is broken: a body that cannot be read, certificates that do not load, a bug."""
+
+
+class Action(Enum):
+    """What a reply or a fault leads to."""
+
+    PASS = auto()
+    """The dialogue goes on."""
+    DELIVERED = auto()
+    DEFER = auto()
+    """This is the answer for now; no other target is asked."""
+    BOUNCE = auto()
+    """This is the answer for good."""
+    NEXT = auto()
+    """Says nothing about the message: ask the next target."""
+    AGAIN = auto()
+    """Once more on the same connection: the transaction had no room for this recipient."""
+
+
+class Kind(StrEnum):
+    """The classes of replies that the table tells apart."""
+
+    SUCCESS = "2yz"
+    INTERMEDIATE = "3yz"
+    TRANSIENT = "4yz"
+    CLOSING = "421"
+    PERMANENT = "5yz"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a target, or a dialogue with it, failed: a reply, or a fault that no reply tells."""
+
+    stage: Stage
+    kind: FaultKind | None = None
+    """The fault; None when `reply` is the trouble."""
+    text: str = ""
+    """For people, one line; the fault in words."""
+    reply: Reply | None = None
+
+    def __str__(self) -> str:
+        return str(self.reply) if self.reply is not None else self.text
+
+
+class PeerTrouble(Exception):  # noqa: N818 - the noun says what it is
+    """Raised where a connection cannot be had; carries the `Trouble`."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(str(trouble))
+        self.trouble = trouble
+
+
+# What a server may say before a message is offered speaks of the host, not of the message: the next one is asked
+# (RFC 5321 5.1). Once MAIL is sent, a reply is an answer to this message and final for this attempt, except for 421,
+# by which the server takes its leave (RFC 5321 3.8). A 2yz to DATA is no answer to it at all.
+_NEXT, _DEFER, _BOUNCE, _PASS = Action.NEXT, Action.DEFER, Action.BOUNCE, Action.PASS
+REPLIES: dict[Stage, dict[Kind, Action]] = {
+    stage: dict(zip((Kind.SUCCESS, Kind.INTERMEDIATE, Kind.TRANSIENT, Kind.CLOSING, Kind.PERMANENT), row, strict=True))
+    for stage, row in {
+        #                2yz               3yz     4yz     421     5yz
+        Stage.GREETING: (_PASS, _NEXT, _NEXT, _NEXT, _NEXT),
+        Stage.EHLO: (_PASS, _NEXT, _NEXT, _NEXT, _NEXT),
+        Stage.STARTTLS: (_PASS, _NEXT, _NEXT, _NEXT, _NEXT),
+        # Wrong credentials are wrong everywhere, and trying them elsewhere locks accounts: defer, and alarm.
+        Stage.AUTH: (_PASS, _NEXT, _NEXT, _NEXT, _DEFER),
+        Stage.MAIL: (_PASS, _DEFER, _DEFER, _NEXT, _BOUNCE),
+        Stage.RCPT: (_PASS, _DEFER, _DEFER, _DEFER, _BOUNCE),
+        Stage.DATA: (_NEXT, _PASS, _DEFER, _NEXT, _BOUNCE),
+        Stage.DOT: (Action.DELIVERED, _DEFER, _DEFER, _DEFER, _BOUNCE),
+    }.items()
+}
+
+# A fault and its enhanced status (RFC 3463), should no other target do better. Never permanent.
+FAULTS: dict[FaultKind, tuple[Action, str]] = {
+    FaultKind.CONNECT: (_NEXT, "4.4.1"),
+    FaultKind.TIMEOUT: (_NEXT, "4.4.1"),
+    FaultKind.CLOSED: (_NEXT, "4.4.1"),
+    FaultKind.PROTOCOL: (_NEXT, "4.5.0"),
+    FaultKind.TLS: (_NEXT, "4.7.5"),
+    FaultKind.NO_TLS: (_NEXT, "4.7.4"),
+    FaultKind.NO_AUTH: (_NEXT, "4.7.0"),
+    FaultKind.BIND: (_NEXT, "4.3.5"),
+    FaultKind.LOCAL: (_DEFER, "4.3.0"),
+}
+
+REPLY_LOST = "4.4.2"
+"""Status of a message whose final dot was never answered."""
+
+_RESULTS = {Action.DELIVERED: Result.DELIVERED, _DEFER: Result.DEFERRED, _BOUNCE: Result.BOUNCED}
+_CLASSES = {Result.DELIVERED: "2", Result.DEFERRED: "4", Result.BOUNCED: "5"}
+
+# Refusals before a message was offered that stand for good: with nothing but these, the mail bounces.
+_CONCLUSIVE_STAGES = frozenset({Stage.GREETING, Stage.EHLO})
+
+
+@dataclass(slots=True)
+class Transcript:
+    """What a peer answered to one transaction, filled in as the dialogue goes."""
+
+    mail: Reply | None = None
+    rcpts: list[Reply] = field(default_factory=list)
+    """One a recipient, in the order they were named; shorter when the dialogue broke off."""
+    data: Reply | None = None
+    dots: list[Reply] = field(default_factory=list)
+    """One for all (SMTP), or one an accepted recipient (LMTP, RFC 2033 4.2)."""
+    per_recipient: bool = False
+    """LMTP: `dots` are per accepted recipient."""
+    dot_sent: bool = False
+    """The final dot may have reached the peer."""
+    answered: bool = False
+    """The peer said anything at all."""
+    fault: Trouble | None = None
+    """Why the dialogue ended early."""
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What a transcript comes to."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    again: list[Recipient] = field(default_factory=list)
+    """To be offered again on this connection: the transaction was full (RFC 5321 4.5.3.1.10)."""
+    unsettled: list[Recipient] = field(default_factory=list)
+    """To be offered to the next target, because of `trouble`."""
+    trouble: Trouble | None = None
+
+
+def kind_of(reply: Reply) -> Kind:
+    """The class of a reply. Codes outside 200 to 599 never become a `Reply`."""
+    if reply.code == 421:
+        return Kind.CLOSING
+    return (Kind.SUCCESS, Kind.INTERMEDIATE, Kind.TRANSIENT, Kind.PERMANENT)[reply.code // 100 - 2]
+
+
+def action_for(stage: Stage, reply: Reply) -> Action:
+    """What a reply leads to at a stage."""
+    action = REPLIES[stage][kind_of(reply)]
+    if stage is Stage.RCPT:
+        if reply.code == 552:
+            return Action.AGAIN if _is_full(reply) else Action.DEFER  # RFC 5321 4.5.3.1.10: 552 at RCPT means 452
+        if reply.code == 452 and _is_full(reply):
+            return Action.AGAIN
+    return action
+
+
+def _is_full(reply: Reply) -> bool:
+    enhanced = reply.enhanced
+    return enhanced is None or enhanced.endswith(".5.3")  # RFC 3463 3.6: X.5.3 too many recipients
+
+
+def status_of(reply: Reply, result: Result) -> str:
+    """The enhanced status of a reply in the class of the result; X.0.0 where the peer gave none that fits."""
+    enhanced = reply.enhanced
+    digit = _CLASSES[result]
+    if enhanced is None:
+        return f"{digit}.0.0"
+    return enhanced if enhanced[0] == digit else digit + enhanced[1:]
+
+
+def answered(recipient: Recipient, stage: Stage, reply: Reply, action: Action, mx: str) -> Outcome:
+    """The outcome of a reply that settles a recipient."""
+    result = _RESULTS.get(action, Result.DEFERRED)
+    return Outcome(recipient.id, result, status_of(reply, result), stage, str(reply), reply, mx)
+
+
+def deferred(recipients: Iterable[Recipient], trouble: Trouble, mx: str = "", status: str = "") -> list[Outcome]:
+    """Outcomes of trouble that ends the attempt: a reply at AUTH, or something broken here."""
+    if trouble.reply is not None:
+        status = status or status_of(trouble.reply, Result.DEFERRED)
+    elif trouble.kind is not None:
+        status = status or FAULTS[trouble.kind][1]
+    return [Outcome(r.id, Result.DEFERRED, status, trouble.stage, str(trouble), trouble.reply, mx) for r in recipients]
+
+
+def ends_attempt(trouble: Trouble) -> bool:
+    """Whether trouble is the answer for now, so that no other target is asked."""
+    if trouble.reply is not None:
+        return action_for(trouble.stage, trouble.reply) is Action.DEFER
+    return trouble.kind is not None and FAULTS[trouble.kind][0] is Action.DEFER
+
+
+def is_conclusive(trouble: Trouble) -> bool:
+    """Whether a host refused for good to take any mail from us (RFC 5321 3.1: 554; RFC 7504: 521)."""
+    return trouble.reply is not None and trouble.reply.is_permanent and trouble.stage in _CONCLUSIVE_STAGES
+
+
+def exhausted(recipients: Sequence[Recipient], troubles: Sequence[tuple[str, str, Trouble]]) -> list[Outcome]:
+    """Outcomes when every target was tried in vain.
+
+    `troubles` has host name, a label for people, and the trouble of each target in the order they were tried. If every
+    host conclusively refused, the mail bounces; otherwise it is deferred for the reason of the last.
+    """
+    mx, label, last = troubles[-1]
+    reason = f"{label}: {last}"
+    if len(troubles) > 1:
+        reason = f"tried all {len(troubles)} targets, the last was {reason}"
+    refused = all(is_conclusive(trouble) for _, _, trouble in troubles)
+    result = Result.BOUNCED if refused else Result.DEFERRED
+    status = status_of(last.reply, result) if last.reply is not None else _fault_status(last)
+    if last.stage is Stage.STARTTLS and last.reply is not None and last.reply.enhanced is None:
+        status = "4.7.4"
+    return [Outcome(r.id, result, status, last.stage, reason, last.reply, mx) for r in recipients]
+
+
+def _fault_status(trouble: Trouble) -> str:
+    return FAULTS[trouble.kind][1] if trouble.kind is not None else "4.0.0"
+
+
+def judge(transcript: Transcript, recipients: Sequence[Recipient], mx: str) -> Judgement:
+    """What one transaction means for each of its recipients; verdicts already given at RCPT stand."""
+    judgement = Judgement()
+    mail = transcript.mail
+    if mail is None:
+        judgement.unsettled.extend(recipients)
+        judgement.trouble = transcript.fault
+        return judgement
+    if not 200 <= mail.code <= 299:
+        _settle_all(judgement, Stage.MAIL, mail, recipients, mx)
+        return judgement
+    accepted = _judge_rcpts(judgement, transcript, recipients, mx)
+    if accepted:
+        _judge_data(judgement, transcript, accepted, mx)
+    elif judgement.again:
+        # No room for even one: nothing was gained, so nothing is to be gained by asking again now.
+        full = dict(zip((r.id for r in recipients), transcript.rcpts, strict=False))
+        judgement.outcomes.extend(answered(r, Stage.RCPT, full[r.id], Action.DEFER, mx) for r in judgement.again)
+        judgement.again.clear()
+    return judgement
+
+
+def was_dead(transcript: Transcript) -> bool:
+    """Whether a connection from the pool had ended before this transaction, which so has not happened.
+
+    No reply to it came, or the first was the farewell that a server says to idle clients (RFC 5321 3.8).
+    """
+    if transcript.mail is not None:
+        return transcript.mail.code == 421
+    return not transcript.answered
+
+
+def _judge_rcpts(
+    judgement: Judgement, transcript: Transcript, recipients: Sequence[Recipient], mx: str
+) -> list[Recipient]:
+    accepted = []
+    for recipient, reply in zip(recipients, transcript.rcpts, strict=False):
+        if 200 <= reply.code <= 299:  # RFC 5321 4.3.2: 250 and 251; 252 by a server that will try
+            accepted.append(recipient)
+            continue
+        action = action_for(Stage.RCPT, reply)
+        if action is Action.AGAIN:
+            judgement.again.append(recipient)
+        else:
+            judgement.outcomes.append(answered(recipient, Stage.RCPT, reply, action, mx))
+    if len(transcript.rcpts) < len(recipients):
+        judgement.unsettled.extend(recipients[len(transcript.rcpts) :])
+        judgement.trouble = transcript.fault
+    return accepted
+
+
+def _judge_data(judgement: Judgement, transcript: Transcript, accepted: list[Recipient], mx: str) -> None:
+    data = transcript.data
+    if data is None:
+        judgement.unsettled.extend(accepted)
+        judgement.trouble = transcript.fault
+        return
+    if data.code != 354:
+        _settle_all(judgement, Stage.DATA, data, accepted, mx)
+        return
+    dots = transcript.dots
+    if dots and not transcript.per_recipient:
+        dots = dots * len(accepted)
+    for recipient, reply in zip(accepted, dots, strict=False):
+        action = REPLIES[Stage.DOT][kind_of(reply)]
+        judgement.outcomes.append(answered(recipient, Stage.DOT, reply, action, mx))
+    missing = accepted[len(dots) :]
+    if not missing:
+        return
+    if transcript.dot_sent:
+        judgement.outcomes.extend(_lost(recipient, transcript.fault, mx) for recipient in missing)
+    else:
+        judgement.unsettled.extend(missing)
+        judgement.trouble = transcript.fault
+
+
+def _settle_all(judgement: Judgement, stage: Stage, reply: Reply, recipients: Sequence[Recipient], mx: str) -> None:
+    action = action_for(stage, reply)
+    if stage is Stage.DATA and kind_of(reply) is Kind.INTERMEDIATE:
+        action = Action.DEFER  # another 3yz than 354 asks for something that we do not have
+    if action is Action.NEXT:
+        judgement.unsettled.extend(recipients)
+        judgement.trouble = Trouble(stage, reply=reply)
+        if reply.is_success:
+            judgement.trouble = Trouble(stage, FaultKind.PROTOCOL, f"unexpected reply to DATA: {reply}")
+    else:
+        judgement.outcomes.extend(answered(r, stage, reply, action, mx) for r in recipients)
+
+
+def _lost(recipient: Recipient, fault: Trouble | None, mx: str) -> Outcome:
+    # RFC 5321 4.5.3.2.6 and RFC 1047: the peer may have taken the message, so nobody else is offered it now.
+    why = str(fault) if fault is not None else "the dialogue broke off"
+    reason = f"no reply to the end of the message ({why}); it may have been delivered"
+    return Outcome(recipient.id, Result.DEFERRED, REPLY_LOST, Stage.DOT, reason, None, mx, ambiguous=True)
+
+
+def lacks_smtputf8(recipients: Iterable[Recipient], mx: str) -> list[Outcome]:
+    """Outcomes when the message needs SMTPUTF8 and the host does not offer it (RFC 6531 3.5)."""
+    reason = f"{mx} does not support SMTPUTF8, which this message needs"
+    return [Outcome(r.id, Result.BOUNCED, "5.6.7", Stage.MAIL, reason, None, mx) for r in recipients]
+
+
+def too_big(recipients: Iterable[Recipient], size: int, limit: int, mx: str) -> list[Outcome]:
+    """Outcomes when the host announced a smaller SIZE than the message has (RFC 1870 6.1)."""
+    reason = f"the message has {size} octets, {mx} takes at most {limit}"
+    return [Outcome(r.id, Result.BOUNCED, "5.3.4", Stage.MAIL, reason, None, mx) for r in recipients]
+
+
+def unroutable(recipients: Iterable[Recipient], status: str, reason: str, *, permanent: bool) -> list[Outcome]:
+    """Outcomes when routing knows no target."""
+    result = Result.BOUNCED if permanent else Result.DEFERRED
+    return [Outcome(r.id, result, status, Stage.ROUTE, reason) for r in recipients]
