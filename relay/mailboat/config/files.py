@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mailboat.config import ini
 from mailboat.config.fault import Report
+from mailboat.config.fingerprint import Mark, file_mark
 from mailboat.config.ini import IniFile
 
 MAX_SIZE = 2**20
@@ -60,8 +61,8 @@ class ConfigDirectory:
 
     def __init__(self, path: Path, report: Report) -> None:
         self.path = path
-        self.outside: list[Path] = []
-        """Files that settings name, in the order asked for, whether they exist or not."""
+        self.outside: dict[Path, Mark] = {}
+        """Files that settings name, in the order asked for, there or not; each with its mark from before it was read."""
         self._report = report
 
     def content(self, name: str) -> bytes | None:
@@ -101,10 +102,14 @@ class ConfigDirectory:
         """A path as settings name it, relative to this directory. Symlinks stay: a mounted Secret swaps them."""
         return self.path / path
 
+    def watch(self, path: Path) -> None:
+        """Have a change of this file noticed."""
+        self.outside.setdefault(path, file_mark(path))
+
     def named(self, path: str) -> bytes:
         """The content of a file that settings name; FileError, also when it is missing."""
         where = self.absolute(path)
-        self.outside.append(where)
+        self.watch(where)
         try:
             return read_file(where)
         except FileNotFoundError:

@@ -1,6 +1,7 @@
 """Has a configuration directory changed? Asked several times a second, so it only asks the file system for its marks.
 
-Whoever polls takes the fingerprint first and loads then: a change in between shows at the next look.
+`Loaded.fingerprint` is what it was just before the files were read: a change while they were read shows at the next
+look.
 """
 
 from __future__ import annotations
@@ -23,9 +24,17 @@ def fingerprint(directory: Path, outside: Collection[Path] = ()) -> object:
     `outside` is `Loaded.outside`. Symlinks are followed. Directories below are not looked into, but for `plugins.d`:
     the queue may lie there and changes all the time.
     """
-    marks = [*_marks(os.fspath(directory)), *_marks(os.fspath(directory / PLUGIN_DIRECTORY))]
-    marks += [_mark(os.fspath(path)) for path in outside]
-    return tuple(marks)
+    return (directory_marks(directory), tuple(map(file_mark, outside)))
+
+
+def directory_marks(directory: Path) -> tuple[Mark, ...]:
+    """The first half of a fingerprint: the files of the directory and of its `plugins.d`."""
+    return (*_marks(os.fspath(directory)), *_marks(os.fspath(directory / PLUGIN_DIRECTORY)))
+
+
+def file_mark(path: Path) -> Mark:
+    """One item of the second half."""
+    return _mark(os.fspath(path))
 
 
 def _marks(directory: str) -> Iterator[Mark]:

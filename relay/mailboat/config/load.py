@@ -16,6 +16,7 @@ from pathlib import Path
 from mailboat.config import values
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError
+from mailboat.config.fingerprint import directory_marks
 from mailboat.config.hash import config_hash
 from mailboat.config.hosts import network
 from mailboat.config.ini import MAIN, IniFile
@@ -56,18 +57,24 @@ class Loaded:
     warnings: tuple[Fault, ...]
     outside: tuple[Path, ...]
     """The files that settings name (keys, passwords), there or not: `fingerprint` wants them."""
+    fingerprint: object
+    """What `fingerprint(directory, outside)` was just before each file was read; another value means: load again."""
 
 
 def load(directory: Path, environ: Mapping[str, str]) -> Loaded:
     """Read and check a whole directory. `environ` gives `MAILBOAT_QUEUE_DIR`."""
     report = Report()
+    marks = directory_marks(directory)
     files = ConfigDirectory(directory.absolute(), report)
     if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises where it may not look
-        return Loaded(None, (Fault(str(directory), 0, "", "", "is not a directory that can be read"),), (), ())
+        return Loaded(
+            None, (Fault(str(directory), 0, "", "", "is not a directory that can be read"),), (), (), (marks, ())
+        )
     _warn_of_files(files.path, report)
     settings = _settings(files, environ, report)
     faults, warnings = _in_order(report.faults), _in_order(report.warnings)
-    return Loaded(None if faults else settings, faults, warnings, tuple(dict.fromkeys(files.outside)))
+    watched = (marks, tuple(files.outside.values()))
+    return Loaded(None if faults else settings, faults, warnings, tuple(files.outside), watched)
 
 
 def restart_needed(old: Settings, new: Settings) -> list[str]:
@@ -139,11 +146,11 @@ def _http(file: IniFile, files: ConfigDirectory, report: Report) -> HttpSettings
     settings = HttpSettings(**read_section(file, MAIN, HttpSettings, report))
     if settings.token_file:
         try:
-            token = secret(files, settings.token_file)
+            secret(files, settings.token_file)
         except FileError as error:
             report.faults.append(file.fault(MAIN, "token_file", f"{quoted(settings.token_file)} {error}"))
         else:
-            settings = replace(settings, token_file=str(files.absolute(settings.token_file)), token=token)
+            settings = replace(settings, token_file=str(files.absolute(settings.token_file)))
     elif not all(map(_is_loopback, settings.listen)):
         message = "is not loopback and there is no token_file: requests that change anything are refused"
         report.warnings.append(file.fault(MAIN, "listen", message))

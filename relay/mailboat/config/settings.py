@@ -179,8 +179,6 @@ class HttpSettings:
         values.path,
         "File with the bearer token that changing calls must show. Required for them when `listen` is not loopback.",
     )
-    token: str = ""
-    """Content of `token_file`; filled by the loader, hidden by `config show`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +216,7 @@ class Route:
         values.boolean,
         "Defer when the host offers no usable AUTH. Otherwise such mail goes without, and a warning is logged.",
     )
-    auth_pass: str = ""
+    auth_pass: str = field(default="", repr=False)
     """Content of `auth_pass_file`; filled by the loader, hidden by `config show`."""
 
 

@@ -47,7 +47,8 @@ def _default_files(given: Mapping[str, Any], directory: ConfigDirectory) -> dict
         return {}
     if any(map(directory.has, names.values())):
         return {}
-    directory.outside += [directory.absolute(name) for name in names.values()]
+    for name in names.values():
+        directory.watch(directory.absolute(name))
     return dict.fromkeys(names, "")
 
 
