@@ -1,0 +1,193 @@
+"""One question to one DNS server: packets out, packets in. UDP first, TCP where the answer was cut short.
+
+dnspython makes sense of what comes in; the sockets are our own: one connected UDP socket a query, so that the kernel
+picks a fresh port, drops what other hosts send, and tells at once when no server listens. Knows nothing of caches,
+tries or mail. `resolver` calls it, and bounds how long it may take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import struct
+from dataclasses import dataclass
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+
+from mailboat.config.settings import Endpoint
+from mailboat.routing.records import MxRecord, RecordType
+
+_HEADER = struct.Struct("!6H")
+_QUESTION = struct.Struct("!HH")
+_RECURSION_DESIRED = 0x0100
+_IN = 1
+_MAX_UDP = 1232  # what EDNS offers: fits an IPv6 packet that is never fragmented (RFC 9715 3.1)
+_OPT = struct.pack("!BHHIH", 0, 41, _MAX_UDP, 0, 0)  # RFC 6891 6.1.2, no options, no flags
+_MAX_MESSAGE = 16_384
+"""Octets of an answer over TCP that are still parsed. Some 400 MX fit; what is longer only wants to cost time."""
+_MAX_RECORDS = 1000
+_NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
+_UNANSWERABLE = frozenset({dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED})
+
+
+class BadResponse(Exception):  # noqa: N818 - the name that it has in DNS libraries
+    """The server answered this very question with something that cannot be used."""
+
+
+class InvalidName(ValueError):  # noqa: N818 - what it says, not what went wrong here
+    """The DNS cannot hold such a name (RFC 1035 2.3.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What one server said. One of `records`, `alias` and `failure` is set, or none: there is no such record."""
+
+    records: tuple[str, ...] | tuple[MxRecord, ...] = ()
+    ttl: int = 0
+    """Seconds that all of this may be believed; for a negative answer, the SOA's word (RFC 2308 5)."""
+    exists: bool = True
+    """False: NXDOMAIN."""
+    alias: str = ""
+    """Where a CNAME leads whose target the response does not tell of: ask for that."""
+    failure: str = ""
+    """SERVFAIL and its like: this server cannot say; another may."""
+
+
+async def query(server: Endpoint, name: str, rdtype: RecordType) -> Response:
+    """Ask. Raises OSError when the server cannot be reached, `BadResponse` or `InvalidName`.
+
+    Silence lasts: the caller sets the time limit.
+    """
+    question = encode_name(name) + _QUESTION.pack(rdtype, _IN)
+    message = await _ask(server, question, _OPT)
+    if message.rcode() in _NO_EDNS:
+        # RFC 6891 7: servers older than EDNS say so by such an answer; without OPT they can be asked.
+        message = await _ask(server, question, b"")
+    return _read(message, rdtype)
+
+
+def encode_name(name: str) -> bytes:
+    """An absolute name on the wire (RFC 1035 3.1). Raises `InvalidName`."""
+    if not name.isascii():
+        raise InvalidName("not in A-labels")
+    labels = name.encode().split(b".")
+    if not all(0 < len(label) < 64 for label in labels):
+        raise InvalidName("a label is empty or longer than 63 octets")
+    wire = b"".join(len(label).to_bytes(1, "big") + label for label in labels) + b"\0"
+    if len(wire) > 255:
+        raise InvalidName("longer than 255 octets")
+    return wire
+
+
+async def _ask(server: Endpoint, question: bytes, opt: bytes) -> dns.message.Message:
+    # RFC 5452 9.2: an id that cannot be guessed, beside the kernel's choice of port.
+    header = _HEADER.pack(secrets.randbits(16), _RECURSION_DESIRED, 1, 0, 0, 1 if opt else 0)
+    wire = header + question + opt
+    data = await _over_udp(server, wire, question)
+    if data[2] & 0x02:  # TC: RFC 2181 9, the rest is to be had by TCP
+        data = await _over_tcp(server, wire, question)
+    return _parse(data)
+
+
+async def _over_udp(server: Endpoint, wire: bytes, question: bytes) -> bytes:
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bytes] = loop.create_future()
+
+    def readable() -> None:
+        try:
+            data = sock.recv(65_535)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if not answer.done():
+                answer.set_exception(error)
+            return
+        # Anything else is forged or late: keep waiting, or a stranger could cut the look-up short.
+        if is_answer(data, wire, question) and not answer.done():
+            answer.set_result(data)
+
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((server.host, server.port))
+        sock.send(wire)
+        loop.add_reader(sock.fileno(), readable)
+        try:
+            return await answer
+        finally:
+            loop.remove_reader(sock.fileno())
+
+
+async def _over_tcp(server: Endpoint, wire: bytes, question: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    try:
+        writer.write(len(wire).to_bytes(2, "big") + wire)
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        if size > _MAX_MESSAGE:
+            raise BadResponse(f"an answer of {size} octets")
+        data = await reader.readexactly(size)
+    except EOFError as error:
+        raise BadResponse("the connection ended within the answer") from error
+    finally:
+        writer.transport.abort()
+    if not is_answer(data, wire, question):
+        raise BadResponse("an answer to another question")
+    return data
+
+
+def is_answer(data: bytes, wire: bytes, question: bytes) -> bool:
+    """Whether a packet answers our query: same id, a response, same question (RFC 5452 9.1)."""
+    if len(data) < _HEADER.size or data[:2] != wire[:2] or data[2] & 0xF8 != 0x80:
+        return False
+    if data[4:6] == b"\0\0":
+        # Servers that could not even read the question leave it out; they can say nothing but that.
+        return data[3] & 0x0F in _UNANSWERABLE
+    return data[4:6] == b"\0\1" and data[12 : 12 + len(question)].lower() == question.lower()
+
+
+def _parse(data: bytes) -> dns.message.Message:
+    counts = _HEADER.unpack_from(data)
+    if sum(counts[3:]) > _MAX_RECORDS:
+        raise BadResponse(f"an answer of {sum(counts[3:])} records")
+    try:
+        return dns.message.from_wire(data)
+    except Exception as error:  # whatever a packet makes the parser raise, the packet is at fault
+        raise BadResponse(f"{type(error).__name__}: {error}") from error
+
+
+def _read(message: dns.message.Message, rdtype: RecordType) -> Response:
+    rcode = message.rcode()
+    if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return Response(failure=dns.rcode.to_text(rcode))
+    if not isinstance(message, dns.message.QueryMessage):
+        raise BadResponse("no answer to a query")
+    try:
+        chain = message.resolve_chaining()
+    except dns.exception.DNSException as error:  # an alias that goes round, records for a name that is not
+        raise BadResponse(f"{type(error).__name__}: {error}") from error
+    ttl = chain.minimum_ttl
+    if chain.answer is not None:
+        if rdtype is RecordType.MX:
+            return Response(tuple(MxRecord(mx.preference, _text(mx.exchange)) for mx in chain.answer), ttl)
+        return Response(tuple(record.address for record in chain.answer), ttl)
+    if rcode == dns.rcode.NXDOMAIN:
+        return Response(ttl=ttl, exists=False)
+    authority = {rrset.rdtype for rrset in message.authority}
+    if dns.rdatatype.SOA not in authority:
+        if chain.cnames:
+            return Response(ttl=ttl, alias=_text(chain.canonical_name))
+        if dns.rdatatype.NS in authority:
+            # RFC 2308 2.2: a referral is no word on the name. It comes from a server that does not recurse,
+            # and taking it for "no such record" would bounce everybody's mail.
+            return Response(failure="a referral: the server does not recurse")
+    return Response(ttl=ttl)
+
+
+def _text(name: dns.name.Name) -> str:
+    """A name as text, lower case; empty for the root."""
+    return name.to_text(omit_final_dot=True).lower().removesuffix(".")

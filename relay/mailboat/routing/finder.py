@@ -1,0 +1,212 @@
+"""One look for the way to a destination, under one configuration: by route, by literal, by MX, or by a plugin's hops.
+
+Asks the DNS (`resolver`) and lets the pure rules (`mx`, `route`, `security`) decide; keeps nothing. `router` makes one
+for each configuration, and remembers what it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TypeVar
+
+from mailboat.config.settings import IPAddress, Route, Settings
+from mailboat.model.clock import Clock
+from mailboat.routing import mx, security
+from mailboat.routing.answers import Target, Unroutable
+from mailboat.routing.ladder import MAX_TARGETS, Host, Ladder
+from mailboat.routing.local import LocalAddresses
+from mailboat.routing.mx import MxHost
+from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, RecordType
+from mailboat.routing.resolver import Resolver
+from mailboat.routing.route import Hop, RouteTable, hops
+
+MAX_AGE = 60.0
+"""Seconds that a way is kept at most: this machine's addresses, or a host whose look-up failed, may have changed."""
+MAX_HOSTS = 12
+"""MX hosts of a domain that are looked up at most."""
+_HOSTS_AT_ONCE = 4
+"""Hosts of one destination looked up together. With more, one domain with many MXs would crowd out the others."""
+
+_Record = TypeVar("_Record", str, MxRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a way is wanted for."""
+
+    domain: str
+    """Normalised (`Address.ascii_domain`), or an address literal in brackets."""
+    force_tls: bool = False
+    route: str = ""
+    """Name of the `[route]` that takes it; empty without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A way, or why there is none."""
+
+    way: Ladder | Unroutable
+    expires: float
+    """Monotonic time until which this holds."""
+
+
+class Finder:
+    """Finds ways under one configuration."""
+
+    def __init__(self, settings: Settings, local: LocalAddresses, resolver: Resolver, clock: Clock) -> None:
+        outbound = settings.outbound
+        self._me = settings.me.lower()
+        self._mx_port = outbound.mx_port
+        self._prefer = outbound.inet_prefer
+        self._local = local
+        self._local_ok = outbound.local_mx_ok
+        self._policy = security.TlsPolicy.of(outbound.enable_tls, settings.tls_outbound)
+        self._routes = RouteTable(outbound.routes)
+        self._resolver = resolver
+        self._clock = clock
+
+    def route_of(self, domain: str) -> Route | None:
+        """The `[route]` that takes a domain."""
+        return self._routes.find(domain)
+
+    async def find(self, errand: Errand, chance: Random) -> Found:
+        """The way to a domain or address literal."""
+        route = self._routes.find(errand.domain)
+        if route is not None:
+            return await self.by_hops(replace(errand, route=route.name), hops(route, self._mx_port))
+        literal = mx.literal(errand.domain)
+        if literal is None:
+            return await self._by_mx(errand, chance)
+        return self._by_literal(errand, literal)
+
+    async def by_hops(self, errand: Errand, given: Sequence[Hop]) -> Found:
+        """The way over hosts that somebody chose, by priority. Without any: defer, for a person can mend it."""
+        notes = _Notes(self._clock)
+        by_priority = sorted(given, key=lambda hop: hop.priority)
+        found = await self._look_up(by_priority, notes)
+        usable = [(hop, host) for hop, host in found if hop.path or host.addresses]
+        if usable:
+            return Found(self._ladder(errand, usable), notes.expires(usable=True))
+        return Found(_no_hop(errand.route, [host for _, host in found]), notes.expires(usable=False))
+
+    async def _by_mx(self, errand: Errand, chance: Random) -> Found:
+        notes = _Notes(self._clock)
+        records = mx.exchanges(errand.domain, notes.take(await self._resolver.mx(errand.domain)))
+        if not isinstance(records, Unroutable) and not self._local_ok:
+            records = mx.preferred_to(self._me, records) or mx.loops(errand.domain, f"{self._me} is its MX")
+        if isinstance(records, Unroutable):
+            return Found(records, notes.expires(usable=False))
+        # Mixed first, so that where equals are too many to look up all, not always the same ones are left out.
+        mixed = sorted(chance.sample(records, len(records)), key=lambda record: record.preference)
+        wanted = [self._mx_hop(record) for record in mixed[:MAX_HOSTS]]
+        found = await self._look_up(wanted, notes)
+        hosts = mx.reachable(errand.domain, [host for _, host in found])
+        if isinstance(hosts, Unroutable):
+            return Found(hosts, notes.expires(usable=False))
+        usable = [(hop, host) for hop, host in found if host in hosts]
+        return Found(self._ladder(errand, usable), notes.expires(usable=True))
+
+    def _by_literal(self, errand: Errand, literal: IPAddress | Unroutable) -> Found:
+        """The host that a literal is (RFC 5321 4.1.3)."""
+        way: Ladder | Unroutable
+        if isinstance(literal, Unroutable):
+            way = literal
+        elif not self._local_ok and (mx.never_leaves(literal) or self._local.contains(literal)):
+            way = mx.loops(errand.domain, f"{literal} does not leave it")
+        else:
+            record = MxRecord(0, str(literal))
+            way = self._ladder(errand, [(self._mx_hop(record), MxHost(record.exchange, 0, ((literal,),)))])
+        return Found(way, self._clock.monotonic() + MAX_AGE)
+
+    def _mx_hop(self, record: MxRecord) -> Hop:
+        return Hop(record.exchange, self._mx_port, priority=record.preference, local_ok=self._local_ok)
+
+    async def _look_up(self, wanted: Sequence[Hop], notes: _Notes) -> list[tuple[Hop, MxHost]]:
+        """The hops with their addresses, until there are enough for one attempt."""
+        found: list[tuple[Hop, MxHost]] = []
+        for start in range(0, len(wanted), _HOSTS_AT_ONCE):
+            wave = wanted[start : start + _HOSTS_AT_ONCE]
+            found += zip(wave, await asyncio.gather(*(self._host(hop, notes) for hop in wave)), strict=True)
+            addresses = sum(len(family) for _, host in found for family in host.addresses)
+            # Where the DNS is slow to fail, mail does not wait for more hosts than it needs.
+            if addresses >= MAX_TARGETS or (addresses and notes.failed):
+                break
+        return found
+
+    async def _host(self, hop: Hop, notes: _Notes) -> MxHost:
+        if hop.path:
+            return MxHost(hop.path, hop.priority)
+        name = hop.host.lower().removesuffix(".")
+        try:
+            return MxHost(name, hop.priority, ((ipaddress.ip_address(name),),))
+        except ValueError:
+            pass
+        v6, v4 = await self._addresses(name)
+        is_ours: Callable[[IPAddress], bool] | None = None if hop.local_ok else self._local.contains
+        return mx.host(MxRecord(hop.priority, name), notes.take(v6), notes.take(v4), self._prefer, is_ours)
+
+    async def _addresses(self, name: str) -> tuple[Lookup[str], Lookup[str]]:
+        if name == "localhost" or name.endswith(".localhost"):
+            # RFC 6761 6.3: such a name is loopback by itself, and no server is asked.
+            until = self._clock.monotonic() + MAX_AGE
+            return Answer(("::1",), until), Answer(("127.0.0.1",), until)
+        v6, v4 = (self._resolver.addresses(name, rdtype) for rdtype in (RecordType.AAAA, RecordType.A))
+        return await asyncio.gather(v6, v4)
+
+    def _ladder(self, errand: Errand, usable: Sequence[tuple[Hop, MxHost]]) -> Ladder:
+        rungs: dict[int, list[Host]] = {}
+        for hop, host in usable:
+            families: list[list[IPAddress | None]] = [list(family) for family in host.addresses] or [[None]]
+            targets = [[self._target(errand, hop, ip) for ip in family] for family in families]
+            rungs.setdefault(hop.priority, []).append(targets)
+        return Ladder(list(rungs.values()))
+
+    def _target(self, errand: Errand, hop: Hop, ip: IPAddress | None) -> Target:
+        subject = security.Subject(errand.domain, hop.host, ip, errand.route, hop.tls, errand.force_tls)
+        return Target(
+            host=hop.host,
+            ip="" if ip is None else str(ip),
+            port=hop.port,
+            path=hop.path,
+            protocol=hop.protocol,
+            priority=hop.priority,
+            tls=security.requirement(self._policy, subject),
+            credentials=hop.credentials,
+            bind=hop.bind,
+            ehlo=hop.ehlo,
+        )
+
+
+class _Notes:
+    """Remembers until when the look-ups behind a way hold."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._known = self._failed = clock.monotonic() + MAX_AGE
+        self.failed = False
+        """Whether any look-up failed so far."""
+
+    def take(self, found: Lookup[_Record]) -> Lookup[_Record]:
+        """Note a look-up, and pass it on."""
+        if isinstance(found, Failure):
+            self.failed = True
+            self._failed = min(self._failed, found.expires)
+        else:
+            self._known = min(self._known, found.expires)
+        return found
+
+    def expires(self, *, usable: bool) -> float:
+        """A failure beside hosts that work is looked into again after `MAX_AGE`; one that defers mail, soon."""
+        return self._known if usable else min(self._known, self._failed)
+
+
+def _no_hop(route: str, hosts: Sequence[MxHost]) -> Unroutable:
+    where = f"route {route}" if route else "the hosts that a plugin chose"
+    why = "; ".join(
+        host.failure or (f"{host.name} is {host.skipped}, which is this host" if host.skipped else host.name)
+        for host in hosts[:3]
+    )
+    return Unroutable(False, "4.4.3", f"no address for {where}: {why or 'no hosts'}")

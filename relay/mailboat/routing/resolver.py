@@ -1,0 +1,227 @@
+"""Look-ups of MX and addresses: a cache in front of the DNS servers, and patience with them.
+
+Many messages ask for one domain at once: one query goes out, the others wait for it. Every result is a value of
+`records`; nothing is raised for what a server does or does not do. Must not know what a mail is. `finder` asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from mailboat.config.settings import Endpoint
+from mailboat.model.clock import Clock
+from mailboat.model.observer import DnsResult, Observer
+from mailboat.routing import dnsquery
+from mailboat.routing.dnsquery import BadResponse, InvalidName, Response
+from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, NxDomain, RecordType
+
+POSITIVE_TTL = (5.0, 86_400.0)
+"""Bounds of what an answer's TTL is taken for, seconds."""
+NEGATIVE_TTL = (5.0, 3600.0)
+"""The same for "no such name" and "no such record"; RFC 2308 5 suggests one to three hours at most."""
+FAILURE_TTL = 3.0
+"""Seconds that a failure is remembered: less than the shortest retry, so that a retry asks again."""
+MAX_ALIASES = 8
+"""CNAMEs that are followed from response to response; a server follows those that it knows by itself."""
+_DEMOTED = 30.0
+"""Seconds for which a server that kept silent is asked last."""
+
+Query: TypeAlias = Callable[[Endpoint, str, RecordType], Awaitable[Response]]
+_Key: TypeAlias = tuple[str, RecordType]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Bounds of what look-ups may take; times in seconds."""
+
+    query: float = 5.0
+    """For one query to one server."""
+    rounds: int = 2
+    """Times that each server is asked."""
+    total: float = 25.0
+    """For a look-up in all, waiting for its turn included."""
+    in_flight: int = 256
+    """Queries at once; each takes a socket."""
+    cache_size: int = 50_000
+    """Look-ups that are remembered; the ones unused for longest go first."""
+
+
+_PATIENT = Patience()
+
+
+class Resolver:
+    """Answers from the cache or the servers. One for a worker."""
+
+    def __init__(
+        self,
+        *,
+        observer: Observer,
+        clock: Clock,
+        patience: Patience = _PATIENT,
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+        query: Query = dnsquery.query,
+    ) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._patience = patience
+        self._resolv_conf = resolv_conf
+        self._query = query
+        self._turn = asyncio.Semaphore(patience.in_flight)
+        self._servers: tuple[Endpoint, ...] = ()
+        self._silent: dict[Endpoint, float] = {}
+        self._cache: OrderedDict[_Key, Lookup[Any]] = OrderedDict()
+        self._flights: dict[_Key, asyncio.Task[Lookup[Any]]] = {}
+        self._tasks: set[asyncio.Task[Lookup[Any]]] = set()
+
+    def configure(self, servers: Sequence[Endpoint]) -> None:
+        """Use these servers, or the system's when there are none. Forgets what other servers said."""
+        wanted = tuple(servers) or system_servers(self._resolv_conf)
+        if wanted == self._servers:
+            return
+        self._servers = wanted
+        self._silent = {}
+        self._cache = OrderedDict()
+        # Look-ups in flight end as they began, for those who wait; nobody joins them, and they are not remembered.
+        self._flights = {}
+
+    async def mx(self, name: str) -> Lookup[MxRecord]:
+        """The MX records of a name (lower case, A-labels, no final dot)."""
+        return cast("Lookup[MxRecord]", await self._look_up(name, RecordType.MX))
+
+    async def addresses(self, name: str, rdtype: RecordType) -> Lookup[str]:
+        """The addresses of a name in one family, as text."""
+        return cast("Lookup[str]", await self._look_up(name, rdtype))
+
+    async def close(self) -> None:
+        """End the look-ups in flight."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_up(self, name: str, rdtype: RecordType) -> Lookup[Any]:
+        key = (name, rdtype)
+        known = self._cache.get(key)
+        if known is not None and self._clock.monotonic() < known.expires:
+            self._cache.move_to_end(key)
+            self._observer.dns_query(DnsResult.CACHED)
+            return known
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = asyncio.get_running_loop().create_task(self._fly(key))
+            self._tasks.add(flight)
+            flight.add_done_callback(self._tasks.discard)
+        # Who waits may be cancelled; the look-up goes on for the others.
+        return await asyncio.shield(flight)
+
+    async def _fly(self, key: _Key) -> Lookup[Any]:
+        cache, flights = self._cache, self._flights
+        try:
+            async with asyncio.timeout(self._patience.total):
+                found = await self._follow(*key)
+        except TimeoutError:
+            found = self._failure(*key, f"no answer within {self._patience.total:g} s")
+        finally:
+            flights.pop(key, None)
+        cache[key] = found
+        cache.move_to_end(key)
+        while len(cache) > self._patience.cache_size:
+            cache.popitem(last=False)
+        return found
+
+    async def _follow(self, name: str, rdtype: RecordType) -> Lookup[Any]:
+        """Ask, and ask on where an alias leads; all of it lasts as long as its shortest part."""
+        target, ttl = name, float("inf")
+        for _ in range(MAX_ALIASES):
+            try:
+                response = await self._ask_round(target, rdtype)
+            except InvalidName:
+                # No server can ever know it.
+                return NxDomain(self._until(NEGATIVE_TTL[1], NEGATIVE_TTL))
+            if response.failure:
+                return self._failure(name, rdtype, response.failure)
+            ttl = min(ttl, response.ttl)
+            if not response.alias:
+                return self._value(response, ttl)
+            target = response.alias
+        return self._failure(name, rdtype, f"more than {MAX_ALIASES} aliases")
+
+    async def _ask_round(self, name: str, rdtype: RecordType) -> Response:
+        """Ask the servers in turn until one can say. A server that answered, if with a failure, is not asked again."""
+        remaining = self._in_order()
+        reasons = {}
+        for _ in range(self._patience.rounds):
+            for server in tuple(remaining):
+                response, silent = await self._ask(server, name, rdtype)
+                if not response.failure:
+                    return response
+                reasons[server] = f"{response.failure} from {server}"
+                if not silent:
+                    remaining.remove(server)
+        return Response(failure="; ".join(reasons.values()))
+
+    async def _ask(self, server: Endpoint, name: str, rdtype: RecordType) -> tuple[Response, bool]:
+        """One query. The flag says that the server kept silent and may be asked once more."""
+        try:
+            async with self._turn, asyncio.timeout(self._patience.query):
+                response = await self._query(server, name, rdtype)
+        except BadResponse as error:
+            self._observer.dns_query(DnsResult.INVALID)
+            return Response(failure=f"nonsense ({error})"), False
+        except (TimeoutError, OSError) as error:
+            self._observer.dns_query(DnsResult.TIMEOUT)
+            self._silent[server] = self._clock.monotonic() + _DEMOTED
+            return Response(failure=f"no answer ({error})" if str(error) else "no answer"), True
+        self._silent.pop(server, None)
+        self._observer.dns_query(_result(response))
+        return response, False
+
+    def _in_order(self) -> list[Endpoint]:
+        """The servers as configured, but those behind that lately kept silent: one dead server costs one wait."""
+        now = self._clock.monotonic()
+        return sorted(self._servers, key=lambda server: self._silent.get(server, 0.0) > now)
+
+    def _value(self, response: Response, ttl: float) -> Lookup[Any]:
+        if response.records:
+            return Answer(response.records, self._until(ttl, POSITIVE_TTL))
+        expires = self._until(ttl, NEGATIVE_TTL)
+        return NoData(expires) if response.exists else NxDomain(expires)
+
+    def _failure(self, name: str, rdtype: RecordType, why: str) -> Failure:
+        return Failure(f"{rdtype.name} look-up of {name[:255]} failed: {why}", self._clock.monotonic() + FAILURE_TTL)
+
+    def _until(self, ttl: float, bounds: tuple[float, float]) -> float:
+        return self._clock.monotonic() + min(max(ttl, bounds[0]), bounds[1])
+
+
+def _result(response: Response) -> DnsResult:
+    if response.failure:
+        return DnsResult.SERVFAIL
+    if not response.exists:
+        return DnsResult.NXDOMAIN
+    return DnsResult.ANSWER if response.records or response.alias else DnsResult.NODATA
+
+
+def system_servers(resolv_conf: Path) -> tuple[Endpoint, ...]:
+    """The `nameserver` lines of resolv.conf; this host, as with libc, where there are none."""
+    try:
+        lines = resolv_conf.read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return tuple(_nameservers(lines)) or (Endpoint("127.0.0.1", 53),)
+
+
+def _nameservers(lines: Sequence[str]) -> Iterator[Endpoint]:
+    for line in lines:
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver":
+            try:
+                yield Endpoint(str(ipaddress.ip_address(words[1])), 53)
+            except ValueError:
+                continue

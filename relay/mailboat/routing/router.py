@@ -1,0 +1,75 @@
+"""The way for a domain: a smart host's or the MX's, each target with its TLS requirement. What delivery asks.
+
+Remembers what `finder` found until the first of the DNS answers behind it expires, so that a busy destination costs one
+dictionary look-up a message. A new configuration forgets all of it. Decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mailboat.config.settings import Settings
+from mailboat.model.clock import Clock
+from mailboat.model.observer import DnsResult, Observer
+from mailboat.routing.answers import RoutingAnswer, Unroutable
+from mailboat.routing.finder import Errand, Finder, Found
+from mailboat.routing.local import LocalAddresses
+from mailboat.routing.resolver import Resolver
+from mailboat.routing.route import Hop
+
+MAX_WAYS = 50_000
+"""Ways that are remembered; those unused for longest go first."""
+
+
+class Router:
+    """Answers where mail goes. One for a worker; `configure` comes before the first question."""
+
+    def __init__(
+        self, *, resolver: Resolver, observer: Observer, clock: Clock, chance: random.Random | None = None
+    ) -> None:
+        self._resolver = resolver
+        self._observer = observer
+        self._clock = clock
+        self._chance = chance or random.Random()  # noqa: S311 - fairness, not secrecy
+        self._finder: Finder | None = None
+        self._ways: OrderedDict[tuple[str, bool], Found] = OrderedDict()
+
+    def configure(self, settings: Settings, local: LocalAddresses) -> None:
+        """Route by these settings from now on. A look that is under way ends by the old ones, and is not kept."""
+        self._resolver.configure(settings.outbound.dns_servers)
+        self._finder = Finder(settings, local, self._resolver, self._clock)
+        self._ways = OrderedDict()
+
+    def destination(self, domain: str) -> str:
+        """What shares limits and fairness with this domain: `route:NAME` of the route that takes it, else itself."""
+        route = self._configured().route_of(domain)
+        return domain if route is None else f"route:{route.name}"
+
+    async def route(self, domain: str, *, force_tls: bool = False) -> RoutingAnswer:
+        """The targets for a domain (`Address.ascii_domain`) in the order to try them, or why there are none."""
+        ways, key = self._ways, (domain, force_tls)
+        found = ways.get(key)
+        if found is not None and self._clock.monotonic() < found.expires:
+            self._observer.dns_query(DnsResult.CACHED)
+        else:
+            found = ways[key] = await self._configured().find(Errand(domain, force_tls), self._chance)
+            if len(ways) > MAX_WAYS:
+                ways.popitem(last=False)
+        ways.move_to_end(key)
+        return self._answer(found)
+
+    async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
+        """The targets over hops that a plugin chose, in the order given; their names are looked up."""
+        ordered = [replace(hop, priority=place) for place, hop in enumerate(hops)]
+        return self._answer(await self._configured().by_hops(Errand(domain, force_tls), ordered))
+
+    def _answer(self, found: Found) -> RoutingAnswer:
+        return found.way if isinstance(found.way, Unroutable) else found.way.climb(self._chance)
+
+    def _configured(self) -> Finder:
+        if self._finder is None:
+            raise RuntimeError("the router was asked before it was configured")
+        return self._finder

@@ -1,0 +1,136 @@
+"""How much TLS a target must have: an ordered list of checks, each of which may only raise what stands so far.
+
+Pure. `router` asks once for each target; `delivery` obeys. What comes later (MTA-STS, DANE, REQUIRETLS) is one more
+check in `CHECKS`. Nothing here knows whether TLS will succeed, or what happens when it does not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from mailboat.config.settings import IPAddress, Network, TlsLevel, TlsSettings
+from mailboat.routing.answers import TlsRequirement
+
+_STRENGTH = {level: strength for strength, level in enumerate(TlsLevel)}
+
+
+class HostList:
+    """`force_tls_hosts` or `no_tls_hosts`: domains and host names, compared without case, addresses and networks."""
+
+    __slots__ = ("_names", "_networks")
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        networks = [(entry, _network(entry)) for entry in entries]
+        self._networks = tuple(network for _, network in networks if network is not None)
+        self._names = frozenset(_name(entry) for entry, network in networks if network is None)
+
+    def matches(self, subject: Subject) -> bool:
+        """Whether an entry names the recipient domain, the host, or its address."""
+        if _name(subject.domain) in self._names or _name(subject.host) in self._names:
+            return True
+        ip = subject.ip
+        if ip is None or not self._networks:
+            return False
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        return any(address in network for network in self._networks for address in (ip, mapped) if address)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPolicy:
+    """What the settings say of TLS for deliveries, ready to be matched."""
+
+    enabled: bool = True
+    verify: bool = False
+    """`rejectUnauthorized`: a certificate that does not verify is refused."""
+    force: HostList = field(default_factory=lambda: HostList(()))
+    never: HostList = field(default_factory=lambda: HostList(()))
+
+    @classmethod
+    def of(cls, enable_tls: bool, tls: TlsSettings) -> TlsPolicy:
+        """The policy of `enable_tls` and of the `[outbound]` side of `tls.ini`."""
+        force, never = HostList(tls.force_tls_hosts), HostList(tls.no_tls_hosts)
+        return cls(enable_tls, tls.reject_unauthorized, force, never)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One target that a requirement is wanted for."""
+
+    domain: str
+    """The recipients' domain."""
+    host: str
+    """MX or smart host name."""
+    ip: IPAddress | None = None
+    """None for a unix socket."""
+    route: str = ""
+    """The `[route]` that chose the host; empty for MX."""
+    wanted: TlsLevel = TlsLevel.OPPORTUNISTIC
+    """What that route asks for."""
+    force_tls: bool = False
+    """The message asks for TLS or nothing."""
+
+
+def requirement(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
+    """The requirement for one target: the base level, raised by each check in turn."""
+    standing = _base(policy, subject)
+    for check in CHECKS:
+        standing = _higher(standing, check(policy, subject, standing))
+    return standing
+
+
+def _base(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
+    """Where the checks start. TLS that nobody asked for can be switched off; TLS that a route asks for cannot."""
+    if subject.wanted is not TlsLevel.OPPORTUNISTIC:
+        strict = _STRENGTH[subject.wanted] >= _STRENGTH[TlsLevel.REQUIRED]
+        return TlsRequirement(subject.wanted, strict, f"route {subject.route}")
+    if not policy.enabled:
+        return TlsRequirement(TlsLevel.DISABLED, reason="enable_tls is off")
+    if policy.never.matches(subject):
+        return TlsRequirement(TlsLevel.DISABLED, reason="no_tls_hosts")
+    return TlsRequirement()
+
+
+def _forced_host(policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
+    if not policy.force.matches(subject):
+        return standing
+    return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts")
+
+
+def _forced_message(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
+    if not subject.force_tls:
+        return standing
+    return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="the message's force_tls")
+
+
+def _reject_unauthorized(policy: TlsPolicy, _subject: Subject, standing: TlsRequirement) -> TlsRequirement:
+    if not policy.verify or standing.level is TlsLevel.DISABLED:
+        return standing
+    return TlsRequirement(standing.level, verify=True, reason="rejectUnauthorized")
+
+
+Check = Callable[[TlsPolicy, Subject, TlsRequirement], TlsRequirement]
+
+CHECKS: tuple[Check, ...] = (_forced_host, _forced_message, _reject_unauthorized)
+"""Run in this order, each on what the ones before left standing. Whatever a check answers, nothing is lowered."""
+
+
+def _higher(standing: TlsRequirement, proposed: TlsRequirement) -> TlsRequirement:
+    """The stronger of both in each respect; the reason is that of the last which raised anything."""
+    level = max(standing.level, proposed.level, key=_STRENGTH.__getitem__)
+    verify = standing.verify or proposed.verify
+    if (level, verify) == (standing.level, standing.verify):
+        return standing
+    return TlsRequirement(level, verify, proposed.reason)
+
+
+def _name(text: str) -> str:
+    return text.lower().removesuffix(".")
+
+
+def _network(entry: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return None
