@@ -46,7 +46,8 @@ lock: $(VENV)/.dev ## Renew the requirements files; UPGRADE=1 takes the newest v
 		--constraint requirements.txt --constraint requirements-build.txt --output-file requirements-dev.txt
 
 docs: $(VENV)/.dev ## Write the reference pages anew from the code
-	@for script in scripts/docs-*; do [ ! -x "$$script" ] || "$$script"; done
+	$(BIN)/python -m mailboat.config.reference >docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
+	$(BIN)/python -m mailboat.metrics.reference >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 
 bench: $(VENV)/.dev ## Measure against other relays; prints a table
 	@if [ -x bench/run ]; then bench/run $(ARGS); else echo "bench/run is missing" >&2; exit 1; fi
