@@ -62,7 +62,7 @@ class ConfigDirectory:
     def __init__(self, path: Path, report: Report) -> None:
         self.path = path
         self.outside: dict[Path, Mark] = {}
-        """Files that settings name, in the order asked for, there or not; each with its mark from before it was read."""
+        """Files that settings name, in order, there or not; each with its mark from before it was read."""
         self._report = report
 
     def content(self, name: str) -> bytes | None:

@@ -153,7 +153,8 @@ def _endpoint(item: str) -> Iterator[Endpoint]:
         return
     host, port_given = _split(item, lowest=0)
     if port_given is None:
-        raise ValueError(f"{quoted(item)} has no port")
+        hint = " (an IPv6 address with a port stands in brackets)" if ":" in host else ""
+        raise ValueError(f"{quoted(item)} has no port{hint}")
     yield Endpoint(host if _address(host) is not None else host_name(host), port_given)
 
 

@@ -44,6 +44,8 @@ _PLUGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)
 _WIDE = {4: 8, 6: 16}
 """Prefix lengths below which a relay permission covers a large part of the Internet."""
 _NO_NAME = "localhost"
+_NEAR_FILE = 0.8
+"""How alike a file's name must be; plugins have files of many names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,11 @@ def restart_needed(old: Settings, new: Settings) -> list[str]:
 
 
 def _in_order(told: Collection[Fault]) -> tuple[Fault, ...]:
-    """Without repetitions, the files as they were read, each from its top."""
-    files = list(dict.fromkeys(fault.file for fault in told))
-    return tuple(sorted(dict.fromkeys(told), key=lambda fault: (files.index(fault.file), fault.line)))
+    """Without repetitions, file by file, each from its top."""
+    rank = {name: number for number, name in enumerate(("me", *INI_FILES, _RELAY_ACL, _BOUNCE))}
+    return tuple(
+        sorted(dict.fromkeys(told), key=lambda fault: (rank.get(fault.file, len(rank)), fault.file, fault.line))
+    )
 
 
 def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report) -> Settings:
@@ -221,12 +225,12 @@ def _plugins(files: ConfigDirectory, report: Report) -> tuple[str, ...]:
 def _warn_of_files(directory: Path, report: Report) -> None:
     """Warn of files that look as if somebody expects them to be read."""
     try:
-        names = sorted(path.name for path in directory.iterdir())
+        names = sorted(path.name for path in directory.iterdir() if path.name.isprintable())
     except OSError as error:
         report.fault(str(directory), f"cannot be listed: {error.strerror}")
         return
     for name in names:
         if name in LEGACY_FILES:
             report.warn(name, LEGACY_FILES[name])
-        elif name.endswith(".ini") and name not in INI_FILES and (hint := nearest(name, INI_FILES)):
+        elif name.endswith(".ini") and name not in INI_FILES and (hint := nearest(name, INI_FILES, _NEAR_FILE)):
             report.warn(name, f"is read by no part of the relay itself{hint}")

@@ -44,10 +44,10 @@ def warn_of_sections(file: IniFile, known: Collection[str], report: Report) -> N
         report.warnings.append(Fault(file.file, line, section, "", message))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion to end a message with; empty when nothing is near."""
+def nearest(name: str, known: Iterable[str], alike: float = 0.6) -> str:
+    """A suggestion to end a message with; empty when nothing is `alike` enough (1.0 is equal)."""
     lower = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=alike)
     return f"; did you mean {lower[close[0]]}?" if close else ""
 
 

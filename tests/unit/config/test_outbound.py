@@ -1,0 +1,182 @@
+"""`outbound.ini`: its keys, `[bind]`, `[route:NAME]`, and what must fit together in it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mailboat.config.settings import Bind, InetPrefer, Protocol, RouteHost, TlsLevel
+
+if TYPE_CHECKING:
+    from tests.support.config_directory import Directory
+
+
+def test_every_key_of_the_seed_is_read(directory: Directory) -> None:
+    directory.write(
+        "outbound.ini",
+        "disabled=true\nconcurrency_max=7\nenable_tls=no\nalways_split=on\nreceived_header=Ours\nconnect_timeout=9\n"
+        "local_mx_ok=1\ntemp_fail_intervals=1m, 5m*2, 1h*3\ninet_prefer=v4\n",
+    )
+    outbound = directory.settings().outbound
+    assert (outbound.disabled, outbound.concurrency_max, outbound.enable_tls) == (True, 7, False)
+    assert (outbound.always_split, outbound.received_header, outbound.connect_timeout) == (True, "Ours", 9.0)
+    assert (outbound.local_mx_ok, outbound.inet_prefer) == (True, InetPrefer.V4)
+    assert outbound.temp_fail_intervals == (60, 300, 300, 3600, 3600, 3600)
+
+
+def test_an_empty_interval_list_is_the_default_schedule_and_none_is_no_retry(directory: Directory) -> None:
+    directory.write("outbound.ini", "temp_fail_intervals=\n")
+    assert directory.settings().outbound.temp_fail_intervals is None
+    directory.write("outbound.ini", "temp_fail_intervals=none\n")
+    assert directory.settings().outbound.temp_fail_intervals == ()
+
+
+def test_a_bare_number_of_intervals_is_a_fault_where_haraka_crashes(directory: Directory) -> None:
+    directory.write("outbound.ini", "\ntemp_fail_intervals=90\n")
+    assert directory.faults() == [
+        "outbound.ini:2: [main] temp_fail_intervals: '90' has no unit: s, m, h or d must follow the number"
+    ]
+
+
+def test_intervals_win_over_max_temp_failures_with_a_warning(directory: Directory) -> None:
+    directory.write("outbound.ini", "maxTempFailures=3\ntemp_fail_intervals=5s\n")
+    assert directory.warnings() == ["outbound.ini:1: [main] maxTempFailures: has no effect beside temp_fail_intervals"]
+
+
+def test_the_queue_lies_below_the_directory_unless_the_environment_says_otherwise(directory: Directory) -> None:
+    assert directory.settings().outbound.queue_dir == str(directory.path / "queue")
+    directory.write("outbound.ini", "queue_dir=/var/spool/mailboat\n")
+    assert directory.settings().outbound.queue_dir == "/var/spool/mailboat"
+    assert directory.settings(MAILBOAT_QUEUE_DIR="/data/q").outbound.queue_dir == "/data/q"
+    assert directory.settings(MAILBOAT_QUEUE_DIR="").outbound.queue_dir == "/var/spool/mailboat"
+
+
+@pytest.mark.parametrize(("value", "reason"), [(".", "is the configuration directory itself"), ("", "is empty")])
+def test_the_queue_cannot_be_the_configuration_directory(directory: Directory, value: str, reason: str) -> None:
+    directory.write("outbound.ini", f"queue_dir={value}\n")
+    assert directory.faults()[0].startswith(f"outbound.ini:1: [main] queue_dir: {reason}")
+
+
+def test_bind_entries_keep_their_order(directory: Directory) -> None:
+    directory.write("outbound.ini", "[bind]\nrelay-0=192.0.2.10 relay-0.example.com\ndefault=2001:db8::1\n")
+    assert directory.settings().outbound.binds == (
+        ("relay-0", Bind(ip_address("192.0.2.10"), None, "relay-0.example.com")),
+        ("default", Bind(None, ip_address("2001:db8::1"))),
+    )
+
+
+def test_faults_of_bind_entries_name_the_pod(directory: Directory) -> None:
+    directory.write("outbound.ini", "[bind]\na=10.0.0.5/24\nb[]=192.0.2.1\n")
+    assert directory.faults() == [
+        "outbound.ini:2: [bind] a: '10.0.0.5/24' has host bits set: write 10.0.0.5 or 10.0.0.0/24",
+        "outbound.ini:3: [bind] b: takes one value: write b= without []",
+    ]
+
+
+def test_a_route_is_read_with_its_password(directory: Directory) -> None:
+    directory.write("secrets/provider", "päss word \n")
+    directory.write(
+        "outbound.ini",
+        "[route:provider]\ndomains=*, example.com\nhosts=a.example:587, b.example/10\nprotocol=lmtp\ntls=required\n"
+        "auth_user=0123\nauth_pass_file=secrets/provider\nauth_type=login\nrequire_auth=true\n",
+    )
+    (route,) = directory.settings().outbound.routes
+    assert (route.name, route.domains) == ("provider", ("*", "example.com"))
+    assert route.hosts == (RouteHost("a.example", 587), RouteHost("b.example", 0, 10))
+    assert (route.protocol, route.tls, route.auth_type) == (Protocol.LMTP, TlsLevel.REQUIRED, "LOGIN")
+    assert (route.auth_user, route.auth_pass, route.require_auth) == ("0123", "päss word ", True)
+    assert route.auth_pass_file == str(directory.path / "secrets/provider")
+    assert "päss" not in repr(directory.settings())
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ("hosts=a", "outbound.ini:1: [route:r] domains: is missing: a route needs domains and hosts"),
+        ("domains=*\nhosts=", "outbound.ini:3: [route:r] hosts: is missing: a route needs domains and hosts"),
+        ("domains=a.example\nhosts=a:x", "outbound.ini:3: [route:r] hosts: 'x' is not a port from 1 to 65535"),
+        (
+            "domains=*\nhosts=a\nauth_user=u",
+            "outbound.ini:1: [route:r] auth_pass_file: is missing: auth_user needs a password",
+        ),
+        (
+            "domains=*\nhosts=a\nauth_pass_file=password",
+            "outbound.ini:1: [route:r] auth_user: is missing: a password needs a user",
+        ),
+        (
+            "domains=*\nhosts=a\nrequire_auth=true",
+            "outbound.ini:1: [route:r] auth_user: is missing: require_auth would defer all mail for ever",
+        ),
+        (
+            "domains=*\nhosts=/run/x\ntls=required",
+            "outbound.ini:4: [route:r] tls: required cannot be had over a unix socket: it has no name to verify",
+        ),
+        (
+            "domains=*\nhosts=a\nauth_user=u\nauth_pass_file=nowhere",
+            "outbound.ini:5: [route:r] auth_pass_file: 'nowhere' does not exist",
+        ),
+        (
+            "domains=*\nhosts=a\nauth_user=u\nauth_pass_file=empty",
+            "outbound.ini:5: [route:r] auth_pass_file: 'empty' is empty",
+        ),
+        (
+            "domains=*\nhosts=a\nauth_user=u\nauth_pass_file=lines",
+            "outbound.ini:5: [route:r] auth_pass_file: 'lines' has more than one line",
+        ),
+    ],
+)
+def test_a_route_that_cannot_work_is_a_fault(directory: Directory, lines: str, fault: str) -> None:
+    directory.write("password", "secret\n")
+    directory.write("empty", "\n")
+    directory.write("lines", "secret\nsecret\n")
+    directory.write("outbound.ini", f"[route:r]\n{lines}\n")
+    assert directory.faults() == [fault]
+
+
+def test_a_route_needs_a_plain_name(directory: Directory) -> None:
+    directory.write("outbound.ini", "[route:]\ndomains=*\nhosts=a\n")
+    assert directory.faults()[0].startswith("outbound.ini:1: [route:]: '' is not a route's name")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what"),
+    [("*", "*", "all domains (`*`)"), ("a.example,b.example", "B.example.", "b.example"), (".a.b", "*.a.b", ".a.b")],
+)
+def test_two_routes_for_one_domain_are_a_fault(directory: Directory, first: str, second: str, what: str) -> None:
+    directory.write("outbound.ini", f"[route:x]\ndomains={first}\nhosts=a\n[route:y]\ndomains={second}\nhosts=b\n")
+    assert directory.faults() == [f"outbound.ini:5: [route:y] domains: {what} belongs to [route:x] already"]
+
+
+def test_a_password_without_tls_is_a_warning(directory: Directory) -> None:
+    directory.write("password", "secret")
+    directory.write(
+        "outbound.ini", "[route:r]\ndomains=*\nhosts=a\ntls=disabled\nauth_user=u\nauth_pass_file=password\n"
+    )
+    assert directory.warnings() == ["outbound.ini:4: [route:r] tls: is disabled: the password is sent in the clear"]
+
+
+def test_a_password_in_the_file_is_not_read_and_not_repeated(directory: Directory) -> None:
+    directory.write("outbound.ini", "[route:r]\ndomains=*\nhosts=a\nauth_pass=hunter2\n")
+    (warning,) = directory.warnings()
+    assert "auth_pass_file" in warning
+    assert "hunter2" not in warning
+
+
+def test_unknown_names_are_warnings_that_suggest_the_near_one(directory: Directory) -> None:
+    directory.write(
+        "outbound.ini",
+        "concurency_max=7\nzzz=1\npool_timeout=3\n[bnd]\nx=1\n[qqq]\n[route:r]\nhost=a\ndomains=*\nhosts=a\n",
+    )
+    warnings = directory.warnings()
+    assert warnings[:2] == [
+        "outbound.ini:1: [main] concurency_max: unknown key; did you mean concurrency_max?",
+        "outbound.ini:2: [main] zzz: unknown key",
+    ]
+    assert "pool_timeout: is not read: Haraka 3.0 dropped" in warnings[2]
+    assert warnings[3:] == [
+        "outbound.ini:4: [bnd]: unknown section; did you mean bind?",
+        "outbound.ini:6: [qqq]: unknown section",
+        "outbound.ini:8: [route:r] host: unknown key in [route:r]; did you mean hosts?",
+    ]

@@ -1,0 +1,66 @@
+"""docs/configuration.md is what the settings say, and its examples are configurations."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.pem import self_signed
+
+from mailboat.config.hash import config_hash
+from mailboat.config.reference import render
+from mailboat.config.settings import (
+    HttpSettings,
+    OutboundSettings,
+    Route,
+    SmtpSettings,
+    TlsSettings,
+    keys_of,
+)
+
+if TYPE_CHECKING:
+    from tests.support.config_directory import Directory
+
+PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
+EXAMPLE = re.compile(r"^```(?:ini|text) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RECIPE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == render(), (
+        "run: python -m mailboat.config.reference > docs/configuration.md"
+    )
+
+
+@pytest.mark.parametrize("kind", [SmtpSettings, HttpSettings, OutboundSettings, TlsSettings, Route])
+def test_every_key_has_a_row(kind: type) -> None:
+    for key in keys_of(kind):
+        name = f"{key.ini}[]" if key.is_list else key.ini
+        assert f"\n| `{name}` | " in render()
+
+
+def test_every_example_is_read_without_fault_or_warning(directory: Directory) -> None:
+    examples = EXAMPLE.findall(render())
+    assert {name for name, _ in examples} >= {"me", "smtp.ini", "http.ini", "outbound.ini", "tls.ini", "plugins"}
+    for name, content in examples:
+        directory.write(name, content)
+    key, cert = self_signed("relay.example.com")
+    for name, content in (("tls.key", key), ("tls.crt", cert), ("partners.pem", cert)):
+        directory.write(f"secrets/{name}", content)
+    directory.write("secrets/admin-token", "token")
+    directory.write("secrets/provider", "password")
+    settings = directory.settings()
+    assert settings.outbound.routes[1].auth_pass == "password"
+    assert settings.tls_outbound.force_tls_hosts == ("partner.example.com", "192.0.2.0/24")
+
+
+def test_the_shell_recipe_gives_the_hash(tmp_path: Path) -> None:
+    outbound, tls = b"disabled=true\n", "; für uns\n[outbound]\n".encode()
+    (tmp_path / "outbound.ini").write_bytes(outbound)
+    (tmp_path / "tls.ini").write_bytes(tls)
+    (recipe,) = RECIPE.findall(render())
+    done = subprocess.run(["sh", "-c", recipe], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30)
+    assert f"sha256:{done.stdout.split()[0]}" == config_hash(outbound, tls)
