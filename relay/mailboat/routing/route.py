@@ -1,13 +1,12 @@
 """Smart hosts: which `[route:NAME]` takes a domain, and the hops that it hands mail to.
 
-Pure. Names are looked up by `router`, as addresses and never as MX. A plugin that answers `get_mx` gives hops too.
+Pure. Names are looked up by `finder`, as addresses and never as MX. A plugin that answers `get_mx` gives hops too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
 
 from mailboat.config.settings import Protocol, Route, TlsLevel
 from mailboat.routing.answers import Credentials
@@ -89,15 +88,6 @@ def hops(route: Route, mx_port: int) -> tuple[Hop, ...]:
         )
         found.append(hop)
     return tuple(found)
-
-
-def by_priority(found: Sequence[Hop]) -> tuple[tuple[Hop, ...], ...]:
-    """Hops in groups of equal priority, the lowest first."""
-
-    def priority(hop: Hop) -> int:
-        return hop.priority
-
-    return tuple(tuple(group) for _, group in groupby(sorted(found, key=priority), key=priority))
 
 
 def _default_port(route: Route, mx_port: int) -> int:

@@ -1,0 +1,128 @@
+"""Routes over smart hosts, over a real DNS server."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from tests.support.dns_server import Behaviour
+from tests.support.routing import bench, ips, refusal
+
+from mailboat.config.settings import Protocol, Route, RouteHost, TlsLevel
+from mailboat.routing.answers import Credentials, Targets, TlsRequirement
+from mailboat.routing.route import Hop
+
+
+def hub(*hosts: RouteHost, domains: tuple[str, ...] = ("*",), **more: Any) -> tuple[Route, ...]:
+    """One route."""
+    return (Route("hub", domains=domains, hosts=hosts, **more),)
+
+
+async def test_all_mail_goes_to_the_hub_without_asking_for_mx() -> None:
+    async with bench(routes=hub(RouteHost("hub.test", 2525))) as at:
+        at.dns.zone.mx("hub.test", (10, "elsewhere.test"))
+        at.dns.zone.a("hub.test", "192.0.2.1")
+        answer = await at.router.route("d.test")
+        assert isinstance(answer, Targets)
+        assert [(t.host, t.ip, t.port, t.protocol) for t in answer.targets] == [
+            ("hub.test", "192.0.2.1", 2525, Protocol.SMTP)
+        ]
+        assert {query.type for query in at.dns.queries} == {"A", "AAAA"}
+        assert at.router.destination("d.test") == "route:hub"
+
+
+async def test_other_domains_go_by_mx() -> None:
+    async with bench(routes=hub(RouteHost("192.0.2.9"), domains=(".inside.test",))) as at:
+        at.dns.zone.a("d.test", "192.0.2.1")
+        assert await at.ips("a.inside.test") == ["192.0.2.9"]
+        assert await at.ips("d.test") == ["192.0.2.1"]
+        assert at.router.destination("a.inside.test") == "route:hub"
+        assert at.router.destination("d.test") == "d.test"
+
+
+async def test_priority_is_kept_and_equals_take_turns() -> None:
+    hosts = (RouteHost("192.0.2.3", priority=9), RouteHost("192.0.2.1", priority=1), RouteHost("192.0.2.2", priority=1))
+    async with bench(routes=hub(*hosts)) as at:
+        seen = {tuple(await at.ips("d.test")) for _ in range(40)}
+        assert seen == {("192.0.2.1", "192.0.2.2", "192.0.2.3"), ("192.0.2.2", "192.0.2.1", "192.0.2.3")}
+
+
+async def test_a_host_that_does_not_resolve_leaves_the_others() -> None:
+    async with bench(routes=hub(RouteHost("gone.test"), RouteHost("192.0.2.9", priority=5))) as at:
+        assert await at.ips("d.test") == ["192.0.2.9"]
+
+
+async def test_without_any_address_mail_waits_and_never_bounces() -> None:
+    async with bench(routes=hub(RouteHost("gone.test"))) as at:
+        answer = await at.router.route("d.test")
+        assert refusal(answer) == (False, "4.4.3")
+        assert "route hub" in str(answer)
+        assert "gone.test" in str(answer)
+        at.dns.zone.behave("gone.test", Behaviour.SERVFAIL)
+        at.clock.advance(120)
+        assert refusal(await at.router.route("d.test")) == (False, "4.4.3")
+
+
+async def test_a_hub_on_this_machine_is_the_operators_wish() -> None:
+    own = (ipaddress.ip_address("192.0.2.9"),)
+    hosts = (RouteHost("127.0.0.1", 2526), RouteHost("192.0.2.9", priority=1), RouteHost("near.test", priority=2))
+    async with bench(own, routes=hub(*hosts)) as at:
+        at.dns.zone.a("near.test", "127.0.0.2")
+        assert await at.ips("d.test") == ["127.0.0.1", "192.0.2.9", "127.0.0.2"]
+
+
+async def test_localhost_is_loopback_by_itself() -> None:
+    async with bench(routes=hub(RouteHost("localhost", 2526))) as at:
+        assert await at.ips("d.test") == ["::1", "127.0.0.1"]
+        assert at.dns.queries == []
+
+
+async def test_lmtp_over_a_unix_socket_with_credentials() -> None:
+    route = hub(RouteHost("/run/lmtp.sock"), protocol=Protocol.LMTP, auth_user="u", auth_pass="p")
+    async with bench(routes=route) as at:
+        answer = await at.router.route("d.test")
+        assert isinstance(answer, Targets)
+        (target,) = answer.targets
+        assert (target.path, target.ip, target.port, target.protocol) == ("/run/lmtp.sock", "", 0, Protocol.LMTP)
+        assert target.credentials == Credentials("u", "p")
+        assert "'p'" not in repr(target)
+
+
+async def test_the_tls_of_the_route_reaches_the_target() -> None:
+    async with bench(routes=hub(RouteHost("192.0.2.1"), tls=TlsLevel.IMPLICIT)) as at:
+        answer = await at.router.route("d.test")
+        assert isinstance(answer, Targets)
+        (target,) = answer.targets
+        assert target.port == 465
+        assert target.tls == TlsRequirement(TlsLevel.IMPLICIT, verify=True, reason="route hub")
+
+
+async def test_a_route_takes_address_literals_too() -> None:
+    async with bench(routes=hub(RouteHost("192.0.2.1"))) as at:
+        assert await at.ips("[198.51.100.1]") == ["192.0.2.1"]
+
+
+async def test_hops_of_a_plugin_keep_their_order_and_are_looked_up() -> None:
+    async with bench() as at:
+        at.dns.zone.a("b.test", "192.0.2.2")
+        hops = [Hop("b.test", 26, priority=9), Hop("192.0.2.1", 25, bind="198.51.100.7", ehlo="out.test")]
+        answer = await at.router.via("d.test", hops, force_tls=True)
+        assert ips(answer) == ["192.0.2.2", "192.0.2.1"]
+        assert isinstance(answer, Targets)
+        assert answer.targets[1].bind == "198.51.100.7"
+        assert answer.targets[1].ehlo == "out.test"
+        assert {target.tls.level for target in answer.targets} == {TlsLevel.REQUIRED}
+
+
+async def test_a_name_that_a_plugin_gave_and_that_leads_back_is_skipped_when_it_says_so() -> None:
+    async with bench() as at:
+        at.dns.zone.a("b.test", "127.0.0.1")
+        assert ips(await at.router.via("d.test", [Hop("b.test", 25)])) == ["127.0.0.1"]
+        answer = await at.router.via("d.test", [Hop("b.test", 25, local_ok=False)])
+        assert refusal(answer) == (False, "4.4.3")
+        assert "127.0.0.1" in str(answer)
+
+
+async def test_a_plugin_that_gives_no_hop_defers() -> None:
+    async with bench() as at:
+        assert refusal(await at.router.via("d.test", [])) == (False, "4.4.3")

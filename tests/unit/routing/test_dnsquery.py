@@ -1,0 +1,78 @@
+"""Names on the wire, and which packets count as an answer."""
+
+from __future__ import annotations
+
+import contextlib
+
+import dns.message
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailboat.routing.dnsquery import BadResponse, InvalidName, _parse, encode_name, is_answer
+
+QUERY = dns.message.make_query("Example.test.", "A", id=0x1234, use_edns=False).to_wire()
+QUESTION = QUERY[12:]
+
+
+def response(**header: int) -> bytearray:
+    """The right answer, without records, and with these octets of its header changed (`b2=…`)."""
+    data = bytearray(QUERY)
+    data[2] |= 0x80
+    for place, value in header.items():
+        data[int(place[1:])] = value
+    return data
+
+
+def test_a_name_is_written_with_its_labels() -> None:
+    assert encode_name("mx1.example.test") == b"\x03mx1\x07example\x04test\x00"
+
+
+@pytest.mark.parametrize("name", ["", "a..b", ".a", "a.", "x" * 64, ".".join(["x" * 63] * 4), "é.test"])
+def test_a_name_that_the_dns_cannot_hold_is_refused(name: str) -> None:
+    with pytest.raises(InvalidName):
+        encode_name(name)
+
+
+def test_the_longest_names_are_held() -> None:
+    assert len(encode_name(".".join(["x" * 63] * 3 + ["x" * 61]))) == 255
+
+
+def test_the_right_response_counts_in_whatever_case_its_question_is() -> None:
+    assert is_answer(bytes(response()), QUERY, QUESTION)
+    assert is_answer(bytes(response()).replace(b"Example", b"eXAMPLE"), QUERY, QUESTION)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x12\x34",
+        QUERY,
+        bytes(response(b0=0x99)),
+        bytes(response(b2=0xA8)),
+        bytes(response(b5=2)),
+        bytes(response(b5=0)),
+        bytes(response()).replace(b"Example", b"Exampla"),
+        bytes(response())[:-1],
+    ],
+    ids=["empty", "short", "query", "id", "opcode", "questions", "no question", "name", "cut"],
+)
+def test_anything_else_does_not(data: bytes) -> None:
+    assert not is_answer(data, QUERY, QUESTION)
+
+
+@pytest.mark.parametrize(("rcode", "counts"), [(0, False), (1, True), (2, True), (3, False), (4, True), (5, True)])
+def test_only_a_server_that_could_not_answer_may_leave_the_question_out(rcode: int, counts: bool) -> None:
+    assert is_answer(bytes(response(b5=0, b3=rcode))[:12], QUERY, QUESTION) is counts
+
+
+@given(st.binary(max_size=80))
+def test_whatever_comes_in_is_a_message_or_a_bad_response(tail: bytes) -> None:
+    with contextlib.suppress(BadResponse):
+        assert isinstance(_parse(bytes(response(b7=1)) + tail), dns.message.Message)
+
+
+def test_a_message_of_very_many_records_is_not_parsed() -> None:
+    with pytest.raises(BadResponse, match="65535 records"):
+        _parse(bytes(response(b6=0xFF, b7=0xFF)))
