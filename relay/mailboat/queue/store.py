@@ -22,6 +22,10 @@ class StorageFull(StorageError):  # noqa: N818 - the noun that operators know
     """No space, no inodes, or over quota: the client is told 452 4.3.1."""
 
 
+class QueueInUse(StorageError):  # noqa: N818 - the noun that operators know
+    """Another process has this queue open; the message names the lock file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What one attempt did to an entry; one commit records it together with the bounce message (C2)."""
@@ -139,6 +143,13 @@ class Store(Protocol):
     @property
     def fault(self) -> str:
         """Why the last commit or probe failed; empty while storage works."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether outcomes wait in memory because storage fails: attempt nothing more until they are recorded.
+
+        A full disk alone does not stall: outcomes still find room, and only delivering makes more of it.
+        """
 
     async def probe(self) -> None:
         """Write and sync a trifle; sets or clears `fault`."""

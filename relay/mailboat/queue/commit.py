@@ -1,0 +1,271 @@
+"""Group commit: one thread that makes everything durable that came while it was busy with the commit before.
+
+The event loop appends operations; the thread takes all there are, applies them in one transaction, and tells the loop
+once. Trouble decides by kind: new mail is refused at once, outcomes are never lost while the process lives; they are
+tried again until they are stored. Knows transactions and body files, nothing of callers. Owned by `spool`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+
+from mailboat.queue.bodies import BodyFiles
+from mailboat.queue.faults import Room, is_storage_trouble, storage_error
+from mailboat.queue.operations import (
+    Accept,
+    Change,
+    Committed,
+    NewMessage,
+    Operation,
+    Probe,
+    Refused,
+    Report,
+    Reserve,
+    Settle,
+    Stats,
+)
+from mailboat.queue.store import StorageError, StorageFull
+from mailboat.queue.transaction import Writer
+
+log = logging.getLogger(__name__)
+
+BATCH = 4096
+"""Operations in one transaction at most."""
+LONGEST_PAUSE = 1.0
+"""Seconds between two attempts to store outcomes while storage fails; the first pause is a 32nd of it."""
+_ROOM_CHECK = 0.2
+"""Seconds that an answer about free space holds."""
+
+Tell = Callable[[Sequence[Report]], None]
+
+
+class Committer:
+    """The commit thread and the queue in front of it."""
+
+    def __init__(self, path: str, open_writer: Callable[[], Writer], bodies: BodyFiles, room: Room, tell: Tell) -> None:
+        """`tell` is called on the running event loop, once a batch. Raises sqlite3.Error."""
+        self._path = path
+        self._open_writer = open_writer
+        self._bodies = bodies
+        self._room = room
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._writer: Writer | None = open_writer()
+        self.stats: Stats = self._writer.stats
+        """As of the opening; later ones come with each commit."""
+        self._pending: deque[Operation] = deque()
+        self._retained: list[Operation] = []
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._idle = False
+        self._closing = False
+        self._pause = 0.0
+        self._log_octets = 0
+        self._shortage: StorageFull | None = None
+        self._room_checked = 0.0
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, name=f"commit {path}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._thread.start()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether outcomes wait because storage fails."""
+        return bool(self._retained)
+
+    def submit(self, operation: Operation) -> None:
+        """Have it in the next commit. Called on the event loop."""
+        self._pending.append(operation)
+        if self._idle:
+            self._idle = False
+            self._wake.put(None)
+
+    async def close(self) -> None:
+        """Commit what is pending and end the thread."""
+        self._closing = True
+        self._wake.put(None)
+        if self._thread.ident is None:
+            self._close_writer()
+            return
+        await asyncio.shield(self._closed)
+        self._thread.join()
+
+    # The thread.
+
+    def _run(self) -> None:
+        try:
+            while operations := self._take():
+                last_chance = self._closing
+                reports = self._commit(operations)
+                if last_chance and self._retained:
+                    reports.append(Refused(self._retained, StorageError(f"{self._path}: closed while storage fails")))
+                    self._retained = []
+                self._report(reports)
+                self._check_log()
+        finally:
+            self._close_writer()
+            self._call(self._set_closed)
+
+    def _set_closed(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _call(self, function: Callable[..., None], *values: object) -> None:
+        # The loop is closed when its owner gave up on us: nobody is left to be told.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *values)
+
+    def _take(self) -> list[Operation]:
+        """The next batch, waiting for it; empty: the end."""
+        if self._retained and not self._closing:
+            with contextlib.suppress(Empty):
+                self._wake.get(timeout=self._pause)
+        while True:
+            batch, pending = self._retained, self._pending
+            while pending and len(batch) < BATCH:
+                batch.append(pending.popleft())
+            if batch:
+                return batch
+            # First idle, then a last look: an operation that came in between is seen here, or wakes us.
+            self._idle = True
+            if not self._pending:
+                if self._closing:
+                    return []
+                self._wake.get()
+            self._idle = False
+
+    def _report(self, reports: list[Report]) -> None:
+        self._call(self._tell, reports)
+        for report in reports:
+            if isinstance(report, Committed):
+                self._bodies.remove(report.applied.files)
+
+    def _commit(self, operations: Sequence[Operation]) -> list[Report]:
+        """Store a batch, or as much of it as can be stored; what must be tried again is in `_retained` afterwards."""
+        self._retained = []
+        reports: list[Report] = []
+        shortage = self._no_room(operations)
+        if shortage is not None:
+            reports.append(Refused([o for o in operations if isinstance(o, Accept | Probe)], shortage))
+            operations = [o for o in operations if not isinstance(o, Accept | Probe)]
+        trouble = self._try(operations, reports)
+        if trouble is not None:
+            self._salvage(operations, trouble, reports)
+        self._pause = min(LONGEST_PAUSE, max(LONGEST_PAUSE / 32, self._pause * 2)) if self._retained else 0.0
+        return reports
+
+    def _try(self, operations: Sequence[Operation], reports: list[Report]) -> Exception | None:
+        """One transaction; what went wrong if storage failed. What cannot be stored at all is refused here."""
+        if not operations:
+            return None
+        try:
+            reports.append(self._transact(operations))
+        except Exception as error:
+            if is_storage_trouble(error):
+                return error
+            if len(operations) > 1:
+                return self._one_by_one(operations, reports)
+            log.exception("cannot be stored: %r", operations[0])
+            reports.append(Refused(operations, storage_error(error, self._path), storage=False))
+        return None
+
+    def _one_by_one(self, operations: Sequence[Operation], reports: list[Report]) -> Exception | None:
+        """One of them is at fault: it must not take the others along."""
+        for position, operation in enumerate(operations):
+            trouble = self._try([operation], reports)
+            if trouble is not None:
+                self._salvage(operations[position:], trouble, reports)
+                break
+        return None
+
+    def _transact(self, operations: Sequence[Operation]) -> Committed:
+        if any(message.file for message in _messages(operations)):
+            self._bodies.sync()
+        if self._writer is None:
+            self._writer = self._open_writer()
+        began = time.monotonic()
+        applied = self._writer.apply(operations)
+        self._log_octets += _log_octets(operations)
+        return Committed(operations, applied, time.monotonic() - began)
+
+    def _salvage(self, operations: Sequence[Operation], trouble: Exception, reports: list[Report]) -> None:
+        """Refuse new mail, and store outcomes by themselves: those that need least room first."""
+        error = storage_error(trouble, self._path)
+        log.error("commit failed: %s", error)
+        refused = [o for o in operations if isinstance(o, Accept | Probe | Change)]
+        reports.append(Refused(refused, error))
+        self._reopen(isinstance(error, StorageFull))
+        keep = [o for o in operations if isinstance(o, Settle | Reserve)]
+        bouncing = [o for o in keep if isinstance(o, Settle) and o.bounce is not None]
+        plain = [o for o in keep if not (isinstance(o, Settle) and o.bounce is not None)]
+        for part in (plain, bouncing) if refused or bouncing else ():
+            again = self._try(part, reports)
+            if again is not None:
+                self._retained += part
+        if not (refused or bouncing):
+            self._retained += plain
+
+    def _reopen(self, full: bool) -> None:
+        """Trust nothing of a connection that saw an error; when full, empty the log so that it can begin anew."""
+        self._close_writer()
+        try:
+            self._writer = self._open_writer()
+            if full:
+                self._writer.checkpoint(wait=False)
+        except (sqlite3.Error, StorageError) as error:
+            log.warning("%s: %s", self._path, error)
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.close()
+            self._writer = None
+
+    def _no_room(self, operations: Sequence[Operation]) -> StorageError | None:
+        if not any(isinstance(o, Accept | Probe) for o in operations):
+            return None
+        now = time.monotonic()
+        if now - self._room_checked >= _ROOM_CHECK:
+            try:
+                self._shortage = self._room.shortage()
+            except OSError as error:
+                return storage_error(error, self._path)
+            self._room_checked = now
+        return self._shortage
+
+    def _check_log(self) -> None:
+        """Copy the log into the database when it has grown: between commits, when everybody has been told."""
+        if self._log_octets < self._room.log_limit or self._writer is None:
+            return
+        try:
+            pages = self._writer.checkpoint(wait=False)
+            if pages * 8192 > 8 * self._room.log_limit:
+                self._writer.checkpoint(wait=True)
+        except sqlite3.Error as error:
+            log.warning("the write-ahead log of %s cannot be copied yet: %s", self._path, error)
+        self._log_octets = 0
+
+
+def _messages(operations: Sequence[Operation]) -> list[NewMessage]:
+    messages = [o.message for o in operations if isinstance(o, Accept)]
+    return messages + [o.bounce for o in operations if isinstance(o, Settle) and o.bounce is not None]
+
+
+def _log_octets(operations: Sequence[Operation]) -> int:
+    """About what a commit adds to the log: bodies, and the pages that each kind touches."""
+    total = 8192 * 6
+    for operation in operations:
+        if isinstance(operation, Settle):
+            total += 2048 if operation.remaining is None else 24576
+        elif isinstance(operation, Change):
+            total += 24576 * len(operation.rows)
+    return total + sum(4096 + len(message.body or b"") for message in _messages(operations))

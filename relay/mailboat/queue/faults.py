@@ -1,0 +1,118 @@
+"""What trouble with the disk means: the one place that tells a full disk from a broken one.
+
+Called wherever the queue touches storage; answers with a `StorageError` whose text names the file and says what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailboat.queue.store import StorageError, StorageFull
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_STORAGE = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_NOLFS,
+        sqlite3.SQLITE_NOMEM,
+        *_DAMAGED,
+    }
+)
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    # Errors that the module itself raises carry no code.
+    return int(getattr(error, "sqlite_errorcode", -1)) & 0xFF
+
+
+def is_storage_trouble(error: BaseException) -> bool:
+    """Whether storage failed, rather than something that was to be stored."""
+    if isinstance(error, sqlite3.Error):
+        return _primary_code(error) in _STORAGE
+    return isinstance(error, OSError | StorageError)
+
+
+def storage_error(error: BaseException, path: str) -> StorageError:
+    """The error that callers of the store get for this one."""
+    if isinstance(error, StorageError):
+        return error
+    if isinstance(error, OSError):
+        kind = StorageFull if error.errno in _FULL else StorageError
+        return kind(f"{error.filename or path}: {error.strerror or error}")
+    if not isinstance(error, sqlite3.Error):
+        return StorageError(f"{path}: {type(error).__name__}: {error}")
+    code = _primary_code(error)
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_room_beside(path)):
+        return StorageFull(f"{path}: no space left ({error})")
+    if code in _DAMAGED:
+        return StorageError(
+            f"{path} is damaged ({error}): stop the relay and move the file away with its -wal and -shm;"
+            f" `sqlite3 {path} .recover` can save what is readable"
+        )
+    return StorageError(f"{path}: {error}")
+
+
+def _no_room_beside(path: str) -> bool:
+    """SQLite reports a quota, and a full disk found at the sync, as plain I/O errors: a trial tells."""
+    trial = f"{path}-trial"
+    try:
+        descriptor = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, b"\0" * 65536)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return error.errno in _FULL
+    else:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            Path(trial).unlink()
+
+
+RESERVE = 32 << 20
+"""Octets of the file system that new mail never takes, or a twentieth of a small one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The free space that is kept for recording outcomes: a queue that filled its own disk must be able to drain."""
+
+    directory: str
+    reserve: int
+    log_limit: int
+    """Octets that the write-ahead log may reach before it is copied into the database."""
+
+    @classmethod
+    def of(cls, directory: str) -> Room:
+        """The marks for the file system that holds a directory."""
+        total = os.statvfs(directory)
+        size = total.f_blocks * total.f_frsize
+        return cls(directory, min(RESERVE, size // 20), max(1 << 20, min(32 << 20, size // 16)))
+
+    def shortage(self) -> StorageFull | None:
+        """Why no new mail may be stored, if so."""
+        now = os.statvfs(self.directory)
+        free = now.f_bavail * now.f_frsize
+        if free < self.reserve:
+            return StorageFull(
+                f"{self.directory}: {free} octets free, and {self.reserve} are kept for the queue to drain"
+            )
+        if now.f_files and not now.f_favail:
+            return StorageFull(f"{self.directory}: no inodes left")
+        return None

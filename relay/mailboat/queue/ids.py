@@ -1,0 +1,94 @@
+"""Queue ids and row numbers: how a message's id names its database and its row, so that looking it up is one step.
+
+Pure. A message has a number that its database never gives twice. Its id is the database's random tag, a dash, and the
+number in Crockford's base 32 (no I, L, O, U: safe to read aloud). An entry's row is the message's number and the
+entry's ordinal in one integer, so that the entries of a message lie side by side and need no index.
+Used by the stores only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+TAG_LENGTH = 6
+ORDINAL_BITS = 20
+MAX_ORDINAL = (1 << ORDINAL_BITS) - 1
+"""Entries that one message can have."""
+MAX_NUMBER = (1 << (63 - ORDINAL_BITS)) - 1
+"""Messages that one database can ever number: row ids are signed 64-bit integers."""
+
+_VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
+# Crockford's reading rules: what people type for a digit that looks like a letter.
+_READ_AS = str.maketrans("ILO", "110")
+
+
+class Parsed(NamedTuple):
+    """What an id says; `ordinal` 0 means the whole message."""
+
+    tag: str
+    number: int
+    ordinal: int
+
+
+def encode(number: int) -> str:
+    """A number in base 32, without padding."""
+    digits = ""
+    while True:
+        number, digit = divmod(number, 32)
+        digits = ALPHABET[digit] + digits
+        if not number:
+            return digits
+
+
+def tag_from(random: bytes) -> str:
+    """A database tag from at least four random octets."""
+    return encode(int.from_bytes(random, "big") % 32**TAG_LENGTH).rjust(TAG_LENGTH, "0")
+
+
+def message_id(tag: str, number: int) -> str:
+    """The queue id of a message."""
+    return f"{tag}-{encode(number)}"
+
+
+def parse(text: str) -> Parsed | None:
+    """A message or entry id as people type it, in any case; None when it cannot be one."""
+    message, dot, ordinal = text.strip().partition(".")
+    tag, _, digits = message.upper().translate(_READ_AS).partition("-")
+    if len(tag) != TAG_LENGTH or not 0 < len(digits) <= 9:
+        return None
+    number = 0
+    for letter in digits:
+        if letter not in _VALUES:
+            return None
+        number = number * 32 + _VALUES[letter]
+    if number > MAX_NUMBER:
+        return None
+    if not dot:
+        return Parsed(tag, number, 0)
+    if not (ordinal.isascii() and ordinal.isdigit() and len(ordinal) <= 7 and 0 < int(ordinal) <= MAX_ORDINAL):
+        return None
+    return Parsed(tag, number, int(ordinal))
+
+
+def row_of(number: int, ordinal: int) -> int:
+    """The row of an entry; with ordinal 0, a bound below all entries of the message."""
+    return number << ORDINAL_BITS | ordinal
+
+
+def number_of(row: int) -> int:
+    """The number of the message that an entry belongs to."""
+    return row >> ORDINAL_BITS
+
+
+def ordinal_of(row: int) -> int:
+    """The number of an entry within its message, from 1."""
+    return row & MAX_ORDINAL
+
+
+def rows_of(parsed: Parsed) -> tuple[int, int]:
+    """The first and last row that an id can mean."""
+    if parsed.ordinal:
+        row = row_of(parsed.number, parsed.ordinal)
+        return row, row
+    return row_of(parsed.number, 1), row_of(parsed.number, MAX_ORDINAL)

@@ -1,0 +1,109 @@
+"""One owner a queue database: an open-file-description lock, checked to work, and directories that survive a crash.
+
+Called by `spool` before it opens anything. Such a lock belongs to the open file, not to the process: it is gone with
+its last descriptor, kill -9 included, and no other close in this process drops it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from pathlib import Path
+
+from mailboat.queue.store import QueueInUse, StorageError
+
+# struct flock of 64-bit Linux: type, whence, start, length (0: all of it), pid (must be 0).
+_WHOLE_FILE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+_TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
+
+
+class Lock:
+    """A held lock; `release` or the end of the process gives it up."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock on a file, making it. Raises `QueueInUse`, or `StorageError` where locks do not work."""
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from error
+        try:
+            if not _try(self._descriptor, path):
+                raise QueueInUse(f"{path} is locked: another relay runs on this queue directory")
+            self._check()
+        except StorageError:
+            os.close(self._descriptor)
+            raise
+
+    def _check(self) -> None:
+        """A second open file must be refused: on some network file systems everybody gets every lock."""
+        second = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if _try(second, self.path):
+                raise StorageError(
+                    f"{self.path.parent}: locks do not work on this file system"
+                    f" ({file_system_of(self.path.parent)}): use a local one for queue_dir"
+                )
+        finally:
+            os.close(second)
+
+    def release(self) -> None:
+        """Give the lock up. The file stays: removing it could part two owners."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _try(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise StorageError(
+            f"{path}: this file system ({file_system_of(path.parent)}) has no locks ({error.strerror}):"
+            " use a local one for queue_dir"
+        ) from error
+    return True
+
+
+def file_system_of(directory: Path) -> str:
+    """The type of the file system that holds a directory, such as `ext4` or `nfs4`; `unknown` where nobody says."""
+    found, kind = "", "unknown"
+    try:
+        mounts = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()
+        place = str(directory.resolve())
+    except OSError:
+        return kind
+    for mount in mounts:
+        # Blanks in a mount point are written as octal escapes (fstab(5)).
+        point, type_ = mount.split(" ")[1:3]
+        point = point.replace("\\040", " ")
+        if len(point) >= len(found) and (place + "/").startswith(point.rstrip("/") + "/"):
+            found, kind = point, type_
+    return kind
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory and its parents, each entry durable. Raises `StorageError`."""
+    missing = [directory, *directory.parents]
+    missing = [path for path in missing if not path.exists()]
+    try:
+        for path in reversed(missing):
+            path.mkdir(mode=0o750, exist_ok=True)
+            sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError(f"{directory}: {error.strerror}") from error
+    if not directory.is_dir():
+        raise StorageError(f"{directory} is not a directory")
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

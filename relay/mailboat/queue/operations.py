@@ -1,0 +1,135 @@
+"""What may be asked of the writing side of a database, and what it answers: values between the loop and its thread.
+
+The event loop makes operations, `transaction` applies them in the commit thread, and `spool` tells who waits.
+The thread never touches a future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mailboat.model.envelope import Entry, EntryKey, State
+from mailboat.queue.store import StateStats, StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to insert."""
+
+    number: int
+    entries: tuple[Entry, ...]
+    body: bytes | None
+    """None: it is in `file`."""
+    file: str | None = None
+    """Name below `bodies/`, already synced; its directory is not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """C1: queue a message."""
+
+    message: NewMessage
+    future: asyncio.Future[Sequence[Entry]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """C2: record an attempt, and the bounce with it."""
+
+    key: EntryKey
+    remaining: Entry | None
+    bounce: NewMessage | None
+    future: asyncio.Future[None]
+
+
+class Verb(Enum):
+    """What is done to entries without an attempt."""
+
+    DELETE = "delete"
+    HOLD = "hold"
+    RELEASE = "release"
+    FLUSH = "flush"
+    QUARANTINE = "quarantine"
+    """Hold a damaged row, whatever state it claims to be in."""
+
+    @property
+    def touches(self) -> frozenset[State]:
+        """Entries in other states are left alone."""
+        return _TOUCHES.get(self, frozenset(State))
+
+
+_TOUCHES = {
+    Verb.HOLD: frozenset({State.ACTIVE, State.DEFERRED}),
+    Verb.RELEASE: frozenset({State.HELD}),
+    Verb.FLUSH: frozenset({State.DEFERRED}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An operator's verb on rows; answers with the rows it touched."""
+
+    verb: Verb
+    rows: Sequence[int]
+    now: float
+    future: asyncio.Future[Sequence[int]]
+    reason: str = ""
+    """Becomes `last_reply` where it is not empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Raise the mark below which message numbers may be given."""
+
+    reserved: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Write a trifle."""
+
+    future: asyncio.Future[None]
+
+
+Operation = Accept | Settle | Change | Reserve | Probe
+
+Stats = dict[State, StateStats]
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a transaction did."""
+
+    stats: Stats
+    unannounced: set[int] = field(default_factory=set)
+    """Numbers of bounces that were not queued, because their entry was deleted meanwhile."""
+    changed: dict[int, Sequence[int]] = field(default_factory=dict)
+    """By position of the `Change` among the operations: the rows that it touched."""
+    files: list[str] = field(default_factory=list)
+    """Body files that nothing refers to any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Operations that are durable now."""
+
+    operations: Sequence[Operation]
+    applied: Applied
+    duration: float
+    """Seconds from the beginning of the transaction to the end of its sync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Operations that failed for good: nothing of them is stored."""
+
+    operations: Sequence[Operation]
+    error: StorageError
+    storage: bool = True
+    """Whether storage is at fault, rather than what was to be stored."""
+
+
+Report = Committed | Refused

@@ -1,0 +1,178 @@
+"""What is read from the database, each question a few index steps or one bounded walk. Runs in reader threads.
+
+Also used by `offline`. Everything takes a connection and returns values; nothing here writes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from mailboat.model.envelope import Entry, EntryKey, State
+from mailboat.queue import ids, rows
+from mailboat.queue.selection import read_sender
+from mailboat.queue.store import Selection, StateStats
+
+WINDOW = 20_000
+"""Rows that one step of a walk looks at, so that a rare match never holds the reader for long."""
+_LAST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose rows these are."""
+
+    spool: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Entries, and the rows that are not what we wrote."""
+
+    entries: list[Entry]
+    damaged: list[rows.Damaged]
+
+
+Cursor = tuple[float, EntryKey]
+
+
+def due(db: sqlite3.Connection, place: Place, until: float, limit: int, after: Cursor | None) -> Found:
+    """Entries that are due, behind `after` in order of (next_attempt, spool, row)."""
+    found: list[rows.Row] = []
+    since = float("-inf")
+    if after is not None:
+        since, key = after
+        # Where databases tie on the time, the one with the lower number comes first.
+        row = key.row if key.spool == place.spool else 0 if key.spool < place.spool else _LAST
+        found = db.execute(
+            "SELECT * FROM listing WHERE next_attempt = ? AND id > ? AND next_attempt <= ? ORDER BY id LIMIT ?",
+            (since, row, until, limit),
+        ).fetchall()
+    if len(found) < limit:
+        found += db.execute(
+            "SELECT * FROM listing WHERE next_attempt > ? AND next_attempt <= ? ORDER BY next_attempt, id LIMIT ?",
+            (since, until, limit - len(found)),
+        ).fetchall()
+    return _read(found, place)
+
+
+def due_in(db: sqlite3.Connection, place: Place, domain: str, until: float, limit: int) -> Found:
+    """Entries of one domain that are due."""
+    found = db.execute(
+        "SELECT * FROM listing WHERE domain = ? AND next_attempt <= ? ORDER BY next_attempt, id LIMIT ?",
+        (domain, until, limit),
+    )
+    return _read(found.fetchall(), place)
+
+
+def next_due(db: sqlite3.Connection, after: float) -> float | None:
+    """The earliest `next_attempt` later than `after`."""
+    (found,) = db.execute("SELECT min(next_attempt) FROM entry WHERE next_attempt > ?", (after,)).fetchone()
+    return None if found is None else float(found)
+
+
+def body(db: sqlite3.Connection, number: int) -> bytes | str | None:
+    """A message's octets, or the name of its file; None when there is no such message."""
+    found = db.execute(
+        "SELECT body.data, message.file FROM message LEFT JOIN body ON body.id = message.id WHERE message.id = ?",
+        (number,),
+    ).fetchone()
+    if found is None:
+        return None
+    data: bytes | None
+    file: str | None
+    data, file = found
+    return data if data is not None else file
+
+
+def with_file(db: sqlite3.Connection, numbers: Sequence[int]) -> set[int]:
+    """Which of these messages have their body in a file."""
+    found = db.execute(
+        "SELECT id FROM message WHERE file IS NOT NULL AND id IN (SELECT value FROM json_each(?))",
+        (orjson.dumps(list(numbers)).decode(),),
+    )
+    return {number for (number,) in found}
+
+
+def walk(db: sqlite3.Connection, selection: Selection, after: int, limit: int) -> tuple[list[int], int]:
+    """Rows of a selection (its ids aside) behind `after`, from one window; and where to go on, 0 at the end."""
+    last, count = db.execute(
+        "SELECT max(id), count(*) FROM (SELECT id FROM entry WHERE id > ? ORDER BY id LIMIT ?)", (after, WINDOW)
+    ).fetchone()
+    if not count:
+        return [], 0
+    sender = read_sender(selection.sender) if selection.sender else None
+    found = db.execute(
+        "SELECT entry.id FROM entry LEFT JOIN message ON message.id = entry.id >> 20"
+        " WHERE entry.id > :after AND entry.id <= :last"
+        " AND (:domain = '' OR domain = :domain) AND (:state < 0 OR state = :state)"
+        " AND (:local IS NULL OR (sender_local = :local AND :sender_domain IN (sender_ascii, lower(sender_domain))))"
+        " ORDER BY entry.id LIMIT :limit",
+        {
+            "after": after,
+            "last": last,
+            "domain": selection.domain.lower(),
+            "state": -1 if selection.state is None else rows.STATE_CODES[selection.state],
+            "local": sender.local if sender else None,
+            "sender_domain": sender.domain if sender else "",
+            "limit": limit,
+        },
+    ).fetchall()
+    selected = [row for (row,) in found]
+    if len(selected) == limit:
+        return selected, selected[-1]
+    return selected, last if count == WINDOW else 0
+
+
+def named(db: sqlite3.Connection, tag: str, names: Iterable[str]) -> list[int]:
+    """The rows that message and entry ids mean, in order, each once."""
+    found: set[int] = set()
+    for name in names:
+        parsed = ids.parse(name)
+        if parsed is not None and parsed.tag == tag:
+            found.update(
+                row for (row,) in db.execute("SELECT id FROM entry WHERE id BETWEEN ? AND ?", ids.rows_of(parsed))
+            )
+    return sorted(found)
+
+
+def read(db: sqlite3.Connection, place: Place, selected: Sequence[int]) -> list[Entry]:
+    """The entries of these rows in order, for people: damaged ones too, as far as they go."""
+    found = db.execute(
+        "SELECT * FROM listing WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        (orjson.dumps(list(selected)).decode(),),
+    )
+    entries = []
+    for row in found:
+        try:
+            entries.append(rows.read_entry(row, place.spool, place.tag))
+        except rows.Damaged:
+            entries.append(rows.read_damaged(row, place.spool, place.tag))
+    return entries
+
+
+def stats(db: sqlite3.Connection) -> dict[State, StateStats]:
+    """The queue by state, as its writer last counted it."""
+    counts = {state: (entries, octets) for state, entries, octets in db.execute("SELECT * FROM tally")}
+    answer = {}
+    for state, code in rows.STATE_CODES.items():
+        oldest = db.execute(
+            "SELECT queued_at FROM message WHERE id = (SELECT min(id) FROM entry WHERE state = ?) >> 20", (code,)
+        ).fetchone()
+        answer[state] = StateStats(*counts[code], None if oldest is None else float(oldest[0]))
+    return answer
+
+
+def _read(found: Sequence[rows.Row], place: Place) -> Found:
+    entries: list[Entry] = []
+    damaged: list[rows.Damaged] = []
+    for row in found:
+        try:
+            entries.append(rows.read_entry(row, place.spool, place.tag))
+        except rows.Damaged as error:
+            damaged.append(error)
+    return Found(entries, damaged)

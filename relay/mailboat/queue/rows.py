@@ -1,0 +1,158 @@
+"""Entries as rows of the database and back. Column order is that of `schema`: the tables, and the view `listing`.
+
+No I/O. Used by `transaction` (writing) and `queries` (reading). Reading trusts nothing: a row that cannot be what we
+wrote raises `Damaged`, and never takes its neighbours along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from mailboat.model.address import Address
+from mailboat.model.envelope import Entry, EntryKey, Message, Recipient, State
+from mailboat.queue import ids
+
+STATE_CODES = {State.ACTIVE: 0, State.DEFERRED: 1, State.HELD: 2}
+STATES = (State.ACTIVE, State.DEFERRED, State.HELD)
+HELD = STATE_CODES[State.HELD]
+
+_SMTPUTF8, _EIGHTBIT, _FORCE_TLS = 1, 2, 4
+
+Row = Sequence[Any]
+
+
+class Damaged(Exception):  # noqa: N818 - what the row is
+    """A row is not what we wrote; the message says in what."""
+
+    def __init__(self, row: int, why: str) -> None:
+        super().__init__(why)
+        self.row = row
+
+
+def clean(text: str) -> str:
+    """Text that a database takes: what is no Unicode scalar value becomes a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def message_row(number: int, message: Message, file: str | None) -> tuple[object, ...]:
+    """A row of `message`. Raises TypeError when the notes are not JSON."""
+    sender = message.sender
+    flags = message.smtputf8 * _SMTPUTF8 | message.eightbit * _EIGHTBIT | message.force_tls * _FORCE_TLS
+    notes = orjson.dumps(dict(message.notes)).decode() if message.notes else None
+    return (
+        number,
+        clean(sender.local),
+        clean(sender.domain),
+        clean(sender.ascii_domain),
+        message.queued_at,
+        message.size,
+        flags,
+        notes,
+        file,
+    )
+
+
+def entry_row(entry: Entry) -> tuple[object, ...]:
+    """A row of `entry`."""
+    return (
+        entry.key.row,
+        entry.domain,
+        STATE_CODES[entry.state],
+        entry.attempts,
+        entry.next_attempt,
+        recipients_text(entry.recipients),
+        clean(entry.last_reply),
+        clean(entry.last_mx),
+        entry.message.size,
+    )
+
+
+def remaining_row(entry: Entry) -> tuple[object, ...]:
+    """What an attempt changes in a row: (id, state, attempts, next_attempt, recipients, last_reply, last_mx)."""
+    return (
+        entry.key.row,
+        STATE_CODES[entry.state],
+        entry.attempts,
+        None if entry.state is State.HELD else entry.next_attempt,
+        recipients_text(entry.recipients),
+        clean(entry.last_reply),
+        clean(entry.last_mx),
+    )
+
+
+def recipients_text(recipients: Sequence[Recipient]) -> str:
+    """Recipients as JSON, one array each, so that ids and every octet of the addresses come back."""
+    return orjson.dumps(
+        [[r.id, clean(r.address.local), clean(r.address.domain), r.address.ascii_domain] for r in recipients]
+    ).decode()
+
+
+def read_entry(row: Row, spool: int, tag: str) -> Entry:
+    """A row of `listing` as an entry. Raises `Damaged`."""
+    (id_, domain, state, attempts, next_attempt, recipients, reply, mx, *message) = row
+    try:
+        return Entry(
+            EntryKey(spool, id_),
+            f"{ids.message_id(tag, ids.number_of(id_))}.{ids.ordinal_of(id_)}",
+            _read_message(id_, message, tag),
+            _text(domain),
+            _read_recipients(recipients),
+            int(attempts),
+            None if next_attempt is None else float(next_attempt),
+            STATES[state],
+            _text(reply),
+            _text(mx),
+        )
+    except (ValueError, TypeError, IndexError) as error:
+        raise Damaged(id_, f"damaged row {id_} of the queue database: {error}") from error
+
+
+def read_damaged(row: Row, spool: int, tag: str) -> Entry:
+    """A damaged row as people must see it to be able to delete it: held, without recipients."""
+    id_ = row[0]
+    number = ids.number_of(id_)
+    name = ids.message_id(tag, number)
+    return Entry(
+        EntryKey(spool, id_),
+        f"{name}.{ids.ordinal_of(id_)}",
+        Message(name, Address("", "", ""), 0, 0.0),
+        str(row[1]),
+        (),
+        state=State.HELD,
+        last_reply=str(row[6]),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text expected, not {type(value).__name__}")
+    return value
+
+
+def _read_recipients(text: str) -> tuple[Recipient, ...]:
+    recipients = tuple(
+        Recipient(int(id_), Address(_text(local), _text(domain), _text(ascii_domain)))
+        for id_, local, domain, ascii_domain in orjson.loads(text)
+    )
+    if not recipients:
+        raise ValueError("no recipients")
+    return recipients
+
+
+def _read_message(row: int, columns: Row, tag: str) -> Message:
+    local, domain, ascii_domain, queued_at, size, flags, notes = columns
+    if queued_at is None:
+        raise ValueError("its message is missing")
+    return Message(
+        ids.message_id(tag, ids.number_of(row)),
+        Address(_text(local), _text(domain), _text(ascii_domain)),
+        int(size),
+        float(queued_at),
+        bool(flags & _SMTPUTF8),
+        bool(flags & _EIGHTBIT),
+        bool(flags & _FORCE_TLS),
+        {} if notes is None else dict(orjson.loads(notes)),
+    )

@@ -1,0 +1,198 @@
+"""The format of the queue database: its tables, its version, and the way from each version to the next.
+
+One connection writes, a few read; `connect` and `open_writer` make them. Knows nothing of messages in flight.
+Called by `spool`, by `offline`, and by `commit` when it opens the database again after an error.
+
+A row of `entry` says all that scheduling needs; `message` holds what entries share; bodies have their own table, so
+that walking the queue never reads them.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailboat.queue import ids
+from mailboat.queue.faults import storage_error
+from mailboat.queue.store import StorageError
+
+log = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x4D424F54
+"""`MBOT` in the header of the file: it is one of ours."""
+OLDEST_SQLITE = (3, 35, 0)
+"""RETURNING came with it."""
+BLOCK = 1 << 16
+"""Message numbers that one write reserves."""
+
+Connect = Callable[[str], sqlite3.Connection]
+Step = Callable[[sqlite3.Connection], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an opened database says of itself."""
+
+    tag: str
+    """The first part of the ids that it gives."""
+    first: int
+    """The first message number that nobody was given yet."""
+    reserved: int
+    """Numbers below this one may be given without writing first."""
+
+
+_VERSION_1 = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE tally (state INTEGER PRIMARY KEY, entries INTEGER NOT NULL, octets INTEGER NOT NULL);
+INSERT INTO tally VALUES (0, 0, 0), (1, 0, 0), (2, 0, 0);
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY, sender_local TEXT NOT NULL, sender_domain TEXT NOT NULL, sender_ascii TEXT NOT NULL,
+    queued_at REAL NOT NULL, size INTEGER NOT NULL, flags INTEGER NOT NULL, notes TEXT, file TEXT
+);
+CREATE TABLE body (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY, domain TEXT NOT NULL, state INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    next_attempt REAL, recipients TEXT NOT NULL, last_reply TEXT NOT NULL, last_mx TEXT NOT NULL, size INTEGER NOT NULL
+);
+CREATE INDEX entry_due ON entry (next_attempt) WHERE next_attempt IS NOT NULL;
+CREATE INDEX entry_domain ON entry (domain, next_attempt) WHERE next_attempt IS NOT NULL;
+CREATE INDEX entry_state ON entry (state);
+CREATE VIEW listing AS
+    SELECT e.id, e.domain, e.state, e.attempts, e.next_attempt, e.recipients, e.last_reply, e.last_mx,
+        m.sender_local, m.sender_domain, m.sender_ascii, m.queued_at, m.size, m.flags, m.notes
+    FROM entry AS e LEFT JOIN message AS m ON m.id = e.id >> 20
+"""
+# An index ends with the row id by itself: ties of `next_attempt` have a stable order, the oldest of a state is first.
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    # One by one: `executescript` would commit the transaction that the step is in.
+    for statement in _VERSION_1.split(";"):
+        connection.execute(statement)
+    connection.executemany(
+        "INSERT INTO meta VALUES (?, ?)",
+        [("tag", ids.tag_from(secrets.token_bytes(8))), ("reserved", 1), ("probe", 0)],
+    )
+
+
+MIGRATIONS: tuple[Step, ...] = (_create,)
+"""Step i makes version i + 1 of version i; an empty file is version 0."""
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """A connection without implicit transactions. Its owner uses it from one thread at a time."""
+    return sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+
+def open_writer(path: str, connecting: Connect = connect) -> sqlite3.Connection:
+    """The connection that commits. Raises sqlite3.Error."""
+    connection = connecting(path)
+    try:
+        # Read only when the file is made. 4 KiB bodies with their row then fit a page.
+        connection.execute("PRAGMA page_size = 8192")
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"the file system cannot hold a write-ahead log (journal mode {mode})")
+        for setting in (
+            "PRAGMA synchronous = FULL",  # each COMMIT returns after the fsync of the log: promise 1
+            "PRAGMA wal_autocheckpoint = 0",  # `commit` does it, after it has told who waits
+            "PRAGMA journal_size_limit = 67108864",
+            "PRAGMA secure_delete = OFF",
+            "PRAGMA cache_size = -32768",
+            "PRAGMA temp_store = MEMORY",
+            "PRAGMA trusted_schema = OFF",
+        ):
+            connection.execute(setting)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: str, connecting: Connect = connect) -> sqlite3.Connection:
+    """A connection that never writes. Raises sqlite3.Error."""
+    connection = connecting(path)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA cache_size = -8192")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(path: str, connecting: Connect = connect, migrations: Sequence[Step] = MIGRATIONS) -> Identity:
+    """Make the database or bring it to this release's version, and reserve numbers. Raises `StorageError`."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
+    try:
+        connection = open_writer(path, connecting)
+        try:
+            _migrate(connection, path, migrations)
+            _compact(connection, path)
+            return _reserve(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise storage_error(error, path) from error
+
+
+def version_of(connection: sqlite3.Connection, path: str) -> int:
+    """The format version of a database of ours, 0 for a new one. Raises `StorageError` for what is not ours."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != APPLICATION_ID and (application or version or tables):
+        raise StorageError(
+            f"{path} is an SQLite database, but not a Mailboat queue: move it out of the queue directory"
+        )
+    return version
+
+
+def _migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[Step]) -> None:
+    version = version_of(connection, path)
+    if version > len(migrations):
+        raise StorageError(
+            f"{path} has format version {version} and this release knows {len(migrations)}: it was written by a newer"
+            " Mailboat; run that one"
+        )
+    for number, step in enumerate(migrations[version:], version + 1):
+        if version:
+            log.info("bringing %s to format version %d", path, number)
+        # Together or not at all: a crash leaves the version before, never half of a step.
+        connection.execute("BEGIN IMMEDIATE")
+        step(connection)
+        # A pragma takes no parameters; both are integers of ours.
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+        connection.execute(f"PRAGMA user_version = {number:d}")
+        connection.execute("COMMIT")
+
+
+def _compact(connection: sqlite3.Connection, path: str) -> None:
+    """Give back the space of a backlog that is gone: quick, because little is left to copy."""
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    if pages > 1 << 14 and pages - free < pages // 16:
+        log.info("shrinking %s: %d of %d pages are free", path, free, pages)
+        connection.execute("VACUUM")
+
+
+def _reserve(connection: sqlite3.Connection) -> Identity:
+    tag = str(connection.execute("SELECT value FROM meta WHERE key = 'tag'").fetchone()[0])
+    first = int(connection.execute("SELECT value FROM meta WHERE key = 'reserved'").fetchone()[0])
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'reserved'", (first + BLOCK,))
+    return Identity(tag, first, first + BLOCK)
+
+
+def read_tag(connection: sqlite3.Connection) -> str:
+    """The first part of the ids of this database."""
+    return str(connection.execute("SELECT value FROM meta WHERE key = 'tag'").fetchone()[0])
+
+
+def database_files(path: Path) -> tuple[Path, ...]:
+    """All files of a closed database."""
+    return (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm"))

@@ -1,0 +1,72 @@
+"""Drafts made into entries, and selections read: what every store must do alike.
+
+No I/O and no clock. Used by `spool` (which says the same in SQL) and by `memory`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mailboat.model.address import Address
+from mailboat.model.envelope import Draft, Entry, EntryKey, Message, Recipient
+from mailboat.queue import ids
+from mailboat.queue.entry import group
+from mailboat.queue.store import Selection
+
+
+class Sender(NamedTuple):
+    """A sender as an operator wrote it, ready to compare; `<>` is the null sender."""
+
+    local: str
+    domain: str
+
+    def matches(self, address: Address) -> bool:
+        """Whether a message's sender is meant: the local part exactly, the domain in any spelling."""
+        return address.local == self.local and self.domain in (address.ascii_domain, address.domain.lower())
+
+
+def read_sender(text: str) -> Sender:
+    """The sender of a selection, with or without angle brackets."""
+    bare = text.strip().removeprefix("<").removesuffix(">")
+    local, at, domain = bare.rpartition("@")
+    return Sender(local, domain.lower()) if at else Sender(bare, "")
+
+
+def matches(selection: Selection, entry: Entry) -> bool:
+    """Whether an operator's selection means this entry."""
+    return (
+        (not selection.ids or entry.id in selection.ids or entry.message.id in selection.ids)
+        and (not selection.domain or entry.domain == selection.domain.lower())
+        and (not selection.sender or read_sender(selection.sender).matches(entry.message.sender))
+        and (selection.state is None or entry.state is selection.state)
+    )
+
+
+def entries_of(draft: Draft, name: str, key: EntryKey, now: float) -> tuple[Entry, ...]:
+    """The entries that a draft becomes.
+
+    `name` is the message's id and `key` the row before its first entry's. Raises ValueError when nobody is to get it.
+    """
+    message = Message(
+        name,
+        draft.sender,
+        len(draft.body) if isinstance(draft.body, bytes) else draft.body.size,
+        now,
+        draft.smtputf8,
+        draft.eightbit,
+        draft.force_tls,
+        draft.notes,
+    )
+    entries: list[Entry] = []
+    recipient = 0
+    for ordinal, (domain, addresses) in enumerate(draft.groups or group(draft.recipients), 1):
+        members = tuple(Recipient(recipient + i, address) for i, address in enumerate(addresses, 1))
+        recipient += len(members)
+        entries.append(
+            Entry(EntryKey(key.spool, key.row + ordinal), f"{name}.{ordinal}", message, domain, members, 0, now)
+        )
+    if not recipient or not all(entry.recipients for entry in entries):
+        raise ValueError("a message needs a recipient in each of its groups")
+    if len(entries) > ids.MAX_ORDINAL:
+        raise ValueError(f"a message cannot have more than {ids.MAX_ORDINAL} entries")
+    return tuple(entries)

@@ -1,0 +1,270 @@
+"""Operations applied to the database: one transaction for as many as there are. The only file that writes rows.
+
+Runs in the commit thread. Python's sqlite3 gives the interpreter lock away at every step of a statement, and a busy
+event loop is slow to give it back: so statements take many rows each, and their number hardly grows with the batch.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import orjson
+
+from mailboat.model.envelope import State
+from mailboat.queue import ids, rows
+from mailboat.queue.operations import (
+    Accept,
+    Applied,
+    Change,
+    NewMessage,
+    Operation,
+    Probe,
+    Reserve,
+    Settle,
+    Stats,
+    Verb,
+)
+from mailboat.queue.store import StateStats
+
+_CHUNK = 64
+"""Most rows in one statement; smaller ones are powers of two, so that few statements are ever prepared."""
+
+
+def _statements(before: str, columns: int, after: str = "") -> dict[int, str]:
+    row = "(" + ",".join("?" * columns) + ")"
+    return {1 << i: before + ",".join([row] * (1 << i)) + after for i in range(_CHUNK.bit_length())}
+
+
+_INSERT_MESSAGE = _statements("INSERT INTO message VALUES ", 9)
+_INSERT_BODY = _statements("INSERT INTO body VALUES ", 2)
+_INSERT_ENTRY = _statements("INSERT INTO entry VALUES ", 9)
+# A row held meanwhile stays held (the constant is `rows.HELD`).
+_UPDATE_ENTRY = _statements(
+    "WITH new (id, state, attempts, next_attempt, recipients, last_reply, last_mx) AS (VALUES ",
+    7,
+    ") UPDATE entry SET state = iif(entry.state = 2, 2, new.state), attempts = new.attempts,"
+    " next_attempt = iif(entry.state = 2, NULL, new.next_attempt), recipients = new.recipients,"
+    " last_reply = new.last_reply, last_mx = new.last_mx FROM new WHERE entry.id = new.id",
+)
+
+
+class Writer:
+    """The writing connection and what it knows without asking: the tally."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Read the tally. Raises sqlite3.Error."""
+        self._connection = connection
+        self._tally = Tally.read(connection)
+
+    @property
+    def stats(self) -> Stats:
+        """The queue's size by state, as last committed."""
+        return self._tally.stats()
+
+    def close(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        self._connection.close()
+
+    def apply(self, operations: Sequence[Operation]) -> Applied:
+        """Do all of this durably, or none of it. Raises what went wrong, after rolling back."""
+        tally = self._tally.copy()
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            applied = _Batch(connection, tally, operations).run()
+            tally.write(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self._tally = tally
+        applied.stats = tally.stats()
+        return applied
+
+    def checkpoint(self, *, wait: bool) -> int:
+        """Copy the write-ahead log into the database; how many pages the log held. `wait`: until it can begin anew."""
+        statement = "PRAGMA wal_checkpoint(RESTART)" if wait else "PRAGMA wal_checkpoint(PASSIVE)"
+        _, pages, _ = self._connection.execute(statement).fetchone()
+        return int(pages)
+
+
+class Tally:
+    """Entries and octets by state, kept in the transaction that changes them, so that nothing ever counts rows."""
+
+    def __init__(self, counts: dict[int, list[int]], oldest: list[float | None]) -> None:
+        """Counts by state code, and when the oldest of each was queued."""
+        self._counts = counts
+        self._oldest = oldest
+        self._touched: set[int] = set()
+
+    @classmethod
+    def read(cls, connection: sqlite3.Connection) -> Tally:
+        """The tally as stored."""
+        counts = {state: [entries, octets] for state, entries, octets in connection.execute("SELECT * FROM tally")}
+        return cls(counts, [_oldest(connection, state) for state in range(len(rows.STATES))])
+
+    def copy(self) -> Tally:
+        """One to change while its transaction may still fail."""
+        return Tally({state: list(counts) for state, counts in self._counts.items()}, list(self._oldest))
+
+    def move(self, size: int, source: int | None, target: int | None) -> None:
+        """An entry of this size leaves one state for another; None is outside of the queue."""
+        for state, sign in ((source, -1), (target, 1)):
+            if state is not None:
+                self._counts[state][0] += sign
+                self._counts[state][1] += sign * size
+                self._touched.add(state)
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        """Store what changed, and look up the oldest of those states again."""
+        for state in self._touched:
+            entries, octets = self._counts[state]
+            connection.execute("UPDATE tally SET entries = ?, octets = ? WHERE state = ?", (entries, octets, state))
+            self._oldest[state] = _oldest(connection, state)
+        self._touched.clear()
+
+    def stats(self) -> Stats:
+        """For `Store.stats`."""
+        return {
+            state: StateStats(self._counts[code][0], self._counts[code][1], self._oldest[code])
+            for state, code in rows.STATE_CODES.items()
+        }
+
+
+def _oldest(connection: sqlite3.Connection, state: int) -> float | None:
+    found = connection.execute(
+        "SELECT queued_at FROM message WHERE id = (SELECT min(id) FROM entry WHERE state = ?) >> 20", (state,)
+    ).fetchone()
+    return None if found is None else float(found[0])
+
+
+class _Batch:
+    """One transaction, from its operations to what it did."""
+
+    def __init__(self, connection: sqlite3.Connection, tally: Tally, operations: Sequence[Operation]) -> None:
+        self._connection = connection
+        self._tally = tally
+        self._operations = operations
+        self._applied = Applied({})
+
+    def run(self) -> Applied:
+        """New messages first, then what became of old ones, then what operators want."""
+        settles = [operation for operation in self._operations if isinstance(operation, Settle)]
+        messages = [operation.message for operation in self._operations if isinstance(operation, Accept)]
+        messages += self._bounces(settles)
+        if messages:
+            self._insert(messages)
+        if settles:
+            self._remove([settle.key.row for settle in settles if settle.remaining is None])
+            self._update(settles)
+        for position, operation in enumerate(self._operations):
+            if isinstance(operation, Change):
+                self._applied.changed[position] = self._change(operation)
+            elif isinstance(operation, Reserve):
+                self._execute("UPDATE meta SET value = max(value, ?) WHERE key = 'reserved'", operation.reserved)
+            elif isinstance(operation, Probe):
+                self._execute("UPDATE meta SET value = value + 1 WHERE key = 'probe'")
+        return self._applied
+
+    def _execute(self, statement: str, *values: object) -> list[tuple[int, ...]]:
+        return self._connection.execute(statement, values).fetchall()
+
+    def _many(self, statements: dict[int, str], table: Sequence[Sequence[object]]) -> None:
+        start = 0
+        while start < len(table):
+            size = min(_CHUNK, 1 << (len(table) - start).bit_length() - 1)
+            values = list(chain.from_iterable(table[start : start + size]))
+            self._connection.execute(statements[size], values)
+            start += size
+
+    def _insert(self, messages: Sequence[NewMessage]) -> None:
+        entries = [entry for message in messages for entry in message.entries]
+        self._many(
+            _INSERT_MESSAGE, [rows.message_row(new.number, new.entries[0].message, new.file) for new in messages]
+        )
+        self._many(_INSERT_BODY, [(new.number, new.body) for new in messages if new.body is not None])
+        self._many(_INSERT_ENTRY, [rows.entry_row(entry) for entry in entries])
+        for entry in entries:
+            self._tally.move(entry.message.size, None, rows.STATE_CODES[entry.state])
+
+    def _bounces(self, settles: Sequence[Settle]) -> list[NewMessage]:
+        """Those whose entry still exists: a deleted message is to go without telling anybody."""
+        bouncing = [settle for settle in settles if settle.bounce is not None]
+        if not bouncing:
+            return []
+        alive = self._states([settle.key.row for settle in bouncing])
+        queued: list[NewMessage] = []
+        for settle in bouncing:
+            assert settle.bounce is not None
+            # Once an entry: a second settlement of the same attempt is a repetition.
+            if alive.pop(settle.key.row, None) is not None:
+                queued.append(settle.bounce)
+            else:
+                self._applied.unannounced.add(settle.bounce.number)
+                self._applied.files += [settle.bounce.file] if settle.bounce.file else []
+        return queued
+
+    def _update(self, settles: Sequence[Settle]) -> None:
+        remaining = {settle.key.row: settle.remaining for settle in settles if settle.remaining is not None}
+        if not remaining:
+            return
+        states = self._states(list(remaining))
+        self._many(_UPDATE_ENTRY, [rows.remaining_row(remaining[row]) for row in states])
+        for row, (state, size) in states.items():
+            self._tally.move(size, state, rows.HELD if state == rows.HELD else rows.STATE_CODES[remaining[row].state])
+
+    def _states(self, of: Sequence[int]) -> dict[int, tuple[int, int]]:
+        found = self._execute(
+            "SELECT id, iif(state IN (0, 1, 2), state, 2), size FROM entry"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            _json(of),
+        )
+        return {row: (state, size) for row, state, size in found}
+
+    def _remove(self, of: Sequence[int]) -> None:
+        if not of:
+            return
+        gone = self._execute(
+            "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?))"
+            " RETURNING id, iif(state IN (0, 1, 2), state, 2), size",
+            _json(of),
+        )
+        for _, state, size in gone:
+            self._tally.move(size, state, None)
+        numbers = {ids.number_of(row) for row, _, _ in gone}
+        ended = self._connection.execute(
+            "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS"
+            " (SELECT 1 FROM entry WHERE entry.id BETWEEN message.id << 20 AND (message.id + 1) << 20)"
+            " RETURNING id, file",
+            (_json(numbers),),
+        ).fetchall()
+        self._execute("DELETE FROM body WHERE id IN (SELECT value FROM json_each(?))", _json(id_ for id_, _ in ended))
+        self._applied.files += [file for _, file in ended if file]
+
+    def _change(self, change: Change) -> Sequence[int]:
+        states = self._states(change.rows)
+        touched = [row for row, (state, _) in states.items() if rows.STATES[state] in change.verb.touches]
+        if change.verb is Verb.DELETE:
+            self._remove(touched)
+            return touched
+        held = change.verb in (Verb.HOLD, Verb.QUARANTINE)
+        target = rows.STATE_CODES[State.HELD if held else State.ACTIVE]
+        self._execute(
+            "UPDATE entry SET state = ?, next_attempt = ?, last_reply = iif(? = '', last_reply, ?)"
+            " WHERE id IN (SELECT value FROM json_each(?))",
+            target,
+            None if held else change.now,
+            rows.clean(change.reason),
+            rows.clean(change.reason),
+            _json(touched),
+        )
+        for row in touched:
+            self._tally.move(states[row][1], states[row][0], target)
+        return touched
+
+
+def _json(numbers: Iterable[int]) -> str:
+    return orjson.dumps(list(numbers)).decode()
