@@ -20,7 +20,7 @@ from mailboat.routing.answers import Target, Unroutable
 from mailboat.routing.ladder import MAX_TARGETS, Host, Ladder
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.mx import MxHost
-from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, RecordType
+from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, RecordType
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.route import Hop, RouteTable, hops
 
@@ -141,21 +141,25 @@ class Finder:
         if hop.path:
             return MxHost(hop.path, hop.priority)
         name = hop.host.lower().removesuffix(".")
-        try:
-            return MxHost(name, hop.priority, ((ipaddress.ip_address(name),),))
-        except ValueError:
-            pass
-        v6, v4 = await self._addresses(name)
+        v6, v4 = self._without_dns(name) or await self._ask(name)
         is_ours: Callable[[IPAddress], bool] | None = None if hop.local_ok else self._local.contains
         return mx.host(MxRecord(hop.priority, name), notes.take(v6), notes.take(v4), self._prefer, is_ours)
 
-    async def _addresses(self, name: str) -> tuple[Lookup[str], Lookup[str]]:
-        if name == "localhost" or name.endswith(".localhost"):
-            # RFC 6761 6.3: such a name is loopback by itself, and no server is asked.
-            until = self._clock.monotonic() + MAX_AGE
-            return Answer(("::1",), until), Answer(("127.0.0.1",), until)
+    async def _ask(self, name: str) -> tuple[Lookup[str], Lookup[str]]:
         v6, v4 = (self._resolver.addresses(name, rdtype) for rdtype in (RecordType.AAAA, RecordType.A))
         return await asyncio.gather(v6, v4)
+
+    def _without_dns(self, name: str) -> tuple[Lookup[str], Lookup[str]] | None:
+        """What an address, or a name that is loopback by itself (RFC 6761 6.3), resolves to; None: ask a server."""
+        until = self._clock.monotonic() + MAX_AGE
+        if name == "localhost" or name.endswith(".localhost"):
+            return Answer(("::1",), until), Answer(("127.0.0.1",), until)
+        try:
+            version = ipaddress.ip_address(name).version
+        except ValueError:
+            return None
+        found, other = Answer((name,), until), NoData(until)
+        return (found, other) if version == 6 else (other, found)
 
     def _ladder(self, errand: Errand, usable: Sequence[tuple[Hop, MxHost]]) -> Ladder:
         rungs: dict[int, list[Host]] = {}

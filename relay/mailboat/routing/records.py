@@ -70,5 +70,8 @@ Lookup: TypeAlias = Answer[T] | NoData | NxDomain | Failure
 
 
 def is_hostname(name: str) -> bool:
-    """Whether a name from the DNS can be a host's. Underscores pass: such hosts exist, and do no harm."""
-    return len(name) <= _MAX_NAME and _HOSTNAME.fullmatch(name) is not None
+    """Whether a name from the DNS can be a host's. Underscores pass: such hosts exist, and do no harm.
+
+    What looks like an IPv4 address does not: an MX names a host (RFC 1123 2.1, RFC 5321 5.1).
+    """
+    return len(name) <= _MAX_NAME and _HOSTNAME.fullmatch(name) is not None and not name.rpartition(".")[2].isdigit()

@@ -299,3 +299,18 @@ async def test_our_own_address_among_the_mx_drops_all_that_are_not_better() -> N
         at.dns.zone.mx("d.test", (30, "mx3.d.test"))
         at.dns.zone.a("mx3.d.test", "192.0.2.3")
         assert await at.ips("d.test") == ["2001:db8::1", "192.0.2.1"]
+
+
+@pytest.mark.parametrize("exchange", ["127.0.0.1", "localhost", "any.localhost"])
+async def test_an_exchange_that_is_loopback_by_its_name_is_no_way_in(exchange: str) -> None:
+    async with bench() as at:
+        at.dns.zone.mx("d.test", (10, exchange), (20, "mx2.d.test"))
+        at.dns.zone.a("mx2.d.test", "192.0.2.2")
+        at.dns.zone.a(exchange, "127.0.0.1")
+        assert await at.ips("d.test") == ["192.0.2.2"]
+
+
+async def test_a_domain_that_looks_like_an_address_is_checked_like_one() -> None:
+    async with bench() as at:
+        at.dns.zone.a("127.0.0.1", "192.0.2.1")
+        assert refusal(await at.router.route("127.0.0.1")) == (True, "5.4.6")

@@ -67,7 +67,9 @@ def test_a_failing_look_up_defers_and_says_why() -> None:
     assert mx.exchanges("d.test", Failure("SERVFAIL", LATER)) == Unroutable(False, "4.4.3", "SERVFAIL")
 
 
-@pytest.mark.parametrize("name", ["a b.test", "a\\010b.test", "x" * 64 + ".test", "a..test", "-a.test", "é.test"])
+@pytest.mark.parametrize(
+    "name", ["a b.test", "a\\010b.test", "x" * 64 + ".test", "a..test", "-a.test", "é.test", "127.0.0.1"]
+)
 def test_an_exchanger_that_is_no_host_name_is_left_out(name: str) -> None:
     only = mx.exchanges("d.test", Answer((MxRecord(1, name),), LATER))
     assert refusal(only) == (True, "5.4.4")

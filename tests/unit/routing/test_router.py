@@ -1,0 +1,40 @@
+"""What the router keeps, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.fixed_clock import FixedClock
+from tests.support.routing import bench
+
+from mailboat.model.observer import Observer
+from mailboat.routing import router as module
+from mailboat.routing.resolver import Resolver
+from mailboat.routing.router import Router
+
+
+async def test_a_router_without_a_configuration_says_so() -> None:
+    clock = FixedClock()
+    resolver = Resolver(observer=Observer(), clock=clock, resolv_conf=Path("/nonexistent"))
+    router = Router(resolver=resolver, observer=Observer(), clock=clock)
+    with pytest.raises(RuntimeError, match="before it was configured"):
+        router.destination("d.test")
+    with pytest.raises(RuntimeError, match="before it was configured"):
+        await router.route("d.test")
+
+
+async def test_ways_are_bounded_and_those_unused_for_longest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAYS", 2)
+    async with bench() as at:
+        kept = {}
+        for literal in ("[192.0.2.1]", "[192.0.2.2]", "[192.0.2.1]", "[192.0.2.3]"):
+            kept[literal] = await at.router.route(literal)
+        assert await at.router.route("[192.0.2.1]") is kept["[192.0.2.1]"]
+        assert await at.router.route("[192.0.2.2]") is not kept["[192.0.2.2]"]
+
+
+async def test_a_destination_is_named_without_any_look_up() -> None:
+    async with bench() as at:
+        assert at.router.destination("d.test") == "d.test"
+        assert at.dns.queries == []
