@@ -1,0 +1,107 @@
+"""Cells of all rounds -> the table and the JSON.
+
+Pure. Called by `bench.compare`.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.machine import Machine
+from bench.measure import WIRE, Cell
+from bench.rows import Row
+
+Results = Mapping[Row, Mapping[str, Sequence[Cell]]]
+"""Row -> contender -> the cell of each round; a contender that failed has fewer cells."""
+_SUBJECT = "Mailboat"
+
+
+@dataclass(frozen=True, slots=True)
+class Median:
+    """The middle of some rounds, value by value, and how far the rate strayed."""
+
+    cell: Cell
+    lowest: float
+    highest: float
+
+
+def middle(cells: Sequence[Cell]) -> Median:
+    """Median of each figure; memory and surplus are the worst of all rounds."""
+    rates = [cell.rate for cell in cells]
+    syncs = [cell.syncs for cell in cells if cell.syncs is not None]
+    cell = Cell(
+        messages=round(statistics.median(cell.messages for cell in cells)),
+        rate=statistics.median(rates),
+        accepted=statistics.median(cell.accepted for cell in cells),
+        cpu=statistics.median(cell.cpu for cell in cells),
+        memory=max(cell.memory for cell in cells),
+        syncs=statistics.median(syncs) if syncs else None,
+        surplus=max(cell.surplus for cell in cells),
+    )
+    return Median(cell, min(rates), max(rates))
+
+
+def markdown(results: Results, contenders: Sequence[str]) -> str:
+    """End-to-end rates with the ratio to the better peer, then every figure of every cell."""
+    return "\n".join([*_summary(results, contenders), "", *_details(results)])
+
+
+def document(results: Results, machine: Machine, versions: Sequence[str], faults: Sequence[str]) -> dict[str, Any]:
+    """All that was measured, for programs."""
+    rows = [
+        {**asdict(row), "relay": name, "rounds": [asdict(cell) for cell in cells]}
+        for row, by_name in results.items()
+        for name, cells in by_name.items()
+    ]
+    return {"machine": asdict(machine), "versions": list(versions), "faults": list(faults), "cells": rows}
+
+
+def ratio(medians: Mapping[str, Median]) -> float | None:
+    """Mailboat's end-to-end rate over that of the better peer; None without both."""
+    peers = [median.cell.rate for name, median in medians.items() if name not in (_SUBJECT, WIRE)]
+    if _SUBJECT not in medians or not peers:
+        return None
+    return medians[_SUBJECT].cell.rate / max(peers)
+
+
+def _summary(results: Results, contenders: Sequence[str]) -> Iterable[str]:
+    yield f"| sessions | size | TLS | fsync | {' | '.join(contenders)} | ratio |"
+    yield "|---|---|---|---|" + "---:|" * (len(contenders) + 1)
+    for row, by_name in results.items():
+        medians = {name: middle(cells) for name, cells in by_name.items() if cells}
+        rates = [f"{medians[name].cell.rate:,.0f}" if name in medians else "-" for name in contenders]
+        won = ratio(medians)
+        yield f"| {_words(row)} | {' | '.join(rates)} | {f'{won:.1f}x' if won else '-'} |"
+
+
+def _details(results: Results) -> Iterable[str]:
+    figures = "end to end/s | lowest-highest | accepted/s | CPU ms | MiB | syncs | twice"
+    yield f"| sessions | size | TLS | fsync | relay | {figures} |"
+    yield "|---|---|---|---|---|" + "---:|" * 7
+    for row, by_name in results.items():
+        for name, cells in by_name.items():
+            if cells:
+                yield f"| {_words(row)} | {name} | {_figures(middle(cells))} |"
+
+
+def _figures(median: Median) -> str:
+    cell = median.cell
+    return " | ".join(
+        [
+            f"{cell.rate:,.0f}",
+            f"{median.lowest:,.0f}-{median.highest:,.0f}",
+            f"{cell.accepted:,.0f}",
+            f"{cell.cpu * 1e3:.2f}",
+            f"{cell.memory / 2**20:.0f}" if cell.memory else "-",
+            f"{cell.syncs:.2f}" if cell.syncs is not None else "-",
+            str(cell.surplus),
+        ]
+    )
+
+
+def _words(row: Row) -> str:
+    disk = "+2 ms" if row.disk == "slow" else "as is"
+    return f"{row.sessions} | {row.size.upper().replace('K', ' KiB')} | {row.tls} | {disk}"
