@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
+
+import pytest
 
 from mailboat.config.load import load
 from mailboat.config.settings import Endpoint
@@ -31,6 +35,24 @@ def test_the_scripts_are_bash_and_executable() -> None:
         subprocess.run(["bash", "-n", script], check=True)
 
 
+def free_addresses(count: int) -> list[str]:
+    """Loopback addresses that nothing listens on."""
+    with ExitStack() as stack:
+        bound = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [f"127.0.0.1:{each.getsockname()[1]}" for each in bound]
+
+
+def run_local(mailboat: Path, addresses: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SCRIPT, "examples/run-local", *addresses],
+        env={"MAILBOAT": str(mailboat), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
 def test_a_relay_that_does_not_start_ends_the_sink_and_fails(tmp_path: Path) -> None:
     mailboat = tmp_path / "mailboat"
     mailboat.write_text(
@@ -41,8 +63,17 @@ def test_a_relay_that_does_not_start_ends_the_sink_and_fails(tmp_path: Path) -> 
         "while :; do sleep 0.02; done\n"
     )
     mailboat.chmod(0o755)
-    done = subprocess.run(
-        [SCRIPT], env={"MAILBOAT": str(mailboat), "PATH": "/usr/bin:/bin"}, capture_output=True, timeout=30, check=False
-    )
+    done = run_local(mailboat, free_addresses(3))
     assert done.returncode == 78
+    assert "did not start" in done.stderr
     assert (tmp_path / "sink").read_text() == "ended\n"
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_an_address_that_is_taken_is_named_and_nothing_is_started(which: int, tmp_path: Path) -> None:
+    addresses = free_addresses(3)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        addresses[which] = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run_local(tmp_path / "never-started", addresses)
+    assert done.returncode == 1
+    assert f"something listens on {addresses[which]} already" in done.stderr
