@@ -32,14 +32,18 @@ def read_sender(text: str) -> Sender:
     return Sender(local, domain.lower()) if at else Sender(bare, "")
 
 
-def matches(selection: Selection, entry: Entry) -> bool:
-    """Whether an operator's selection means this entry."""
+def fits(selection: Selection, entry: Entry) -> bool:
+    """Whether an entry is what a selection asks for, its ids aside."""
     return (
-        (not selection.ids or entry.id in selection.ids or entry.message.id in selection.ids)
-        and (not selection.domain or entry.domain == selection.domain.lower())
+        (not selection.domain or entry.domain == selection.domain.lower())
         and (not selection.sender or read_sender(selection.sender).matches(entry.message.sender))
         and (selection.state is None or entry.state is selection.state)
     )
+
+
+def names(id_: str, entry: Entry) -> bool:
+    """Whether an id, as people type it, means this entry or its message."""
+    return ids.parse(id_) in (ids.parse(entry.id), ids.parse(entry.message.id))
 
 
 def entries_of(draft: Draft, name: str, key: EntryKey, now: float) -> tuple[Entry, ...]:

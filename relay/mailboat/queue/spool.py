@@ -21,7 +21,7 @@ from mailboat.queue.intake import Intake, Surroundings, Tuning, closed
 from mailboat.queue.lock import Lock, make_directory, sync_directory
 from mailboat.queue.operations import Verb
 from mailboat.queue.reader import Reader
-from mailboat.queue.selection import matches
+from mailboat.queue.selection import fits
 from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ class Spool:
         self._intake.start()
         self._sweeping = asyncio.create_task(self._sweep())
 
-    async def close(self) -> None:
-        """Finish what is under way, release the lock. Twice is once."""
+    async def close(self, and_then: Callable[[], object] | None = None) -> None:
+        """Finish what is under way, do `and_then` while the lock is still held, release it. Twice is once."""
         lock, self._lock = self._lock, None
         if lock is None:
             return
@@ -78,6 +78,8 @@ class Spool:
         if self._sweeping is not None:
             await self._sweeping
         await self._reader.close()
+        if and_then is not None:
+            and_then()
         lock.release()
 
     # New messages and outcomes.
@@ -163,7 +165,7 @@ class Spool:
         rows = [row for row in await self._rows_named(selection) if row > after]
         place = rows[limit - 1] if len(rows) > limit else 0
         found = await self._reader.ask(queries.read, self._place, rows[:limit])
-        return [entry for entry in found if matches(selection, entry)], place
+        return [entry for entry in found if fits(selection, entry)], place
 
     async def _rows_named(self, selection: Selection) -> list[int]:
         return await self._reader.ask(queries.named, self._place.tag, list(selection.ids))

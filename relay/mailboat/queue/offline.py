@@ -1,0 +1,111 @@
+"""The queue of a relay that does not run, for the reading verbs of the `queue` command. Takes no lock, writes nothing.
+
+Works beside a running relay too: SQLite shows what was committed last. Called by `cli` only; blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from mailboat.model.envelope import Entry, State
+from mailboat.queue import queries, schema
+from mailboat.queue.faults import storage_error
+from mailboat.queue.selection import fits
+from mailboat.queue.shelf import database_numbers
+from mailboat.queue.spool import database_path
+from mailboat.queue.store import Selection, StateStats, StorageError
+
+T = TypeVar("T")
+
+_BATCH = 500
+
+
+class OfflineQueue:
+    """All databases of a queue directory, read-only. Every method raises `StorageError`."""
+
+    def __init__(self, queue_dir: str) -> None:
+        """Look which databases there are."""
+        directory = Path(queue_dir).absolute()
+        if not directory.is_dir():
+            raise StorageError(f"{directory} is not a directory: no relay has run with it yet")
+        self._paths = {index: database_path(directory, index) for index in database_numbers(directory)}
+
+    def entries(self, selection: Selection) -> Iterator[Entry]:
+        """The entries of a selection, oldest first within each database, read as they are asked for."""
+        for index in self._paths:
+            with self._open(index) as (db, place):
+                yield from _walk(db, place, selection, self._paths[index])
+
+    def get(self, id: str) -> Sequence[Entry]:  # noqa: A002 - the field's word
+        """The entry with this entry id, or the entries of this message id."""
+        return list(self.entries(Selection(ids=(id,))))
+
+    def stats(self) -> dict[State, StateStats]:
+        """The queue's size by state."""
+        parts = []
+        for index in self._paths:
+            with self._open(index) as (db, _):
+                parts.append(_asking(self._paths[index], lambda db=db: queries.stats(db)))  # type: ignore[misc]
+        return {
+            state: StateStats(
+                sum(part[state].messages for part in parts),
+                sum(part[state].size for part in parts),
+                min((oldest for part in parts if (oldest := part[state].oldest) is not None), default=None),
+            )
+            for state in State
+        }
+
+    @contextlib.contextmanager
+    def _open(self, index: int) -> Iterator[tuple[sqlite3.Connection, queries.Place]]:
+        path = self._paths[index]
+        db = _asking(path, lambda: _connect(path))
+        try:
+            yield db, _asking(path, lambda: _identify(db, path, index))
+        finally:
+            db.close()
+
+
+def _asking(path: Path, question: Callable[[], T]) -> T:
+    try:
+        return question()
+    except sqlite3.Error as error:
+        raise storage_error(error, str(path)) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _identify(db: sqlite3.Connection, path: Path, index: int) -> queries.Place:
+    version = schema.version_of(db, str(path))
+    if version != len(schema.MIGRATIONS):
+        raise StorageError(f"{path} has format version {version}, this release reads {len(schema.MIGRATIONS)}")
+    return queries.Place(index, schema.read_tag(db))
+
+
+def _walk(db: sqlite3.Connection, place: queries.Place, selection: Selection, path: Path) -> Iterator[Entry]:
+    if selection.ids:
+        rows = _asking(path, lambda: queries.named(db, place.tag, selection.ids))
+        for start in range(0, len(rows), _BATCH):
+            found = _read(db, place, rows[start : start + _BATCH], path)
+            yield from (entry for entry in found if fits(selection, entry))
+        return
+    after, more = 0, True
+    while more:
+        rows, after = _step(db, selection, after, path)
+        yield from _read(db, place, rows, path)
+        more = bool(after)
+
+
+def _step(db: sqlite3.Connection, selection: Selection, after: int, path: Path) -> tuple[list[int], int]:
+    return _asking(path, lambda: queries.walk(db, selection, after, _BATCH))
+
+
+def _read(db: sqlite3.Connection, place: queries.Place, rows: Sequence[int], path: Path) -> list[Entry]:
+    return _asking(path, lambda: queries.read(db, place, rows))
