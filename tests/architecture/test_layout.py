@@ -31,7 +31,6 @@ PURE = (
     "routing/route.py",
     "routing/security.py",
     "delivery/verdict.py",
-    "delivery/limits.py",
 )
 IMPURE_MODULES = frozenset(
     {"asyncio", "socket", "ssl", "logging", "time", "os", "pathlib", "dns", "kopf", "random", "subprocess"}
