@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from mailboat.config.settings import BareNewline, Settings
 from mailboat.ingress import replies
@@ -58,9 +58,9 @@ class Connection(asyncio.Protocol):
         self._context = context
         self._settings = context.settings
         self._implicit_tls = implicit_tls
+        self._session = self._new_session()
         self._client = ""
         self._entered = False
-        self._session: ServerSession | None = None
         self._origin = received.Origin("", "")
         self._transaction: Transaction | None = None
         self._relaying = False
@@ -76,11 +76,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected (or, with implicit TLS, finished its handshake)."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is none
         peer = transport.get_extra_info("peername")
         self._client = peer[0] if isinstance(peer, tuple) else ""
-        self._session = self._new_session()
         refusal = self._context.admission.enter(self._client)
         if refusal is not None:
             reply, reason = replies.REFUSALS[refusal]
@@ -98,7 +96,7 @@ class Connection(asyncio.Protocol):
             self._session.greet()
             self._flush()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The client is gone. A message whose commit is under way stays accepted: it may not know, and sends again."""
         if self._entered:
             self._context.admission.leave(self._client)
@@ -112,7 +110,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets from the client."""
         session = self._session
-        if session is None or self._closing:
+        if self._closing:
             return
         session.feed(data)
         self._run()
@@ -140,8 +138,7 @@ class Connection(asyncio.Protocol):
 
     def shut_down(self) -> None:
         """Close with 421 as soon as no transaction is under way (RFC 5321 3.8)."""
-        session = self._session
-        if session is not None and session.is_idle and not self._closing:
+        if self._session.is_idle and not self._closing:
             self._say_goodbye(replies.SHUTTING_DOWN)
 
     def abort(self) -> None:
@@ -160,7 +157,6 @@ class Connection(asyncio.Protocol):
 
     def _run(self) -> None:
         session = self._session
-        assert session is not None
         while not self._closing:
             event = session.next_event()
             if event is None:
@@ -169,15 +165,13 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def _flush(self) -> None:
-        session = self._session
-        if session is not None and (output := session.take_output()):
+        if output := self._session.take_output():
             self._transport.write(output)
 
     def _touch(self) -> None:
         self._deadline = self._context.clock.monotonic() + self._settings.smtp.inactivity_timeout
 
     def _answer(self, reply: bytes, *, accepted: bool = True) -> None:
-        assert self._session is not None
         self._session.answer(reply, accepted=accepted)
         self._touch()
 
@@ -199,7 +193,6 @@ class Connection(asyncio.Protocol):
             self._say_goodbye(replies.TOO_MANY_ERRORS)
 
     def _say_goodbye(self, reply: bytes) -> None:
-        assert self._session is not None
         self._session.close(reply)
         self._flush()
         self._close()
@@ -217,7 +210,6 @@ class Connection(asyncio.Protocol):
     # Events, one handler each.
 
     def _on_hello(self, event: events.Hello) -> None:
-        assert self._session is not None
         self._drop_transaction()
         tls = self._transport.get_extra_info("cipher")
         self._origin = received.Origin(
@@ -241,8 +233,7 @@ class Connection(asyncio.Protocol):
             self._answer(replies.SENDER_OK)
 
     def _on_rcpt(self, event: events.Rcpt) -> None:
-        transaction = self._transaction
-        assert transaction is not None
+        transaction = self._current()
         if not self._relaying:
             self._refuse(RejectReason.RELAY_DENIED, replies.RELAY_DENIED, str(event.recipient))
         elif len(transaction.recipients) >= self._settings.smtp.max_recipients:
@@ -252,14 +243,12 @@ class Connection(asyncio.Protocol):
             self._answer(replies.RECIPIENT_OK)
 
     def _on_data(self, _: events.Data) -> None:
-        assert self._transaction is not None
-        self._transaction.begin(self._context.clock.now())
+        self._current().begin(self._context.clock.now())
         self._data_since = self._context.clock.monotonic()
         self._answer(replies.GO_AHEAD)
 
     def _on_chunk(self, event: events.Chunk) -> None:
-        transaction = self._transaction
-        assert transaction is not None
+        transaction = self._current()
         transaction.write(event.octets)
         self._touch()
         # A trickle keeps no connection open for ever: all of the message counts, not only its last piece.
@@ -270,8 +259,7 @@ class Connection(asyncio.Protocol):
             self._say_goodbye(replies.TOO_BIG)
 
     def _on_end_of_data(self, event: events.EndOfData) -> None:
-        transaction = self._transaction
-        assert transaction is not None
+        transaction = self._current()
         transaction.write(event.octets)
         if event.fault is not None:
             reply, reason = replies.DATA_FAULTS[event.fault]
@@ -293,8 +281,7 @@ class Connection(asyncio.Protocol):
     def _committed(self, done: asyncio.Future[Sequence[Entry]]) -> None:
         """C1 is durable, or failed: only now may the client hear of it."""
         self._committing = False
-        transaction = self._transaction
-        assert transaction is not None
+        transaction = self._current()
         error = done.exception()
         if isinstance(error, StorageError):
             self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
@@ -331,10 +318,14 @@ class Connection(asyncio.Protocol):
     def _refuse_message(self, reason: RejectReason, reply: bytes) -> None:
         self._refuse(reason, reply)
         self._drop_transaction()
-        assert self._session is not None
         if self._session.is_deaf and not self._closing:
             self._flush()
             self._close()
+
+    def _current(self) -> Transaction:
+        """The open transaction: the session lets no RCPT or DATA through without one."""
+        assert self._transaction is not None
+        return self._transaction
 
     def _drop_transaction(self) -> None:
         if self._transaction is not None:
@@ -353,7 +344,6 @@ class Connection(asyncio.Protocol):
 
     async def _start_tls(self) -> None:
         session, context = self._session, self._context.tls.context
-        assert session is not None
         assert context is not None
         try:
             transport = await asyncio.get_running_loop().start_tls(

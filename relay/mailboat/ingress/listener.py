@@ -65,7 +65,7 @@ class Listener:
         """Wait up to `grace` seconds for the clients that are left, then cut them off."""
         deadline = asyncio.get_running_loop().time() + grace
         while self._context.connections and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # noqa: ASYNC110 - a second mechanism for the few seconds of a drain
         for connection in list(self._context.connections):
             connection.abort()
         if self._sweeper is not None:
@@ -82,7 +82,7 @@ class Listener:
 
 
 def listening_socket(endpoint: Endpoint, *, shared: bool) -> socket.socket:
-    """A bound socket; a v6 wildcard takes v6 only, so that `0.0.0.0` may stand beside it. Raises OSError that names it."""
+    """A bound socket; a v6 wildcard takes v6 only, so that `0.0.0.0` may stand beside it. The OSError names it."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
     )[0]

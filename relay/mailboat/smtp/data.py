@@ -100,13 +100,10 @@ class DataReceiver:
             newline = piece.rfind(b"\n", max(start, 0), start + self._line_limit)
             if newline < 0:
                 self.fault = self.fault or DataFault.LINE_TOO_LONG
-                newline = piece.rfind(b"\n")
-                if newline < 0:
-                    # Longer than the limit is all that need be known; the number must not grow with a hostile line.
-                    self._line = self._line_limit
-                    return
+                break
             start = newline + 1
-        self._line = len(piece) - start
+        # Once too long, the length does not matter any more, and must not grow with a hostile line.
+        self._line = min(len(piece) - start, self._line_limit)
 
 
 def _overlap(data: bytes) -> int:

@@ -49,7 +49,7 @@ class LineBuffer:
             return self.next_line(limit)
         if end - start > limit:
             return LineFault.TOO_LONG
-        if self._buffer.find(b"\r", start, end) != end - 1:
+        if end == start or self._buffer.find(b"\r", start, end) != end - 1:
             return LineFault.BARE_NEWLINE
         return self._buffer[start : end - 1]
 

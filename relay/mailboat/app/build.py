@@ -1,0 +1,107 @@
+"""Which object is given which: the only place where a relay is put together."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailboat.config.settings import Settings
+from mailboat.delivery.attempt import Attempter
+from mailboat.delivery.bounce import Bounces
+from mailboat.delivery.engine import Engine, EngineParts
+from mailboat.delivery.pool import Pool
+from mailboat.delivery.source import Sources
+from mailboat.ingress.admission import Admission, Load
+from mailboat.ingress.connection import IngressContext
+from mailboat.ingress.listener import Listener
+from mailboat.ingress.tls import ServerTls
+from mailboat.metrics.events import EventLog
+from mailboat.metrics.tally import Tally
+from mailboat.metrics.writer import LineWriter
+from mailboat.model.clock import Clock, SystemClock
+from mailboat.model.observer import Observer, Observers
+from mailboat.queue.shelf import open_store
+from mailboat.queue.store import Store
+from mailboat.routing.local import LocalAddresses
+from mailboat.routing.resolver import Resolver
+from mailboat.routing.router import Router
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What the command line and the supervisor say to one worker."""
+
+    directory: Path
+    worker: int = 0
+    workers: int = 1
+    log_format: str = "json"
+    """`json` or `text`."""
+    drain_timeout: float = 25.0
+    """Seconds that attempts and clients have to finish after SIGTERM; below the 30 s of Kubernetes."""
+    event_fd: int = 1
+    """Where the event log goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Where facts go."""
+
+    writer: LineWriter
+    tally: Tally
+    observer: Observer
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one worker that are started, reloaded and stopped."""
+
+    clock: Clock
+    telling: Telling
+    store: Store
+    local: LocalAddresses
+    router: Router
+    pool: Pool
+    engine: Engine
+    load: Load
+    context: IngressContext
+    listener: Listener
+
+    def take(self, settings: Settings) -> None:
+        """Put new settings into force everywhere. Raises OSError or ValueError before anything has changed."""
+        self.context.tls.configure(settings.tls)
+        self.context.settings = settings
+        self.context.admission.configure(settings)
+        self.router.configure(settings, self.local)
+        self.engine.configure(settings)
+
+
+def build_telling(options: WorkerOptions, clock: Clock) -> Telling:
+    """The observers."""
+    writer = LineWriter(options.event_fd)
+    tally = Tally(clock, lambda: writer.lost)
+    events = EventLog(writer, text=options.log_format == "text", clock=clock)
+    return Telling(writer, tally, Observers(tally, events))
+
+
+async def build(options: WorkerOptions, settings: Settings) -> Parts:
+    """Open the queue of one worker and put everything around it.
+
+    Raises QueueInUse or StorageError when the queue cannot be opened, OSError or ValueError for a certificate.
+    """
+    clock = SystemClock()
+    telling = build_telling(options, clock)
+    observer = telling.observer
+    tls = ServerTls(settings.tls)
+    store = await open_store(settings.outbound.queue_dir, options.worker, options.workers, clock, observer)
+    local = LocalAddresses(clock)
+    router = Router(resolver=Resolver(observer=observer, clock=clock), observer=observer, clock=clock)
+    router.configure(settings, local)
+    sources = Sources(os.environ.get("POD_NAME", ""), socket.gethostname(), local.addresses)
+    pool = Pool(sources=sources, observer=observer, clock=clock)
+    attempter = Attempter(router=router, pool=pool, store=store, observer=observer, clock=clock)
+    engine = Engine(EngineParts(store, attempter, Bounces(store, clock), observer, clock, router.destination), settings)
+    load = Load()
+    context = IngressContext(settings, store, Admission(store, load, settings), observer, clock, tls, set())
+    return Parts(clock, telling, store, local, router, pool, engine, load, context, Listener(context))

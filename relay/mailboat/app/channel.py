@@ -1,0 +1,205 @@
+"""The supervisor's line to a worker process: one JSON object a line over a socket pair, questions and answers.
+
+`serve` answers for a `Worker`; `RemoteWorker` asks and looks like one. Nothing else crosses the process boundary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import orjson
+
+from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
+from mailboat.metrics.tally import Snapshot
+from mailboat.model.envelope import State
+from mailboat.queue.store import Selection, StorageError
+
+LINE_LIMIT = 64 * 2**20
+"""Octets: a page of the queue is the longest line."""
+ANSWER_TIMEOUT = 60.0
+"""Seconds; a flush of a million entries takes a while."""
+
+
+class WorkerPort(Protocol):
+    """A worker as the relay's control sees it, here or in another process."""
+
+    async def checks(self, kind: Probe) -> Sequence[Check]:
+        """The checks of a probe."""
+
+    async def configz(self) -> ConfigStatus:
+        """What configuration runs."""
+
+    async def snapshot(self) -> Snapshot:
+        """Its numbers."""
+
+    async def queue_page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[Sequence[EntryJson], str | None]:
+        """Entries of its queue."""
+
+    async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
+        """One entry, or those of one message."""
+
+    async def delete(self, selection: Selection) -> int:
+        """Remove entries."""
+
+    async def hold(self, selection: Selection) -> int:
+        """Hold entries."""
+
+    async def release(self, selection: Selection) -> int:
+        """Release entries."""
+
+    async def flush(self, selection: Selection) -> int:
+        """Make entries due."""
+
+
+class WorkerGoneError(StorageError):
+    """The worker does not answer: it is starting, stopping or dead."""
+
+
+class RemoteWorker:
+    """A worker process, asked over its channel."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self.ready = asyncio.Event()
+        """Set when the worker has said that it is started."""
+
+    async def run(self) -> None:
+        """Read answers until the worker is gone."""
+        reader, self._writer = await asyncio.open_connection(sock=self._sock, limit=LINE_LIMIT)
+        try:
+            while line := await reader.readline():
+                self._heard(orjson.loads(line))
+        except (OSError, ValueError):
+            pass  # a dead worker's last line may be cut
+        finally:
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(WorkerGoneError("the worker is gone"))
+            self._waiting.clear()
+            self._writer.close()
+            self._writer = None
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        if message.get("ready"):
+            self.ready.set()
+            return
+        future = self._waiting.pop(message["id"], None)
+        if future is None or future.done():
+            return
+        error = message.get("error")
+        if error is None:
+            future.set_result(message["result"])
+        else:
+            future.set_exception((BadCursorError if message["kind"] == "cursor" else StorageError)(error))
+
+    async def _ask(self, verb: str, *arguments: Any) -> Any:
+        if self._writer is None:
+            raise WorkerGoneError("the worker is gone")
+        number = next(self._numbers)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._writer.write(orjson.dumps({"id": number, "verb": verb, "arguments": arguments}) + b"\n")
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                return await future
+        except TimeoutError:
+            raise WorkerGoneError("the worker does not answer") from None
+        finally:
+            self._waiting.pop(number, None)
+
+    async def checks(self, kind: Probe) -> Sequence[Check]:
+        """See `WorkerPort`."""
+        return [Check(**check) for check in await self._ask("checks", kind.value)]
+
+    async def configz(self) -> ConfigStatus:
+        """See `WorkerPort`."""
+        return ConfigStatus(**await self._ask("configz"))
+
+    async def snapshot(self) -> Snapshot:
+        """See `WorkerPort`."""
+        snapshot: Snapshot = await self._ask("snapshot")
+        return snapshot
+
+    async def queue_page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[Sequence[EntryJson], str | None]:
+        """See `WorkerPort`."""
+        entries, following = await self._ask("queue_page", _pack(selection), limit, after)
+        return entries, following
+
+    async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
+        """See `WorkerPort`."""
+        entries: Sequence[EntryJson] = await self._ask("queue_get", id)
+        return entries
+
+    async def delete(self, selection: Selection) -> int:
+        """See `WorkerPort`."""
+        return int(await self._ask("delete", _pack(selection)))
+
+    async def hold(self, selection: Selection) -> int:
+        """See `WorkerPort`."""
+        return int(await self._ask("hold", _pack(selection)))
+
+    async def release(self, selection: Selection) -> int:
+        """See `WorkerPort`."""
+        return int(await self._ask("release", _pack(selection)))
+
+    async def flush(self, selection: Selection) -> int:
+        """See `WorkerPort`."""
+        return int(await self._ask("flush", _pack(selection)))
+
+
+async def serve(sock: socket.socket, worker: WorkerPort) -> None:
+    """Say that the worker is ready, then answer until the supervisor is gone."""
+    reader, writer = await asyncio.open_connection(sock=sock, limit=LINE_LIMIT)
+    writer.write(b'{"ready":true}\n')
+    tasks: set[asyncio.Task[None]] = set()
+    while line := await reader.readline():
+        task = asyncio.create_task(_answer(orjson.loads(line), worker, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    writer.close()
+
+
+async def _answer(question: dict[str, Any], worker: WorkerPort, writer: asyncio.StreamWriter) -> None:
+    verb, arguments = question["verb"], question["arguments"]
+    reply: dict[str, Any]
+    try:
+        reply = {"result": await _VERBS[verb](worker, arguments)}
+    except StorageError as error:
+        reply = {"error": str(error), "kind": "storage"}
+    except BadCursorError as error:
+        reply = {"error": str(error), "kind": "cursor"}
+    # Label values are enum members, as keys too.
+    writer.write(orjson.dumps({"id": question["id"], **reply}, option=orjson.OPT_NON_STR_KEYS) + b"\n")
+
+
+def _pack(selection: Selection) -> dict[str, Any]:
+    return {**asdict(selection), "ids": list(selection.ids)}
+
+
+def _unpack(packed: dict[str, Any]) -> Selection:
+    state = packed["state"]
+    return Selection(packed["ids"], packed["domain"], packed["sender"], State(state) if state else None)
+
+
+_VERBS: dict[str, Callable[[WorkerPort, list[Any]], Awaitable[Any]]] = {
+    "checks": lambda worker, a: worker.checks(Probe(a[0])),
+    "configz": lambda worker, _: worker.configz(),
+    "snapshot": lambda worker, _: worker.snapshot(),
+    "queue_page": lambda worker, a: worker.queue_page(_unpack(a[0]), a[1], a[2]),
+    "queue_get": lambda worker, a: worker.queue_get(a[0]),
+    "delete": lambda worker, a: worker.delete(_unpack(a[0])),
+    "hold": lambda worker, a: worker.hold(_unpack(a[0])),
+    "release": lambda worker, a: worker.release(_unpack(a[0])),
+    "flush": lambda worker, a: worker.flush(_unpack(a[0])),
+}

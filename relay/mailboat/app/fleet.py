@@ -1,0 +1,133 @@
+"""The supervisor of several workers: starts them, starts them again when they die, passes signals on, ends them.
+
+It carries no mail. A worker that cannot even start ends the relay with that worker's exit code; one that dies later
+is started again with a growing pause, and finds its queue as its last commit left it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+from mailboat.app import exits
+from mailboat.app.build import WorkerOptions
+from mailboat.app.channel import RemoteWorker, WorkerPort
+from mailboat.metrics.tally import Totals
+
+log = logging.getLogger(__name__)
+
+PAUSES = (0.1, 1.0, 5.0, 15.0)
+"""Seconds before a dead worker is started again, by the number of deaths in a row."""
+STEADY = 60.0
+"""Seconds after which a worker's death is a first one again."""
+KILL_MARGIN = 5.0
+"""Seconds beyond the drain time until a worker is killed."""
+
+
+class WorkerFailedError(Exception):
+    """A worker could not start; `code` is its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"a worker could not start: exit code {code}")
+        self.code = code
+
+
+class Fleet:
+    """All workers of one relay."""
+
+    def __init__(self, options: WorkerOptions, totals: Totals) -> None:
+        """`options.workers` says how many."""
+        self._options = options
+        self._totals = totals
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self.ports: dict[str, WorkerPort] = {}
+        """The workers that are up, by incarnation."""
+
+    async def start(self) -> None:
+        """Start every worker and wait until all are ready. Raises WorkerFailedError."""
+        ready = [asyncio.get_running_loop().create_future() for _ in range(self._options.workers)]
+        self._keepers = [asyncio.create_task(self._keep(number, first)) for number, first in enumerate(ready)]
+        try:
+            await asyncio.gather(*ready)
+        except WorkerFailedError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Drain all workers, and wait for them."""
+        self._stopping = True
+        for process in list(self._processes.values()):
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        _, late = await asyncio.wait(self._keepers, timeout=self._options.drain_timeout + KILL_MARGIN)
+        for process in list(self._processes.values()):
+            with suppress(ProcessLookupError):
+                process.kill()
+        for keeper in late:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+
+    async def failed(self) -> None:
+        """Returns only when the supervision itself has ended, which it must not."""
+        await asyncio.wait(self._keepers, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _keep(self, number: int, first: asyncio.Future[None]) -> None:
+        """Have worker `number` running until the relay stops."""
+        loop = asyncio.get_running_loop()
+        deaths = 0
+        while not self._stopping:
+            born = loop.time()
+            code = await self._live(number, first)
+            if self._stopping:
+                break
+            if not first.done():
+                first.set_exception(WorkerFailedError(code))
+                return
+            deaths = 1 if loop.time() - born > STEADY else deaths + 1
+            pause = PAUSES[min(deaths, len(PAUSES)) - 1]
+            log.error("worker %d ended with %d; it is started again in %g s", number, code, pause)
+            await asyncio.sleep(pause)
+
+    async def _live(self, number: int, first: asyncio.Future[None]) -> int:
+        """One life of a worker process; its exit code."""
+        ours, theirs = socket.socketpair()
+        options = self._options
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "mailboat.app.process", "--config", str(options.directory)),
+                *("--worker", str(number), "--workers", str(options.workers), "--channel", str(theirs.fileno())),
+                *("--log-format", options.log_format, "--drain-timeout", str(options.drain_timeout)),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        finally:
+            theirs.close()
+        self._processes[number] = process
+        port = RemoteWorker(ours)
+        incarnation = f"worker-{number}.{process.pid}"
+        talk = asyncio.create_task(port.run())
+        greet = asyncio.create_task(self._greet(port, incarnation, first))
+        code = await process.wait()
+        greet.cancel()
+        await talk
+        self.ports.pop(incarnation, None)
+        self._totals.gone(incarnation)
+        del self._processes[number]
+        return code
+
+    async def _greet(self, port: RemoteWorker, name: str, first: asyncio.Future[None]) -> None:
+        await port.ready.wait()
+        self.ports[name] = port
+        if not first.done():
+            first.set_result(None)
+
+
+def exit_code(code: int) -> int:
+    """A worker's exit code as the relay's: a signal's death is a software fault."""
+    return code if code > 0 else exits.SOFTWARE

@@ -1,0 +1,118 @@
+"""What every process of a relay has in common: its event loop, its memory management, its diagnostics, its signals.
+
+Also the entry of a worker process: `python -m mailboat.app.process`, started by `fleet` and by nobody else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from mailboat.app import exits
+from mailboat.app.build import WorkerOptions, build
+from mailboat.app.channel import serve
+from mailboat.app.worker import Worker
+from mailboat.config.load import load
+from mailboat.queue.store import StorageError
+
+log = logging.getLogger(__name__)
+
+GC_THRESHOLD = 50_000
+"""Allocations between two looks for garbage in cycles. The message path makes none that matters; the default of 700
+costs a tenth of the throughput."""
+
+
+def run(main: Coroutine[Any, Any, int], log_level: int = logging.INFO) -> int:
+    """Run a process of the relay to its exit code."""
+    logging.basicConfig(
+        level=log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    gc.collect()
+    gc.freeze()  # what was imported is there for good
+    gc.set_threshold(GC_THRESHOLD, 20, 100)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def on_signals(stop: asyncio.Event, flush: Callable[[], None]) -> None:
+    """SIGTERM and SIGINT set `stop`, the second one ends the process; SIGHUP flushes."""
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if stop.is_set():
+            os._exit(exits.SOFTWARE)  # asked twice: the queue is on disk, nothing is lost
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    loop.add_signal_handler(signal.SIGINT, end)
+    loop.add_signal_handler(signal.SIGHUP, flush)
+
+
+async def start_worker(options: WorkerOptions) -> Worker | int:
+    """A started worker, or the exit code that says why there is none; the reason is in the log."""
+    loaded = load(options.directory, os.environ)
+    for fault in loaded.faults:
+        log.error("%s", fault)
+    if loaded.settings is None:
+        return exits.CONFIG
+    try:
+        worker = Worker(options, loaded, await build(options, loaded.settings))
+        await worker.start()
+    except StorageError as error:
+        log.error("%s", error)  # noqa: TRY400 - the reason is whole without a traceback
+        return exits.TEMPFAIL
+    except OSError as error:
+        log.error("%s", error)  # noqa: TRY400
+        return exits.UNAVAILABLE
+    return worker
+
+
+async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> int:
+    stop = asyncio.Event()
+    # The terminal's Ctrl-C reaches every process of the group; only the supervisor decides what it means.
+    on_signals(stop, lambda: None)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
+    worker = await start_worker(options)
+    if isinstance(worker, int):
+        return worker
+    supervisor = asyncio.create_task(serve(channel, worker))
+    supervisor.add_done_callback(lambda _: stop.set())  # it is gone: nobody would end this process any more
+    await stop.wait()
+    await worker.stop()
+    supervisor.cancel()
+    return exits.OK
+
+
+def main() -> int:
+    """The worker process."""
+    parser = argparse.ArgumentParser(prog="mailboat worker", description="A worker of `mailboat relay`.")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--worker", type=int, required=True)
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--log-format", required=True)
+    parser.add_argument("--drain-timeout", type=float, required=True)
+    given = parser.parse_args()
+    options = WorkerOptions(
+        directory=given.config,
+        worker=given.worker,
+        workers=given.workers,
+        log_format=given.log_format,
+        drain_timeout=given.drain_timeout,
+    )
+    return run(_serve_supervisor(options, socket.socket(fileno=given.channel)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Once a second: is there room on the disk and in memory, and does storage work again? Ingress reads the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mailboat.ingress.admission import Load
+from mailboat.queue.store import Store
+
+log = logging.getLogger(__name__)
+
+PERIOD = 1.0
+"""Seconds."""
+DISK_RESERVE = 64 * 2**20
+"""Free octets below which no new mail is taken: deliveries need room to record that they are done."""
+INODE_RESERVE = 100
+MEMORY_MARK = 0.8
+"""Share of the memory limit above which no new mail is taken."""
+
+
+class Watch:
+    """Keeps one worker's `Load` up to date."""
+
+    def __init__(self, load: Load, store: Store, queue_dir: str, recovered: Callable[[], None]) -> None:
+        """`recovered` is called when storage works again."""
+        self._load = load
+        self._store = store
+        self._queue_dir = queue_dir
+        self._recovered = recovered
+        self._memory_limit = memory_limit()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once."""
+        self._say("disk_full", "the disk of the queue is nearly full", disk_is_full(self._queue_dir))
+        self._say("memory_full", "memory is nearly full", memory_in_use() > self._memory_limit * MEMORY_MARK)
+        if self._store.fault:
+            await self._store.probe()
+            if not self._store.fault:
+                log.warning("storage works again")
+                self._recovered()
+
+    def _say(self, mark: str, text: str, now: bool) -> None:
+        if getattr(self._load, mark) != now:
+            log.warning("%s: %s", text, "new mail is deferred" if now else "over")
+            setattr(self._load, mark, now)
+
+
+def disk_is_full(directory: str) -> bool:
+    """Whether the file system has less room than the reserve (a small file system: than a sixteenth of it)."""
+    try:
+        stat = os.statvfs(directory)
+    except OSError:
+        return False  # the store will say what is wrong
+    reserve = min(DISK_RESERVE, stat.f_blocks * stat.f_frsize // 16)
+    return stat.f_bavail * stat.f_frsize < reserve or (stat.f_files > 0 and stat.f_favail < INODE_RESERVE)
+
+
+def memory_in_use() -> int:
+    """Resident octets of this process that are its own. Page cache is not counted: it gives way."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory_limit() -> float:
+    """The cgroup's limit in octets, else the machine's memory."""
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            return float(Path(name).read_text())
+        except (OSError, ValueError):  # "max": none
+            continue
+    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

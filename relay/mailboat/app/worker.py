@@ -1,0 +1,120 @@
+"""One worker's life: start, serve, reload, drain. The whole relay when there is only one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from mailboat.admin.control import Check, ConfigStatus, EntryJson, Probe, entry_to_json
+from mailboat.app.build import Parts, WorkerOptions
+from mailboat.app.reload import ConfigWatch
+from mailboat.app.watch import Watch
+from mailboat.config.load import Loaded
+from mailboat.metrics.tally import Snapshot
+from mailboat.queue.store import Selection
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One event loop with its queue, its listeners and its deliveries."""
+
+    def __init__(self, options: WorkerOptions, loaded: Loaded, parts: Parts) -> None:
+        """`loaded` has no faults, `parts` come from `build`."""
+        self._options = options
+        self._parts = parts
+        self.config = ConfigWatch(options.directory, loaded, self._parts.clock, self._parts.telling.observer)
+        self._started = False
+        self._chores: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Listen and deliver. Raises OSError when a port is taken."""
+        parts = self._parts
+        try:
+            await parts.listener.start(shared=self._options.workers > 1)
+        except OSError:
+            await parts.store.close()
+            raise
+        watch = Watch(parts.load, parts.store, self.config.settings.outbound.queue_dir, parts.engine.woken)
+        await watch.look()
+        parts.engine.start()
+        self._chores = [
+            asyncio.create_task(watch.run(), name="watch"),
+            asyncio.create_task(self.config.run(parts.take), name="reload"),
+        ]
+        self._started = True
+
+    async def stop(self) -> None:
+        """Drain: no new clients, no new attempts, finish what is under way, commit, close."""
+        parts, grace = self._parts, self._options.drain_timeout
+        parts.load.draining = True
+        for chore in self._chores:
+            chore.cancel()
+        await parts.listener.close()
+        await asyncio.gather(parts.listener.finish(grace), parts.engine.drain(grace))
+        await parts.pool.close()
+        await parts.store.close()
+        for chore in self._chores:
+            with suppress(asyncio.CancelledError):
+                await chore
+        await asyncio.to_thread(parts.telling.writer.close)
+
+    # What the admin listener asks; also over the supervisor's channel.
+
+    async def checks(self, kind: Probe) -> Sequence[Check]:
+        """The checks of a probe; see `admin.control.Control`."""
+        match kind:
+            case Probe.LIVEZ:
+                return [Check("event loop", ok=True)]
+            case Probe.STARTUPZ:
+                return [Check("started", self._started, "" if self._started else "still starting")]
+            case Probe.READYZ:
+                return self._ready()
+
+    def _ready(self) -> Sequence[Check]:
+        parts = self._parts
+        full = "the disk of the queue is nearly full" if parts.load.disk_full else ""
+        storage = parts.store.fault or full
+        return [
+            Check("listeners", parts.listener.is_up, "" if parts.listener.is_up else "not listening"),
+            Check("storage", not storage, storage),
+            Check("configuration", ok=True),
+            Check("accepting", not parts.load.draining, "draining" if parts.load.draining else ""),
+        ]
+
+    async def configz(self) -> ConfigStatus:
+        """What configuration runs."""
+        return ConfigStatus(self.config.settings.hash, self.config.loaded_at, self.config.error)
+
+    async def snapshot(self) -> Snapshot:
+        """This process's numbers."""
+        return self._parts.telling.tally.snapshot(self._parts.store.stats())
+
+    async def queue_page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[Sequence[EntryJson], str | None]:
+        """Entries for people to see."""
+        page = await self._parts.store.page(selection, limit, after)
+        return [entry_to_json(entry) for entry in page.entries], page.next
+
+    async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
+        """One entry, or those of one message."""
+        return [entry_to_json(entry) for entry in await self._parts.store.get(id)]
+
+    async def delete(self, selection: Selection) -> int:
+        """Remove entries."""
+        return await self._parts.store.delete(selection)
+
+    async def hold(self, selection: Selection) -> int:
+        """Keep entries from being attempted."""
+        return await self._parts.store.hold(selection)
+
+    async def release(self, selection: Selection) -> int:
+        """Make held entries due."""
+        return await self._parts.store.release(selection)
+
+    async def flush(self, selection: Selection) -> int:
+        """Make deferred entries due."""
+        return await self._parts.store.flush(selection)

@@ -1,0 +1,67 @@
+"""The `mailboat` command. Each subcommand is imported when it is called, so that `mailboat send` starts quickly."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from mailboat import __version__
+
+app = App(
+    name="mailboat",
+    help="An outbound mail relay: durable, fast, and at home in Kubernetes.",
+    version=f"mailboat {__version__}",
+)
+config = App(name="config", help="Check and show a configuration directory.")
+app.command(config)
+app.command("mailboat.cli.queue:app", name="queue")
+app.command("mailboat.cli.send:send", name="send")
+app.command("mailboat.cli.sink:sink", name="sink")
+
+
+@app.command
+def relay(
+    *,
+    config: Path,
+    log_format: Literal["json", "text"] = "json",
+    drain_timeout: float = 25.0,
+) -> int:
+    """Run the relay in the foreground until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    config:
+        The configuration directory.
+    log_format:
+        The event log on standard output: JSON for machines, text for people.
+    drain_timeout:
+        Seconds that clients and deliveries have to finish when the relay ends.
+    """
+    from mailboat.app.build import WorkerOptions  # noqa: PLC0415
+    from mailboat.app.run import relay as run_relay  # noqa: PLC0415
+
+    return run_relay(WorkerOptions(config, log_format=log_format, drain_timeout=drain_timeout))
+
+
+@config.command
+def check(directory: Path) -> int:
+    """Say every fault of a directory, a line each; exit 78 if there is one."""
+    from mailboat.cli.config import check as check_directory  # noqa: PLC0415
+
+    return check_directory(directory)
+
+
+@config.command
+def show(directory: Path, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Show the effective settings of a directory, secrets hidden."""
+    from mailboat.cli.config import show as show_directory  # noqa: PLC0415
+
+    return show_directory(directory, json)
+
+
+def main() -> None:
+    """Run the command; its result is the exit code."""
+    sys.exit(app())
