@@ -168,7 +168,7 @@ class _Walk:
         reused = session.used > 0
         self._refuse_misfits(session.offers, target.host, body)
         if not self.pending:
-            self._release()
+            self._release(keep=True)
             return _After.LEAVE
         recipients = self.pending
         envelope = envelope_for(self.entry.message, recipients, session.offers)
@@ -176,15 +176,17 @@ class _Walk:
             transcript = await session.transact(envelope, body, self._settings.outbound)
         except OSError as error:
             return self._unreadable(error)
-        if transcript.fault is None:
-            self._release()
-        else:
-            self._discard()
         if reused and verdict.was_dead(transcript):
+            self._discard()
             return _After.FRESH
-        return self._judge(verdict.judge(transcript, recipients, target.host), target)
+        judgement = verdict.judge(transcript, recipients, target.host)
+        if transcript.fault is not None:
+            self._discard()
+        else:
+            self._release(keep=judgement.trouble is None)
+        return self._settle(judgement, target)
 
-    def _judge(self, judgement: verdict.Judgement, target: Target) -> _After:
+    def _settle(self, judgement: verdict.Judgement, target: Target) -> _After:
         self.settle(judgement.outcomes)
         if judgement.trouble is not None:
             self._trouble(target, judgement.trouble)
@@ -231,9 +233,9 @@ class _Walk:
         if verdict.ends_attempt(trouble):
             self.settle(verdict.deferred(self.pending, trouble, target.host))
 
-    def _release(self) -> None:
+    def _release(self, *, keep: bool) -> None:
         if self.session is not None:
-            self._pool.release(self.session, self._settings)
+            self._pool.release(self.session, self._settings, keep=keep)
             self.session = None
 
     def _discard(self) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -315,8 +315,6 @@ def _os_error(error: BaseException) -> str:
         return error.verify_message or str(error)
     if isinstance(error, ssl.SSLError):
         return (error.reason or str(error)).lower().replace("_", " ")
-    if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
-        return "cannot assign requested address"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()  # not its own text: the event loops differ in that
     return str(error) or type(error).__name__

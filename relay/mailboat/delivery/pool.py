@@ -63,13 +63,13 @@ class Pool:
         session.stream.on_closed = partial(self._gone, session)
         return session
 
-    def release(self, session: Session, settings: Settings) -> None:
-        """A session whose transaction ended well: keep it if it may be used again."""
+    def release(self, session: Session, settings: Settings, *, keep: bool = True) -> None:
+        """A session that is in step: kept if it may be used again, else (or without `keep`) ended with QUIT."""
         outbound = settings.outbound
         timeout = outbound.connection_idle_timeout
         if not session.stream.usable:
             session.stream.abort()
-        elif self._closing or timeout <= 0 or session.used >= outbound.connection_max_messages:
+        elif not keep or self._closing or timeout <= 0 or session.used >= outbound.connection_max_messages:
             session.stream.quit(outbound.quit_timeout)
         else:
             while len(self._expiry) >= outbound.concurrency_max:

@@ -85,56 +85,51 @@ class Session:
 
     async def _pipelined(self, envelope: Envelope, transcript: Transcript, limits: OutboundSettings) -> None:
         rcpts = envelope.rcpts
-        stages = [Stage.RCPT] * len(rcpts)
-        if len(rcpts) <= RCPT_BATCH:
-            await self._batch((envelope.mail, *rcpts, b"DATA"), [Stage.MAIL, *stages, Stage.DATA], transcript, limits)
-            return
-        for start in range(0, len(rcpts), RCPT_BATCH):
-            commands = list(rcpts[start : start + RCPT_BATCH])
-            batch = stages[: len(commands)]
-            if start == 0:
-                commands.insert(0, envelope.mail)
-                batch = [Stage.MAIL, *batch]
-            if start + RCPT_BATCH >= len(rcpts):
-                commands.append(b"DATA")
-                batch = [*batch, Stage.DATA]
-            await self._batch(commands, batch, transcript, limits)
+        commands: list[bytes] = [envelope.mail, *rcpts[:RCPT_BATCH]]
+        stages: list[Stage | None] = [Stage.MAIL, *[Stage.RCPT] * (len(commands) - 1)]
+        if self._dirty:
+            commands.insert(0, b"RSET")
+            stages.insert(0, None)
+        for start in range(RCPT_BATCH, len(rcpts), RCPT_BATCH):
+            await self._exchange(commands, stages, transcript, limits)
             if transcript.fault is not None or not _mail_taken(transcript):
                 return
+            commands = list(rcpts[start : start + RCPT_BATCH])
+            stages = [Stage.RCPT] * len(commands)
+        await self._exchange([*commands, b"DATA"], [*stages, Stage.DATA], transcript, limits)
 
     async def _in_lock_step(self, envelope: Envelope, transcript: Transcript, limits: OutboundSettings) -> None:
-        await self._batch((envelope.mail,), (Stage.MAIL,), transcript, limits)
-        if transcript.fault is not None or not _mail_taken(transcript):
+        if self._dirty:
+            await self._exchange((b"RSET",), (None,), transcript, limits)
+        if transcript.fault is None:
+            await self._exchange((envelope.mail,), (Stage.MAIL,), transcript, limits)
+        if not _mail_taken(transcript):
             return
         for rcpt in envelope.rcpts:
-            await self._batch((rcpt,), (Stage.RCPT,), transcript, limits)
-            if transcript.fault is not None:
-                return
-        if any(reply.is_success for reply in transcript.rcpts):
-            await self._batch((b"DATA",), (Stage.DATA,), transcript, limits)
+            if transcript.fault is None:
+                await self._exchange((rcpt,), (Stage.RCPT,), transcript, limits)
+        if transcript.fault is None and any(reply.is_success for reply in transcript.rcpts):
+            await self._exchange((b"DATA",), (Stage.DATA,), transcript, limits)
 
-    async def _batch(
-        self, commands: Sequence[bytes], stages: Sequence[Stage], transcript: Transcript, limits: OutboundSettings
+    async def _exchange(
+        self,
+        commands: Sequence[bytes],
+        stages: Sequence[Stage | None],
+        transcript: Transcript,
+        limits: OutboundSettings,
     ) -> None:
-        """Send commands in one write, and note the replies under their stages."""
-        reset = self._dirty
-        if reset and not self.offers.pipelining:
-            self._dirty = reset = False
-            await self._batch((b"RSET",), (), transcript, limits)
-            if transcript.fault is not None:
-                return
-        data = b"\r\n".join((b"RSET", *commands) if reset else commands) + b"\r\n"
-        if data.count(b"\n") != len(commands) + reset or data.count(b"\r") != len(commands) + reset:
+        """Send commands in one write, and note their replies. The stage of RSET is None: its reply says nothing."""
+        data = b"\r\n".join(commands) + b"\r\n"
+        if data.count(b"\n") != len(commands) or data.count(b"\r") != len(commands):
             raise ValueError("an address with a line break in it")  # it would be a command of its own
-        timeouts = [_time_for(stage, limits) for stage in stages] or [limits.mail_timeout]
-        if reset:
-            timeouts.insert(0, limits.mail_timeout)
         self._dirty = True
+        raws: Sequence[RawReply]
         try:
-            raws: Sequence[RawReply] = (await self.stream.exchange(data, timeouts))[reset:]
+            raws = await self.stream.exchange(data, [_time_for(stage, limits) for stage in stages])
         except Broken as broken:
-            raws = broken.replies[reset:]
-            transcript.fault = Trouble((*stages, Stage.MAIL)[len(raws)], broken.kind, broken.text)
+            raws = broken.replies
+            stage = stages[len(raws)] if len(raws) < len(stages) else stages[-1]
+            transcript.fault = Trouble(stage or Stage.MAIL, broken.kind, broken.text)
         _note(transcript, raws, stages)
 
     async def _after_data(self, transcript: Transcript, body: bytes | FileBody, limits: OutboundSettings) -> None:
@@ -220,7 +215,7 @@ class Session:
         transcript.dot_sent = stream.flushed
 
 
-def _time_for(stage: Stage, limits: OutboundSettings) -> float:
+def _time_for(stage: Stage | None, limits: OutboundSettings) -> float:
     if stage is Stage.RCPT:
         return limits.rcpt_timeout
     return limits.data_timeout if stage is Stage.DATA else limits.mail_timeout
@@ -230,9 +225,7 @@ def _mail_taken(transcript: Transcript) -> bool:
     return transcript.mail is not None and transcript.mail.is_success
 
 
-def _note(transcript: Transcript, raws: Sequence[RawReply], stages: Sequence[Stage]) -> None:
-    if raws:
-        transcript.answered = True
+def _note(transcript: Transcript, raws: Sequence[RawReply], stages: Sequence[Stage | None]) -> None:
     for raw, stage in zip(raws, stages, strict=False):
         code = raw[0]
         if stage is Stage.RCPT:

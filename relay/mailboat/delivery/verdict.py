@@ -146,8 +146,6 @@ class Transcript:
     """LMTP: `dots` are per accepted recipient."""
     dot_sent: bool = False
     """The final dot may have reached the peer."""
-    answered: bool = False
-    """The peer said anything at all."""
     fault: Trouble | None = None
     """Why the dialogue ended early."""
 
@@ -272,9 +270,7 @@ def was_dead(transcript: Transcript) -> bool:
 
     No reply to it came, or the first was the farewell that a server says to idle clients (RFC 5321 3.8).
     """
-    if transcript.mail is not None:
-        return transcript.mail.code == 421
-    return not transcript.answered
+    return transcript.mail is None or transcript.mail.code == 421
 
 
 def _judge_rcpts(

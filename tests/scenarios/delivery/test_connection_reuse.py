@@ -1,0 +1,152 @@
+"""Connections are used again for the same place, within bounds, and a dead one costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mailboat.config.settings import TlsLevel
+from mailboat.model.outcome import Result
+from mailboat.routing.answers import Credentials, TlsRequirement
+from tests.support.attempts import delivery_rig, make_entry
+from tests.support.scripted_mx import Drop, ScriptedMx, Silence
+
+
+async def test_messages_one_after_the_other_share_a_connection() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        for row in range(3):
+            await rig.attempt(make_entry(row=row), mx.target())
+
+        assert len(mx.connections) == 1
+        assert mx.connections[0].verbs == ["EHLO", *["MAIL", "RCPT", "DATA"] * 3]
+
+
+async def test_messages_at_the_same_time_have_a_connection_each() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        await asyncio.gather(*(rig.attempt(make_entry(row=row), mx.target()) for row in range(5)))
+
+        assert rig.observer.open == len(mx.connections) == 5
+
+
+async def test_a_connection_ends_with_quit_after_its_share_of_messages() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        rig.outbound["connection_max_messages"] = 2
+        for row in range(3):
+            await rig.attempt(make_entry(row=row), mx.target())
+        await mx.wait_for(lambda mx: mx.connections[0].closed)
+
+        assert [c.verbs.count("MAIL") for c in mx.connections] == [2, 1]
+        assert mx.connections[0].verbs[-1] == "QUIT"
+
+
+async def test_an_idle_connection_ends_with_quit_in_time() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        rig.outbound["connection_idle_timeout"] = 0.05
+        await rig.attempt(make_entry(), mx.target())
+        await mx.wait_for(lambda mx: mx.connections[0].closed)
+
+        assert mx.connections[0].verbs[-1] == "QUIT"
+
+
+async def test_an_idle_timeout_of_zero_keeps_nothing() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        rig.outbound["connection_idle_timeout"] = 0
+        await rig.attempt(make_entry(), mx.target())
+        await mx.wait_for(lambda mx: "QUIT" in mx.connections[0].verbs)
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [{"tls": 1}, {"credentials": 1}, {"bind": "127.0.0.5"}, {"ehlo": "other.test"}],
+    ids=lambda difference: next(iter(difference)),
+)
+async def test_whatever_tells_two_deliveries_apart_separates_their_connections(difference: dict[str, object]) -> None:
+    values = {"tls": TlsRequirement(TlsLevel.DISABLED), "credentials": Credentials("user", "pass")}
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["AUTH PLAIN"]
+        await rig.attempt(make_entry(), mx.target())
+        await rig.attempt(make_entry(), mx.target(**{k: values.get(k, v) for k, v in difference.items()}))
+
+        assert len(mx.connections) == 2
+
+
+async def test_a_refused_envelope_is_reset_before_the_next_message() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.on("RCPT", "550 5.1.1 unknown", "250 ok")
+        first = await rig.outcome(mx.target())
+        second = await rig.outcome(mx.target())
+
+        assert (first.result, second.result) == (Result.BOUNCED, Result.DELIVERED)
+        assert mx.connections[0].verbs == ["EHLO", "MAIL", "RCPT", "DATA", "RSET", "MAIL", "RCPT", "DATA"]
+        assert b"RSET\r\nMAIL" in b"".join(mx.connections[0].reads)
+
+
+async def test_the_same_in_lock_step() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = []
+        mx.on("RCPT", "550 5.1.1 unknown", "250 ok")
+        await rig.outcome(mx.target())
+
+        assert (await rig.outcome(mx.target())).result is Result.DELIVERED
+        assert mx.connections[0].verbs == ["EHLO", "MAIL", "RCPT", "RSET", "MAIL", "RCPT", "DATA"]
+
+
+@pytest.mark.parametrize("farewell", [Drop(), Drop(reset=True), Drop("421 4.4.2 idle for too long"), "421 4.4.2 bye"])
+async def test_a_connection_that_died_while_idle_is_replaced_at_once(farewell: Drop | str) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.on("MAIL", "250 ok", farewell, "250 ok")
+        await rig.attempt(make_entry(row=1), mx.target())
+        outcome = await rig.outcome(mx.target(), entry=make_entry(row=2))
+
+        assert outcome.result is Result.DELIVERED
+        assert (len(mx.connections), len(mx.mails)) == (2, 2)
+
+
+async def test_a_connection_that_the_peer_closed_is_not_even_tried() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        await rig.attempt(make_entry(row=1), mx.target())
+        await mx.hang_up()
+        await rig.connections_become(0)
+
+        assert (await rig.outcome(mx.target())).result is Result.DELIVERED
+        assert len(mx.connections) == 2
+
+
+async def test_all_idle_connections_die_at_once_and_still_nothing_is_lost() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        await asyncio.gather(*(rig.attempt(make_entry(row=row), mx.target()) for row in range(5)))
+        await mx.hang_up()
+        reports = await asyncio.gather(*(rig.attempt(make_entry(row=row), mx.target()) for row in range(5)))
+
+        assert {report.outcomes[0].result for report in reports} == {Result.DELIVERED}
+        assert len(mx.mails) == 10
+
+
+async def test_idle_connections_are_bounded_in_all() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        rig.outbound["concurrency_max"] = 2
+        await asyncio.gather(*(rig.attempt(make_entry(row=row), mx.target()) for row in range(5)))
+        await rig.connections_become(2)
+
+        assert sum("QUIT" in c.verbs for c in mx.connections) == 3
+
+
+async def test_closing_the_pool_says_quit_and_waits() -> None:
+    async with ScriptedMx.start() as mx:
+        async with delivery_rig() as rig:
+            await rig.attempt(make_entry(), mx.target())
+        await mx.wait_for(lambda mx: mx.connections[0].closed)
+
+        assert mx.connections[0].verbs[-1] == "QUIT"
+
+
+async def test_closing_the_pool_does_not_wait_for_a_peer_that_never_answers_quit() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.on("QUIT", Silence())
+        rig.outbound["quit_timeout"] = 0.1
+        await rig.attempt(make_entry(), mx.target())
+        async with asyncio.timeout(5):
+            await rig.pool.close()
+
+        assert rig.observer.open == 0

@@ -1,0 +1,243 @@
+"""TLS towards a peer: taken where it is offered, insisted on where it is required, never pretended."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from mailboat.config.settings import TlsLevel, TlsSettings
+from mailboat.model.outcome import Result, Stage
+from mailboat.routing.answers import Credentials, TlsRequirement
+from tests.support.attempts import Rig, delivery_rig, make_entry
+from tests.support.pem import self_signed
+from tests.support.scripted_mx import Answer, Drop, Raw, ScriptedMx, Silence
+
+REQUIRED = TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts")
+IMPLICIT = TlsRequirement(TlsLevel.IMPLICIT, verify=True)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate for mx.test in files."""
+
+    key: Path
+    cert: Path
+
+    def server(self) -> ssl.SSLContext:
+        """A server's context with it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
+    def trusted(self) -> TlsSettings:
+        """Settings for deliveries that trust it."""
+        return TlsSettings(key="", cert="", ca=str(self.cert))
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    """One for mx.test."""
+    key, cert = self_signed("mx.test")
+    result = Certificate(tmp_path / "key.pem", tmp_path / "cert.pem")
+    result.key.write_bytes(key)
+    result.cert.write_bytes(cert)
+    return result
+
+
+async def deliver(rig: Rig, mx: ScriptedMx, host: str = "mx.test", **target: object) -> Result:
+    """The result of one attempt on one target."""
+    return (await rig.outcome(mx.target(host, **target))).result
+
+
+async def test_starttls_is_used_where_offered_and_the_report_says_how(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+        report = await rig.attempt(make_entry(), mx.target())
+
+        assert report.outcomes[0].result is Result.DELIVERED
+        assert report.peer is not None
+        assert (report.peer.tls_version, report.peer.tls_verified) == ("TLSv1.3", False)
+        assert report.peer.tls_cipher
+        assert mx.connections[0].verbs[:4] == ["EHLO", "STARTTLS", "EHLO", "MAIL"]
+        assert mx.connections[0].sni == "mx.test"
+
+
+async def test_an_address_is_never_sent_as_sni(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+
+        assert await deliver(rig, mx, "127.0.0.1") is Result.DELIVERED
+        assert (mx.connections[0].tls, mx.connections[0].sni) == (True, None)
+
+
+async def test_what_was_offered_before_tls_does_not_count(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["SIZE 1", "8BITMIME"]
+        mx.starttls(certificate.server())
+        mx.extensions_in_tls = ["PIPELINING"]
+
+        assert await deliver(rig, mx) is Result.DELIVERED
+
+
+async def test_tls_is_left_alone_where_it_is_disabled(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+
+        assert await deliver(rig, mx, tls=TlsRequirement(TlsLevel.DISABLED)) is Result.DELIVERED
+        assert not mx.connections[0].tls
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer"),
+    [
+        ("STARTTLS", "454 4.7.0 not now"),
+        ("STARTTLS", "502 5.5.1 no"),
+        ("STARTTLS", Drop()),
+        ("TLS", Raw(b"\x00garbage, no handshake\r\n")),
+        ("TLS", Raw(b"\x15\x03\x01\x00\x02\x02\x28")),
+        ("TLS", Drop()),
+        ("TLS", Drop(reset=True)),
+        ("TLS", Silence()),
+    ],
+    ids=str,
+)
+async def test_opportunistic_tls_that_fails_goes_on_in_plaintext_on_the_same_host(
+    verb: str, answer: Answer, certificate: Certificate
+) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+        mx.on(verb, answer)
+        rig.outbound["helo_timeout"] = 0.5
+        report = await rig.attempt(make_entry(), mx.target())
+
+        assert report.outcomes[0].result is Result.DELIVERED
+        assert report.peer is not None
+        assert report.peer.tls_version == ""
+        assert [c.tls for c in mx.connections] == [False, False]
+
+        # And the next one does not run into it again.
+        rig.outbound["connection_idle_timeout"] = 0
+        await rig.attempt(make_entry(), mx.target())
+        assert sum("STARTTLS" in c.verbs for c in mx.connections) == 1
+
+
+@pytest.mark.parametrize("answer", ["454 4.7.0 not now", "502 no", Drop()], ids=str)
+async def test_required_tls_that_fails_asks_the_next_target_and_then_defers(
+    answer: Answer, certificate: Certificate
+) -> None:
+    async with ScriptedMx.start() as bad, ScriptedMx.start() as good, delivery_rig() as rig:
+        rig.tls = certificate.trusted()
+        for mx in (bad, good):
+            mx.starttls(certificate.server())
+        bad.on("STARTTLS", answer)
+        report = await rig.attempt(make_entry(), bad.target(tls=REQUIRED), good.target(tls=REQUIRED))
+        alone = await rig.outcome(bad.target(tls=REQUIRED))
+
+        assert report.outcomes[0].result is Result.DELIVERED
+        assert report.peer is not None
+        assert report.peer.tls_verified
+        assert alone.result is Result.DEFERRED
+        assert alone.status.startswith("4.7.")
+        assert not bad.mails
+
+
+async def test_required_tls_that_is_not_offered_defers_with_the_reason() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        outcome = await rig.outcome(mx.target(tls=REQUIRED))
+
+        assert (outcome.result, outcome.status, outcome.stage) == (Result.DEFERRED, "4.7.4", Stage.STARTTLS)
+        assert "force_tls_hosts" in outcome.reason
+        assert "MAIL" not in mx.connections[0].verbs
+
+
+@pytest.mark.parametrize(("host", "trusted"), [("other.test", True), ("mx.test", False)])
+async def test_required_tls_refuses_another_name_and_an_unknown_issuer(
+    host: str, trusted: bool, certificate: Certificate
+) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+        if trusted:
+            rig.tls = certificate.trusted()
+        outcome = await rig.outcome(mx.target(host, tls=REQUIRED))
+
+        assert (outcome.result, outcome.status, outcome.stage) == (Result.DEFERRED, "4.7.5", Stage.TLS)
+        assert "certificate" in outcome.reason or "mismatch" in outcome.reason.lower()
+        assert not mx.mails
+
+
+async def test_a_certificate_that_must_verify_is_no_reason_for_plaintext(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+        outcome = await rig.outcome(mx.target(tls=TlsRequirement(TlsLevel.OPPORTUNISTIC, verify=True)))
+
+        assert (outcome.result, outcome.stage) == (Result.DEFERRED, Stage.TLS)
+        assert len(mx.connections) == 1
+
+
+async def test_a_password_is_not_sent_in_clear_because_the_handshake_failed(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["AUTH PLAIN"]
+        mx.starttls(certificate.server())
+        mx.on("STARTTLS", Drop())
+        outcome = await rig.outcome(mx.target(credentials=Credentials("user", "secret")))
+
+        assert (outcome.result, outcome.stage) == (Result.DEFERRED, Stage.TLS)
+        assert not any("AUTH" in c.verbs for c in mx.connections)
+
+
+async def test_implicit_tls_begins_with_the_first_octet(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.context, mx.implicit_tls = certificate.server(), True
+        rig.tls = certificate.trusted()
+        report = await rig.attempt(make_entry(), mx.target(tls=IMPLICIT))
+
+        assert report.outcomes[0].result is Result.DELIVERED
+        assert report.peer is not None
+        assert (report.peer.tls_version, report.peer.tls_verified) == ("TLSv1.3", True)
+        assert mx.connections[0].verbs[:2] == ["EHLO", "MAIL"]
+
+
+async def test_implicit_tls_with_a_peer_that_speaks_plaintext_defers(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        rig.tls = certificate.trusted()
+        outcome = await rig.outcome(mx.target(tls=IMPLICIT))
+
+        assert (outcome.result, outcome.status, outcome.stage) == (Result.DEFERRED, "4.7.5", Stage.TLS)
+
+
+async def test_a_client_certificate_is_shown_where_there_is_one(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        context = certificate.server()
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(certificate.cert)
+        mx.starttls(context)
+        rig.tls = replace(certificate.trusted(), key=str(certificate.key), cert=str(certificate.cert))
+
+        assert await deliver(rig, mx, tls=REQUIRED) is Result.DELIVERED
+
+
+async def test_files_that_are_no_certificates_defer_with_a_clear_reason(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+        (tmp_path / "bad.pem").write_text("nothing")
+        rig.tls = TlsSettings(key="", cert="", ca=str(tmp_path / "bad.pem"))
+        outcome = await rig.outcome(mx.target(tls=REQUIRED))
+
+        assert (outcome.result, outcome.stage) == (Result.DEFERRED, Stage.TLS)
+        assert "tls.ini" in outcome.reason
+
+
+async def test_plaintext_behind_the_reply_to_starttls_is_dropped(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+        # As a man in the middle would: a greeting of his own for the EHLO that follows.
+        mx.on("STARTTLS", Raw(b"220 go on\r\n250-evil.test\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n"))
+        report = await rig.attempt(make_entry(), mx.target())
+
+        assert report.outcomes[0].result is Result.DELIVERED
+        assert not any("AUTH" in c.verbs for c in mx.connections)
