@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
-import idna
 import orjson
 from aiohttp import web
 
@@ -18,6 +17,7 @@ from mailboat.admin.control import BadCursorError, Control
 from mailboat.admin.problem import ProblemError, json_response
 from mailboat.model.envelope import State
 from mailboat.queue.store import Selection
+from mailboat.smtp.grammar import GrammarError, normalize_domain
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -155,13 +155,10 @@ def _state(value: object) -> State:
 
 def _domain(value: object) -> str:
     """Normalised as `Entry.domain` is: lower case, A-labels."""
-    domain = _text("domain", value).lower().rstrip(".")
-    if domain.isascii():
-        return domain
     try:
-        return idna.encode(domain, uts46=True).decode("ascii")
-    except idna.IDNAError as error:
-        raise _bad("domain", f"not an internationalised name: {error}") from None
+        return normalize_domain(_text("domain", value))
+    except GrammarError:
+        raise _bad("domain", "not a domain name or address literal") from None
 
 
 def _ids(value: object) -> tuple[str, ...]:

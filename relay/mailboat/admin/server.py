@@ -11,7 +11,6 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -29,7 +28,8 @@ _MAX_BODY = 256 * 1024
 _MAX_CONNECTIONS = 128
 _IDLE_SECONDS = 30.0
 """Also how long a client may take for the head of a request."""
-_PROBE_SECONDS = 5.0
+_PROBE_SECONDS = 8.0
+"""More than the relay gives each worker, so that its answer names the one that hangs."""
 _METRICS_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 
@@ -45,7 +45,6 @@ class AdminServer:
         self._token = TokenFile(settings.token_file)
         self._runners: list[web.AppRunner] = []
         self._servers: list[asyncio.Server] = []
-        self._paths: list[Path] = []
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -58,8 +57,6 @@ class AdminServer:
             for endpoint in self._settings.listen:
                 for sock in await _bind(endpoint):
                     await self._serve(sock)
-                if endpoint.path:
-                    self._paths.append(Path(endpoint.path))
         except BaseException:
             await self.close()
             raise
@@ -70,13 +67,11 @@ class AdminServer:
             server.close()
         for runner in self._runners:
             await runner.cleanup()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
-        self._servers, self._runners, self._paths = [], [], []
+        self._servers, self._runners = [], []
 
     async def _serve(self, sock: socket.socket) -> None:
         where = _endpoint(sock.getsockname())
-        loopback = bool(where.path) or is_loopback(where.host)
+        loopback = is_loopback(where.host)
         if not loopback and not self._token():
             _log.warning("admin listener %s: no usable token_file, so calls that change something are refused", where)
         application = build(self._control, Guard(loopback=loopback, token=self._token))
@@ -87,11 +82,7 @@ class AdminServer:
         await runner.setup()
         self._runners.append(runner)
         loop = asyncio.get_running_loop()
-        if where.path:
-            server = await loop.create_unix_server(_doorman(runner), sock=sock)
-        else:
-            server = await loop.create_server(_doorman(runner), sock=sock)
-        self._servers.append(server)
+        self._servers.append(await loop.create_server(_doorman(runner), sock=sock))
 
 
 def build(control: Control, guard: Guard) -> web.Application:
@@ -167,8 +158,6 @@ def _doorman(runner: web.AppRunner) -> Callable[[], RequestHandler]:
 
 async def _bind(endpoint: Endpoint) -> Sequence[socket.socket]:
     """Sockets bound to every address of `endpoint`, ready to listen."""
-    if endpoint.path:
-        return [_bind_unix(endpoint.path)]
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(
         endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -190,20 +179,5 @@ async def _bind(endpoint: Endpoint) -> Sequence[socket.socket]:
     return sockets
 
 
-def _bind_unix(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    try:
-        # A socket file outlives its process; the queue's lock already says that no other relay of ours runs.
-        if Path(path).is_socket():
-            Path(path).unlink()
-        sock.bind(path)
-        Path(path).chmod(0o660)
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"admin listener {path}: {error.strerror}") from error
-    return sock
-
-
-def _endpoint(name: str | tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
-    return Endpoint(path=name) if isinstance(name, str) else Endpoint(name[0], name[1])
+def _endpoint(name: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+    return Endpoint(name[0], name[1])

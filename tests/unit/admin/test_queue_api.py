@@ -122,7 +122,8 @@ async def test_pages_follow_each_other(client: aiohttp.ClientSession) -> None:
         ("domian=one.example", "domian: unknown parameter; known: after, domain, limit, sender, state"),
         ("domain=a&domain=b", "domain: given twice"),
         ("after=nonsense", "after: not a number"),
-        ("domain=%C2%B7.example", "domain: not an internationalised name"),
+        ("domain=%C2%B7.example", "domain: not a domain name or address literal"),
+        ("domain=a..b", "domain: not a domain name or address literal"),
     ],
 )
 async def test_a_wrong_parameter_is_named(query: str, detail: str, client: aiohttp.ClientSession) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -119,22 +116,15 @@ async def test_storage_trouble_is_503_and_says_when_to_come_back(
         assert "Retry-After" in answer.headers
 
 
-async def test_several_addresses_answer_and_a_unix_socket_too(control: FakeControl, tmp_path: Path) -> None:
-    path = str(tmp_path / "admin.sock")
-    stale = socket.socket(socket.AF_UNIX)
-    stale.bind(path)
-    stale.close()
-    listen = (Endpoint("127.0.0.1", 0), Endpoint("localhost", 0), Endpoint(path=path))
+async def test_several_addresses_answer(control: FakeControl) -> None:
+    listen = (Endpoint("127.0.0.1", 0), Endpoint("localhost", 0))
     server = AdminServer(control, HttpSettings(listen=listen))
     await server.start()
-    assert len(server.endpoints) >= 3
+    assert len(server.endpoints) >= 2
     for endpoint in server.endpoints:
-        connector = aiohttp.UnixConnector(endpoint.path) if endpoint.path else None
-        base = "http://localhost" if endpoint.path else f"http://{endpoint}"
-        async with aiohttp.ClientSession(base, connector=connector) as session, session.get("/livez") as answer:
+        async with aiohttp.ClientSession(f"http://{endpoint}") as session, session.get("/livez") as answer:
             assert answer.status == 200
     await server.close()
-    assert not os.listdir(tmp_path)  # noqa: PTH208 - names only
 
 
 async def test_an_address_in_use_is_named_and_nothing_stays_open(server: AdminServer, control: FakeControl) -> None:

@@ -1,0 +1,294 @@
+"""`mailboat queue`: see and change the queue of a relay. Plain functions, wired into the command by `app`.
+
+On a running relay everything goes through its admin API; on a stopped one the reading verbs read the databases.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+from cyclopts import App, Parameter
+
+from mailboat.admin.control import EntryJson
+from mailboat.cli import queue_table
+from mailboat.cli.queue_source import Api, Offline, QueueCommandError, Source
+from mailboat.config.fault import Report
+from mailboat.config.files import ConfigDirectory
+from mailboat.config.ini import MAIN
+from mailboat.config.load import load
+from mailboat.config.sections import read_section
+from mailboat.config.settings import HttpSettings
+from mailboat.model.envelope import State
+from mailboat.queue.store import Selection, StorageError
+from mailboat.smtp.grammar import GrammarError, normalize_domain
+
+app = App(name="queue", help="See and change the queue.")
+
+_Flag = Parameter(negative="")
+_Json = Annotated[bool, _Flag]
+_HERE = Path()
+
+
+@app.command(name="list")
+def list_messages(
+    *, config: Path = _HERE, domain: str = "", sender: str = "", state: State | None = None, json: _Json = False
+) -> int:
+    """List what is queued, oldest first; also on a stopped relay.
+
+    Parameters
+    ----------
+    config
+        The configuration directory of the relay.
+    domain
+        Only mail to this domain.
+    sender
+        Only mail from this address; `<>` for the null sender.
+    state
+        Only mail in this state.
+    json
+        One JSON object a line.
+    """
+
+    def body() -> int:
+        selection = _selection((), domain, sender, state)
+        messages = _source(config).messages(selection)
+        _print(map(_json_line, messages) if json else queue_table.table(messages))
+        return os.EX_OK
+
+    return _guarded(body)
+
+
+@app.command
+def show(id: str, *, config: Path = _HERE, json: _Json = False) -> int:  # noqa: A002 - the field's word
+    """Show one entry, or all entries of a message; also on a stopped relay.
+
+    Parameters
+    ----------
+    id
+        The id that the client was told, or one from the listing.
+    config
+        The configuration directory of the relay.
+    json
+        One JSON object a line.
+    """
+
+    def body() -> int:
+        found = _source(config).show(id)
+        if not found:
+            raise QueueCommandError(f"no message {id} in the queue; delivered ones leave it", 1)
+        if json:
+            _print(map(_json_line, found))
+        else:
+            _print(line for n, entry in enumerate(found) for line in [""] * bool(n) + [*queue_table.details(entry)])
+        return os.EX_OK
+
+    return _guarded(body)
+
+
+@app.command
+def stats(*, config: Path = _HERE, json: _Json = False) -> int:
+    """Show how much is queued, by state; also on a stopped relay.
+
+    Parameters
+    ----------
+    config
+        The configuration directory of the relay.
+    json
+        One JSON object.
+    """
+
+    def body() -> int:
+        shares = _source(config).stats()
+        if json:
+            print(orjson.dumps({state.value: share for state, share in shares.items()}).decode())
+        else:
+            _print(queue_table.stats_table(shares))
+        return os.EX_OK
+
+    return _guarded(body)
+
+
+@app.command
+def flush(
+    *ids: str, config: Path = _HERE, domain: str = "", sender: str = "", state: State | None = None, json: _Json = False
+) -> int:
+    """Attempt deferred mail now: what is selected, or everything.
+
+    Parameters
+    ----------
+    ids
+        Message or entry ids.
+    config
+        The configuration directory of the relay.
+    domain
+        Only mail to this domain.
+    sender
+        Only mail from this address.
+    state
+        Only mail in this state.
+    json
+        Print the count as JSON.
+    """
+    return _change("flush", config, lambda: _selection(ids, domain, sender, state), json)
+
+
+@app.command
+def hold(
+    *ids: str, config: Path = _HERE, domain: str = "", sender: str = "", state: State | None = None, json: _Json = False
+) -> int:
+    """Keep mail from being attempted until it is released.
+
+    Parameters
+    ----------
+    ids
+        Message or entry ids.
+    config
+        The configuration directory of the relay.
+    domain
+        Only mail to this domain.
+    sender
+        Only mail from this address.
+    state
+        Only mail in this state.
+    json
+        Print the count as JSON.
+    """
+    return _change("hold", config, lambda: _selection(ids, domain, sender, state), json)
+
+
+@app.command
+def release(*ids: str, config: Path = _HERE, domain: str = "", sender: str = "", json: _Json = False) -> int:
+    """Make held mail due now.
+
+    Parameters
+    ----------
+    ids
+        Message or entry ids.
+    config
+        The configuration directory of the relay.
+    domain
+        Only mail to this domain.
+    sender
+        Only mail from this address.
+    json
+        Print the count as JSON.
+    """
+    return _change("release", config, lambda: _selection(ids, domain, sender, None), json)
+
+
+@app.command
+def delete(
+    *ids: str,
+    config: Path = _HERE,
+    domain: str = "",
+    sender: str = "",
+    state: State | None = None,
+    all: Annotated[bool, _Flag] = False,  # noqa: A002 - the option's name
+    json: _Json = False,
+) -> int:
+    """Remove mail from the queue without telling anybody. It must be said what, or --all.
+
+    Parameters
+    ----------
+    ids
+        Message or entry ids.
+    config
+        The configuration directory of the relay.
+    domain
+        Only mail to this domain.
+    sender
+        Only mail from this address.
+    state
+        Only mail in this state.
+    all
+        Everything.
+    json
+        Print the count as JSON.
+    """
+
+    def select() -> Selection:
+        selection = _selection(ids, domain, sender, state)
+        if (selection == Selection()) != all:
+            text = "--all contradicts the other options" if all else "say what to delete, or --all"
+            raise QueueCommandError(text, os.EX_USAGE)
+        return selection
+
+    return _change("delete", config, select, json)
+
+
+_DONE = {"flush": "due now", "hold": "held", "release": "released", "delete": "deleted"}
+
+
+def _change(verb: str, config: Path, select: Callable[[], Selection], json: bool) -> int:
+    def body() -> int:
+        count = Api(_http_settings(config)).change(verb, select())
+        print(orjson.dumps({"count": count}).decode() if json else f"{count} {_DONE[verb]}")
+        return os.EX_OK
+
+    return _guarded(body)
+
+
+def _selection(ids: tuple[str, ...], domain: str, sender: str, state: State | None) -> Selection:
+    if not all(ids):
+        raise QueueCommandError("an id is empty", os.EX_USAGE)
+    try:
+        name = normalize_domain(domain) if domain else ""
+    except GrammarError:
+        raise QueueCommandError(f"--domain {domain!r} is no domain", os.EX_USAGE) from None
+    return Selection(ids, name, sender, state)
+
+
+def _source(config: Path) -> Source:
+    """The running relay, else the databases that the configuration names."""
+    api = Api(_http_settings(config))
+    if api.is_running():
+        return api
+    loaded = load(config, os.environ)
+    if loaded.settings is None:
+        raise QueueCommandError("\n".join(map(str, loaded.faults)), os.EX_CONFIG)
+    return Offline(loaded.settings.outbound.queue_dir)
+
+
+def _http_settings(directory: Path) -> HttpSettings:
+    """`http.ini` alone: another file that was broken since the relay started must not hide its queue."""
+    report = Report()
+    files = ConfigDirectory(directory.absolute(), report)
+    if not directory.is_dir():
+        raise QueueCommandError(f"--config {directory}: no such directory", os.EX_CONFIG)
+    ini = files.ini("http.ini", files.content("http.ini"))
+    settings = HttpSettings(**read_section(ini, MAIN, HttpSettings, report))
+    if report.faults:
+        raise QueueCommandError("\n".join(map(str, report.faults)), os.EX_CONFIG)
+    return replace(settings, token_file=str(files.absolute(settings.token_file)) if settings.token_file else "")
+
+
+def _guarded(body: Callable[[], int]) -> int:
+    """Run a verb; what goes wrong is one sentence and an exit code."""
+    try:
+        return body()
+    except QueueCommandError as error:
+        print(f"mailboat queue: {error}", file=sys.stderr)
+        return error.status
+    except StorageError as error:
+        print(f"mailboat queue: no relay is running, and its queue cannot be read: {error}", file=sys.stderr)
+        return os.EX_UNAVAILABLE
+    except BrokenPipeError:
+        # Whoever read this has seen enough. The interpreter flushes at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return os.EX_OK
+
+
+def _json_line(entry: EntryJson) -> str:
+    return orjson.dumps(entry).decode()
+
+
+def _print(lines: Iterable[str]) -> None:
+    with queue_table.pager() as out:
+        for line in lines:
+            out.write(f"{line}\n")

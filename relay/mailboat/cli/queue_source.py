@@ -1,0 +1,208 @@
+"""Where `mailboat queue` gets its answers: the admin API of a running relay, or the databases of a stopped one.
+
+`Api` speaks HTTP to whatever `http.ini` names; `Offline` only reads. `mailboat.cli.queue` chooses and prints.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from mailboat.admin.auth import TokenFile
+from mailboat.admin.control import EntryJson, entry_to_json
+from mailboat.config.settings import Endpoint, HttpSettings
+from mailboat.model.envelope import State
+from mailboat.queue.store import Selection, StateStats
+
+_PAGE = 500
+_TIMEOUT = 60.0
+_MAX_ANSWER = 64 * 2**20
+
+
+class QueueCommandError(Exception):
+    """The command cannot be done: a sentence for people, and the exit code."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class NotRunningError(QueueCommandError):
+    """No relay listens where the configuration says."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"no relay is running: nothing answers at {where}", os.EX_UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What `queue stats` says of one state."""
+
+    messages: int
+    octets: int
+    oldest_seconds: float
+    """Age of the oldest; 0 when there is none."""
+
+
+class Source(Protocol):
+    """What the reading verbs need."""
+
+    def messages(self, selection: Selection) -> Iterator[EntryJson]:
+        """Every entry that is meant, oldest first."""
+
+    def show(self, id: str) -> list[EntryJson]:  # noqa: A002 - the field's word
+        """The entry of this id, or those of this message; empty when there is none."""
+
+    def stats(self) -> dict[State, Share]:
+        """The queue's size by state."""
+
+
+class Api:
+    """The admin API of a running relay."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._listen = settings.listen
+        self._token = TokenFile(settings.token_file)
+
+    def is_running(self) -> bool:
+        """Whether a listener takes a connection."""
+        try:
+            self._connect().close()
+        except NotRunningError:
+            return False
+        return True
+
+    def messages(self, selection: Selection) -> Iterator[EntryJson]:
+        """Page by page, so that a long queue is shown as it comes."""
+        query = {name: value for name, value in _wanted(selection).items() if name != "ids"}
+        after: str | None = ""
+        while after is not None:
+            page = self._json("GET", f"/v1/queue?{urlencode(query | {'limit': _PAGE, 'after': after})}")
+            yield from page["messages"]
+            after = page["next"]
+
+    def show(self, id: str) -> list[EntryJson]:  # noqa: A002
+        """The entry of this id, or those of this message."""
+        try:
+            found = self._json("GET", f"/v1/queue/{quote(id, safe='')}")
+        except _NotFoundError:
+            return []
+        return list(found["messages"]) if "messages" in found else [found]
+
+    def stats(self) -> dict[State, Share]:
+        """From the relay's gauges: they cost it nothing."""
+        text = self._call("GET", "/metrics").decode()
+        gauges = {
+            (sample.name.removeprefix("mailboat_queue_"), sample.labels.get("state")): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        return {
+            state: Share(
+                int(gauges.get(("messages", state), 0)),
+                int(gauges.get(("bytes", state), 0)),
+                gauges.get(("oldest_seconds", state), 0.0),
+            )
+            for state in State
+        }
+
+    def change(self, verb: str, selection: Selection) -> int:
+        """Flush, hold, release or delete what is meant; how many. An empty selection means everything."""
+        return int(self._json("POST", f"/v1/queue/{verb}", _wanted(selection) or {"all": True})["count"])
+
+    def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return json.loads(self._call(method, path, body))
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        connection = self._connect()
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        if token := self._token():
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+            answer = connection.getresponse()
+            content = answer.read(_MAX_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            raise QueueCommandError(f"the relay did not answer: {error}", os.EX_TEMPFAIL) from None
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            raise _failure(answer.status, content)
+        return content
+
+    def _connect(self) -> http.client.HTTPConnection:
+        """To the first listener that takes the connection."""
+        for endpoint in self._listen:
+            connection = _connection(endpoint)
+            try:
+                connection.connect()
+            except OSError:
+                continue
+            return connection
+        raise NotRunningError(", ".join(map(str, self._listen)))
+
+
+def _connection(endpoint: Endpoint) -> http.client.HTTPConnection:
+    # A wildcard is no destination.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(endpoint.host, endpoint.host)
+    return http.client.HTTPConnection(host, endpoint.port, timeout=_TIMEOUT)
+
+
+class _NotFoundError(QueueCommandError):
+    pass
+
+
+def _failure(status: int, content: bytes) -> QueueCommandError:
+    try:
+        detail = str(json.loads(content)["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = f"HTTP status {status}"
+    if status == 404:
+        return _NotFoundError(detail, 1)
+    if status in (401, 403, 421):
+        return QueueCommandError(f"not allowed: {detail}", os.EX_NOPERM)
+    return QueueCommandError(detail, os.EX_USAGE if status < 500 else os.EX_TEMPFAIL)
+
+
+def _wanted(selection: Selection) -> dict[str, Any]:
+    """The API's words for a selection: only what restricts."""
+    wanted: dict[str, Any] = {"domain": selection.domain, "sender": selection.sender, "state": selection.state}
+    if selection.ids:
+        wanted["ids"] = list(selection.ids)
+    return {name: value for name, value in wanted.items() if value}
+
+
+class Offline:
+    """The databases of a stopped relay. Raises `StorageError`."""
+
+    def __init__(self, queue_dir: str, now: Callable[[], float] = time.time) -> None:
+        # A running relay's queue needs no database here, and `queue` shall start quickly.
+        from mailboat.queue.offline import OfflineQueue  # noqa: PLC0415
+
+        self._queue = OfflineQueue(queue_dir)
+        self._now = now
+
+    def messages(self, selection: Selection) -> Iterator[EntryJson]:
+        """As they are read."""
+        return map(entry_to_json, self._queue.entries(selection))
+
+    def show(self, id: str) -> list[EntryJson]:  # noqa: A002
+        """The entry of this id, or those of this message."""
+        return [entry_to_json(entry) for entry in self._queue.get(id)]
+
+    def stats(self) -> dict[State, Share]:
+        """As the databases say."""
+        found = self._queue.stats()
+        return {state: _share(found.get(state, StateStats()), self._now()) for state in State}
+
+
+def _share(stats: StateStats, now: float) -> Share:
+    return Share(stats.messages, stats.size, 0.0 if stats.oldest is None else max(0.0, now - stats.oldest))
