@@ -99,12 +99,15 @@ class Api:
 
     def stats(self) -> dict[State, Share]:
         """From the relay's gauges: they cost it nothing."""
-        text = self._call("GET", "/metrics").decode()
-        gauges = {
-            (sample.name.removeprefix("mailboat_queue_"), sample.labels.get("state")): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
+        text = self._call("GET", "/metrics")
+        try:
+            gauges = {
+                (sample.name.removeprefix("mailboat_queue_"), sample.labels.get("state")): sample.value
+                for family in text_string_to_metric_families(text.decode())
+                for sample in family.samples
+            }
+        except ValueError:
+            raise self._stranger() from None
         return {
             state: Share(
                 int(gauges.get(("messages", state), 0)),
@@ -119,7 +122,15 @@ class Api:
         return int(self._json("POST", f"/v1/queue/{verb}", _wanted(selection) or {"all": True})["count"])
 
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        return json.loads(self._call(method, path, body))
+        content = self._call(method, path, body)
+        try:
+            return json.loads(content)
+        except ValueError:
+            raise self._stranger() from None
+
+    def _stranger(self) -> QueueCommandError:
+        where = ", ".join(map(str, self._listen))
+        return QueueCommandError(f"what answers at {where} is no relay of this release", os.EX_UNAVAILABLE)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         connection = self._connect()

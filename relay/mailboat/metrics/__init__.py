@@ -1,0 +1,1 @@
+"""Two observers of what the relay does: numbers for Prometheus, and the event log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -180,6 +181,26 @@ async def test_a_listener_elsewhere_gets_the_token_of_the_configuration(tmp_path
     assert status == os.EX_NOPERM
     assert err == "mailboat queue: not allowed: a bearer token is needed\n"
     await server.close()
+
+
+@pytest.mark.parametrize("args", [("stats",), ("list",), ("show", "M-1"), ("flush",)])
+async def test_another_server_on_the_port_is_told_from_a_relay(args: tuple[str, ...], tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n<h1>Welcome {to} something else</h1>\n")
+        writer.close()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await answer(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    (tmp_path / "http.ini").write_text(f"listen=127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
+    status, out, err = await queue(tmp_path, *args)
+    assert (status, out) == (os.EX_UNAVAILABLE, "")
+    assert "is no relay of this release" in err
+    server.close()
 
 
 async def test_another_broken_file_does_not_hide_the_queue(config: Path) -> None:
