@@ -7,7 +7,6 @@ number of the database they belong to, so that nobody removes what is a neighbou
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import os
@@ -48,8 +47,16 @@ class BodyFiles:
 
     def check(self, body: SpooledBody) -> None:
         """Refuse what `create` did not make. Raises ValueError."""
-        if Path(body.path).parent != self._incoming:
+        if not self._is_new(body):
             raise ValueError(f"{body.path} is not a new body file of this queue")
+
+    def discard(self, body: Body) -> None:
+        """Remove the new file of a body that will not be stored; never another message's."""
+        if isinstance(body, SpooledBody) and self._is_new(body):
+            remove(Path(body.path))
+
+    def _is_new(self, body: SpooledBody) -> bool:
+        return Path(body.path).parent == self._incoming
 
     def secure(self, body: SpooledBody, number: int) -> str:
         """Sync a file and move it to its place; its new name. Raises OSError. The directory is for `sync`."""
@@ -114,13 +121,6 @@ def remove(path: Path) -> bool:
         log.warning("%s cannot be removed: %s", path, error.strerror)
         return False
     return True
-
-
-def discard(body: Body) -> None:
-    """Remove the file of a body that will not be stored."""
-    if isinstance(body, SpooledBody):
-        with contextlib.suppress(OSError):
-            Path(body.path).unlink()
 
 
 class BodyCache:

@@ -63,6 +63,9 @@ class Committer:
         """As of the opening; later ones come with each commit."""
         self._pending: deque[Operation] = deque()
         self._retained: list[Operation] = []
+        self.stalled = False
+        """Whether outcomes wait because storage fails."""
+        self._trouble = ""
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = False
         self._closing = False
@@ -76,11 +79,6 @@ class Committer:
     def start(self) -> None:
         """Begin to commit."""
         self._thread.start()
-
-    @property
-    def stalled(self) -> bool:
-        """Whether outcomes wait because storage fails."""
-        return bool(self._retained)
 
     def submit(self, operation: Operation) -> None:
         """Have it in the next commit. Called on the event loop."""
@@ -155,11 +153,15 @@ class Committer:
         reports: list[Report] = []
         shortage = self._no_room(operations)
         if shortage is not None:
+            self._complain(shortage)
             reports.append(Refused([o for o in operations if isinstance(o, Accept | Probe)], shortage))
             operations = [o for o in operations if not isinstance(o, Accept | Probe)]
         trouble = self._try(operations, reports)
         if trouble is not None:
             self._salvage(operations, trouble, reports)
+        elif any(isinstance(o, Accept | Probe) for o in operations):
+            self._trouble = ""
+        self.stalled = bool(self._retained)
         self._pause = min(LONGEST_PAUSE, max(LONGEST_PAUSE / 32, self._pause * 2)) if self._retained else 0.0
         return reports
 
@@ -200,7 +202,7 @@ class Committer:
     def _salvage(self, operations: Sequence[Operation], trouble: Exception, reports: list[Report]) -> None:
         """Refuse new mail, and store outcomes by themselves: those that need least room first."""
         error = storage_error(trouble, self._path)
-        log.error("commit failed: %s", error)
+        self._complain(error)
         refused = [o for o in operations if isinstance(o, Accept | Probe | Change)]
         reports.append(Refused(refused, error))
         self._reopen(isinstance(error, StorageFull))
@@ -213,6 +215,12 @@ class Committer:
                 self._retained += part
         if not (refused or bouncing):
             self._retained += plain
+
+    def _complain(self, error: StorageError) -> None:
+        """Log trouble once, not at each new try."""
+        if str(error) != self._trouble:
+            log.error("commit failed: %s", error)
+        self._trouble = str(error)
 
     def _reopen(self, full: bool) -> None:
         """Trust nothing of a connection that saw an error; when full, empty the log so that it can begin anew."""

@@ -111,7 +111,7 @@ class Room:
         free = now.f_bavail * now.f_frsize
         if free < self.reserve:
             return StorageFull(
-                f"{self.directory}: {free} octets free, and {self.reserve} are kept for the queue to drain"
+                f"{self.directory}: less than {self.reserve} octets free, which are kept for the queue to drain"
             )
         if now.f_files and not now.f_favail:
             return StorageFull(f"{self.directory}: no inodes left")

@@ -18,7 +18,7 @@ from mailboat.model.clock import Clock
 from mailboat.model.envelope import Draft, Entry, EntryKey, SpooledBody
 from mailboat.model.observer import Observer
 from mailboat.queue import ids, schema
-from mailboat.queue.bodies import CACHE_OCTETS, BodyCache, BodyFiles, discard
+from mailboat.queue.bodies import CACHE_OCTETS, BodyCache, BodyFiles
 from mailboat.queue.commit import Committer
 from mailboat.queue.faults import Room, storage_error
 from mailboat.queue.operations import (
@@ -128,7 +128,7 @@ class Intake:
         """C1. Raises ValueError for a draft that no store takes."""
         future: asyncio.Future[Sequence[Entry]] = self._loop.create_future()
         if self.closing:
-            discard(draft.body)
+            self.bodies.discard(draft.body)
             future.set_exception(closed())
             return future
         operation = Accept(self._new_message(draft), future)
@@ -211,7 +211,7 @@ class Intake:
             name = ids.message_id(self._tag, number)
             entries = entries_of(draft, name, EntryKey(self._index, ids.row_of(number, 0)), self._clock.now())
         except ValueError:
-            discard(draft.body)
+            self.bodies.discard(draft.body)
             raise
         return NewMessage(number, entries, draft.body if isinstance(draft.body, bytes) else None)
 
@@ -226,7 +226,7 @@ class Intake:
         try:
             message = await self._secure(operation.message, body)
         except OSError as error:
-            discard(body)
+            self.bodies.discard(body)
             self._told([Refused([operation], storage_error(error, str(self._path)))])
         else:
             self._committer.submit(replace(operation, message=message))

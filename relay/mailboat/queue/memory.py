@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from mailboat.model.clock import Clock
-from mailboat.model.envelope import Body, Draft, Entry, EntryKey, State
+from mailboat.model.envelope import Body, Draft, Entry, EntryKey, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue import ids
-from mailboat.queue.bodies import discard
 from mailboat.queue.operations import Verb
 from mailboat.queue.selection import entries_of, fits, names
+from mailboat.queue.spool import read_place
 from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError
 
 TAG = "MEM0RY"
@@ -69,7 +69,7 @@ class MemoryStore:
         try:
             entries = self._entries_of(draft)
         except ValueError:
-            discard(draft.body)
+            _discard(draft.body)
             raise
         self._soon(lambda: self._accept(draft, entries, future))
         return future
@@ -99,7 +99,7 @@ class MemoryStore:
         twice = any(entry.key.row in self._rows for entry in entries)
         error = self._trouble() or (StorageError(f"{entries[0].message.id} is queued already") if twice else None)
         if error is not None:
-            discard(draft.body)
+            _discard(draft.body)
             if not future.done():
                 future.set_exception(error)
             return
@@ -136,7 +136,7 @@ class MemoryStore:
                 self._insert(bounced, settlement.bounce.body)
             self._keep(stored, settlement.remaining)
         elif settlement.bounce is not None:
-            discard(settlement.bounce.body)
+            _discard(settlement.bounce.body)
         self._observer.committed(0.0, 0)
         if not future.done():
             future.set_result(None)
@@ -155,7 +155,7 @@ class MemoryStore:
         del self._rows[row]
         number = ids.number_of(row)
         if not any(ids.number_of(other) == number for other in self._rows):
-            discard(self._bodies.pop(number))
+            _discard(self._bodies.pop(number))
 
     def recover(self) -> None:
         """Storage works again: record the outcomes that waited."""
@@ -193,10 +193,7 @@ class MemoryStore:
         """Entries for people to see. Raises ValueError for an `after` that no page gave."""
         start = 0
         if after is not None:
-            spool, _, row = after.partition(":")
-            if spool != str(_SPOOL) or not row.isdecimal():
-                raise ValueError(f"not a place in this queue: {after!r}")
-            start = int(row)
+            _, start = read_place(after)
         found = [entry for entry in self._selected(selection) if entry.key.row > start]
         more = len(found) > limit
         return Page(found[:limit], f"{_SPOOL}:{found[limit - 1].key.row}" if more else None)
@@ -268,6 +265,11 @@ class MemoryStore:
         if self._directory is not None:
             self._directory.cleanup()
             self._directory = None
+
+
+def _discard(body: Body) -> None:
+    if isinstance(body, SpooledBody):
+        Path(body.path).unlink(missing_ok=True)
 
 
 def _order(entry: Entry) -> tuple[float, int, int]:

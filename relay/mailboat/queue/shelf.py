@@ -18,10 +18,10 @@ from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft, Entry, State
 from mailboat.model.observer import Observer
 from mailboat.queue import schema
-from mailboat.queue.bodies import discard, remove
+from mailboat.queue.bodies import remove
 from mailboat.queue.intake import Tuning
 from mailboat.queue.queries import Cursor
-from mailboat.queue.spool import Spool
+from mailboat.queue.spool import Spool, read_place
 from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError, Store
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Shelf:
         if spool is None:
             # Only an empty database leaves the shelf: the entry was deleted meanwhile, and stays so.
             if settlement.bounce is not None:
-                discard(settlement.bounce.body)
+                self._primary.discard(settlement.bounce.body)
             gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             gone.set_result(None)
             return gone
@@ -156,10 +156,8 @@ class Shelf:
         return (spool is self._primary, spool.index)
 
     def _start(self, after: str) -> tuple[bool, int]:
-        index = after.partition(":")[0]
-        if not index.isdecimal() or len(index) > 6:
-            raise ValueError(f"not a place in this queue: {after!r}")
-        return (int(index) == self._primary.index, int(index))
+        index, _ = read_place(after)
+        return (index == self._primary.index, index)
 
     async def get(self, id: str) -> Sequence[Entry]:  # noqa: A002 - the field's word
         """The entries that an id names."""

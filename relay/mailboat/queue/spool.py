@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 CHANGE = 2000
 """Rows that one operation of an operator changes: more would make new mail wait."""
+_PLACE = re.compile(r"([0-9]{1,6}):([0-9]{1,18})")
 
 
 def database_path(queue_dir: Path, index: int) -> Path:
@@ -96,6 +98,10 @@ class Spool:
         """A new file for a `SpooledBody`: path and descriptor. Raises OSError."""
         return self._intake.bodies.create()
 
+    def discard(self, body: Body) -> None:
+        """Remove the new file of a body that will not be stored."""
+        self._intake.bodies.discard(body)
+
     def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
         """C1. Raises ValueError for a draft that no store takes."""
         return self._intake.accept(draft)
@@ -133,7 +139,9 @@ class Spool:
 
     async def page(self, selection: Selection, limit: int, after: str | None = None) -> Page:
         """Entries for people to see. Raises ValueError for an `after` that no page gave."""
-        place = read_after(after, self.index)
+        index, place = read_place(after) if after is not None else (self.index, 0)
+        if index != self.index:
+            raise ValueError(f"not a place in this queue: {after!r}")
         entries: list[Entry] = []
         while len(entries) < limit:
             found, place = await self._select(selection, place, limit - len(entries))
@@ -266,11 +274,9 @@ def _lock_and_prepare(path: Path, tuning: Tuning) -> tuple[Lock, schema.Identity
     return lock, identity
 
 
-def read_after(after: str | None, index: int) -> int:
-    """The row that a page's `next` names. Raises ValueError."""
-    if after is None:
-        return 0
-    spool, _, row = after.partition(":")
-    if spool != str(index) or not row.isdecimal() or not 0 < len(row) < 19:
+def read_place(after: str) -> tuple[int, int]:
+    """The database and the row that a page's `next` names. Raises ValueError."""
+    match = _PLACE.fullmatch(after)
+    if match is None:
         raise ValueError(f"not a place in this queue: {after!r}")
-    return int(row)
+    return int(match[1]), int(match[2])

@@ -75,7 +75,10 @@ class QueueListener(Protocol):
         """These are new and due."""
 
     def withdrawn(self, keys: Collection[EntryKey]) -> None:
-        """These were deleted or held: forget them. One in flight may finish; its settlement is then ignored or kept held."""
+        """These were deleted or held: forget them.
+
+        One in flight may finish; its settlement is then ignored, or what is left stays held.
+        """
 
     def woken(self) -> None:
         """`next_attempt` of some entries moved to now: look at `due` from the beginning again."""
@@ -104,7 +107,10 @@ class Store(Protocol):
         """Record an attempt (C2). An entry deleted meanwhile stays deleted; one held meanwhile stays held."""
 
     async def due(self, until: float, limit: int, after: tuple[float, EntryKey] | None = None) -> Sequence[Entry]:
-        """Entries with `next_attempt` <= until in order of (`next_attempt`, key), beginning behind `after`; none held."""
+        """Entries with `next_attempt` <= until in order of (`next_attempt`, key), beginning behind `after`.
+
+        Held ones are never due. Fewer than `limit`: there are no more.
+        """
 
     async def due_in(self, domain: str, until: float, limit: int) -> Sequence[Entry]:
         """The same for one domain, from its beginning."""

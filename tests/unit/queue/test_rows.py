@@ -1,0 +1,81 @@
+"""Rows: what is written is read back, and what is damaged says so without harming anything else."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailboat.model.address import Address
+from mailboat.model.envelope import Entry, EntryKey, Message, Recipient, State
+from mailboat.queue import ids, rows
+
+TAG = "7K3QZD"
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+addresses = st.builds(Address, texts, texts, texts)
+messages = st.builds(
+    Message,
+    st.just(ids.message_id(TAG, 5)),
+    addresses,
+    st.integers(0, 2**40),
+    st.floats(0, 1e12),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.dictionaries(texts, st.lists(texts | st.integers(0, 9) | st.none()), max_size=3),
+)
+entries = st.builds(
+    Entry,
+    st.just(EntryKey(3, ids.row_of(5, 2))),
+    st.just(ids.message_id(TAG, 5) + ".2"),
+    messages,
+    texts,
+    st.lists(st.builds(Recipient, st.integers(1, 2**31), addresses), min_size=1, max_size=3).map(tuple),
+    st.integers(0, 99),
+    st.floats(0, 1e12) | st.none(),
+    st.sampled_from(State),
+    texts,
+    texts,
+)
+
+
+def _row(entry: Entry) -> list[Any]:
+    """As the view `listing` joins it."""
+    return [*entry_columns(entry), *rows.message_row(5, entry.message, None)[1:8]]
+
+
+def entry_columns(entry: Entry) -> list[Any]:
+    return list(rows.entry_row(entry)[:8])
+
+
+@given(entries)
+def test_an_entry_comes_back_as_it_was(entry: Entry) -> None:
+    assert rows.read_entry(_row(entry), 3, TAG) == entry
+
+
+@given(entries, st.integers(1, 14), st.none() | st.integers() | st.text() | st.binary() | st.floats())
+def test_a_damaged_row_is_an_entry_or_damaged_and_can_always_be_shown(entry: Entry, column: int, junk: object) -> None:
+    row = _row(entry)
+    row[column] = junk
+    with contextlib.suppress(rows.Damaged):
+        assert rows.read_entry(row, 3, TAG).key == entry.key
+    assert rows.read_damaged(row, 3, TAG).key == entry.key
+
+
+@pytest.mark.parametrize("recipients", ["", "[", "[]", "{}", "null", "[1]", '[["x"]]', '[[1,2,"a","b"]]', '[[1,""]]'])
+def test_recipients_that_are_not_ours_are_damage(recipients: str) -> None:
+    with pytest.raises(rows.Damaged, match="damaged row"):
+        rows.read_entry([1, "d", 0, 0, 0.0, recipients, "", "", "", "", "", 0.0, 1, 0, None], 0, TAG)
+
+
+def test_text_that_no_database_takes_is_made_harmless() -> None:
+    message = Message("7K3QZD-5", Address("\ud800", "x", "x"), 1, 0.0)
+    person = Recipient(1, Address("\udfff", "y", "y"))
+    entry = Entry(EntryKey(3, ids.row_of(5, 2)), "7K3QZD-5.2", message, "y", (person,), last_reply="caf\ud8e9")
+    again = rows.read_entry(_row(entry), 3, TAG)
+    assert (again.last_reply, again.message.sender.local, again.recipients[0].address.local) == ("caf?", "?", "?")
+    assert rows.remaining_row(replace(entry, state=State.HELD, next_attempt=5.0))[3] is None

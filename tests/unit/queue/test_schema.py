@@ -1,0 +1,137 @@
+"""The format of the database: made, brought up to date, refused when it is another's or a newer one's."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from mailboat.model.envelope import EntryKey
+from mailboat.queue import queries, schema
+from mailboat.queue.store import Selection, StorageError
+
+PLACE = queries.Place(0, "TAGTAG")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "queue-0.db")
+
+
+def _add_column(db: sqlite3.Connection) -> None:
+    db.execute("ALTER TABLE entry ADD COLUMN pool TEXT NOT NULL DEFAULT ''")
+
+
+def _fail(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE half (x)")
+    raise sqlite3.OperationalError("no such thing")
+
+
+def test_a_new_database_has_a_tag_and_reserves_numbers(path: str) -> None:
+    first = schema.prepare(path)
+    again = schema.prepare(path)
+    assert len(first.tag) == 6
+    assert (again.tag, again.first) == (first.tag, first.reserved)
+    assert again.reserved > again.first
+
+
+def test_two_databases_have_different_tags(tmp_path: Path) -> None:
+    assert len({schema.prepare(str(tmp_path / f"{n}.db")).tag for n in range(20)}) == 20
+
+
+def test_commits_are_synced(path: str) -> None:
+    schema.prepare(path)
+    db = schema.open_writer(path)
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert db.execute("PRAGMA page_size").fetchone() == (8192,)
+    db.close()
+
+
+def test_a_step_brings_an_old_database_up_to_date_and_runs_once(path: str) -> None:
+    schema.prepare(path)
+    steps = (*schema.MIGRATIONS, _add_column)
+    schema.prepare(path, migrations=steps)
+    schema.prepare(path, migrations=steps)
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert db.execute("SELECT pool FROM entry").fetchall() == []
+    db.close()
+
+
+def test_a_step_that_fails_leaves_nothing_of_itself(path: str) -> None:
+    tag = schema.prepare(path).tag
+    with pytest.raises(StorageError, match="no such thing"):
+        schema.prepare(path, migrations=(*schema.MIGRATIONS, _fail))
+    assert schema.prepare(path).tag == tag
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT name FROM sqlite_master WHERE name = 'half'").fetchall() == []
+    db.close()
+
+
+def test_a_newer_version_is_refused_by_name_and_number(path: str) -> None:
+    schema.prepare(path, migrations=(*schema.MIGRATIONS, _add_column))
+    with pytest.raises(StorageError, match=r"queue-0\.db has format version 2 and this release knows 1"):
+        schema.prepare(path)
+
+
+def test_somebody_elses_database_is_refused_untouched(path: str) -> None:
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE theirs (x)")
+    db.close()
+    with pytest.raises(StorageError, match="not a Mailboat queue"):
+        schema.prepare(path)
+
+
+@pytest.mark.parametrize("content", [b"garbage " * 1000, b"SQLite format 3\0" + b"\xff" * 8192])
+def test_a_damaged_file_is_named_with_what_to_do(path: str, content: bytes) -> None:
+    Path(path).write_bytes(content)
+    with pytest.raises(StorageError, match=r"queue-0\.db is damaged.*move the file away.*\.recover"):
+        schema.prepare(path)
+
+
+def test_an_empty_file_becomes_a_database(path: str) -> None:
+    Path(path).touch()
+    assert schema.prepare(path).first == 1
+
+
+def test_the_space_of_a_backlog_that_is_gone_is_given_back(path: str) -> None:
+    schema.prepare(path)
+    db = schema.open_writer(path)
+    db.execute(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 140)"
+        " INSERT INTO body SELECT i, zeroblob(1000000) FROM n"
+    )
+    db.execute("DELETE FROM body WHERE id > 1")
+    db.close()
+    before = Path(path).stat().st_size
+    schema.prepare(path)
+    assert Path(path).stat().st_size < before / 20
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT id, length(data) FROM body").fetchall() == [(1, 1000000)]
+    db.close()
+
+
+def test_no_question_scans_the_queue(path: str) -> None:
+    """Each statement of the hot paths finds its rows by an index or by their ids."""
+    schema.prepare(path)
+    db = sqlite3.connect(path)
+    asked: list[str] = []
+    db.set_trace_callback(asked.append)
+    after = (5.0, EntryKey(0, 7))
+    queries.due(db, PLACE, 10.0, 100, after)
+    queries.due_in(db, PLACE, "there.test", 10.0, 100)
+    queries.next_due(db, 5.0)
+    queries.body(db, 5)
+    queries.named(db, "TAGTAG", ["TAGTAG-1", "TAGTAG-1.1"])
+    queries.read(db, PLACE, [1, 2])
+    queries.walk(db, Selection(domain="there.test"), 5, 100)
+    queries.stats(db)
+    db.set_trace_callback(None)
+    assert len(asked) >= 10
+    for statement in asked:
+        for *_, step in db.execute(f"EXPLAIN QUERY PLAN {statement}"):
+            assert "SCAN" not in step or any(small in step for small in ("json_each", "tally", "CONSTANT", "SCAN (sub"))
+            assert "TEMP B-TREE" not in step
+    db.close()
