@@ -1,0 +1,79 @@
+"""Reading the queue without a relay: complete, without a lock, without writing."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.fixed_clock import FixedClock
+from tests.support.stores import draft, files_in
+
+from mailboat.model.envelope import Entry, State
+from mailboat.model.observer import Observer
+from mailboat.queue import offline
+from mailboat.queue.offline import OfflineQueue
+from mailboat.queue.spool import Spool, database_path
+from mailboat.queue.store import Selection, Settlement, StorageError
+
+START = 1_000_000.0
+
+
+async def fill(directory: Path, index: int, count: int) -> list[Entry]:
+    spool = await Spool.open(directory, index, FixedClock(START + index), Observer())
+    entries = [entry for n in range(count) for entry in await spool.accept(draft(f"u{n}@d{n % 3}.test"))]
+    await spool.close()
+    return entries
+
+
+async def test_a_stopped_relay_s_queue_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offline, "_BATCH", 2)
+    expected = [*await fill(tmp_path, 0, 5), *await fill(tmp_path, 1, 4)]
+    before = files_in(tmp_path)
+    queue = OfflineQueue(str(tmp_path))
+    assert list(queue.entries(Selection())) == expected
+    assert list(queue.entries(Selection(domain="d1.test"))) == [e for e in expected if e.domain == "d1.test"]
+    wanted = Selection(ids=[e.message.id for e in expected], domain="d2.test")
+    assert list(queue.entries(wanted)) == [e for e in expected if e.domain == "d2.test"]
+    assert queue.get(expected[6].id) == [expected[6]]
+    assert queue.get("nonsense") == []
+    stats = queue.stats()[State.ACTIVE]
+    assert (stats.messages, stats.oldest) == (9, START)
+    assert set(files_in(tmp_path)) - set(before) <= {f"queue-{n}.db-{end}" for n in (0, 1) for end in ("wal", "shm")}
+
+
+async def test_it_reads_beside_a_running_relay(tmp_path: Path) -> None:
+    spool = await Spool.open(tmp_path, 0, FixedClock(START), Observer())
+    (entry,) = await spool.accept(draft())
+    remaining = replace(entry, state=State.DEFERRED, next_attempt=START + 60)
+    await spool.settle(entry, Settlement(remaining))
+    assert list(OfflineQueue(str(tmp_path)).entries(Selection())) == [remaining]
+    await spool.accept(draft())
+    await spool.close()
+
+
+async def test_damage_is_a_clear_error(tmp_path: Path) -> None:
+    database_path(tmp_path, 0).write_bytes(b"garbage" * 1000)
+    with pytest.raises(StorageError, match=r"queue-0\.db is damaged"):
+        OfflineQueue(str(tmp_path)).stats()
+
+
+async def test_another_format_is_a_clear_error(tmp_path: Path) -> None:
+    await fill(tmp_path, 0, 1)
+    with closing(sqlite3.connect(database_path(tmp_path, 0))) as db:
+        db.execute("PRAGMA user_version = 9")
+    with pytest.raises(StorageError, match="has format version 9"):
+        list(OfflineQueue(str(tmp_path)).entries(Selection()))
+
+
+def test_a_directory_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="is not a directory"):
+        OfflineQueue(str(tmp_path / "nowhere"))
+
+
+def test_an_empty_directory_is_an_empty_queue(tmp_path: Path) -> None:
+    queue = OfflineQueue(str(tmp_path))
+    assert list(queue.entries(Selection())) == []
+    assert queue.stats()[State.HELD].messages == 0
