@@ -70,6 +70,8 @@ class Connection(asyncio.Protocol):
         self._deadline = 0.0
         self._committing = False
         self._eof = False
+        self._upgrade: asyncio.Task[None] | None = None
+        self._early: list[bytes] = []
         self._data_since = 0.0
 
     # The transport's side.
@@ -111,6 +113,9 @@ class Connection(asyncio.Protocol):
         """Octets from the client."""
         session = self._session
         if self._closing:
+            return
+        if self._upgrade is not None:
+            self._early.append(data)  # inside TLS already, but `start_tls` has not returned its transport yet
             return
         session.feed(data)
         self._run()
@@ -356,10 +361,14 @@ class Connection(asyncio.Protocol):
         if transport is None:  # the client left during the handshake
             return
         self._transport = transport
+        self._upgrade = None
         session.restart(self._offers(inside_tls=True))
         if self._implicit_tls:
             session.greet()
+        session.feed(b"".join(self._early))
+        self._early.clear()
         self._touch()
+        self._run()
         self._flush()
 
     def _on_reset(self, _: events.Reset) -> None:
