@@ -1,4 +1,4 @@
-"""What attempts need around them: entries, settings, targets that are known, bodies in memory, an observer with a memory.
+"""What attempts need around them: entries, settings, known targets, bodies in memory, an observer that remembers.
 
 `Rig` is a whole delivery side without engine and queue: tests say `report = await rig.attempt(...)`.
 """
@@ -77,12 +77,20 @@ class Memory(Observer):
     def __init__(self) -> None:
         self.open = 0
         self.opened = 0
+        self._changed = asyncio.Event()
         self.bind_failures: list[str] = []
         self.authentication_failures: list[tuple[str, str]] = []
 
     def outbound_connections(self, change: int) -> None:
         self.open += change
         self.opened += max(change, 0)
+        self._changed.set()
+
+    async def reached(self, count: int) -> None:
+        """Return when so many connections are open."""
+        while self.open != count:
+            self._changed.clear()
+            await self._changed.wait()
 
     def bind_failed(self, source: str) -> None:
         self.bind_failures.append(source)
@@ -125,8 +133,7 @@ class Rig:
     async def connections_become(self, count: int) -> None:
         """Return when so many connections are open; TimeoutError after 10 s."""
         async with asyncio.timeout(10):
-            while self.observer.open != count:
-                await asyncio.sleep(0)
+            await self.observer.reached(count)
 
     async def outcome(self, *targets: Target, entry: Entry | None = None) -> Outcome:
         """The outcome of an attempt on one recipient."""

@@ -154,7 +154,8 @@ class _Opening:
         try:
             with self._troubles():
                 self._stage = Stage.TLS if self._implicit else Stage.GREETING
-                await smtp.connect(timeout=self._settings.outbound.helo_timeout)
+                async with self._deadline():
+                    await smtp.connect()
                 await self._hello(smtp)
                 if starttls:
                     await self._starttls(smtp)
@@ -165,12 +166,16 @@ class _Opening:
             smtp.close()
             raise
 
+    def _deadline(self) -> asyncio.Timeout:
+        return asyncio.timeout(self._settings.outbound.helo_timeout)  # RFC 5321 4.5.3.2.1
+
     def _make(self, sock: socket.socket) -> aiosmtplib.SMTP:
         return aiosmtplib.SMTP(
             hostname=self._server_name(),
             local_hostname=self._source.ehlo,
             sock=sock,
-            timeout=self._settings.outbound.helo_timeout,
+            # Its own are asyncio.wait_for, which before Python 3.12 may lose a cancellation: a drain would hang.
+            timeout=None,
             start_tls=False,
             use_tls=self._implicit,
             tls_context=self._context() if self._implicit else None,
@@ -192,17 +197,20 @@ class _Opening:
     async def _hello(self, smtp: aiosmtplib.SMTP) -> None:
         self._stage = Stage.EHLO
         if self._lmtp:
-            response = await smtp.execute_command(b"LHLO", self._source.ehlo.encode("ascii"))  # RFC 2033 4.1
+            async with self._deadline():
+                response = await smtp.execute_command(b"LHLO", self._source.ehlo.encode("ascii"))  # RFC 2033 4.1
             if response.code != 250:
                 raise aiosmtplib.SMTPHeloError(response.code, response.message)
             smtp.last_ehlo_response = response
             return
         try:
-            await smtp.ehlo()
+            async with self._deadline():
+                await smtp.ehlo()
         except aiosmtplib.SMTPHeloError as error:
             if not 500 <= error.code <= 599:
                 raise
-            await smtp.helo()  # RFC 5321 3.2: an old server
+            async with self._deadline():
+                await smtp.helo()  # RFC 5321 3.2: an old server
 
     async def _starttls(self, smtp: aiosmtplib.SMTP) -> None:
         if not smtp.supports_extension("starttls"):
@@ -214,7 +222,8 @@ class _Opening:
         self._stage = Stage.STARTTLS
         context = self._context()
         # aiosmtplib drops what came in plaintext behind the reply (RFC 3207 6).
-        await smtp.starttls(server_hostname=self._server_name(), tls_context=context)
+        async with self._deadline():
+            await smtp.starttls(server_hostname=self._server_name(), tls_context=context)
         await self._hello(smtp)  # RFC 3207 4.2: what was learnt before does not count
 
     async def _authenticate(self, smtp: aiosmtplib.SMTP, credentials: Credentials) -> None:
@@ -229,7 +238,8 @@ class _Opening:
             log.warning("%s: %s; going on without", label(self._target), text)
             return
         method = {"CRAM-MD5": smtp.auth_crammd5, "PLAIN": smtp.auth_plain, "LOGIN": smtp.auth_login}[usable[0]]
-        await method(credentials.user, credentials.password)
+        async with self._deadline():
+            await method(credentials.user, credentials.password)
         self._authenticated = True
 
     def _take_over(self, smtp: aiosmtplib.SMTP) -> Session:
@@ -274,8 +284,10 @@ class _Opening:
     def _refused(self, error: aiosmtplib.SMTPResponseException) -> PeerTrouble:
         text = printable(error.message.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
         stage = Stage.GREETING if self._stage is Stage.TLS else self._stage
-        if not 300 <= error.code <= 599:
-            trouble = Trouble(stage, FaultKind.PROTOCOL, f"unexpected reply: {error.code} {text}")
+        if error.code < 0:  # aiosmtplib's word for what is no reply
+            trouble = Trouble(stage, FaultKind.PROTOCOL, " ".join(text.split()))
+        elif not 300 <= error.code <= 599:
+            trouble = Trouble(stage, FaultKind.PROTOCOL, f"unexpected reply: {Reply(error.code, text)}")
         else:
             trouble = Trouble(stage, reply=Reply(error.code, text))
         return TlsFailed(trouble) if stage is Stage.STARTTLS else PeerTrouble(trouble)

@@ -95,7 +95,7 @@ class ReplyStream(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether a new exchange may begin."""
-        return self.fault is None and not self._quitting
+        return self.fault is None and not self._quitting and not self._partial and not self._more
 
     @property
     def flushed(self) -> bool:
@@ -113,6 +113,8 @@ class ReplyStream(asyncio.Protocol):
         Raises:
             Broken: the connection has ended, or the peer spoke out of turn.
         """
+        if self._partial or self._more:
+            self._break(FaultKind.PROTOCOL, "the beginning of a reply that nothing asked for")
         if self.fault is not None:
             raise Broken(self.fault.kind, self.fault.text)
         self._timeouts = timeouts

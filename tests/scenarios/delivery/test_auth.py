@@ -7,11 +7,11 @@ import hmac
 import logging
 
 import pytest
+from tests.support.attempts import delivery_rig, make_entry
+from tests.support.scripted_mx import ScriptedMx
 
 from mailboat.model.outcome import Result, Stage
 from mailboat.routing.answers import Credentials
-from tests.support.attempts import delivery_rig, make_entry
-from tests.support.scripted_mx import ScriptedMx
 
 USER = Credentials("user", "päss")
 

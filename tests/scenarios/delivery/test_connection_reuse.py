@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from tests.support.attempts import delivery_rig, make_entry
+from tests.support.scripted_mx import Drop, ScriptedMx, Silence
 
 from mailboat.config.settings import TlsLevel
 from mailboat.model.outcome import Result
 from mailboat.routing.answers import Credentials, TlsRequirement
-from tests.support.attempts import delivery_rig, make_entry
-from tests.support.scripted_mx import Drop, ScriptedMx, Silence
 
 
 async def test_messages_one_after_the_other_share_a_connection() -> None:
@@ -61,8 +62,8 @@ async def test_an_idle_timeout_of_zero_keeps_nothing() -> None:
     [{"tls": 1}, {"credentials": 1}, {"bind": "127.0.0.5"}, {"ehlo": "other.test"}],
     ids=lambda difference: next(iter(difference)),
 )
-async def test_whatever_tells_two_deliveries_apart_separates_their_connections(difference: dict[str, object]) -> None:
-    values = {"tls": TlsRequirement(TlsLevel.DISABLED), "credentials": Credentials("user", "pass")}
+async def test_whatever_tells_two_deliveries_apart_separates_their_connections(difference: dict[str, Any]) -> None:
+    values: dict[str, Any] = {"tls": TlsRequirement(TlsLevel.DISABLED), "credentials": Credentials("user", "pass")}
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.extensions = ["AUTH PLAIN"]
         await rig.attempt(make_entry(), mx.target())

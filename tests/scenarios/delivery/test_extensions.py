@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from tests.support.attempts import BODY, delivery_rig, make_entry
+from tests.support.scripted_mx import ScriptedMx
 
 from mailboat.model.address import Address
 from mailboat.model.envelope import Entry, Recipient
 from mailboat.model.outcome import Result, Stage
-from tests.support.attempts import BODY, delivery_rig, make_entry
-from tests.support.scripted_mx import ScriptedMx
 
 UTF8_BODY = "Subject: Grüße\r\n\r\nhello\r\n".encode()
 
@@ -34,7 +35,7 @@ def to(entry: Entry, *addresses: Address) -> Entry:
     ],
 )
 async def test_parameters_are_said_where_offered_and_needed(
-    extensions: list[str], message: dict[str, bool], params: list[str]
+    extensions: list[str], message: dict[str, Any], params: list[str]
 ) -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.extensions = extensions

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from mailboat.model.outcome import Result, Stage
 from tests.support.attempts import BODY, delivery_rig, make_entry
 from tests.support.scripted_mx import ScriptedMx
+
+from mailboat.model.outcome import Result, Stage
 
 
 async def test_a_message_arrives_octet_for_octet_and_the_reply_is_reported() -> None:

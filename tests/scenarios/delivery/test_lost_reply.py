@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
-from mailboat.model.outcome import Result, Stage
 from tests.support.attempts import delivery_rig, make_entry
 from tests.support.scripted_mx import After, Answer, Drop, Held, Raw, ScriptedMx, Silence
+
+from mailboat.model.outcome import Result, Stage
 
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 64 * 4096 + b"\r\n"
 
@@ -29,7 +29,7 @@ async def test_the_message_is_deferred_as_ambiguous_and_no_other_target_is_tried
 async def test_a_slow_reply_is_waited_for_longer_than_any_other() -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.on(".", Held("250 2.0.0 at last"))
-        rig.outbound |= {name: 0.1 for name in ("helo_timeout", "mail_timeout", "rcpt_timeout", "data_timeout")}
+        rig.outbound |= dict.fromkeys(("helo_timeout", "mail_timeout", "rcpt_timeout", "data_timeout"), 0.1)
         attempt = asyncio.create_task(rig.outcome(mx.target()))
         await mx.wait_for(lambda mx: mx.mails)
         done, _ = await asyncio.wait([attempt], timeout=0.4)

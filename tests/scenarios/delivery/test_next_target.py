@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 
 import pytest
+from tests.support.attempts import delivery_rig, make_entry
+from tests.support.scripted_mx import Answer, Drop, Raw, ScriptedMx, Silence
 
 from mailboat.model.outcome import Result, Stage
 from mailboat.routing.answers import Target
-from tests.support.attempts import delivery_rig, make_entry
-from tests.support.scripted_mx import Answer, Drop, Raw, ScriptedMx, Silence
 
 
 def nobody() -> Target:
@@ -55,7 +55,7 @@ async def test_the_next_target_gets_the_mail(verb: str, answer: Answer, pipelini
     async with ScriptedMx.start() as bad, ScriptedMx.start() as good, delivery_rig() as rig:
         bad.extensions = ["PIPELINING"] if pipelining else []
         bad.on(verb, answer)
-        rig.outbound |= {name: 0.3 for name in ("helo_timeout", "mail_timeout", "rcpt_timeout", "data_timeout")}
+        rig.outbound |= dict.fromkeys(("helo_timeout", "mail_timeout", "rcpt_timeout", "data_timeout"), 0.3)
         outcome = await rig.outcome(bad.target("bad.test"), good.target("good.test"))
 
         assert (outcome.result, outcome.mx) == (Result.DELIVERED, "good.test")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from mailboat.model.outcome import Result, Stage
 from tests.support.attempts import delivery_rig, make_entry
 from tests.support.scripted_mx import Raw, ScriptedMx
+
+from mailboat.model.outcome import Result, Stage
 
 D, B, OK = Result.DEFERRED, Result.BOUNCED, Result.DELIVERED
 

@@ -6,11 +6,11 @@ import ipaddress
 import socket
 
 import pytest
+from tests.support.attempts import delivery_rig, make_entry
+from tests.support.scripted_mx import ScriptedMx
 
 from mailboat.config.settings import Bind
 from mailboat.model.outcome import Result, Stage
-from tests.support.attempts import delivery_rig, make_entry
-from tests.support.scripted_mx import ScriptedMx
 
 HERE = ipaddress.ip_address("127.0.0.7")
 NOT_HERE = ipaddress.ip_address("192.0.2.77")

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from tests.support.attempts import Rig, delivery_rig, make_entry
+from tests.support.pem import self_signed
+from tests.support.scripted_mx import Answer, Drop, Raw, ScriptedMx, Silence
 
 from mailboat.config.settings import TlsLevel, TlsSettings
 from mailboat.model.outcome import Result, Stage
 from mailboat.routing.answers import Credentials, TlsRequirement
-from tests.support.attempts import Rig, delivery_rig, make_entry
-from tests.support.pem import self_signed
-from tests.support.scripted_mx import Answer, Drop, Raw, ScriptedMx, Silence
 
 REQUIRED = TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts")
 IMPLICIT = TlsRequirement(TlsLevel.IMPLICIT, verify=True)
