@@ -63,7 +63,9 @@ def due(db: sqlite3.Connection, place: Place, until: float, limit: int, after: C
 def due_in(db: sqlite3.Connection, place: Place, domain: str, until: float, limit: int) -> Found:
     """Entries of one domain that are due."""
     found = db.execute(
-        "SELECT * FROM listing WHERE domain = ? AND next_attempt <= ? ORDER BY next_attempt, id LIMIT ?",
+        "SELECT * FROM listing WHERE state = 0 AND domain = ?1 AND next_attempt <= ?2"
+        " UNION ALL SELECT * FROM listing WHERE state = 1 AND domain = ?1 AND next_attempt <= ?2"
+        " ORDER BY next_attempt, id LIMIT ?3",
         (domain, until, limit),
     )
     return _read(found.fetchall(), place)

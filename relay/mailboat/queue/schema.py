@@ -59,7 +59,8 @@ CREATE TABLE entry (
     next_attempt REAL, recipients TEXT NOT NULL, last_reply TEXT NOT NULL, last_mx TEXT NOT NULL, size INTEGER NOT NULL
 );
 CREATE INDEX entry_due ON entry (next_attempt) WHERE next_attempt IS NOT NULL;
-CREATE INDEX entry_domain ON entry (domain, next_attempt) WHERE next_attempt IS NOT NULL;
+CREATE INDEX entry_active ON entry (domain, next_attempt) WHERE state = 0;
+CREATE INDEX entry_deferred ON entry (domain, next_attempt) WHERE state = 1;
 CREATE INDEX entry_state ON entry (state);
 CREATE VIEW listing AS
     SELECT e.id, e.domain, e.state, e.attempts, e.next_attempt, e.recipients, e.last_reply, e.last_mx,
@@ -67,6 +68,7 @@ CREATE VIEW listing AS
     FROM entry AS e LEFT JOIN message AS m ON m.id = e.id >> 20
 """
 # An index ends with the row id by itself: ties of `next_attempt` have a stable order, the oldest of a state is first.
+# Two indexes by domain: new mail for many domains would dirty a page each in one that a long queue has made large.
 
 
 def _create(connection: sqlite3.Connection) -> None:
