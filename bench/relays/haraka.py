@@ -39,6 +39,9 @@ class Haraka:
         render(_TEMPLATE / "config", place.directory / "config", values)
         shutil.copy(place.certificate.cert, place.directory / "config" / "tls_cert.pem")
         shutil.copy(place.certificate.key, place.directory / "config" / "tls_key.pem")
+        # Without this file it makes one on its first start, and keeps a core busy for seconds.
+        made = process.run(["openssl", "genpkey", "-genparam", "-algorithm", "DH", "-pkeyopt", "group:ffdhe2048"])
+        (place.directory / "config" / "dhparams.pem").write_text(made)
         (place.directory / "queue").mkdir()
         return process.start(
             self.name, [*self._command(), "-c", str(place.directory)], place.directory / "log", place.preload

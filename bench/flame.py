@@ -1,0 +1,100 @@
+"""`bench/profile`: where Mailboat's time goes under one row of the comparison, as a flame graph.
+
+py-spy samples all processes of the relay from its start to its end, so the rate that is printed is lower than
+without it. Needs py-spy beside the Python in use, and the right to trace (root, or ptrace_scope 0).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import load, machine, process, tls_submit
+from bench.fault import BenchError
+from bench.measure import Bench, measure
+from bench.process import Service
+from bench.relays.mailboat import Mailboat
+from bench.relays.relay import Place
+from bench.rows import SESSIONS, SIZES, TLS
+
+_SPY = Path(sys.executable).parent / "py-spy"
+_DISK = Path("/var/tmp")
+_OUTPUT = Path(__file__).parent / "results" / "profile.svg"
+_FORMATS = {".svg": "flamegraph", ".json": "speedscope", ".txt": "raw"}
+_WRITE_TIMEOUT = 60.0
+
+
+class _Profiled(Mailboat):
+    """Mailboat with py-spy attached."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._spy: Service | None = None
+
+    def start(self, place: Place, outbound: str = "") -> Service:
+        """Starts the relay, and the sampling once it greets: then all its workers exist."""
+        service = super().start(place, outbound)
+        process.wait_for_greeting(service, place.port)
+        how = ["--subprocesses", "--nonblocking", "--rate", "200", "--format", _FORMATS[self._output.suffix]]
+        command: list[str | Path] = [_SPY, "record", *how, "--pid", str(service.pid), "--output", self._output]
+        self._spy = process.start("py-spy", command, place.directory / "spy.log")
+        return service
+
+    def stop(self, place: Place, service: Service) -> None:
+        """Ends the sampling first: it writes when it is interrupted."""
+        if self._spy is not None:
+            self._spy.process.send_signal(signal.SIGINT)
+            try:
+                code = self._spy.process.wait(_WRITE_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                code = -1
+            log = self._spy.tail()
+            self._spy.stop()
+            if code:
+                super().stop(place, service)
+                raise BenchError(f"py-spy failed:\n{log}")
+        super().stop(place, service)
+
+
+def main() -> int:
+    """Profiles one row; 0 when the file is written."""
+    parser = argparse.ArgumentParser(prog="bench/profile", description=__doc__.partition("\n")[0])
+    parser.add_argument("--sessions", choices=SESSIONS, default="reused")
+    parser.add_argument("--size", choices=SIZES, default="4k")
+    parser.add_argument("--tls", choices=TLS, default="off")
+    parser.add_argument("--parallel", type=int, default=20, metavar="N", help="SMTP sessions at once (20)")
+    parser.add_argument("--seconds", type=float, default=7, metavar="S", help="length of the load (7)")
+    parser.add_argument(
+        "--output", type=Path, default=_OUTPUT, metavar="FILE", help=f"{', '.join(_FORMATS)} ({_OUTPUT.name})"
+    )
+    options = parser.parse_args()
+    if options.output.suffix not in _FORMATS:
+        parser.error(f"--output must end with {', '.join(_FORMATS)}")
+    try:
+        return _profile(options)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+
+
+def _profile(options: argparse.Namespace) -> int:
+    if not _SPY.exists():
+        raise BenchError("py-spy is missing: install it into the virtual environment")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=_DISK) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        machine.file_system(directory)
+        bench = Bench(directory, tls_submit.make_certificate(directory), options.seconds, delay=0)
+        wanted = load.Load(options.parallel, SESSIONS[options.sessions], SIZES[options.size])
+        cell = measure(bench, _Profiled(options.output.resolve()), wanted, tls=TLS[options.tls], slow=False)
+    print(f"{cell.rate:,.0f} messages/s while sampled, {cell.cpu * 1e3:.2f} ms CPU a message; {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""The bench's table says what the cells say."""
+
+from __future__ import annotations
+
+import pytest
+from bench import report
+from bench.measure import Cell
+from bench.rows import Row, choose
+
+ROW = Row("new", "4k", "off", "plain")
+
+
+def cell(rate: float, *, memory: int = 2**20, syncs: float | None = None, surplus: int = 0) -> Cell:
+    return Cell(1000, rate, rate * 2, 1 / rate, memory, syncs, surplus)
+
+
+def test_the_middle_of_the_rounds_is_shown_with_how_far_they_strayed() -> None:
+    median = report.middle([cell(100), cell(300), cell(200)])
+    assert (median.cell.rate, median.cell.accepted, median.lowest, median.highest) == (200, 400, 100, 300)
+
+
+def test_memory_and_duplicates_are_the_worst_of_all_rounds() -> None:
+    median = report.middle([cell(1, memory=5, surplus=0), cell(1, memory=9, surplus=3), cell(1, memory=7)])
+    assert (median.cell.memory, median.cell.surplus) == (9, 3)
+
+
+def test_the_ratio_is_to_the_better_peer_and_never_to_the_wire() -> None:
+    cells = {"wire": [cell(9000)], "Mailboat": [cell(900)], "Postfix": [cell(300)], "Haraka": [cell(200)]}
+    assert report.ratio({name: report.middle(found) for name, found in cells.items()}) == pytest.approx(3)
+
+
+def test_a_contender_that_failed_leaves_a_gap_and_not_a_figure() -> None:
+    table = report.markdown({ROW: {"Mailboat": [cell(900)], "Postfix": []}}, ["Mailboat", "Postfix"])
+    assert "| new | 4 KiB | off | as is | 900 | - | - |" in table
+
+
+def test_rows_are_all_combinations_of_what_was_chosen() -> None:
+    rows = choose(("new", "reused"), ("4k",), ("off", "on"), ("slow",))
+    assert len(set(rows)) == 4
+    assert {(row.size, row.disk) for row in rows} == {("4k", "slow")}
