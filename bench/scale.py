@@ -28,6 +28,7 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Draft, Entry, EntryKey, State
 from mailboat.model.observer import Observer
 from mailboat.queue import ids, schema
+from mailboat.queue.commit import SWITCH_INTERVAL
 from mailboat.queue.operations import Accept, NewMessage, Operation, Reserve
 from mailboat.queue.selection import entries_of
 from mailboat.queue.shelf import open_store
@@ -60,7 +61,7 @@ class Trial:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     options = _options().parse_args(arguments)
-    sys.setswitchinterval(0.0005)  # as the relay's workers do
+    sys.setswitchinterval(SWITCH_INTERVAL)
     if options.trial:
         print(json.dumps(dataclasses.asdict(uvloop.run(_trial(options.trial, options.new)))))
         return

@@ -32,6 +32,7 @@ from mailboat.queue.operations import (
     Settle,
     Stats,
 )
+from mailboat.queue.schema import PAGE
 from mailboat.queue.store import StorageError, StorageFull
 from mailboat.queue.transaction import Writer
 
@@ -39,12 +40,23 @@ log = logging.getLogger(__name__)
 
 BATCH = 4096
 """Operations in one transaction at most."""
+SETTLE_PATIENCE = 0.01
+"""Seconds that the record of a finished delivery waits for a commit that is made anyway: nobody waits for it, and a
+crash in between makes a duplicate only where one was possible before (promise 2)."""
+COMPANY_WAIT = float(__import__("os").environ.get("CW","0.001"))
 LONGEST_PAUSE = 1.0
 """Seconds between two attempts to store outcomes while storage fails; the first pause is a 32nd of it."""
+SWITCH_INTERVAL = 0.0005
+"""Seconds for `sys.setswitchinterval` in a process that runs this thread beside a busy event loop: the default of ten
+times that makes each commit wait for the interpreter lock longer than for the disk."""
 _ROOM_CHECK = 0.2
 """Seconds that an answer about free space holds."""
 
 Tell = Callable[[Sequence[Report]], None]
+
+
+def _can_wait(operation: Operation) -> bool:
+    return isinstance(operation, Settle) and operation.bounce is None
 
 
 class Committer:
@@ -68,6 +80,11 @@ class Committer:
         self._trouble = ""
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = False
+        self._wanted = False
+        """Something waits that is worth a commit of its own."""
+        self._nudge = False
+        self._company = 0
+        """Messages in the last batch."""
         self._closing = False
         self._pause = 0.0
         self._log_octets = 0
@@ -83,6 +100,18 @@ class Committer:
     def submit(self, operation: Operation) -> None:
         """Have it in the next commit. Called on the event loop."""
         self._pending.append(operation)
+        if not _can_wait(operation):
+            self._hurry()
+        elif not self._nudge:
+            self._nudge = True
+            self._loop.call_later(SETTLE_PATIENCE, self._nudged)
+
+    def _nudged(self) -> None:
+        self._nudge = False
+        self._hurry()
+
+    def _hurry(self) -> None:
+        self._wanted = True
         if self._idle:
             self._idle = False
             self._wake.put(None)
@@ -128,18 +157,29 @@ class Committer:
             with contextlib.suppress(Empty):
                 self._wake.get(timeout=self._pause)
         while True:
-            batch, pending = self._retained, self._pending
-            while pending and len(batch) < BATCH:
-                batch.append(pending.popleft())
-            if batch:
-                return batch
+            if self._wanted or self._retained or self._closing:
+                batch = self._gather()
+                if batch or self._closing:
+                    return batch
             # First idle, then a last look: an operation that came in between is seen here, or wakes us.
             self._idle = True
-            if not self._pending:
-                if self._closing:
-                    return []
+            if not (self._wanted or self._closing):
                 self._wake.get()
             self._idle = False
+
+    def _gather(self) -> list[Operation]:
+        """Everything that waits, up to a batch."""
+        if self._company > 1 and not self._closing:
+            # Several clients were served by the last commit: the others of them are likely to be on their way.
+            time.sleep(COMPANY_WAIT)
+        self._wanted = False
+        batch, pending = self._retained, self._pending
+        while pending and len(batch) < BATCH:
+            batch.append(pending.popleft())
+        self._company = sum(type(operation) is Accept for operation in batch)
+        if pending:
+            self._wanted = True
+        return batch
 
     def _report(self, reports: list[Report]) -> None:
         self._call(self._tell, reports)
@@ -256,7 +296,7 @@ class Committer:
             return
         try:
             pages = self._writer.checkpoint(wait=False)
-            if pages * 8192 > 8 * self._room.log_limit:
+            if pages * PAGE > 8 * self._room.log_limit:
                 self._writer.checkpoint(wait=True)
         except sqlite3.Error as error:
             log.warning("the write-ahead log of %s cannot be copied yet: %s", self._path, error)
@@ -270,10 +310,11 @@ def _messages(operations: Sequence[Operation]) -> list[NewMessage]:
 
 def _log_octets(operations: Sequence[Operation]) -> int:
     """About what a commit adds to the log: bodies, and the pages that each kind touches."""
-    total = 8192 * 6
+    total = 6 * PAGE
     for operation in operations:
         if isinstance(operation, Settle):
-            total += 2048 if operation.remaining is None else 24576
+            # A finished message leaves pages that new ones share; a deferral touches its own here and there.
+            total += PAGE // 2 if operation.remaining is None else 4 * PAGE
         elif isinstance(operation, Change):
-            total += 24576 * len(operation.rows)
-    return total + sum(4096 + len(message.body or b"") for message in _messages(operations))
+            total += 4 * PAGE * len(operation.rows)
+    return total + sum(PAGE // 2 + len(message.body or b"") for message in _messages(operations))

@@ -8,6 +8,7 @@ Used by the stores only.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -18,9 +19,10 @@ MAX_ORDINAL = (1 << ORDINAL_BITS) - 1
 MAX_NUMBER = (1 << (63 - ORDINAL_BITS)) - 1
 """Messages that one database can ever number: row ids are signed 64-bit integers."""
 
-_VALUES = {letter: value for value, letter in enumerate(ALPHABET)}
+_ID = re.compile(r"\s*([0-9A-TV-Za-tv-z]{6})-([0-9A-TV-Za-tv-z]{1,9})(?:\.([0-9]{1,7}))?\s*")
 # Crockford's reading rules: what people type for a digit that looks like a letter.
 _READ_AS = str.maketrans("ILO", "110")
+_PYTHON_DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 
 
 class Parsed(NamedTuple):
@@ -53,22 +55,15 @@ def message_id(tag: str, number: int) -> str:
 
 def parse(text: str) -> Parsed | None:
     """A message or entry id as people type it, in any case; None when it cannot be one."""
-    message, dot, ordinal = text.strip().partition(".")
-    tag, _, digits = message.upper().translate(_READ_AS).partition("-")
-    if len(tag) != TAG_LENGTH or not 0 < len(digits) <= 9:
+    match = _ID.fullmatch(text)
+    if match is None:
         return None
-    number = 0
-    for letter in digits:
-        if letter not in _VALUES:
-            return None
-        number = number * 32 + _VALUES[letter]
-    if number > MAX_NUMBER:
+    tag, digits, ordinal = match.groups()
+    number = int(digits.upper().translate(_READ_AS).translate(_PYTHON_DIGITS), 32)
+    entry = int(ordinal or 0)
+    if number > MAX_NUMBER or entry > MAX_ORDINAL or (ordinal and not entry):
         return None
-    if not dot:
-        return Parsed(tag, number, 0)
-    if not (ordinal.isascii() and ordinal.isdigit() and len(ordinal) <= 7 and 0 < int(ordinal) <= MAX_ORDINAL):
-        return None
-    return Parsed(tag, number, int(ordinal))
+    return Parsed(tag.upper().translate(_READ_AS), number, entry)
 
 
 def row_of(number: int, ordinal: int) -> int:

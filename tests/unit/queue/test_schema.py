@@ -45,7 +45,7 @@ def test_commits_are_synced(path: str) -> None:
     db = schema.open_writer(path)
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert db.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert db.execute("PRAGMA page_size").fetchone() == (8192,)
+    assert db.execute("PRAGMA page_size").fetchone() == (schema.PAGE,)
     db.close()
 
 

@@ -251,7 +251,7 @@ async def test_a_database_that_may_not_grow_is_full_and_drains(opened: Opener) -
 
     def connect(path: str) -> sqlite3.Connection:
         connection = schema.connect(path)
-        connection.execute("PRAGMA max_page_count = 60")
+        connection.execute("PRAGMA max_page_count = 120")
         return connection
 
     spool = await opened(Tuning(connect=connect))
