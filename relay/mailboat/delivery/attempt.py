@@ -63,7 +63,7 @@ class Attempter:
             log.exception("attempt on %s", entry.id)
             walk.give_up(Trouble(walk.stage, FaultKind.LOCAL, "internal error, see the log of the relay"))
         finally:
-            del self._walks[entry.key]
+            self._walks.pop(entry.key, None)
             walk.close()
         duration = self._clock.monotonic() - start
         return AttemptReport(walk.in_order(), walk.peer, started_at, duration)

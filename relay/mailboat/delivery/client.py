@@ -85,7 +85,6 @@ class Client:
         try:
             return await _Opening(target, source, settings, self._contexts).run(sock, starttls=starttls)
         except BaseException as error:
-            sock.close()
             self._observer.outbound_connections(-1)
             if isinstance(error, PeerTrouble | asyncio.CancelledError) or not isinstance(error, Exception):
                 raise
@@ -149,8 +148,12 @@ class _Opening:
         self._authenticated = False
 
     async def run(self, sock: socket.socket, *, starttls: bool) -> Session:
-        """The session. Raises PeerTrouble."""
-        smtp = self._make(sock)
+        """The session, which owns the socket; closed when there is none. Raises PeerTrouble."""
+        try:
+            smtp = self._make(sock)
+        except BaseException:
+            sock.close()
+            raise
         try:
             with self._troubles():
                 self._stage = Stage.TLS if self._implicit else Stage.GREETING
@@ -163,7 +166,11 @@ class _Opening:
                     await self._authenticate(smtp, self._target.credentials)
             return self._take_over(smtp)
         except BaseException:
+            # The transport has the socket now, and only it may close that. At once: nobody will read what is unsent.
+            transport = cast("asyncio.Transport | None", smtp.transport)
             smtp.close()
+            if transport is not None:
+                transport.abort()
             raise
 
     def _deadline(self) -> asyncio.Timeout:
@@ -209,8 +216,11 @@ class _Opening:
         except aiosmtplib.SMTPHeloError as error:
             if not 500 <= error.code <= 599:
                 raise
-            async with self._deadline():
-                await smtp.helo()  # RFC 5321 3.2: an old server
+            try:
+                async with self._deadline():
+                    await smtp.helo()  # RFC 5321 3.2: an old server
+            except aiosmtplib.SMTPServerDisconnected:
+                raise error from None  # it had said all that it had to say
 
     async def _starttls(self, smtp: aiosmtplib.SMTP) -> None:
         if not smtp.supports_extension("starttls"):

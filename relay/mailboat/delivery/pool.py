@@ -102,6 +102,7 @@ class Pool:
                 await self._all_closed.wait()
         for session in list(self._open):
             session.stream.abort()
+        await self._all_closed.wait()
 
     def _take(self, key: Hashable) -> Session | None:
         idle = self._idle.get(key)

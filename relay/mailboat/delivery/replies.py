@@ -87,8 +87,9 @@ class ReplyStream(asyncio.Protocol):
     def take_over(self) -> None:
         """Become the protocol of the transport."""
         self._transport.set_protocol(self)
-        # Above zero octets in our buffer counts as "not yet handed to the kernel": see `flushed`.
-        self._transport.set_write_buffer_limits(high=0)
+        # Octets in our buffer count as "not yet handed to the kernel": see `flushed`. Not high=0: TLS transports call
+        # an empty buffer full then.
+        self._transport.set_write_buffer_limits(high=1, low=0)
         if self._transport.is_closing():
             self._break(FaultKind.CLOSED, "connection closed by the peer")
 

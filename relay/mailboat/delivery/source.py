@@ -7,10 +7,10 @@ Used by `delivery.pool`.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from mailboat.config.settings import Bind, IPAddress, Settings
+from mailboat.config.settings import Bind, IPAddress, Network, Settings
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.outcome import Stage
 from mailboat.routing.answers import Target
@@ -36,15 +36,23 @@ class SourceMissing(PeerTrouble):
 class Sources:
     """Picks the source of a connection."""
 
-    def __init__(self, pod: str, host: str, addresses: Callable[[], Iterable[IPAddress]]) -> None:
+    def __init__(self, pod: str, host: str, addresses: Callable[[], Collection[IPAddress]]) -> None:
         """`pod` is POD_NAME or empty, `host` this system's name, `addresses` reads those of its interfaces."""
         self._names = (pod, host, "default")
         self._addresses = addresses
+        # Asked for every message: what was found is kept for as long as settings and addresses are the same objects.
+        self._settings: Settings | None = None
+        self._entry: Bind | None = None
+        self._known: Collection[IPAddress] = ()
+        self._within: dict[Network, IPAddress | None] = {}
 
     def entry(self, settings: Settings) -> Bind | None:
         """The `[bind]` entry that applies here: the pod's, else the host's, else `default`."""
-        binds = dict(settings.outbound.binds)
-        return next((binds[name] for name in self._names if name and name in binds), None)
+        if settings is not self._settings:
+            binds = dict(settings.outbound.binds)
+            self._settings = settings
+            self._entry = next((binds[name] for name in self._names if name and name in binds), None)
+        return self._entry
 
     def pick(self, settings: Settings, target: Target) -> Source:
         """The source for a target.
@@ -66,9 +74,19 @@ class Sources:
         if wanted is None:
             reason = f"[bind] has no IPv{version} address, and {target.ip} needs one"
             raise PeerTrouble(Trouble(Stage.BIND, FaultKind.BIND, reason))
-        if isinstance(wanted, ipaddress.IPv4Address | ipaddress.IPv6Address):
-            return Source(str(wanted), ehlo)
-        own = min((a for a in self._addresses() if a.version == version and a in wanted), default=None, key=int)
-        if own is None:
-            raise SourceMissing(str(wanted), f"this machine has no address in {wanted}, the source that [bind] names")
-        return Source(str(own), ehlo)
+        if isinstance(wanted, ipaddress.IPv4Network | ipaddress.IPv6Network):
+            return Source(str(self._own_within(wanted)), ehlo)
+        return Source(str(wanted), ehlo)
+
+    def _own_within(self, network: Network) -> IPAddress:
+        """This machine's address within a network; the lowest, should it have several."""
+        known = self._addresses()
+        if known is not self._known:
+            self._known, self._within = known, {}
+        if network not in self._within:
+            own = (address for address in known if address.version == network.version and address in network)
+            self._within[network] = min(own, default=None, key=int)
+        found = self._within[network]
+        if found is None:
+            raise SourceMissing(str(network), f"this machine has no address in {network}, which [bind] names")
+        return found

@@ -158,3 +158,11 @@ async def test_errors_and_timeouts_in_any_order_never_break_the_relay(answers: t
         for _ in range(2):
             outcome = await rig.outcome(mx.target(), mx.target())
             assert (outcome.result, outcome.status) == (Result.DEFERRED, "4.4.1")
+
+
+async def test_a_host_that_refuses_ehlo_and_hangs_up_has_refused() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.on("EHLO", Drop("554 5.7.1 we take no mail from you"))
+        outcome = await rig.outcome(mx.target())
+
+        assert (outcome.result, outcome.status, outcome.stage) == (Result.BOUNCED, "5.7.1", Stage.EHLO)
