@@ -88,7 +88,9 @@ def _run(options: argparse.Namespace) -> int:
     print(report.markdown(results, list(contenders)))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report.document(results, here, versions, faults), indent=2) + "\n")
-    print("\n".join(["", *(f"FAILED: {fault}" for fault in faults), f"all figures: {options.json}"]))
+    print(
+        "\n".join(["", *(f"FAILED: {fault.partition(chr(10))[0]}" for fault in faults), f"all figures: {options.json}"])
+    )
     return 1 if faults else 0
 
 
