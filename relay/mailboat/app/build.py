@@ -14,7 +14,7 @@ from mailboat.delivery.engine import Engine, EngineParts
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources
 from mailboat.ingress.admission import Admission, Load
-from mailboat.ingress.connection import IngressContext
+from mailboat.ingress.context import IngressContext
 from mailboat.ingress.listener import Listener
 from mailboat.ingress.tls import ServerTls
 from mailboat.metrics.events import EventLog
@@ -61,6 +61,7 @@ class Parts:
     telling: Telling
     store: Store
     local: LocalAddresses
+    resolver: Resolver
     router: Router
     pool: Pool
     engine: Engine
@@ -96,7 +97,8 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     tls = ServerTls(settings.tls)
     store = await open_store(settings.outbound.queue_dir, options.worker, options.workers, clock, observer)
     local = LocalAddresses(clock)
-    router = Router(resolver=Resolver(observer=observer, clock=clock), observer=observer, clock=clock)
+    resolver = Resolver(observer=observer, clock=clock)
+    router = Router(resolver=resolver, observer=observer, clock=clock)
     router.configure(settings, local)
     sources = Sources(os.environ.get("POD_NAME", ""), socket.gethostname(), local.addresses)
     pool = Pool(sources=sources, observer=observer, clock=clock)
@@ -104,4 +106,4 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     engine = Engine(EngineParts(store, attempter, Bounces(store, clock), observer, clock, router.destination), settings)
     load = Load()
     context = IngressContext(settings, store, Admission(store, load, settings), observer, clock, tls, set())
-    return Parts(clock, telling, store, local, router, pool, engine, load, context, Listener(context))
+    return Parts(clock, telling, store, local, resolver, router, pool, engine, load, context, Listener(context))

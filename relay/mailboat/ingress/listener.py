@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
 from mailboat.config.settings import Endpoint
-from mailboat.ingress.connection import Connection, IngressContext
-
-log = logging.getLogger(__name__)
+from mailboat.ingress.connection import Connection
+from mailboat.ingress.context import IngressContext
 
 BACKLOG = 1024
 SWEEP = 1.0
@@ -49,6 +47,11 @@ class Listener:
             self._servers.append(server)
 
     @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports that are listened on, in the order of the settings: those of `listen`, then of `smtps_listen`."""
+        return tuple(server.sockets[0].getsockname()[1] for server in self._servers)
+
+    @property
     def is_up(self) -> bool:
         """Whether every endpoint is listened on."""
         return bool(self._servers) and all(server.is_serving() for server in self._servers)
@@ -63,9 +66,11 @@ class Listener:
 
     async def finish(self, grace: float) -> None:
         """Wait up to `grace` seconds for the clients that are left, then cut them off."""
-        deadline = asyncio.get_running_loop().time() + grace
-        while self._context.connections and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - a second mechanism for the few seconds of a drain
+        deserted = self._context.deserted
+        deserted.clear()
+        if self._context.connections:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(deserted.wait(), grace)
         for connection in list(self._context.connections):
             connection.abort()
         if self._sweeper is not None:
@@ -76,9 +81,13 @@ class Listener:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
-            now = self._context.clock.monotonic()
-            for connection in [c for c in self._context.connections if c.expired(now)]:
-                connection.time_out()
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Look once at all clients, and end those that take too long."""
+        now = self._context.clock.monotonic()
+        for connection in [c for c in self._context.connections if c.expired(now)]:
+            connection.time_out()
 
 
 def listening_socket(endpoint: Endpoint, *, shared: bool) -> socket.socket:

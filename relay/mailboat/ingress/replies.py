@@ -6,13 +6,14 @@ import errno
 
 from mailboat.ingress.admission import Refusal
 from mailboat.model.observer import RejectReason
-from mailboat.queue.store import StorageError, StorageFull
+from mailboat.queue.store import StorageFull
 from mailboat.smtp.data import DataFault
 
 SENDER_OK = b"250 2.1.0 Sender OK\r\n"
 RECIPIENT_OK = b"250 2.1.5 Recipient OK\r\n"
 GO_AHEAD = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 START_TLS = b"220 2.0.0 Ready to start TLS\r\n"
+NO_TLS = b"454 4.7.0 TLS is not available now\r\n"
 
 RELAY_DENIED = b"550 5.7.1 Relaying denied\r\n"
 TOO_MANY_RECIPIENTS = b"452 4.5.3 Too many recipients\r\n"
@@ -54,5 +55,4 @@ def storage_reply(error: BaseException) -> bytes:
     full = isinstance(error, StorageFull) or (
         isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     )
-    assert isinstance(error, StorageError | OSError)
     return STORAGE_FULL if full else STORAGE_FAULT

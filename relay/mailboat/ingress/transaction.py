@@ -7,11 +7,14 @@ comes in, so that memory does not depend on what clients send.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mailboat.config.settings import Settings
 from mailboat.message import headers, received
 from mailboat.model.address import Address
+from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft, SpooledBody
 from mailboat.queue.entry import group
 from mailboat.queue.store import Store
@@ -20,6 +23,9 @@ from mailboat.smtp.events import Mail
 SPOOL_THRESHOLD = 256 * 1024
 """Octets of a body that are kept in memory; a larger one goes to a file. Above it, the file's own fsyncs cost less
 than the second copy that a database's log makes; below, they cost more."""
+
+MAX_PARTS = 512
+"""Pieces that are kept apart: each costs more than its octets, and a client can send one octet at a time."""
 
 
 class TooManyHops(Exception):  # noqa: N818 - what it is called in the field
@@ -37,6 +43,8 @@ class Transaction:
     recipients: list[Address] = field(default_factory=list)
     id: str = ""
     """The queue id, from DATA on."""
+    began_at: float = 0.0
+    """Monotonic: when DATA was accepted."""
     size: int = 0
     """Octets of the message so far, as received."""
     fault: OSError | TooManyHops | None = None
@@ -47,10 +55,11 @@ class Transaction:
     _path: str = ""
     _file_size: int = 0
 
-    def begin(self, now: float) -> None:
-        """DATA was accepted at `now`."""
+    def begin(self, clock: Clock) -> None:
+        """DATA is accepted."""
         self.id = self.store.reserve_id()
-        self._date = received.rfc5322_date(now)
+        self.began_at = clock.monotonic()
+        self._date = received.rfc5322_date(clock.now())
 
     @property
     def is_too_big(self) -> bool:
@@ -66,6 +75,8 @@ class Transaction:
             self._parts.append(octets)
             if self.size > SPOOL_THRESHOLD:
                 self._spill()
+            elif len(self._parts) > MAX_PARTS:
+                self._parts = [b"".join(self._parts)]
 
     def draft(self) -> Draft:
         """The whole message with its trace header, ready for the store. Raises what became `fault`."""
@@ -89,9 +100,11 @@ class Transaction:
         """Forget the octets, and remove the file if there is one."""
         self._parts.clear()
         if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-            os.unlink(self._path)  # noqa: PTH108 - a plain path of the store's
+            # What cannot be closed or removed now, the store removes at its next start.
+            with suppress(OSError):
+                self._close_file()
+            with suppress(OSError):
+                Path(self._path).unlink(missing_ok=True)
 
     def _with_trace(self, first: bytes, *, whole: bool) -> bytes:
         """The message's first octets with the trace header (RFC 5321 4.4) and what the header lacks."""
@@ -124,8 +137,13 @@ class Transaction:
             self.fault = error
 
     def _close_file(self) -> Body:
-        os.close(self._file)
-        self._file = -1
+        """The file as a body, the store's from now on. Raises OSError, and then it is removed."""
+        file, self._file = self._file, -1  # whatever comes of it, it is closed once
+        try:
+            os.close(file)
+        except OSError:  # some file systems tell only now that they are full
+            Path(self._path).unlink(missing_ok=True)
+            raise
         return SpooledBody(self._path, self._file_size)
 
 

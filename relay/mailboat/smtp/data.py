@@ -21,7 +21,8 @@ class DataFault(Enum):
     BARE_NEWLINE = auto()
     """A CR or LF alone. The message goes on to the true end of data."""
     FALSE_END = auto()
-    """A bare newline dressed as end of data: the client may believe it is done, and what follows is no command."""
+    """A bare newline at or in the end of data: the client may see the end elsewhere than we do, so what follows is
+    no command."""
     LINE_TOO_LONG = auto()
 
 
@@ -34,7 +35,7 @@ def stuff(body: bytes) -> bytes:
 class DataReceiver:
     """Finds the end of one message in the client's octets and takes the dot-stuffing out.
 
-    The first fault is kept in `fault`; octets go on being consumed, so that commands are only read behind the
+    The gravest fault is kept in `fault`; octets go on being consumed, so that commands are only read behind the
     true end of data.
     """
 
@@ -57,7 +58,11 @@ class DataReceiver:
         data = self._held + data
         end = data.find(_END)
         if end >= 0:
-            return self._pass_on(data[: end + 2]), data[end + 5 :]
+            before = data[end - 1 : end] if end else self._seen[-1:]
+            octets = self._pass_on(data[: end + 2])
+            if before == b"\r" and self.fault is DataFault.BARE_NEWLINE:
+                self.fault = DataFault.FALSE_END  # CR CR LF: some take it for one line end, and some for none
+            return octets, data[end + 5 :]
         keep = _overlap(data)
         self._held = data[len(data) - keep :]
         return self._pass_on(data[: len(data) - keep]), None
@@ -84,7 +89,8 @@ class DataReceiver:
         if self._normalize:
             # Lines are unstuffed before: only CRLF begins a line that the client can have stuffed.
             return _BARE.sub(b"\r\n", piece.replace(b"\r\n.", b"\r\n")).replace(b"\r\n.", b"\r\n..")
-        self.fault = self.fault or DataFault.BARE_NEWLINE
+        if self.fault is not DataFault.FALSE_END:
+            self.fault = DataFault.BARE_NEWLINE
         self._look_for_false_end(piece)
         return piece
 

@@ -67,6 +67,11 @@ class Reset:
 
 
 @dataclass(slots=True)
+class Idle:
+    """NOOP, HELP or VRFY, replied to already: it moves no mail, and a client with no end of them is none."""
+
+
+@dataclass(slots=True)
 class Quit:
     """QUIT: the reply is in the output; close when it is sent."""
 
@@ -80,4 +85,4 @@ class Refusal:
     """`syntax`, `sequence`, `too_long` or `bare_newline`."""
 
 
-Event = Hello | Mail | Rcpt | Data | Chunk | EndOfData | StartTls | Reset | Quit | Refusal
+Event = Hello | Mail | Rcpt | Data | Chunk | EndOfData | StartTls | Reset | Idle | Quit | Refusal

@@ -19,6 +19,7 @@ from mailboat.smtp.events import (
     EndOfData,
     Event,
     Hello,
+    Idle,
     Mail,
     Quit,
     Rcpt,
@@ -61,7 +62,7 @@ _ANY = frozenset({State.NEW, State.READY, State.MAIL, State.RCPT})
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    handler: Callable[[ServerSession, str], Event | None]
+    handler: Callable[[ServerSession, str], Event]
     allowed: frozenset[State]
     otherwise: str = "503 5.5.1 Send EHLO or HELO first"
     """The reply in any other state."""
@@ -95,17 +96,16 @@ class ServerSession:
 
     def next_event(self) -> Event | None:
         """The next thing for the owner to look at; None: more octets, or the answer to the last event, are needed."""
-        while self._awaiting is None and self.state is not State.DEAF:
+        if self._awaiting is None and self.state is not State.DEAF:
             if self.state is State.DATA:
                 return self._next_data_event()
             line = self._lines.next_line()
             if line is None:
                 return None
             event = self._command(line)
-            if event is not None:
-                if type(event) in _ANSWERED:
-                    self._awaiting = event
-                return event
+            if type(event) in _ANSWERED:
+                self._awaiting = event
+            return event
         return None
 
     def answer(self, reply: bytes, *, accepted: bool) -> None:
@@ -191,13 +191,13 @@ class ServerSession:
         self._awaiting = EndOfData(octets, receiver.fault)
         return self._awaiting
 
-    def _command(self, line: bytes | LineFault) -> Event | None:
+    def _command(self, line: bytes | LineFault) -> Event:
         if isinstance(line, LineFault):
             return self._refuse(_LINE_REPLIES[line], line.name.lower())
         verb, _, argument = line.partition(b" ")
         command = COMMANDS.get(verb.upper())
         if command is None:
-            return self._refuse("500 5.5.2 Command not recognized", "syntax")
+            return self._unknown(verb.upper())
         if self.state not in command.allowed:
             return self._refuse(command.otherwise, "sequence")
         try:
@@ -206,6 +206,12 @@ class ServerSession:
             return self._refuse(error.reply, "syntax")
         except UnicodeDecodeError:
             return self._refuse("501 5.5.4 Command is not UTF-8", "syntax")
+
+    def _unknown(self, verb: bytes) -> Refusal:
+        if verb in _HTTP_METHODS:
+            self.close(f"{_NOT_HTTP}\r\n".encode())
+            return Refusal(_NOT_HTTP, "syntax")
+        return self._refuse("500 5.5.2 Command not recognized", "syntax")
 
     def _refuse(self, reply: str, kind: str) -> Refusal:
         self._say(reply)
@@ -234,7 +240,7 @@ class ServerSession:
         if smtputf8 or body not in ("7BIT", "8BITMIME"):
             raise GrammarError("501 5.5.4 Bad parameter value")
         if parameters:
-            raise GrammarError(f"555 5.5.4 Parameter not recognized: {next(iter(parameters))}")
+            raise GrammarError(f"555 5.5.4 Parameter not recognized: {next(iter(parameters))[:64]}")
         sender = grammar.parse_sender(path)
         self._check_utf8(path, smtputf8 is not None)
         self._utf8 = smtputf8 is not None
@@ -246,6 +252,8 @@ class ServerSession:
         path, rest = grammar.split_path(argument[3:])
         if rest:
             raise GrammarError("555 5.5.4 Parameter not recognized")
+        if path.lower() == "postmaster":  # RFC 5321 4.5.1: taken without a domain, and then it is this host's
+            path = f"{path}@{self.host}"
         recipient = grammar.parse_address(path)
         self._check_utf8(path, self._utf8)
         return Rcpt(recipient)
@@ -278,14 +286,14 @@ class ServerSession:
         self.state = State.DEAF
         return Quit()
 
-    def _vrfy(self, argument: str) -> Event | None:
+    def _vrfy(self, argument: str) -> Event:
         if not argument.strip():
             return self._refuse("501 5.5.4 Syntax: VRFY address", "syntax")
-        self._say("252 2.5.2 Cannot verify, but will try to deliver")  # RFC 5321 3.5.3
-        return None
+        return self._fixed("252 2.5.2 Cannot verify, but will try to deliver")  # RFC 5321 3.5.3
 
-    def _fixed(self, reply: str) -> None:
+    def _fixed(self, reply: str) -> Event:
         self._say(reply)
+        return Idle()
 
 
 def _is_hello_name(name: str) -> bool:
@@ -299,6 +307,12 @@ _LINE_REPLIES = {
     LineFault.BARE_NEWLINE: "500 5.5.2 Line must end with CRLF, and hold no other CR or LF",
 }
 _NO_SENDER = "503 5.5.1 MAIL first"
+_HTTP_METHODS = frozenset(
+    {b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PRI", b"PUT", b"TRACE"}
+)
+"""A browser that a web page sends here speaks from an address that may relay, and the page chose what follows its
+header: such a client is not heard any further."""
+_NOT_HTTP = "421 4.7.0 This is SMTP, not HTTP"
 
 COMMANDS: dict[bytes, _Command] = {
     b"EHLO": _Command(lambda s, a: s._hello(a, extended=True), _ANY),
@@ -308,13 +322,16 @@ COMMANDS: dict[bytes, _Command] = {
     ),
     b"RCPT": _Command(ServerSession._rcpt, frozenset({State.MAIL, State.RCPT}), _NO_SENDER),
     b"DATA": _Command(ServerSession._data, frozenset({State.RCPT}), "503 5.5.1 No valid recipients"),
-    b"STARTTLS": _Command(ServerSession._starttls, frozenset({State.READY})),
+    b"STARTTLS": _Command(
+        ServerSession._starttls, frozenset({State.READY}), "503 5.5.1 STARTTLS belongs behind EHLO, before MAIL"
+    ),
     b"RSET": _Command(ServerSession._rset, _ANY),
     b"NOOP": _Command(lambda s, _: s._fixed("250 2.0.0 OK"), _ANY),
     b"HELP": _Command(
         lambda s, _: s._fixed("214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS"), _ANY
     ),
     b"VRFY": _Command(ServerSession._vrfy, _ANY),
+    b"EXPN": _Command(lambda s, _: s._refuse("502 5.5.1 There are no lists here to expand", "syntax"), _ANY),
     b"QUIT": _Command(ServerSession._quit, _ANY),
 }
 """Every command, where it is allowed, and what is answered elsewhere (RFC 5321 4.1.1 and 4.1.4)."""

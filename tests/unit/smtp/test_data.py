@@ -65,7 +65,7 @@ def test_normalised_messages_hold_no_bare_newline_and_no_end_of_data_when_sent_o
     assert b"\r\n.\r\n" not in b"\r\n" + stuff(message)
 
 
-@pytest.mark.parametrize("bare", [b"a\nb\r\n", b"a\rb\r\n", b"\r\r\n", b"\n\r\n"])
+@pytest.mark.parametrize("bare", [b"a\nb\r\n", b"a\rb\r\n", b"\n\r\n", b"a\n\r\n", b"\ra\r\n"])
 def test_a_bare_newline_is_a_fault_at_the_true_end(bare: bytes) -> None:
     for cuts in every_way(bare + b".\r\n"):
         _, rest, fault = receive(bare + b".\r\n", cuts)
@@ -81,6 +81,13 @@ def test_a_false_end_of_data_is_told_apart_at_once(end: bytes) -> None:
         _, rest, fault = receive(raw, cuts)
         assert rest is None
         assert fault is DataFault.FALSE_END
+
+
+@pytest.mark.parametrize("line", [b"", b"a", b"\n", b"x" * 2000 + b"\r\n"], ids=len)
+def test_an_end_behind_a_second_cr_is_the_end_but_nothing_behind_it_is_to_be_trusted(line: bytes) -> None:
+    raw = line + b"\r\r\n.\r\n"
+    for cuts in ([], [len(line)], [len(line) + 1], [len(line) + 2], list(range(1, len(raw)))):
+        assert receive(raw, cuts, limit=1000)[1:] == (b"", DataFault.FALSE_END)
 
 
 @pytest.mark.parametrize("length", [999, 1000, 1001, 5000])

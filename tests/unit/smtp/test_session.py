@@ -25,7 +25,7 @@ def talk(server: ServerSession, raw: bytes, *, accept: bool = True) -> tuple[lis
         asked.append(event)
         if isinstance(event, events.Hello):
             server.answer(server.ehlo(), accepted=True)
-        elif not isinstance(event, events.Chunk | events.Reset | events.Quit | events.Refusal):
+        elif not isinstance(event, events.Chunk | events.Reset | events.Idle | events.Quit | events.Refusal):
             server.answer(b"354 go\r\n" if isinstance(event, events.Data) else OK, accepted=accept)
     return asked, server.take_output().decode()
 
@@ -71,7 +71,7 @@ def test_each_command_is_taken_where_the_table_allows_it_and_is_503_elsewhere(ve
     assert server.state is state
     _, said = talk(server, verb + ARGUMENTS.get(verb, b"") + b"\r\n")
     if state in COMMANDS[verb].allowed:
-        assert said[0] in "23"
+        assert said[0] in ("5" if verb == b"EXPN" else "23")
     else:
         assert said.startswith("503 5.5.1 ")
         assert server.state is state

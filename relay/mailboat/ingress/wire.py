@@ -1,0 +1,270 @@
+"""One client's socket: octets between it and a `ServerSession`, flow control both ways, TLS, time, and the end.
+
+Everything happens in callbacks of the event loop: no task a connection, except while TLS is being set up. Knows no
+policy and no mail: `connection` adds what is decided, `listener` makes connections and tells them the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, cast
+
+from mailboat.config.settings import BareNewline
+from mailboat.ingress import replies
+from mailboat.ingress.context import IngressContext
+from mailboat.model.observer import RejectReason
+from mailboat.smtp.extensions import Offers
+from mailboat.smtp.session import ServerSession, SessionLimits
+
+MAX_BUFFERED = 65_536
+"""Octets of pipelined input that wait for a reply before reading stops."""
+HANDSHAKE_TIMEOUT = 30.0
+"""Seconds that a client has for a TLS handshake, if `inactivity_timeout` is not shorter."""
+LINGER = 5.0
+"""Seconds between our last word and the end of the connection, for a client that does not close."""
+
+
+class Wire(asyncio.Protocol):
+    """A connection without its decisions."""
+
+    def __init__(self, context: IngressContext, *, implicit_tls: bool = False) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._implicit_tls = implicit_tls
+        self._session = self._new_session()
+        self._client = ""
+        """The client's address; empty when it has none."""
+        self._deadline = 0.0
+        """Monotonic: when the client has taken too long."""
+        self._closing = False
+        """Our last word is said; what still comes is dropped."""
+        self._committing = False
+        """The client waits for us: it cannot be too slow, and it may close its side already."""
+        self._eof = False
+        self._reading = True
+        self._unread = False
+        """The client leaves our replies unread: nothing more is done for it until it reads."""
+        self._upgrade: asyncio.Task[None] | None = None
+        """TLS being set up: nothing can be said meanwhile."""
+
+    # What `connection` adds.
+
+    _handlers: ClassVar[Mapping[type, Callable[[Any, Any], None]]]
+    """Decides about each kind of event, and answers it where it wants an answer."""
+
+    @abstractmethod
+    def _welcome(self) -> bytes | None:
+        """A client has come; the reply that turns it away, if so."""
+
+    @abstractmethod
+    def _farewell(self) -> None:
+        """The client is gone. Called once, also for one that was turned away."""
+
+    @abstractmethod
+    def _reject(self, reason: RejectReason, reply: bytes) -> None:
+        """Tell the observer of a refusal."""
+
+    # The transport's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is none
+        peer = transport.get_extra_info("peername")
+        self._client = peer[0] if isinstance(peer, tuple) else ""
+        self._context.connections.add(self)
+        self._touch()
+        refusal = self._welcome()
+        if refusal is not None and self._implicit_tls:
+            self._end()  # it would not understand us yet
+        elif refusal is not None:
+            self._say_goodbye(refusal)
+        elif self._implicit_tls:
+            self._begin_tls()
+        else:
+            self._session.greet()
+            self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it is lost makes no difference
+        """The client is gone."""
+        self._gone()
+
+    def _gone(self) -> None:
+        connections = self._context.connections
+        if self in connections:
+            connections.remove(self)
+            self._closing = True
+            self._farewell()
+            if not connections:
+                self._context.deserted.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Octets from the client."""
+        if self._closing:
+            return
+        session = self._session
+        session.feed(data)
+        self._run()
+        if session.buffered > MAX_BUFFERED:
+            self._stop_reading()
+
+    def eof_received(self) -> bool:
+        """The client sends no more. It may still wait for the reply to its last message; TLS cannot stay half open."""
+        self._eof = True
+        return self._committing and self._transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        """The client does not read what we say: hear it no further, or our replies would pile up without bound."""
+        self._unread = True
+        self._stop_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._unread = False
+        if not self._committing:
+            self._go_on()
+
+    def _stop_reading(self) -> None:
+        if self._reading and not self._closing:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _start_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _go_on(self) -> None:
+        """Do what has waited for a reply of ours, or for the client to read one."""
+        if self._closing or self._unread:
+            return
+        self._start_reading()
+        self._run()
+        if self._eof and not self._committing and not self._closing:
+            self._end()
+
+    # The session's side.
+
+    def _new_session(self) -> ServerSession:
+        smtp = self._settings.smtp
+        limits = SessionLimits(smtp.data_line_length, smtp.bare_newline is BareNewline.NORMALIZE)
+        return ServerSession(self._settings.me, limits, self._offers(inside_tls=self._implicit_tls))
+
+    def _offers(self, *, inside_tls: bool) -> Offers:
+        return Offers(self._settings.smtp.databytes, starttls=self._context.tls.available and not inside_tls)
+
+    def _run(self) -> None:
+        session = self._session
+        while not (self._closing or self._unread):
+            event = session.next_event()
+            if event is None:
+                break
+            self._handlers[type(event)](self, event)
+        self._flush()
+        if not self._closing:
+            if session.is_deaf:
+                self._close()
+            elif self._context.admission.load.draining:
+                self.shut_down()
+
+    def _answer(self, reply: bytes, *, accepted: bool = True) -> None:
+        self._session.answer(reply, accepted=accepted)
+        self._touch()
+
+    def _flush(self) -> None:
+        if output := self._session.take_output():
+            self._transport.write(output)
+
+    # Time, as the listener's sweep sees it.
+
+    def _touch(self) -> None:
+        self._deadline = self._context.clock.monotonic() + self._settings.smtp.inactivity_timeout
+
+    def _hurry(self, seconds: float) -> None:
+        """Whatever the settings say, the client has no longer than this from now."""
+        self._deadline = min(self._deadline, self._context.clock.monotonic() + seconds)
+
+    def expired(self, now: float) -> bool:
+        """Whether the client has taken too long; `now` is monotonic."""
+        return now > self._deadline and not self._committing
+
+    def time_out(self) -> None:
+        """Give the client up."""
+        if not self._closing:
+            self._reject(RejectReason.TIMEOUT, replies.IDLE_TOO_LONG)
+        if self._closing or self._upgrade is not None:
+            self.abort()
+        else:
+            self._say_goodbye(replies.IDLE_TOO_LONG)
+
+    # The end.
+
+    def shut_down(self) -> None:
+        """Close with 421 as soon as no transaction is under way (RFC 5321 3.8)."""
+        if self._upgrade is not None:
+            self.abort()
+        elif self._session.is_idle and not self._closing:
+            self._say_goodbye(replies.SHUTTING_DOWN)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._closing = True
+        self._transport.abort()
+
+    def _say_goodbye(self, reply: bytes) -> None:
+        self._session.close(reply)
+        self._flush()
+        self._close()
+
+    def _close(self) -> None:
+        """Close after what is written. Unread input would turn the close into a reset that eats our last words, so
+        it is read and dropped for a while."""
+        self._touch()
+        self._hurry(LINGER)
+        self._start_reading()
+        self._closing = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _end(self) -> None:
+        """Close after what is written, when the client has nothing more to say."""
+        self._touch()
+        self._hurry(LINGER)
+        self._closing = True
+        self._transport.close()
+
+    # TLS.
+
+    def _begin_tls(self) -> None:
+        self._transport.pause_reading()  # what comes now is for TLS
+        self._touch()
+        self._hurry(HANDSHAKE_TIMEOUT)
+        self._upgrade = asyncio.create_task(self._set_up_tls())
+
+    async def _set_up_tls(self) -> None:
+        transport, context = None, self._context.tls.context
+        try:
+            if context is not None and not self._closing:
+                # The loop has a timeout of its own, longer than ours: `time_out` comes first.
+                transport = await asyncio.get_running_loop().start_tls(self._transport, self, context, server_side=True)
+        except OSError as error:  # ssl.SSLError is one
+            self._reject(RejectReason.TLS, f"TLS handshake failed: {error}".encode())
+        self._upgrade = None
+        if transport is None or self._closing:
+            # A connection that ends in its handshake is not always told so by the loop.
+            self._transport.abort()
+            self._gone()
+        else:
+            self._speak_inside(transport)
+
+    def _speak_inside(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._reading, self._unread = True, False
+        self._session.restart(self._offers(inside_tls=True))
+        if self._implicit_tls:
+            self._session.greet()
+        self._touch()
+        self._flush()
