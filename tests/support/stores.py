@@ -13,6 +13,7 @@ from mailboat.model.envelope import Body, Draft, Entry, EntryKey
 from mailboat.model.observer import Observer
 from mailboat.queue.faults import Room
 from mailboat.queue.intake import Tuning
+from mailboat.queue.store import StorageFull
 
 BODY = b"Subject: hello\r\n\r\nGood day.\r\n"
 PATIENCE = 20.0
@@ -102,16 +103,14 @@ class Disk:
         disk = self
 
         class Measured(Room):
-            def shortage(self) -> Any:
-                return disk.shortage(self.directory)
+            def shortage(self, wanted: int) -> StorageFull | None:
+                return disk.shortage(self.directory, wanted)
 
         return Tuning(**{"connect": self.connect, "room": lambda path: Measured(path, 1 << 20, 1 << 20)} | changes)
 
-    def shortage(self, directory: str) -> Any:
-        """Why no mail is accepted."""
-        from mailboat.queue.store import StorageFull
-
-        return StorageFull(f"{directory}: {self.free} octets free") if self.free < 1 << 20 else None
+    def shortage(self, directory: str, wanted: int) -> StorageFull | None:
+        """For `Room.shortage`."""
+        return StorageFull(f"{directory}: {self.free} octets free") if self.free < wanted + (1 << 20) else None
 
 
 async def until(condition: Callable[[], bool]) -> None:

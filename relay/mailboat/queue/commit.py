@@ -33,7 +33,7 @@ from mailboat.queue.operations import (
     Stats,
 )
 from mailboat.queue.schema import PAGE
-from mailboat.queue.store import StorageError, StorageFull
+from mailboat.queue.store import StorageError
 from mailboat.queue.transaction import Writer
 
 log = logging.getLogger(__name__)
@@ -43,14 +43,14 @@ BATCH = 4096
 SETTLE_PATIENCE = 0.01
 """Seconds that the record of a finished delivery waits for a commit that is made anyway: nobody waits for it, and a
 crash in between makes a duplicate only where one was possible before (promise 2)."""
-COMPANY_WAIT = float(__import__("os").environ.get("CW","0.001"))
+COMPANY_WAIT = float(__import__("os").environ.get("CW", "0.001"))
 LONGEST_PAUSE = 1.0
 """Seconds between two attempts to store outcomes while storage fails; the first pause is a 32nd of it."""
 SWITCH_INTERVAL = 0.0005
 """Seconds for `sys.setswitchinterval` in a process that runs this thread beside a busy event loop: the default of ten
 times that makes each commit wait for the interpreter lock longer than for the disk."""
-_ROOM_CHECK = 0.2
-"""Seconds that an answer about free space holds."""
+_PIECE = 64
+"""Outcomes in one transaction when a larger one has failed."""
 
 Tell = Callable[[Sequence[Report]], None]
 
@@ -88,8 +88,6 @@ class Committer:
         self._closing = False
         self._pause = 0.0
         self._log_octets = 0
-        self._shortage: StorageFull | None = None
-        self._room_checked = 0.0
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name=f"commit {path}", daemon=True)
 
@@ -245,16 +243,24 @@ class Committer:
         self._complain(error)
         refused = [o for o in operations if isinstance(o, Accept | Probe | Change)]
         reports.append(Refused(refused, error))
-        self._reopen(isinstance(error, StorageFull))
+        self._reopen()
         keep = [o for o in operations if isinstance(o, Settle | Reserve)]
         bouncing = [o for o in keep if isinstance(o, Settle) and o.bounce is not None]
         plain = [o for o in keep if not (isinstance(o, Settle) and o.bounce is not None)]
-        for part in (plain, bouncing) if refused or bouncing else ():
-            again = self._try(part, reports)
-            if again is not None:
-                self._retained += part
-        if not (refused or bouncing):
-            self._retained += plain
+        if len(plain) == len(operations) <= _PIECE:
+            self._retained += plain  # just this has failed
+            return
+        self._piecewise(plain, reports)
+        self._piecewise(bouncing, reports)
+
+    def _piecewise(self, outcomes: Sequence[Operation], reports: list[Report]) -> None:
+        """Little by little, emptying the log in between: what is left of a full disk may be enough for that."""
+        for start in range(0, len(outcomes), _PIECE):
+            if self._try(outcomes[start : start + _PIECE], reports) is not None:
+                self._retained += outcomes[start:]
+                self._reopen()
+                return
+            self._copy_log()
 
     def _complain(self, error: StorageError) -> None:
         """Log trouble once, not at each new try."""
@@ -262,15 +268,15 @@ class Committer:
             log.error("commit failed: %s", error)
         self._trouble = str(error)
 
-    def _reopen(self, full: bool) -> None:
-        """Trust nothing of a connection that saw an error; when full, empty the log so that it can begin anew."""
+    def _reopen(self) -> None:
+        """Trust nothing of a connection that saw an error; empty the log if that can be, so that it begins anew."""
         self._close_writer()
         try:
             self._writer = self._open_writer()
-            if full:
-                self._writer.checkpoint(wait=False)
-        except (sqlite3.Error, StorageError) as error:
-            log.warning("%s: %s", self._path, error)
+        except sqlite3.Error as error:
+            self._complain(storage_error(error, self._path))
+        else:
+            self._copy_log()
 
     def _close_writer(self) -> None:
         if self._writer is not None:
@@ -281,25 +287,26 @@ class Committer:
     def _no_room(self, operations: Sequence[Operation]) -> StorageError | None:
         if not any(isinstance(o, Accept | Probe) for o in operations):
             return None
-        now = time.monotonic()
-        if now - self._room_checked >= _ROOM_CHECK:
-            try:
-                self._shortage = self._room.shortage()
-            except OSError as error:
-                return storage_error(error, self._path)
-            self._room_checked = now
-        return self._shortage
+        try:
+            return self._room.shortage(sum(len(message.body or b"") for message in _messages(operations)))
+        except OSError as error:
+            return storage_error(error, self._path)
 
     def _check_log(self) -> None:
         """Copy the log into the database when it has grown: between commits, when everybody has been told."""
-        if self._log_octets < self._room.log_limit or self._writer is None:
+        if self._log_octets >= self._room.log_limit:
+            self._copy_log()
+
+    def _copy_log(self) -> None:
+        if self._writer is None:
             return
         try:
             pages = self._writer.checkpoint(wait=False)
             if pages * PAGE > 8 * self._room.log_limit:
                 self._writer.checkpoint(wait=True)
         except sqlite3.Error as error:
-            log.warning("the write-ahead log of %s cannot be copied yet: %s", self._path, error)
+            # Commits go on while the log finds room; what they say of the disk is what counts.
+            log.debug("the write-ahead log of %s cannot be copied yet: %s", self._path, error)
         self._log_octets = 0
 
 

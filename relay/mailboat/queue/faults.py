@@ -85,8 +85,7 @@ def _no_room_beside(path: str) -> bool:
             Path(trial).unlink()
 
 
-RESERVE = 32 << 20
-"""Octets of the file system that new mail never takes, or a twentieth of a small one."""
+LOG_LIMIT = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +93,24 @@ class Room:
     """The free space that is kept for recording outcomes: a queue that filled its own disk must be able to drain."""
 
     directory: str
-    reserve: int
     log_limit: int
     """Octets that the write-ahead log may reach before it is copied into the database."""
+    reserve: int
+    """Octets that new mail leaves free: the log once more, and what copying it adds to the database."""
 
     @classmethod
     def of(cls, directory: str) -> Room:
-        """The marks for the file system that holds a directory."""
+        """The marks for the file system that holds a directory; smaller on a small one."""
         total = os.statvfs(directory)
-        size = total.f_blocks * total.f_frsize
-        return cls(directory, min(RESERVE, size // 20), max(1 << 20, min(32 << 20, size // 16)))
+        log_limit = max(1 << 18, min(LOG_LIMIT, total.f_blocks * total.f_frsize // 64))
+        return cls(directory, log_limit, 4 * log_limit)
 
-    def shortage(self) -> StorageFull | None:
-        """Why no new mail may be stored, if so."""
+    def shortage(self, wanted: int) -> StorageFull | None:
+        """Why so many octets of new mail may not be stored, if so. Raises OSError."""
         now = os.statvfs(self.directory)
-        free = now.f_bavail * now.f_frsize
-        if free < self.reserve:
-            return StorageFull(
-                f"{self.directory}: less than {self.reserve} octets free, which are kept for the queue to drain"
-            )
+        # Once for the log and once for the database.
+        if now.f_bavail * now.f_frsize - 2 * wanted < self.reserve:
+            return StorageFull(f"{self.directory}: new mail would leave less than {self.reserve} octets free")
         if now.f_files and not now.f_favail:
             return StorageFull(f"{self.directory}: no inodes left")
         return None

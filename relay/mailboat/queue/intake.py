@@ -7,7 +7,9 @@ futures and reach the listener. Owned by `spool`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -87,11 +89,12 @@ class Intake:
         self.cache = BodyCache(around.tuning.cache_octets)
         self.listener: QueueListener | None = None
         self._loop = asyncio.get_running_loop()
+        self._room = around.tuning.room(str(path.parent))
         self._committer = Committer(
             str(path),
             lambda: Writer(schema.open_writer(str(path), around.tuning.connect)),
             self.bodies,
-            around.tuning.room(str(path.parent)),
+            self._room,
             self._told,
         )
         self.stats = self._committer.stats
@@ -123,6 +126,12 @@ class Intake:
     def reserve_id(self) -> str:
         """A fresh queue id."""
         return ids.message_id(self._tag, self._number())
+
+    def new_body_file(self) -> tuple[str, int]:
+        """A new file for a `SpooledBody`: path and descriptor. Raises OSError, also when room runs short."""
+        if self._room.shortage(0) is not None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path.parent))
+        return self.bodies.create()
 
     def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
         """C1. Raises ValueError for a draft that no store takes."""

@@ -96,7 +96,7 @@ class Spool:
 
     def new_body_file(self) -> tuple[str, int]:
         """A new file for a `SpooledBody`: path and descriptor. Raises OSError."""
-        return self._intake.bodies.create()
+        return self._intake.new_body_file()
 
     def discard(self, body: Body) -> None:
         """Remove the new file of a body that will not be stored."""

@@ -232,7 +232,6 @@ async def test_mail_is_refused_before_the_disk_is_full_and_outcomes_are_not(open
     spool = await opened(disk.tuning())
     entry = await accept(spool)
     disk.free = 0
-    spool._intake._committer._room_checked = 0.0
     with pytest.raises(StorageFull, match="0 octets free"):
         await spool.accept(draft())
     assert spool.fault
@@ -240,8 +239,9 @@ async def test_mail_is_refused_before_the_disk_is_full_and_outcomes_are_not(open
     await spool.settle(entry, Settlement(None))
     await spool.probe()
     assert spool.fault
+    with pytest.raises(OSError, match="No space"):
+        spool.new_body_file()
     disk.free = 1 << 40
-    spool._intake._committer._room_checked = 0.0
     await spool.probe()
     assert not spool.fault
 
