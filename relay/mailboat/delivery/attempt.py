@@ -15,7 +15,7 @@ from typing import Protocol
 
 from mailboat.config.settings import Settings
 from mailboat.delivery import verdict
-from mailboat.delivery.client import label
+from mailboat.delivery.dial import label
 from mailboat.delivery.envelope import Offers, beyond_ascii, envelope_for, needs_smtputf8
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.session import FileBody, Session
@@ -72,6 +72,12 @@ class Attempter:
         """Whether an attempt awaits the reply to its final dot: to cancel it now may cause a duplicate."""
         walk = self._walks.get(key)
         return walk is not None and walk.session is not None and walk.session.dot_sent
+
+    def hang_up(self, key: EntryKey) -> None:
+        """Drop the connection of an attempt, which then reports what it would if the peer had dropped it."""
+        walk = self._walks.get(key)
+        if walk is not None and walk.session is not None:
+            walk.session.stream.abort()
 
     async def _run(self, walk: _Walk, answer: RoutingAnswer | None) -> None:
         entry = walk.entry

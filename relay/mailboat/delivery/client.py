@@ -1,8 +1,8 @@
 """Opens a session with one target: connect, greeting, EHLO or LHLO, STARTTLS, AUTH.
 
-aiosmtplib speaks until the session is open, on a socket that is connected and bound here, to a numeric address; then
-`replies.ReplyStream` takes the transport over for the transactions. Says what went wrong (`PeerTrouble`), not what
-that means (`delivery.verdict`). Used by `delivery.pool`.
+aiosmtplib speaks until the session is open, on a socket that `delivery.dial` connected; then `replies.ReplyStream`
+takes the transport over for the transactions. Says what went wrong (`PeerTrouble`), not what that means
+(`delivery.verdict`). Used by `delivery.pool`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ from typing import cast
 import aiosmtplib
 
 from mailboat.config.settings import Protocol, Settings, TlsLevel
+from mailboat.delivery.dial import dial, label, words
 from mailboat.delivery.envelope import Offers
 from mailboat.delivery.replies import ReplyStream, printable
 from mailboat.delivery.session import Session
-from mailboat.delivery.source import Source, SourceMissing
+from mailboat.delivery.source import Source
 from mailboat.delivery.tls import BrokenTls, ClientContexts, describe
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.observer import Observer
@@ -32,8 +32,6 @@ from mailboat.routing.answers import Credentials, Target
 
 log = logging.getLogger(__name__)
 
-# Linux: choose the port at connect, so that one source address can have as many connections as there are peers.
-_IP_BIND_ADDRESS_NO_PORT = 24
 _VERIFIED_LEVELS = frozenset({TlsLevel.REQUIRED, TlsLevel.IMPLICIT})
 
 
@@ -67,7 +65,8 @@ class Client:
         level = target.tls.level
         opportunistic = level is TlsLevel.OPPORTUNISTIC
         address = (target.path or target.ip, target.port)
-        starttls = level is TlsLevel.REQUIRED or (opportunistic and address not in self._broken_tls)
+        given_up = target.credentials is None and not target.tls.verify and address in self._broken_tls
+        starttls = level is TlsLevel.REQUIRED or (opportunistic and not given_up)
         try:
             return await self._open(target, source, settings, starttls=starttls)
         except TlsFailed as failure:
@@ -80,7 +79,7 @@ class Client:
         return await self._open(target, source, settings, starttls=False)
 
     async def _open(self, target: Target, source: Source, settings: Settings, *, starttls: bool) -> Session:
-        sock = await self._connect(target, source, settings.outbound.connect_timeout)
+        sock = await dial(target, source, settings.outbound.connect_timeout)
         self._observer.outbound_connections(1)
         try:
             return await _Opening(target, source, settings, self._contexts).run(sock, starttls=starttls)
@@ -90,48 +89,6 @@ class Client:
                 raise
             log.exception("opening a session with %s", label(target))
             raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.LOCAL, f"internal error: {error!r}")) from error
-
-    async def _connect(self, target: Target, source: Source, timeout: float) -> socket.socket:
-        if target.path:
-            family, address = socket.AF_UNIX, target.path
-        else:
-            family = socket.AF_INET6 if ":" in target.ip else socket.AF_INET
-            address = (target.ip, target.port)  # type: ignore[assignment]
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError as error:  # out of file descriptors, or no IPv6 in this kernel
-            raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.CONNECT, f"no socket: {error}")) from error
-        try:
-            sock.setblocking(False)
-            if family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._bind(sock, source, family)
-            async with asyncio.timeout(timeout):
-                await asyncio.get_running_loop().sock_connect(sock, address)
-        except TimeoutError as error:
-            sock.close()
-            raise PeerTrouble(
-                Trouble(Stage.CONNECT, FaultKind.CONNECT, f"no connection within {timeout:g} s")
-            ) from error
-        except OSError as error:
-            sock.close()
-            raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.CONNECT, _os_error(error))) from error
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def _bind(self, sock: socket.socket, source: Source, family: socket.AddressFamily) -> None:
-        if not source.address:
-            return
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-        try:
-            sock.bind((source.address, 0))
-        except OSError as error:
-            kind = "IPv6" if family == socket.AF_INET6 else "IPv4"
-            reason = f"cannot use source address {source.address} ({kind}): {_os_error(error)}"
-            raise SourceMissing(source.address, reason) from error
 
 
 class _Opening:
@@ -306,7 +263,7 @@ class _Opening:
         cause = error if isinstance(error, ssl.SSLError) else error.__cause__
         if isinstance(cause, ssl.SSLError) or self._stage is Stage.STARTTLS:
             tls_error = cause if isinstance(cause, ssl.SSLError) else error
-            trouble = Trouble(Stage.TLS, FaultKind.TLS, f"TLS failed: {_os_error(tls_error)}")
+            trouble = Trouble(Stage.TLS, FaultKind.TLS, f"TLS failed: {words(tls_error)}")
             return TlsFailed(trouble, refused_certificate=isinstance(cause, ssl.SSLCertVerificationError))
         if isinstance(error, TimeoutError):
             text = f"no reply within {self._settings.outbound.helo_timeout:g} s"
@@ -324,19 +281,3 @@ def _offers(extensions: dict[str, str]) -> Offers:
         size=limit or None,
         announces_size="size" in extensions,
     )
-
-
-def label(target: Target) -> str:
-    """A target for people."""
-    return target.path or f"{target.host}[{target.ip}]:{target.port}"
-
-
-def _os_error(error: BaseException) -> str:
-    """An error's words without the numbers and source lines that only a developer reads."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message or str(error)
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).lower().replace("_", " ")
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()  # not its own text: the event loops differ in that
-    return str(error) or type(error).__name__

@@ -188,6 +188,18 @@ async def test_a_password_is_not_sent_in_clear_because_the_handshake_failed(cert
         assert not any("AUTH" in c.verbs for c in mx.connections)
 
 
+async def test_a_password_is_not_sent_in_clear_because_another_message_was(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["AUTH PLAIN"]
+        mx.starttls(certificate.server())
+        mx.on("STARTTLS", Drop(), "220 go on")
+        assert await deliver(rig, mx) is Result.DELIVERED
+        assert not mx.mails[0].connection.tls
+
+        assert await deliver(rig, mx, credentials=Credentials("user", "secret")) is Result.DELIVERED
+        assert mx.mails[1].connection.tls
+
+
 async def test_implicit_tls_begins_with_the_first_octet(certificate: Certificate) -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.context, mx.implicit_tls = certificate.server(), True
