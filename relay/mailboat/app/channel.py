@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
@@ -18,6 +19,8 @@ from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJso
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.envelope import State
 from mailboat.queue.store import Selection, StorageError
+
+log = logging.getLogger(__name__)
 
 LINE_LIMIT = 64 * 2**20
 """Octets: a page of the queue is the longest line."""
@@ -179,6 +182,9 @@ async def _answer(question: dict[str, Any], worker: WorkerPort, writer: asyncio.
         reply = {"error": str(error), "kind": "storage"}
     except BadCursorError as error:
         reply = {"error": str(error), "kind": "cursor"}
+    except Exception as error:  # nobody else would answer
+        log.exception("the supervisor's question %r", verb)
+        reply = {"error": f"internal error: {error}", "kind": "storage"}
     # Label values are enum members, as keys too.
     writer.write(orjson.dumps({"id": question["id"], **reply}, option=orjson.OPT_NON_STR_KEYS) + b"\n")
 

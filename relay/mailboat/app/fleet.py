@@ -45,7 +45,7 @@ class Fleet:
         self._totals = totals
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stop = asyncio.Event()
         self.ports: dict[str, WorkerPort] = {}
         """The workers that are up, by incarnation."""
 
@@ -61,7 +61,7 @@ class Fleet:
 
     async def stop(self) -> None:
         """Drain all workers, and wait for them."""
-        self._stopping = True
+        self._stop.set()
         for process in list(self._processes.values()):
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
@@ -73,18 +73,14 @@ class Fleet:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
 
-    async def failed(self) -> None:
-        """Returns only when the supervision itself has ended, which it must not."""
-        await asyncio.wait(self._keepers, return_when=asyncio.FIRST_COMPLETED)
-
     async def _keep(self, number: int, first: asyncio.Future[None]) -> None:
         """Have worker `number` running until the relay stops."""
         loop = asyncio.get_running_loop()
         deaths = 0
-        while not self._stopping:
+        while not self._stop.is_set():
             born = loop.time()
             code = await self._live(number, first)
-            if self._stopping:
+            if self._stop.is_set():
                 break
             if not first.done():
                 first.set_exception(WorkerFailedError(code))
@@ -92,7 +88,9 @@ class Fleet:
             deaths = 1 if loop.time() - born > STEADY else deaths + 1
             pause = PAUSES[min(deaths, len(PAUSES)) - 1]
             log.error("worker %d ended with %d; it is started again in %g s", number, code, pause)
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
 
     async def _live(self, number: int, first: asyncio.Future[None]) -> int:
         """One life of a worker process; its exit code."""
@@ -106,9 +104,15 @@ class Fleet:
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
             )
+        except OSError as error:
+            log.error("worker %d cannot be started: %s", number, error)  # noqa: TRY400 - no process, no memory
+            ours.close()
+            return exits.SOFTWARE
         finally:
             theirs.close()
         self._processes[number] = process
+        if self._stop.is_set():
+            process.terminate()  # `stop` came too early to see it
         port = RemoteWorker(ours)
         incarnation = f"worker-{number}.{process.pid}"
         talk = asyncio.create_task(port.run())

@@ -68,10 +68,14 @@ async def start_worker(options: WorkerOptions) -> Worker | int:
         return exits.CONFIG
     try:
         worker = Worker(options, loaded, await build(options, loaded.settings))
-        await worker.start()
     except StorageError as error:
         log.error("%s", error)  # noqa: TRY400 - the reason is whole without a traceback
         return exits.TEMPFAIL
+    except (OSError, ValueError) as error:
+        log.error("tls.ini: %s", error)  # noqa: TRY400
+        return exits.CONFIG
+    try:
+        await worker.start()
     except OSError as error:
         log.error("%s", error)  # noqa: TRY400
         return exits.UNAVAILABLE

@@ -45,7 +45,10 @@ class ConfigWatch:
         """Look until cancelled. `take` puts settings into force, or raises OSError or ValueError and changes none."""
         while True:
             await asyncio.sleep(PERIOD)
-            self.look(take)
+            try:
+                self.look(take)
+            except Exception:  # a reload that fails for a bug must not be the last one
+                log.exception("the new configuration could not be taken")
 
     def look(self, take: Callable[[Settings], None]) -> None:
         """Look once, and take what changed."""

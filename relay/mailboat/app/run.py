@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 from mailboat.admin.server import AdminServer
 from mailboat.app import exits
@@ -18,7 +19,9 @@ from mailboat.config.load import load
 from mailboat.config.settings import Settings
 from mailboat.ingress.listener import listening_socket
 from mailboat.metrics.tally import Totals
-from mailboat.queue.store import Selection
+from mailboat.queue.lock import Lock, make_directory
+from mailboat.queue.spool import database_path
+from mailboat.queue.store import Selection, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ def relay(options: WorkerOptions) -> int:
 
 
 async def _relay(options: WorkerOptions) -> int:
+    stop = asyncio.Event()
+    on_signals(stop, lambda: None)  # from the first moment on: a relay that still starts ends in good order too
     loaded = load(options.directory, os.environ)
     for warning in loaded.warnings:
         log.warning("%s", warning)
@@ -38,8 +43,8 @@ async def _relay(options: WorkerOptions) -> int:
         return exits.CONFIG
     workers = worker_count(loaded.settings.smtp.nodes)
     if workers > 1:
-        return await _supervise(replace(options, workers=workers), loaded.settings)
-    return await _alone(options, loaded.settings)
+        return await _supervise(replace(options, workers=workers), loaded.settings, stop)
+    return await _alone(options, loaded.settings, stop)
 
 
 def worker_count(nodes: int) -> int:
@@ -47,14 +52,21 @@ def worker_count(nodes: int) -> int:
     return max(1, nodes if nodes >= 0 else len(os.sched_getaffinity(0)))
 
 
-async def _alone(options: WorkerOptions, settings: Settings) -> int:
+async def _alone(options: WorkerOptions, settings: Settings, stop: asyncio.Event) -> int:
     worker = await start_worker(options)
     if isinstance(worker, int):
         return worker
-    return await _serve(RelayControl({"worker-0": worker}, 1, Totals()), settings, worker.stop)
+    return await _serve(RelayControl({"worker-0": worker}, 1, Totals()), settings, worker.stop, stop)
 
 
-async def _supervise(options: WorkerOptions, settings: Settings) -> int:
+async def _supervise(options: WorkerOptions, settings: Settings, stop: asyncio.Event) -> int:
+    queue_dir = Path(settings.outbound.queue_dir)
+    try:
+        make_directory(queue_dir)
+        Lock(database_path(queue_dir, 0).with_suffix(".lock")).release()
+    except StorageError as error:
+        log.error("%s", error)  # noqa: TRY400 - the reason is whole without a traceback
+        return exits.TEMPFAIL
     try:
         for endpoint in (*settings.smtp.listen, *settings.smtp.smtps_listen):
             # Workers share their ports, and would share them with a stranger too: see first that they are free.
@@ -64,20 +76,28 @@ async def _supervise(options: WorkerOptions, settings: Settings) -> int:
         return exits.UNAVAILABLE
     totals = Totals()
     fleet = Fleet(options, totals)
+    start, stopped = asyncio.create_task(fleet.start()), asyncio.create_task(stop.wait())
+    await asyncio.wait((start, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not start.done():
+        start.cancel()
+        await fleet.stop()
+        return exits.OK
     try:
-        await fleet.start()
+        await start
     except WorkerFailedError as error:
         return exit_code(error.code)
-    return await _serve(RelayControl(fleet.ports, options.workers, totals), settings, fleet.stop)
+    return await _serve(RelayControl(fleet.ports, options.workers, totals), settings, fleet.stop, stop)
 
 
-async def _serve(control: RelayControl, settings: Settings, drain: Callable[[], Awaitable[None]]) -> int:
+async def _serve(
+    control: RelayControl, settings: Settings, drain: Callable[[], Awaitable[None]], stop: asyncio.Event
+) -> int:
     """Answer on the admin listener until a signal comes and the workers are drained."""
-    stop = asyncio.Event()
-    flushes: set[asyncio.Task[int]] = set()
+    flushes: set[asyncio.Task[None]] = set()
 
     def flush() -> None:
-        task = asyncio.create_task(control.flush(Selection()))
+        task = asyncio.create_task(_flush(control))
         flushes.add(task)
         task.add_done_callback(flushes.discard)
 
@@ -96,3 +116,10 @@ async def _serve(control: RelayControl, settings: Settings, drain: Callable[[], 
     await drain()
     await admin.close()
     return exits.OK
+
+
+async def _flush(control: RelayControl) -> None:
+    try:
+        log.info("%d deferred entries are tried now", await control.flush(Selection()))
+    except StorageError as error:
+        log.error("the queue could not be flushed: %s", error)  # noqa: TRY400 - the reason is whole

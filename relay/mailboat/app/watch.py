@@ -25,29 +25,33 @@ MEMORY_MARK = 0.8
 class Watch:
     """Keeps one worker's `Load` up to date."""
 
-    def __init__(self, load: Load, store: Store, queue_dir: str, recovered: Callable[[], None]) -> None:
-        """`recovered` is called when storage works again."""
+    def __init__(self, load: Load, store: Store, queue_dir: str, workers: int) -> None:
+        """`workers` share the machine's memory."""
         self._load = load
         self._store = store
         self._queue_dir = queue_dir
-        self._recovered = recovered
-        self._memory_limit = memory_limit()
+        self._memory_mark = memory_limit() * MEMORY_MARK / workers
+        self.recovered: Callable[[], None] = lambda: None
+        """Called when storage works again."""
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(PERIOD)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # whatever it is, the next look may go well
+                log.exception("looking after disk and memory")
 
     async def look(self) -> None:
         """Look once."""
         self._say("disk_full", "the disk of the queue is nearly full", disk_is_full(self._queue_dir))
-        self._say("memory_full", "memory is nearly full", memory_in_use() > self._memory_limit * MEMORY_MARK)
+        self._say("memory_full", "memory is nearly full", memory_in_use() > self._memory_mark)
         if self._store.fault:
             await self._store.probe()
             if not self._store.fault:
                 log.warning("storage works again")
-                self._recovered()
+                self.recovered()
 
     def _say(self, mark: str, text: str, now: bool) -> None:
         if getattr(self._load, mark) != now:

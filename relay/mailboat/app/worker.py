@@ -7,15 +7,19 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from mailboat.admin.control import Check, ConfigStatus, EntryJson, Probe, entry_to_json
+from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.app.build import Parts, WorkerOptions
 from mailboat.app.reload import ConfigWatch
 from mailboat.app.watch import Watch
 from mailboat.config.load import Loaded
 from mailboat.metrics.tally import Snapshot
+from mailboat.model.observer import Observer
 from mailboat.queue.store import Selection
 
 log = logging.getLogger(__name__)
+
+QUIT_GRACE = 1.0
+"""Seconds for the farewell to idle next hops at the end."""
 
 
 class Worker:
@@ -25,7 +29,9 @@ class Worker:
         """`loaded` has no faults, `parts` come from `build`."""
         self._options = options
         self._parts = parts
-        self.config = ConfigWatch(options.directory, loaded, self._parts.clock, self._parts.telling.observer)
+        # Every worker takes a new configuration; one tells of it, so that a reload counts once.
+        observer = parts.telling.observer if options.worker == 0 else Observer()
+        self.config = ConfigWatch(options.directory, loaded, parts.clock, observer)
         self._started = False
         self._chores: list[asyncio.Task[None]] = []
 
@@ -35,9 +41,11 @@ class Worker:
         try:
             await parts.listener.start(shared=self._options.workers > 1)
         except OSError:
+            await parts.resolver.close()
             await parts.store.close()
             raise
-        watch = Watch(parts.load, parts.store, self.config.settings.outbound.queue_dir, parts.engine.woken)
+        watch = Watch(parts.load, parts.store, self.config.settings.outbound.queue_dir, self._options.workers)
+        watch.recovered = parts.engine.woken
         await watch.look()
         parts.engine.start()
         self._chores = [
@@ -54,11 +62,13 @@ class Worker:
             chore.cancel()
         await parts.listener.close()
         await asyncio.gather(parts.listener.finish(grace), parts.engine.drain(grace))
-        await parts.pool.close()
+        # What came of the attempts first: whoever loses patience with us now makes no duplicates.
         await parts.store.close()
-        for chore in self._chores:
-            with suppress(asyncio.CancelledError):
-                await chore
+        await parts.resolver.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUIT_GRACE):
+                await parts.pool.close()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await asyncio.to_thread(parts.telling.writer.close)
 
     # What the admin listener asks; also over the supervisor's channel.
@@ -95,8 +105,11 @@ class Worker:
     async def queue_page(
         self, selection: Selection, limit: int, after: str | None
     ) -> tuple[Sequence[EntryJson], str | None]:
-        """Entries for people to see."""
-        page = await self._parts.store.page(selection, limit, after)
+        """Entries for people to see. Raises BadCursorError."""
+        try:
+            page = await self._parts.store.page(selection, limit, after)
+        except ValueError as error:
+            raise BadCursorError(str(error)) from error
         return [entry_to_json(entry) for entry in page.entries], page.next
 
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word

@@ -54,7 +54,8 @@ class Bounces:
             body=trace + text,
             groups=group([entry.message.sender]),
             id=id,
-            smtputf8=entry.message.smtputf8,
+            # Needed only where the report itself has more than ASCII in it (RFC 6533).
+            smtputf8=entry.message.smtputf8 and not text.isascii(),
             eightbit=not text.isascii(),
         )
 

@@ -19,8 +19,8 @@ from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, Observer
 from mailboat.model.outcome import AttemptReport, Outcome, Result
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.entry import Transition, transition
-from mailboat.queue.schedule import LOW_WATER, Schedule
+from mailboat.queue.entry import Transition, postponed, transition
+from mailboat.queue.schedule import LOW_WATER, Offered, Schedule
 from mailboat.queue.store import Settlement, StorageError, Store
 
 log = logging.getLogger(__name__)
@@ -29,20 +29,34 @@ IN_MEMORY = 20_000
 """Entries that wait in memory at most; about 1 KiB each. The rest is read from the store when there is room."""
 SCAN_BATCH = 500
 """Entries read from the store at once."""
-UNSETTLED_MAX = 2_000
-"""Finished attempts that wait for their commit at most: beyond it no new ones start, so that a store that cannot
+UNRECORDED_MAX = 2_000
+"""Finished attempts that wait for their commit at most: beyond it no new ones start, so that a store that is slow to
 record outcomes does not make duplicates by the thousand."""
-RETRY_BOUNCE = 60.0
-"""Seconds until an entry is attempted again whose bounce could not be written."""
+RETRY_BOUNCE = 300.0
+"""Seconds until an entry is attempted again whose bounce could not be queued."""
+SET_ASIDE = 300.0
+"""Seconds until an entry is attempted again whose outcome could not be recorded, though storage works."""
 RECHECK = 1.0
 """Seconds until the store is asked again after it failed to answer."""
+LONGEST_SLEEP = 60.0
+"""Seconds between two looks at the store at most: somebody may set the wall clock, by which entries are due."""
+DOT_GRACE = 3.0
+"""Seconds that attempts get beyond the drain's grace whose message the peer may have taken already."""
+HANG_UP_GRACE = 0.5
+"""Seconds for an attempt to report after its connection was dropped."""
 
 
 class Attempter(Protocol):
-    """One attempt on one entry, whatever its peers do."""
+    """Attempts on entries, whatever their peers do."""
 
     async def attempt(self, entry: Entry, settings: Settings) -> AttemptReport:
         """Never raises for anything that a peer or DNS server does."""
+
+    def past_dot(self, key: EntryKey) -> bool:
+        """Whether the attempt on this entry awaits the reply to its final dot."""
+
+    def hang_up(self, key: EntryKey) -> None:
+        """Drop the connection of an attempt, which then reports what it would if the peer had dropped it."""
 
 
 class BounceWriter(Protocol):
@@ -71,15 +85,20 @@ class Engine:
     def __init__(self, parts: EngineParts, settings: Settings) -> None:
         self._parts = parts
         self._schedule = Schedule(IN_MEMORY)
-        self._attempts: set[asyncio.Task[None]] = set()
+        self._attempts: dict[EntryKey, asyncio.Task[None]] = {}
         self._cursor: tuple[float, EntryKey] | None = None
         """How far `due` has been read; everything before it is in memory, settled, or marked in the schedule."""
+        self._read_until = 0.0
+        """What was due by then has been asked for."""
+        self._rewinds = 0
+        """How often the cursor was put back: an answer that was asked for before counts no more."""
         self._look = asyncio.Event()
+        self._starved = False
+        """Reading stopped because memory was full."""
         self._reader: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._stopping = False
-        self._idle = asyncio.Event()
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -98,26 +117,43 @@ class Engine:
         self._look.set()
 
     async def drain(self, grace: float) -> None:
-        """Start nothing more, let attempts finish for `grace` seconds, give up the others, wait for the commits."""
+        """Start nothing more, let attempts finish for `grace` seconds, give up the others.
+
+        What is given up before its final dot has not happened. Past it the peer may have the message: such an attempt
+        gets `DOT_GRACE` seconds more, and is recorded as a lost reply then. Outcomes are with the store afterwards,
+        whose `close` commits them.
+        """
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
         if self._reader is not None:
             self._reader.cancel()
-        if self._attempts:
-            await asyncio.wait(self._attempts, timeout=grace)
-        for attempt in self._attempts:
+            await asyncio.wait([self._reader])
+        await self._finish(grace)
+        past_dot = self._parts.attempter.past_dot
+        for key, attempt in list(self._attempts.items()):
+            if not past_dot(key):
+                attempt.cancel()
+        await self._finish(DOT_GRACE)
+        for key in list(self._attempts):
+            self._parts.attempter.hang_up(key)
+        await self._finish(HANG_UP_GRACE)
+        for attempt in self._attempts.values():
             attempt.cancel()
-        while self._schedule.unsettled and not self._parts.store.fault:
-            self._idle.clear()
-            await self._idle.wait()
+        await self._finish(None)
+
+    async def _finish(self, timeout: float | None) -> None:
+        if self._attempts:
+            await asyncio.wait(list(self._attempts.values()), timeout=timeout)
 
     # What the store tells.
 
     def added(self, entries: Sequence[Entry]) -> None:
         """These are new and due."""
         for entry in entries:
-            self._schedule.offer(self._parts.destination(entry.domain), entry)
+            if self._schedule.offer(self._parts.destination(entry.domain), entry) is Offered.FULL:
+                self._starved = True
+                self._rewind_to(entry.next_attempt)
         self._pump()
 
     def withdrawn(self, keys: Collection[EntryKey]) -> None:
@@ -126,64 +162,77 @@ class Engine:
 
     def woken(self) -> None:
         """Some entries are due earlier than was known: read from the beginning."""
-        self._cursor = None
+        self._rewind_to(0.0)
         self._look.set()
+
+    def _rewind_to(self, when: float | None) -> None:
+        """The store holds an entry that is due at `when`: the cursor must not have passed it."""
+        if (when or 0.0) <= self._read_until:
+            self._rewinds += 1
+            self._cursor = None
 
     # Starting attempts: synchronous, so that nothing changes between a decision and its record.
 
     def _pump(self) -> None:
+        schedule = self._schedule
         if self._settings.outbound.disabled or self._stopping:
             return
-        while self._schedule.unsettled < UNSETTLED_MAX and not self._parts.store.fault:
-            next_up = self._schedule.start()
+        while schedule.unsettled - schedule.running < UNRECORDED_MAX and not self._parts.store.stalled:
+            next_up = schedule.start()
             if next_up is None:
                 break
-            attempt = asyncio.create_task(self._attempt(*next_up))
-            self._attempts.add(attempt)
-            attempt.add_done_callback(self._attempts.discard)
-        if self._schedule.wants_more:
+            key = next_up[1].key
+            self._attempts[key] = asyncio.create_task(self._attempt(*next_up))
+        if schedule.wants_more or (self._starved and schedule.has_room):
             self._look.set()
 
     async def _attempt(self, destination: str, entry: Entry) -> None:
         parts = self._parts
         parts.observer.attempt_started(entry)
         try:
-            report = await parts.attempter.attempt(entry, self._settings)
-            self._schedule.finish(destination)
-        except BaseException:
-            # Cancelled by `drain`: nothing is recorded, so the entry is due again at the next start.
-            self._schedule.finish(destination)
-            self._settled(entry.key)
+            try:
+                report = await parts.attempter.attempt(entry, self._settings)
+            finally:
+                self._schedule.finish(destination)
+            await self._record(entry, transition(entry, report, self._plan, parts.clock.now()))
+        except asyncio.CancelledError:
+            # By `drain`: nothing is recorded, so the entry is due again at the next start.
+            self._schedule.settled(entry.key)
             raise
-        change = transition(entry, report, self._plan, parts.clock.now())
-        if change.bounced:
-            await self._settle_with_bounce(entry, change)
-        else:
-            self._settle(entry, change, Settlement(change.remaining))
+        except Exception:
+            log.exception("the outcome of %s could not be recorded: it will be attempted again", entry.id)
+            self._set_aside(entry.key)
+        finally:
+            del self._attempts[entry.key]
         self._pump()
 
-    async def _settle_with_bounce(self, entry: Entry, change: Transition) -> None:
-        try:
-            bounce = await self._parts.bounces.write(entry, change.bounced, self._settings)
-        except StorageError as error:
-            # Without the original there is no bounce, and without a bounce the failure must not be recorded.
-            log.warning("%s failed for good and its bounce cannot be written yet: %s", entry.id, error)
-            self._settled(entry.key)
-            self._cursor = None
-            self._wake_at(self._parts.clock.now() + RETRY_BOUNCE)
-        else:
-            self._settle(entry, change, Settlement(change.remaining, bounce))
-
-    def _settle(self, entry: Entry, change: Transition, settlement: Settlement) -> None:
-        future = self._parts.store.settle(entry, settlement)
+    async def _record(self, entry: Entry, change: Transition) -> None:
+        bounce: Draft | None = None
+        if change.bounced:
+            bounce = await self._write_bounce(entry, change)
+            if bounce is None:
+                # The failure must not be recorded without its bounce; what was delivered must.
+                change = postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
+        future = self._parts.store.settle(entry, Settlement(change.remaining, bounce))
         future.add_done_callback(lambda done: self._recorded(done, entry, change))
+
+    async def _write_bounce(self, entry: Entry, change: Transition) -> Draft | None:
+        try:
+            return await self._parts.bounces.write(entry, change.bounced, self._settings)
+        except StorageError as error:
+            log.warning("%s failed for good and its bounce cannot be written yet: %s", entry.id, error)
+        except Exception:
+            log.exception("%s failed for good and its bounce cannot be written", entry.id)
+        return None
 
     def _recorded(self, done: asyncio.Future[None], entry: Entry, change: Transition) -> None:
         """C2 is durable: tell what happened, and look when it is due again."""
-        self._settled(entry.key)
-        if done.cancelled() or done.exception() is not None:
-            log.error("the outcome of %s could not be recorded: it will be attempted again", entry.id)
+        if done.cancelled() or (error := done.exception()) is not None:
+            why = "cancelled" if done.cancelled() else error
+            log.error("the outcome of %s could not be recorded, it will be attempted again: %s", entry.id, why)
+            self._set_aside(entry.key)
             return
+        self._schedule.settled(entry.key)
         observer = self._parts.observer
         observer.attempted(entry, change.report, change.remaining, change.delay)
         if change.bounced:
@@ -191,13 +240,18 @@ class Engine:
         elif any(o.result is Result.DROPPED for o in change.report.outcomes):
             observer.bounce_message(entry, BounceResult.SUPPRESSED)
         if change.remaining is not None and change.remaining.next_attempt is not None:
+            # A commit may take longer than the delay was: the cursor can have passed this entry's time meanwhile.
+            self._rewind_to(change.remaining.next_attempt)
             self._wake_at(change.remaining.next_attempt)
         self._pump()
 
-    def _settled(self, key: EntryKey) -> None:
+    def _set_aside(self, key: EntryKey) -> None:
+        """Something here is wrong with this entry: it stays in the store, and is left alone for a while."""
+        asyncio.get_running_loop().call_later(SET_ASIDE, self._take_up, key)
+
+    def _take_up(self, key: EntryKey) -> None:
         self._schedule.settled(key)
-        if not self._schedule.unsettled:
-            self._idle.set()
+        self.woken()
 
     # Reading the store: one task, so that the cursor has one owner.
 
@@ -206,41 +260,62 @@ class Engine:
             await self._look.wait()
             self._look.clear()
             try:
-                await self._read_due()
                 await self._refill()
+                await self._read_due()
             except StorageError as error:
                 log.warning("the queue cannot be read: %s", error)
+                self._wake_at(self._parts.clock.now() + RECHECK)
+            except Exception:
+                log.exception("reading the queue")
                 self._wake_at(self._parts.clock.now() + RECHECK)
             self._pump()
 
     async def _read_due(self) -> None:
-        store, clock = self._parts.store, self._parts.clock
-        while True:
-            now = clock.now()
-            cursor = self._cursor
-            entries = await store.due(now, SCAN_BATCH, cursor)
-            if cursor is not self._cursor:
-                continue  # woken meanwhile: from the beginning
-            for entry in entries:
-                self._schedule.offer(self._parts.destination(entry.domain), entry)
-                self._cursor = (entry.next_attempt or 0.0, entry.key)
+        store = self._parts.store
+        more = True
+        while more:
+            now = self._parts.clock.now()
+            if self._cursor is not None and self._cursor[0] > now:
+                self._cursor = None  # the wall clock was set back
+            self._read_until, rewinds = now, self._rewinds
+            self._schedule.begin_read()
+            entries = await store.due(now, SCAN_BATCH, self._cursor)
+            fresh = self._schedule.end_read(entries)
+            if rewinds != self._rewinds:
+                continue
+            self._starved = not self._take_in(fresh)
+            if self._starved:
+                return
+            if entries:
+                self._cursor = (entries[-1].next_attempt or 0.0, entries[-1].key)
             self._pump()
-            if len(entries) < SCAN_BATCH:
-                break
+            more = len(entries) == SCAN_BATCH
         next_due = await store.next_due(now)
-        if next_due is not None:
-            self._wake_at(next_due)
+        self._wake_at(now + LONGEST_SLEEP if next_due is None else min(next_due, now + LONGEST_SLEEP))
+
+    def _take_in(self, entries: Sequence[Entry]) -> bool:
+        """Offer entries in their order, and have the cursor follow; False: there is no room for all."""
+        for entry in entries:
+            if self._schedule.offer(self._parts.destination(entry.domain), entry) is Offered.FULL:
+                return False
+            self._cursor = (entry.next_attempt or 0.0, entry.key)
+        return True
 
     async def _refill(self) -> None:
         """Fill destinations up whose entries did not all find room in memory."""
-        limit = SCAN_BATCH + LOW_WATER
         while (domain := self._schedule.more()) is not None:
+            # What is here or under way comes first in the answer: enough to see beyond it.
+            limit = SCAN_BATCH + LOW_WATER + self._schedule.unsettled
+            self._schedule.begin_read()
             entries = await self._parts.store.due_in(domain, self._parts.clock.now(), limit)
             destination = self._parts.destination(domain)
-            for entry in entries:
-                self._schedule.offer(destination, entry)
-            if len(entries) == limit:
-                self._schedule.mark_more(domain, destination)
+            for entry in self._schedule.end_read(entries):
+                if self._schedule.offer(destination, entry) is not Offered.TAKEN:
+                    self._schedule.mark_more(domain, destination)
+                    break
+            else:
+                if len(entries) == limit:
+                    self._schedule.mark_more(domain, destination)
             self._pump()
 
     def _wake_at(self, when: float) -> None:

@@ -20,5 +20,5 @@ class RetryPlan:
         return cls(tuple(float(2 ** (i + 5)) for i in range(1, max_temp_failures)))
 
     def delay(self, failures: int) -> float | None:
-        """Seconds to wait after this many failures in all; None: no more tries."""
-        return self.delays[failures - 1] if failures <= len(self.delays) else None
+        """Seconds to wait after this many failures in all, 1 or more; None: no more tries."""
+        return self.delays[failures - 1] if 1 <= failures <= len(self.delays) else None

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import Entry, State
+from mailboat.model.envelope import Entry, Recipient, State
 from mailboat.model.outcome import AttemptReport, Outcome, Result
 from mailboat.queue.backoff import RetryPlan
 
 MAX_REPLY_KEPT = 1000
 """Characters of a remote's reply that are stored with a deferred entry."""
+FALLBACK_DELAY = 60.0
+"""Seconds, where neither the report nor the plan says when to try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +34,52 @@ class Transition:
 
 
 def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float) -> Transition:
-    """Apply the outcomes of one attempt to an entry."""
-    failures = entry.attempts + (1 if report.counted else 0)
-    deferred = [o for o in report.outcomes if o.result is Result.DEFERRED]
-    delay = report.retry_after if report.retry_after is not None else plan.delay(failures) if deferred else None
-    if deferred and report.counted and plan.delay(failures) is None:
+    """Apply the outcomes of one attempt to an entry. A recipient without an outcome is left, as a deferred one is."""
+    failures = entry.attempts + report.counted
+    planned = plan.delay(failures)
+    if report.counted and planned is None:
         report = replace(report, outcomes=tuple(_expired(o) for o in report.outcomes))
-        deferred, delay = [], None
     if entry.message.sender.is_null:
         report = replace(report, outcomes=tuple(_undeliverable_bounce(o) for o in report.outcomes))
+    remaining, delay = None, None
+    if left := _left(entry, report):
+        delay = next((d for d in (report.retry_after, planned) if d is not None), FALLBACK_DELAY)
+        remaining = _remaining(entry, left, report, failures, now + delay)
     return Transition(
         report=report,
-        remaining=_remaining(entry, deferred, failures, now + (delay or 0.0)) if deferred else None,
+        remaining=remaining,
         bounced=tuple(o for o in report.outcomes if o.result is Result.BOUNCED),
         delay=delay,
     )
 
 
-def _remaining(entry: Entry, deferred: Sequence[Outcome], failures: int, next_attempt: float) -> Entry:
-    left = {o.recipient for o in deferred}
-    last = deferred[-1]
+def postponed(entry: Entry, change: Transition, delay: float, now: float) -> Transition:
+    """The same attempt when its bounce cannot be queued: who failed for good stays, and is tried again in `delay` s.
+
+    The failure is not counted, so that it comes to the same end again; what was delivered is recorded.
+    """
+    report = replace(change.report, outcomes=tuple(_unannounced(o) for o in change.report.outcomes))
+    remaining = _remaining(entry, _left(entry, report), report, entry.attempts, now + delay)
+    return Transition(report, remaining, bounced=(), delay=delay)
+
+
+def _left(entry: Entry, report: AttemptReport) -> tuple[Recipient, ...]:
+    final = {o.recipient for o in report.outcomes if o.result is not Result.DEFERRED}
+    return tuple(recipient for recipient in entry.recipients if recipient.id not in final)
+
+
+def _remaining(
+    entry: Entry, left: tuple[Recipient, ...], report: AttemptReport, failures: int, next_attempt: float
+) -> Entry:
+    last = next((o for o in reversed(report.outcomes) if o.result is Result.DEFERRED), None)
     return replace(
         entry,
-        recipients=tuple(r for r in entry.recipients if r.id in left),
+        recipients=left,
         attempts=failures,
         next_attempt=next_attempt,
         state=State.DEFERRED,
-        last_reply=last.reason[:MAX_REPLY_KEPT],
-        last_mx=last.mx,
+        last_reply=last.reason[:MAX_REPLY_KEPT] if last else entry.last_reply,
+        last_mx=last.mx if last else entry.last_mx,
     )
 
 
@@ -73,6 +93,14 @@ def _expired(outcome: Outcome) -> Outcome:
         status="5" + outcome.status[1:],
         reason=f"Too many failures ({outcome.reason})",
     )
+
+
+def _unannounced(outcome: Outcome) -> Outcome:
+    """Failed for good, and nobody can be told yet: deferred, in the class of the status too."""
+    if outcome.result is not Result.BOUNCED:
+        return outcome
+    reason = f"The sender cannot be told yet ({outcome.reason})"
+    return replace(outcome, result=Result.DEFERRED, status="4" + outcome.status[1:], reason=reason)
 
 
 def _undeliverable_bounce(outcome: Outcome) -> Outcome:
