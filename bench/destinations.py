@@ -68,6 +68,8 @@ def main() -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130  # whatever was started has been stopped on the way here
     return 0
 
 

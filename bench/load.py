@@ -124,9 +124,12 @@ def submit(load: Load, messages: int, port: int) -> None:
     """Sends `messages` and returns when the last one was answered 250; raises BenchError on any other answer."""
     command = ["smtp-source", *(["-d"] if load.reuse else []), "-s", str(load.sessions), "-m", str(messages)]
     command += ["-l", str(load.size), "-f", SENDER, "-t", RECIPIENT, f"127.0.0.1:{port}"]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SOURCE_TIMEOUT, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SOURCE_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"smtp-source has not got rid of its mail after {_SOURCE_TIMEOUT:.0f} s") from None
     if done.returncode or done.stderr:
         raise BenchError(f"smtp-source: {(done.stderr or done.stdout).strip()[-500:]}")
 

@@ -67,9 +67,12 @@ def start(name: str, command: Sequence[str | Path], log: Path, env: Mapping[str,
 def run(command: Sequence[str | Path], *, cwd: Path | None = None, timeout: float = 600.0) -> str:
     """Runs `command` to its end and gives its output; raises BenchError with it when the command fails."""
     words = [str(word) for word in command]
-    done = subprocess.run(
-        words, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
-    )
+    try:
+        done = subprocess.run(
+            words, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"`{' '.join(words)}` has not ended after {timeout:.0f} s") from None
     if done.returncode:
         raise BenchError(f"`{' '.join(words)}` failed ({done.returncode}):\n{(done.stdout + done.stderr)[-2000:]}")
     return done.stdout + done.stderr
