@@ -63,8 +63,7 @@ async def main(disk: Path) -> None:
         await asyncio.gather(*(store.settle(entry, Settlement(entry)) for entry in waiting))
     facts["deferred"] = store.stats()[State.DEFERRED].messages
     (disk / "other").unlink()
-    for entry in later[: len(later) // 2]:
-        await store.settle(entry, Settlement(None))
+    await asyncio.gather(*(store.settle(entry, Settlement(None)) for entry in later[: len(later) // 2]))
     await store.probe()
     facts["fault_then"] = store.fault
     facts["accepted_then"] = len(await store.accept(draft(body=BODY)))
