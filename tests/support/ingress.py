@@ -1,4 +1,4 @@
-"""A listening relay without deliveries: `serving()` starts one on a free port, and fails when the loop saw an exception.
+"""A listening relay without deliveries: `serving()` starts one on a free port, and fails if its loop saw an exception.
 
 `Rig` is what it is made of, so that tests look inside, move its clock and break its store; clients are those of
 `tests.support.smtp_client`.
@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -137,12 +138,18 @@ class Rig:
 
     async def _octets(self, entry: Entry) -> bytes:
         body = await self.store.body(entry)
-        return Path(body.path).read_bytes() if isinstance(body, SpooledBody) else body
+        return await asyncio.to_thread(Path(body.path).read_bytes) if isinstance(body, SpooledBody) else body
 
     def later(self, seconds: float) -> None:
         """Let time pass, and the listener look at its clients."""
         self.clock.advance(seconds)
         self.listener.sweep()
+
+    def shrink_send_buffers(self) -> None:
+        """Have the kernel keep little of what clients do not read; for those that come from now on."""
+        for server in self.listener._servers:
+            with socket.fromfd(server.sockets[0].fileno(), socket.AF_INET, socket.SOCK_STREAM) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
     def configure(self, **changes: Any) -> None:
         """What a reload does."""

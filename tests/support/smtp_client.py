@@ -61,7 +61,7 @@ class Client:
 
     async def reply(self, *, enhanced: bool = True) -> str:
         """The next reply, its lines joined by line feeds."""
-        lines = []
+        lines: list[str] = []
         async with asyncio.timeout(PATIENCE):
             while not lines or lines[-1][3:4] == "-":
                 line = (await self.reader.readuntil(b"\r\n")).decode().removesuffix("\r\n")

@@ -13,8 +13,8 @@ from mailboat.smtp.session import COMMANDS, ServerSession, SessionLimits, State
 OK = b"250 2.0.0 OK\r\n"
 
 
-def session(*, starttls: bool = True, **limits: int) -> ServerSession:
-    return ServerSession("mx.example", SessionLimits(**limits), Offers(1000, starttls=starttls))
+def session(*, starttls: bool = True) -> ServerSession:
+    return ServerSession("mx.example", SessionLimits(), Offers(1000, starttls=starttls))
 
 
 def talk(server: ServerSession, raw: bytes, *, accept: bool = True) -> tuple[list[events.Event], str]:
