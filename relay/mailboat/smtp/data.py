@@ -74,10 +74,11 @@ class DataReceiver:
         elif self.fault is DataFault.BARE_NEWLINE:
             self._look_for_false_end(piece)
         if len(piece) + self._line > self._line_limit:
-            self._measure_lines(piece)
-        else:
-            last = piece.rfind(b"\n")
-            self._line = len(piece) - last - 1 if last >= 0 else self._line + len(piece)
+            self._look_for_long_line(piece)
+        last = piece.rfind(b"\n")
+        length = len(piece) - last - 1 if last >= 0 else self._line + len(piece)
+        # Once too long, the length does not matter any more, and must not grow with a hostile line.
+        self._line = min(length, self._line_limit)
         # A chunk never ends in "CR LF", the overlap held that back: no pair is cut, and each leading dot is seen.
         piece = piece.replace(b"\r\n.", b"\r\n")
         if self._first and piece:
@@ -100,7 +101,7 @@ class DataReceiver:
             self.fault = DataFault.FALSE_END
         self._seen = window[-_FALSE_END_REACH:]
 
-    def _measure_lines(self, piece: bytes) -> None:
+    def _look_for_long_line(self, piece: bytes) -> None:
         start = -self._line
         while len(piece) - start > self._line_limit:
             newline = piece.rfind(b"\n", max(start, 0), start + self._line_limit)
@@ -108,8 +109,6 @@ class DataReceiver:
                 self.fault = self.fault or DataFault.LINE_TOO_LONG
                 break
             start = newline + 1
-        # Once too long, the length does not matter any more, and must not grow with a hostile line.
-        self._line = min(len(piece) - start, self._line_limit)
 
 
 def _overlap(data: bytes) -> int:
