@@ -26,7 +26,8 @@ install: $(VENV)/.dev ## Make .venv with everything that tests and checks need
 test: $(VENV)/.dev ## Run every test that needs neither root nor a cluster
 	$(BIN)/python -m pytest -m "not interop" $(ARGS)
 
-interop: $(VENV)/.dev ## Run the tests with other people's mail software
+interop: $(VENV)/.dev ## Run the tests with other people's mail software; as root, it is installed where missing
+	@tests/interop/setup
 	$(BIN)/python -m pytest -m interop $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and who imports whom
@@ -54,6 +55,7 @@ bench: $(VENV)/.dev ## Measure against other relays; prints a table
 
 clean: ## Remove what was made here, except the queue in var/
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf tests/interop/nodemailer/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
