@@ -88,7 +88,11 @@ async def test_addresses_beyond_ascii(relay: TlsRelay, sink: ScriptedMx) -> None
 
 
 async def test_several_recipients_with_some_in_copy_and_blind_copy(relay: TlsRelay, sink: ScriptedMx) -> None:
-    people = {"to": ["bob@there.test", "carol@there.test"], "cc": "dave@there.test", "bcc": "erin@there.test"}
+    people: dict[str, Any] = {
+        "to": ["bob@there.test", "carol@there.test"],
+        "cc": "dave@there.test",
+        "bcc": "erin@there.test",
+    }
     (sent,) = await send([mail(**people)], port=relay.port)
     await sink.wait_for(lambda mx: mx.mails)
     (got,) = sink.mails

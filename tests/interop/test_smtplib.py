@@ -27,7 +27,7 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-async def with_client(relay: TlsRelay, use: Callable[[smtplib.SMTP], None]) -> None:
+async def with_client(relay: TlsRelay, use: Callable[[smtplib.SMTP], object]) -> None:
     """Run a blocking client while this loop serves the sink."""
 
     def session() -> None:
@@ -39,7 +39,7 @@ async def with_client(relay: TlsRelay, use: Callable[[smtplib.SMTP], None]) -> N
 
 async def test_a_mail_with_dots_blanks_and_8bit_text_arrives_as_it_was(relay: TlsRelay, sink: ScriptedMx) -> None:
     sent = mail(AWKWARD)
-    await with_client(relay, lambda c: c.sendmail("alice@here.test", ["bob@there.test"], sent) and None)
+    await with_client(relay, lambda c: c.sendmail("alice@here.test", ["bob@there.test"], sent))
     await sink.wait_for(lambda mx: mx.mails)
     (got,) = sink.mails
     assert (got.sender, got.recipients) == ("alice@here.test", ["bob@there.test"])
@@ -55,7 +55,7 @@ async def test_recipients_of_a_domain_share_a_mail_and_each_domain_has_its_own(
     message["Date"] = "Sun, 01 Mar 2026 09:30:00 +0000"
     message["Message-ID"] = "<several@here.test>"
     message.set_content("Good day to all.\n")
-    await with_client(relay, lambda c: c.send_message(message) and None)
+    await with_client(relay, lambda c: c.send_message(message))
     await sink.wait_for(lambda mx: len(mx.mails) == 2)
     assert sorted(m.recipients for m in sink.mails) == [RECIPIENTS[:2], RECIPIENTS[2:]]
     for got in sink.mails:
@@ -64,7 +64,7 @@ async def test_recipients_of_a_domain_share_a_mail_and_each_domain_has_its_own(
 
 async def test_a_mail_of_one_mebibyte_arrives_as_it_was(relay: TlsRelay, sink: ScriptedMx) -> None:
     sent = mail(size=2**20)
-    await with_client(relay, lambda c: c.sendmail("alice@here.test", ["bob@there.test"], sent) and None)
+    await with_client(relay, lambda c: c.sendmail("alice@here.test", ["bob@there.test"], sent))
     await sink.wait_for(lambda mx: mx.mails)
     assert added(sink.mails[0].body, sent)
 
@@ -103,7 +103,7 @@ async def test_addresses_beyond_ascii_go_through(relay: TlsRelay, sink: Scripted
     message["Message-ID"] = "<utf8@here.test>"
     message["Subject"] = "Grüße"
     message.set_content("Guten Tag.\n")
-    await with_client(relay, lambda c: c.send_message(message) and None)
+    await with_client(relay, lambda c: c.send_message(message))
     await sink.wait_for(lambda mx: mx.mails)
     (got,) = sink.mails
     assert (got.sender, got.recipients) == ("jürgen@here.test", ["bjørn@there.test"])
