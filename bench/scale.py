@@ -76,7 +76,7 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=1_000_000, help="deferred messages (default: a million)")
     parser.add_argument("--new", type=int, default=20_000, help="messages accepted in each trial")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--directory", default="/var/tmp", help="on a disk, not in memory")
     parser.add_argument("--trial", default="", help=argparse.SUPPRESS)
     return parser
@@ -86,6 +86,7 @@ def _compare(root: Path, messages: int, new: int, rounds: int) -> None:
     full, empty = root / "full", root / "empty"
     began = time.monotonic()
     asyncio.run(_fill(full, messages))
+    os.sync()  # what filling left to write must not disturb the measurement
     octets = database_path(full, 0).stat().st_size
     print(f"filled with {messages:,} deferred messages in {time.monotonic() - began:.0f} s: {octets / 2**30:.2f} GiB")
     trials: dict[Path, list[Trial]] = {full: [], empty: []}
