@@ -177,7 +177,7 @@ class Relay:
     async def poll(self, ask: Callable[[], Any], good: Callable[[Any], object]) -> Any:
         """Ask until the answer is good: for what the relay tells nobody."""
         async with asyncio.timeout(PATIENCE):
-            while not good(answer := await ask()):
+            while not good(answer := await ask()):  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.02)
         return answer
 

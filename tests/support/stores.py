@@ -113,7 +113,7 @@ class Disk:
         return StorageFull(f"{directory}: {self.free} octets free") if self.free < wanted + (1 << 20) else None
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], object]) -> None:
     """Wait for something that a thread brings about and tells nobody."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
     while not condition():

@@ -1,0 +1,182 @@
+"""`transition`: what an attempt makes of an entry; and how recipients become entries."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.facts import T0, address, entry, message, outcome, report
+
+from mailboat.config.intervals import intervals as parsed
+from mailboat.model.envelope import Entry, State
+from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
+from mailboat.queue.backoff import RetryPlan
+from mailboat.queue.entry import FALLBACK_DELAY, MAX_REPLY_KEPT, Transition, group, postponed, transition
+
+PLAN = RetryPlan((10.0, 20.0, 30.0))
+PEOPLE = tuple(f"u{n}@there.test" for n in range(1, 6))
+NULL = message(sender="")
+
+attempt_results = st.lists(st.one_of(st.sampled_from(Result), st.none()), min_size=len(PEOPLE), max_size=len(PEOPLE))
+entries = st.builds(
+    lambda null, attempts: entry(PEOPLE, of=NULL if null else None, attempts=attempts), st.booleans(), st.integers(0, 5)
+)
+reports = st.builds(
+    lambda results, counted, retry: AttemptReport(
+        tuple(
+            Outcome(number, result, f"{5 if result is Result.BOUNCED else 4}.0.0", Stage.RCPT, "because")
+            for number, result in enumerate(results, 1)
+            if result is not None
+        ),
+        None,
+        T0,
+        1.0,
+        retry,
+        counted,
+    ),
+    attempt_results,
+    st.booleans(),
+    st.one_of(st.none(), st.floats(0, 1e6)),
+)
+
+
+def ids(remaining: Entry | None) -> set[int]:
+    return {recipient.id for recipient in remaining.recipients} if remaining else set()
+
+
+def with_result(change: Transition, *results: Result) -> set[int]:
+    return {o.recipient for o in change.report.outcomes if o.result in results}
+
+
+@given(entries, reports)
+def test_every_recipient_is_in_exactly_one_place_afterwards(before: Entry, said: AttemptReport) -> None:
+    change = transition(before, said, PLAN, T0)
+    left, done = ids(change.remaining), with_result(change, Result.DELIVERED)
+    told, dropped = {o.recipient for o in change.bounced}, with_result(change, Result.DROPPED)
+
+    assert left | done | told | dropped == ids(before)
+    assert len(left) + len(done) + len(told) + len(dropped) == len(PEOPLE)
+    assert done == {o.recipient for o in said.outcomes if o.result is Result.DELIVERED}
+
+
+@given(entries, reports)
+def test_attempts_only_grow_and_the_next_one_is_never_in_the_past(before: Entry, said: AttemptReport) -> None:
+    change = transition(before, said, PLAN, T0)
+    if change.remaining is None:
+        assert change.delay is None
+        return
+    assert change.remaining.attempts == before.attempts + said.counted
+    assert change.delay is not None
+    assert change.delay >= 0
+    assert change.remaining.next_attempt == T0 + change.delay
+    assert change.remaining.state is State.DEFERRED
+    assert change.remaining.key == before.key
+
+
+@given(entries, reports)
+def test_a_null_sender_is_never_told_anything(before: Entry, said: AttemptReport) -> None:
+    change = transition(before, said, PLAN, T0)
+    if before.message.sender.is_null:
+        assert change.bounced == ()
+        assert not with_result(change, Result.BOUNCED)
+
+
+@given(entries, reports)
+def test_without_its_bounce_no_failure_is_recorded_and_no_delivery_is_repeated(
+    before: Entry, said: AttemptReport
+) -> None:
+    change = transition(before, said, PLAN, T0)
+    later = postponed(before, change, 300.0, T0)
+    assert ids(later.remaining) == ids(change.remaining) | {o.recipient for o in change.bounced}
+    assert later.bounced == ()
+    assert all(o.status[0] == "4" for o in later.report.outcomes if o.result is Result.DEFERRED)
+    if later.remaining is not None:
+        assert later.remaining.attempts == before.attempts
+        assert later.remaining.next_attempt == T0 + 300
+
+
+def failures_until_bounce(plan: RetryPlan) -> tuple[list[float | None], Transition]:
+    """What a recipient that always gets 450 goes through: the delays, and the last transition."""
+    now, delays = T0, []
+    current = entry()
+    while True:
+        change = transition(current, report(outcome(1, Result.DEFERRED, "450 4.2.0 later")), plan, now)
+        delays.append(change.delay)
+        if change.remaining is None:
+            return delays, change
+        current = change.remaining
+        assert current.next_attempt is not None
+        now = current.next_attempt
+
+
+@pytest.mark.parametrize(
+    ("intervals", "delays"),
+    [
+        ("1m, 5m*2, 1h*3", [60, 300, 300, 3600, 3600, 3600, None]),
+        ("5s,5s*3", [5, 5, 5, 5, None]),
+        ("none", [None]),
+        ("", [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, None]),
+    ],
+)
+def test_the_failure_after_the_last_interval_bounces(intervals: str, delays: list[float | None]) -> None:
+    plan = RetryPlan.of(parsed(intervals) if intervals else None, 13)
+    happened, last = failures_until_bounce(plan)
+
+    assert happened == delays
+    (final,) = last.bounced
+    assert final.status == "5.2.0"
+    assert final.reason == "Too many failures (450 4.2.0 later)"
+
+
+def test_out_of_tries_only_the_deferred_bounce() -> None:
+    said = report(outcome(1, Result.DELIVERED, "250 2.0.0 ok"), outcome(2, Result.DEFERRED, "450 4.2.0 later"))
+    change = transition(entry(PEOPLE[:2], attempts=3), said, PLAN, T0)
+    assert change.remaining is None
+    assert [o.recipient for o in change.bounced] == [2]
+    assert with_result(change, Result.DELIVERED) == {1}
+
+
+def test_a_delay_that_the_attempt_names_goes_before_the_plan() -> None:
+    said = AttemptReport((outcome(1, Result.DEFERRED, "450 4.2.0 later"),), None, T0, 1.0, retry_after=600.0)
+    assert transition(entry(), said, PLAN, T0).delay == 600
+
+
+def test_what_was_no_attempt_never_expires_an_entry() -> None:
+    said = report(outcome(1, Result.DEFERRED, "450 4.2.0 later"), counted=False)
+    change = transition(entry(attempts=99), said, PLAN, T0)
+    assert change.remaining is not None
+    assert (change.remaining.attempts, change.delay) == (99, FALLBACK_DELAY)
+
+
+def test_the_last_deferral_is_what_people_are_shown_and_it_is_bounded() -> None:
+    said = report(
+        outcome(1, Result.DEFERRED, "450 4.2.0 first"),
+        outcome(2, Result.DEFERRED, "451 4.3.0 " + "x" * 5000),
+        outcome(3, Result.DELIVERED, "250 2.0.0 ok"),
+    )
+    remaining = transition(entry(PEOPLE[:3]), said, PLAN, T0).remaining
+    assert remaining is not None
+    assert remaining.last_reply.startswith("451 4.3.0 xxx")
+    assert len(remaining.last_reply) == MAX_REPLY_KEPT
+    assert remaining.last_mx == "mx.example.net"
+
+
+def test_recipients_are_grouped_by_domain_whatever_its_case() -> None:
+    people = [address(text) for text in ("a@One.test", "b@two.test", "c@ONE.test")]
+    assert [(domain, [str(a) for a in some]) for domain, some in group(people)] == [
+        ("one.test", ["a@One.test", "c@ONE.test"]),
+        ("two.test", ["b@two.test"]),
+    ]
+
+
+def test_split_gives_each_recipient_an_entry_of_its_own() -> None:
+    people = [address(text) for text in ("a@one.test", "b@one.test", "c@one.test")]
+    assert [domain for domain, _ in group(people, split=True)] == ["one.test"] * 3
+
+
+@given(st.lists(st.sampled_from(["a@x.test", "b@x.test", "a@y.test", "A@x.test"])), st.booleans())
+def test_each_recipient_is_in_one_group_once(texts: list[str], split: bool) -> None:
+    people = [address(text) for text in texts]
+    grouped = [recipient for _, some in group(people, split=split) for recipient in some]
+    assert len(grouped) == len(set(people))
+    assert set(grouped) == set(people)
