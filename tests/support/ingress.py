@@ -196,7 +196,7 @@ async def serving(store: Store | None = None, clock: FixedClock | None = None, *
         yield rig
     finally:
         await rig.listener.close()
-        await rig.listener.finish(PATIENCE)
+        await rig.listener.finish(1.0)
         if store is None:
             await chosen.close()
         loop.set_exception_handler(None)
