@@ -131,7 +131,7 @@ lines = st.lists(st.one_of(words, st.binary(max_size=20)), max_size=40).map(b"\r
 
 
 @given(st.one_of(garbage, lines), st.integers(1, 4))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_octets_at_all_make_the_relay_stumble(octets: bytes, pieces: int) -> None:
     """Every connection ends with an answer and a close, and `serving` sees that no exception reached the loop."""
     async with serving() as rig:
