@@ -43,9 +43,9 @@ BATCH = 4096
 SETTLE_PATIENCE = 0.01
 """Seconds that the record of a finished delivery waits for a commit that is made anyway: nobody waits for it, and a
 crash in between makes a duplicate only where one was possible before (promise 2)."""
-COMPANY_WAIT = 0.002
-"""Seconds that a commit waits for more messages where the last one held several: an fsync and a change of threads
-for two is nearly as dear as for ten. A lone client never waits."""
+COMPANY_WAIT = 0.003
+"""Seconds that a commit waits for as many messages as the last one held: an fsync and two changes of threads for one
+message are nearly as dear as for ten. It ends as soon as they are there, and a lone client never waits."""
 LONGEST_PAUSE = 1.0
 """Seconds between two attempts to store outcomes while storage fails; the first pause is a 32nd of it."""
 SWITCH_INTERVAL = 0.0005
@@ -86,7 +86,11 @@ class Committer:
         """Something waits that is worth a commit of its own."""
         self._nudge = False
         self._company = 0
-        """Messages in the last batch."""
+        """Messages in the last batch, or one less than expected before: how many are worth waiting for."""
+        # Each of these counters has one writer: the loop, then the thread.
+        self._submitted = 0
+        self._taken = 0
+        self._awaited = 0
         self._closing = False
         self._pause = 0.0
         self._log_octets = 0
@@ -100,6 +104,10 @@ class Committer:
     def submit(self, operation: Operation) -> None:
         """Have it in the next commit. Called on the event loop."""
         self._pending.append(operation)
+        if type(operation) is Accept:
+            self._submitted += 1
+            if self._submitted == self._awaited:
+                self._wake.put(None)
         if not _can_wait(operation):
             self._hurry()
         elif not self._nudge:
@@ -170,16 +178,25 @@ class Committer:
     def _gather(self) -> list[Operation]:
         """Everything that waits, up to a batch."""
         if self._company > 1 and not self._closing:
-            # Several clients were served by the last commit: the others of them are likely to be on their way.
-            time.sleep(COMPANY_WAIT)
+            self._wait_for_company()
         self._wanted = False
         batch, pending = self._retained, self._pending
         while pending and len(batch) < BATCH:
             batch.append(pending.popleft())
-        self._company = sum(type(operation) is Accept for operation in batch)
+        messages = sum(type(operation) is Accept for operation in batch)
+        self._taken += messages
+        self._company = max(messages, self._company - 1)
         if pending:
             self._wanted = True
         return batch
+
+    def _wait_for_company(self) -> None:
+        """The clients that the last commits served are likely to be on their way with their next messages."""
+        self._awaited = self._taken + self._company
+        if self._submitted < self._awaited:
+            with contextlib.suppress(Empty):
+                self._wake.get(timeout=COMPANY_WAIT)
+        self._awaited = 0
 
     def _report(self, reports: list[Report]) -> None:
         self._call(self._tell, reports)
