@@ -144,7 +144,10 @@ class SmtpSettings:
         "Recipients a message; one more is told 452 4.5.3. RFC 5321 4.5.3.1.8 asks for at least 100.",
     )
     max_errors: int = setting(
-        20, values.integer(1, 10_000), "Refused commands in one connection before it is closed with 421."
+        20,
+        values.integer(1, 10_000),
+        "Refused commands in one connection before it is closed with 421. EHLO, HELO, NOOP, RSET, VRFY and HELP count "
+        "too beyond 100 of them without a message between.",
     )
     databytes: int = setting(
         26_214_400,

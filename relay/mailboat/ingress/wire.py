@@ -181,9 +181,9 @@ class Wire(asyncio.Protocol):
     def _touch(self) -> None:
         self._deadline = self._context.clock.monotonic() + self._settings.smtp.inactivity_timeout
 
-    def _hurry(self, seconds: float) -> None:
-        """Whatever the settings say, the client has no longer than this from now."""
-        self._deadline = min(self._deadline, self._context.clock.monotonic() + seconds)
+    def _allow(self, seconds: float) -> None:
+        """The client has so long from now."""
+        self._deadline = self._context.clock.monotonic() + seconds
 
     def expired(self, now: float) -> bool:
         """Whether the client has taken too long; `now` is monotonic."""
@@ -220,8 +220,7 @@ class Wire(asyncio.Protocol):
     def _close(self) -> None:
         """Close after what is written. Unread input would turn the close into a reset that eats our last words, so
         it is read and dropped for a while."""
-        self._touch()
-        self._hurry(LINGER)
+        self._allow(LINGER)
         self._start_reading()
         self._closing = True
         if self._transport.can_write_eof():
@@ -231,8 +230,7 @@ class Wire(asyncio.Protocol):
 
     def _end(self) -> None:
         """Close after what is written, when the client has nothing more to say."""
-        self._touch()
-        self._hurry(LINGER)
+        self._allow(LINGER)
         self._closing = True
         self._transport.close()
 
@@ -240,8 +238,7 @@ class Wire(asyncio.Protocol):
 
     def _begin_tls(self) -> None:
         self._transport.pause_reading()  # what comes now is for TLS
-        self._touch()
-        self._hurry(HANDSHAKE_TIMEOUT)
+        self._allow(min(HANDSHAKE_TIMEOUT, self._settings.smtp.inactivity_timeout))
         self._upgrade = asyncio.create_task(self._set_up_tls())
 
     async def _set_up_tls(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ EXTENSIONS = (
 )
 
 
+@lru_cache(maxsize=16)
 def ehlo_reply(host: str, greeting: str, offers: Offers) -> bytes:
     """The multi-line 250 reply to EHLO."""
     offered = (extension for extension in EXTENSIONS if extension.offered(offers))
