@@ -170,6 +170,10 @@ class Relay:
         assert page["next"] is None
         return list(page["messages"])
 
+    async def http_readyz(self) -> int:
+        """The status of the readiness probe."""
+        return (await self.http("/readyz"))[0]
+
     async def settled(self) -> None:
         """Wait until the queue is empty."""
         await self.poll(self.queue, lambda entries: not entries)

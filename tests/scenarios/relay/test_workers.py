@@ -1,0 +1,79 @@
+"""A relay of several processes: one that dies is started again, and one that is no more leaves no mail behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from tests.support.relay_process import Relay, RelayConfig, running
+from tests.support.scripted_mx import ScriptedMx
+
+
+async def everybody_accepts(relay: Relay, databases: int) -> int:
+    """Submit until every worker has taken mail; how many messages."""
+    queue = relay.config.directory / "queue"
+    count = 0
+    while True:
+        for n in range(8):
+            await relay.submit(f"u{count + n}@d{n}.test")
+        count += 8
+        # The kernel shares connections out by their ports, so this is a matter of few rounds.
+        status, _ = await relay.http("/readyz")
+        assert status == 200
+        tags = {entry["id"].partition("-")[0] for entry in await relay.queue()}
+        if len(tags) == databases:
+            assert len(list(queue.glob("queue-*.db"))) == databases
+            return count
+
+
+async def test_a_killed_worker_is_started_again_and_its_queue_goes_on(tmp_path: Path, mx: ScriptedMx) -> None:
+    config = RelayConfig(tmp_path / "config", mx.port, 2, outbound=["disabled=true"])
+    async with running(config) as relay:
+        count = await everybody_accepts(relay, 2)
+        before = await relay.metrics()
+        victims = relay.workers()
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        await relay.logged("it is started again", 2)
+        await relay.poll(relay.http_readyz, lambda status: status == 200)
+        assert not set(relay.workers()) & set(victims)
+        after = await relay.metrics()
+        assert {name: value for name, value in before.items() if name.endswith("_total") and after[name] < value} == {}
+        assert len(await relay.queue()) == count
+        config.outbound_is()
+        await relay.event("delivered", count)
+        await relay.settled()
+        metrics = await relay.metrics()
+        assert metrics["mailboat_received_messages_total"] == count
+        assert metrics["mailboat_deliveries_total{outcome=delivered}"] == count
+        assert await relay.stop() == 0
+    assert len(mx.mails) == count
+
+
+async def test_fewer_workers_adopt_the_spare_database_and_drain_it(tmp_path: Path, mx: ScriptedMx) -> None:
+    config = RelayConfig(tmp_path / "config", mx.port, 2, outbound=["disabled=true"])
+    async with running(config) as relay:
+        count = await everybody_accepts(relay, 2)
+        assert await relay.stop() == 0
+    config.nodes, config.outbound = 1, []
+    config.write()
+    async with running(config) as relay:
+        await relay.logged("adopted")
+        await relay.event("delivered", count)
+        await relay.logged("is empty and no worker's own: removing it")
+        await relay.settled()
+        assert await relay.stop() == 0
+    assert len(mx.mails) == count
+    assert [path.name for path in (config.directory / "queue").glob("*.db")] == ["queue-0.db"]
+
+
+async def test_the_supervisor_going_ends_its_workers(tmp_path: Path, mx: ScriptedMx) -> None:
+    async with running(RelayConfig(tmp_path / "config", mx.port, 2)) as relay:
+        workers = relay.workers()
+        relay.signal(signal.SIGKILL)
+        await relay.exit_code()  # stdout and stderr end when the last of them is gone
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
