@@ -24,6 +24,7 @@ from mailboat.app.build import WorkerOptions, build
 from mailboat.app.channel import serve
 from mailboat.app.worker import Worker
 from mailboat.config.load import load
+from mailboat.queue.commit import SWITCH_INTERVAL
 from mailboat.queue.store import StorageError
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def run(main: Coroutine[Any, Any, int], log_level: int = logging.INFO) -> int:
     logging.basicConfig(
         level=log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
+    sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
     gc.freeze()  # what was imported is there for good
     gc.set_threshold(GC_THRESHOLD, 20, 100)

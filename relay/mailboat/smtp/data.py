@@ -68,8 +68,8 @@ class DataReceiver:
         return self._pass_on(data[: len(data) - keep]), None
 
     def _pass_on(self, piece: bytes) -> bytes:
-        text = piece.replace(b"\r\n", b"")  # quicker than counting: what is left is looked through by memchr
-        if b"\n" in text or b"\r" in text:
+        # As many lines as CRLFs means no other CR or LF; counting those one by one takes twice as long.
+        if len(piece.splitlines()) != piece.count(b"\r\n") + (piece[-1:] not in b"\r\n"):
             piece = self._bare(piece)
         elif self.fault is DataFault.BARE_NEWLINE:
             self._look_for_false_end(piece)
