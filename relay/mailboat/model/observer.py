@@ -101,7 +101,10 @@ class Observer:
         """Delivery of an entry begins."""
 
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
-        """An attempt is over and recorded. `entry` is as it was before, `remaining` as it goes on, `delay` seconds from now."""
+        """An attempt is over and recorded.
+
+        `entry` is as it was before, `remaining` as it goes on, `delay` seconds from now.
+        """
 
     def bounce_message(self, entry: Entry, result: BounceResult) -> None:
         """A DSN was queued, or not sent (null sender, or a plugin's wish)."""
