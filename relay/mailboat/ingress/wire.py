@@ -48,6 +48,8 @@ class Wire(asyncio.Protocol):
         """The client leaves our replies unread: nothing more is done for it until it reads."""
         self._upgrade: asyncio.Task[None] | None = None
         """TLS being set up: nothing can be said meanwhile."""
+        self._early: list[bytes] | None = None
+        """What the client says inside TLS before the loop has told us of its handshake; None: nothing can be."""
 
     # What `connection` adds.
 
@@ -102,6 +104,10 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets from the client."""
         if self._closing:
+            return
+        if self._upgrade is not None:
+            if self._early is not None:
+                self._early.append(data)
             return
         session = self._session
         session.feed(data)
@@ -245,6 +251,7 @@ class Wire(asyncio.Protocol):
         transport, context = None, self._context.tls.context
         try:
             if context is not None and not self._closing:
+                self._early = []
                 # The loop has a timeout of its own, longer than ours: `time_out` comes first.
                 transport = await asyncio.get_running_loop().start_tls(self._transport, self, context, server_side=True)
         except OSError as error:  # ssl.SSLError is one
@@ -258,6 +265,7 @@ class Wire(asyncio.Protocol):
             self._speak_inside(transport)
 
     def _speak_inside(self, transport: asyncio.Transport) -> None:
+        early, self._early = self._early or (), None
         self._transport = transport
         self._reading, self._unread = True, False
         self._session.restart(self._offers(inside_tls=True))
@@ -265,3 +273,4 @@ class Wire(asyncio.Protocol):
             self._session.greet()
         self._touch()
         self._flush()
+        self.data_received(b"".join(early))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 from tests.support.ingress import Rig, serving
 from tests.support.pem import self_signed
-from tests.support.smtp_client import TEXT, Client
+from tests.support.smtp_client import PATIENCE, TEXT, Client
 from tests.support.stores import until
 
 from mailboat.config.settings import TlsSettings
 from mailboat.ingress.wire import HANDSHAKE_TIMEOUT
 from mailboat.model.observer import RejectReason
+
+MAIL = b"MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@there.test>\r\nDATA\r\n" + TEXT + b".\r\n"
 
 
 class Authority:
@@ -117,6 +120,44 @@ async def test_what_comes_in_the_clear_behind_starttls_is_dropped(authority: Aut
         assert (await client.ask("RCPT TO:<bob@there.test>")).startswith("503 5.5.1 MAIL first")
         await client.quit()
         assert rig.facts.reasons == [RejectReason.SEQUENCE]
+
+
+async def test_what_comes_in_one_flight_with_the_end_of_the_handshake_is_heard(authority: Authority) -> None:
+    """TLS 1.3 lets a client finish and speak at once, before our loop has said that the handshake is over."""
+    async with secure(authority) as rig:
+        for implicit in (False, True):
+            client = await rig.stranger(implicit_tls=True) if implicit else await rig.greeted()
+            if not implicit:
+                await client.ask("STARTTLS")
+            heard = await speak_at_once(client, authority.client(), b"EHLO c\r\n" + MAIL + b"QUIT\r\n")
+            replies = heard.decode().splitlines()
+            assert [line[:9] for line in replies if line[:4] not in ("220 ", "250-", "250 ")] == [
+                "354 End d",
+                "221 2.0.0",
+            ]
+            assert replies[-2].startswith("250 2.0.0 Message Queued (")
+            assert replies[0].startswith("220 " if implicit else "250-")
+        assert len(await rig.mails()) == 2
+
+
+async def speak_at_once(client: Client, context: ssl.SSLContext, octets: bytes) -> bytes:
+    """Shake hands by hand, and send `octets` in one piece with the last of it; all that the relay says in reply."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="relay.test")
+    heard, done = b"", False
+    async with asyncio.timeout(PATIENCE):
+        while not (done and heard.endswith(b"closing connection\r\n")):
+            try:
+                if not done:
+                    tls.do_handshake()
+                    tls.write(octets)
+                    done = True
+                heard += tls.read()
+            except ssl.SSLWantReadError:
+                client.send(outgoing.read())
+                incoming.write(await client.reader.read(65_536))
+    client.close()
+    return heard
 
 
 async def test_starttls_within_a_transaction_is_refused(authority: Authority) -> None:
