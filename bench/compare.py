@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import install, machine, report, tls_submit
+from bench import install, interpreter, machine, report, tls_submit
 from bench.fault import BenchError
 from bench.load import Load
 from bench.measure import WIRE, Bench, Cell, measure
@@ -55,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the table shows the median (3)")
     parser.add_argument("--seconds", type=float, default=7, metavar="S", help="length of one measurement (7)")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s, 4 KiB, no TLS, unless said otherwise")
+    interpreter.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queues ({_DISK})")
     parser.add_argument("--json", type=Path, default=_RESULTS, metavar="FILE", help="where all figures go")
     chosen = parser.parse_args()
@@ -72,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     install.debian("postfix", "smtp-source")
     if "on" in options.tls:
         install.debian("stunnel4", "stunnel")
-    contenders = _contenders(options.relays)
+    contenders = _contenders(options)
     versions = [relay.version() for relay in contenders.values() if relay]
     rows = choose(options.sessions, options.sizes, options.tls, options.fsync)
     faults: list[str] = []
@@ -96,16 +97,23 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _contenders(names: Sequence[str]) -> dict[str, Relay | None]:
+def _contenders(options: argparse.Namespace) -> dict[str, Relay | None]:
     """Name in the table -> relay, installed; the wire has none."""
-    relays: dict[str, type[Mailboat | Postfix | Haraka]] = {"mailboat": Mailboat, "postfix": Postfix, "haraka": Haraka}
     chosen: dict[str, Relay | None] = {}
-    for name in names:
-        relay = relays[name]() if name != WIRE else None
+    for name in options.relays:
+        relay = _relay(name, options)
         if relay:
             relay.prepare()
         chosen[relay.name if relay else WIRE] = relay
     return chosen
+
+
+def _relay(name: str, options: argparse.Namespace) -> Relay | None:
+    if name == WIRE:
+        return None
+    if name == "mailboat":
+        return Mailboat(interpreter.choose(options.python))
+    return Postfix() if name == "postfix" else Haraka()
 
 
 def _rounds(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import generator, install, load, machine, process, tls_submit
+from bench import generator, install, interpreter, load, machine, process, tls_submit
 from bench.fault import BenchError
 from bench.load import Sink
 from bench.relays.mailboat import Mailboat
@@ -46,6 +46,7 @@ class Setting:
     directory: Path
     certificate: Certificate
     messages: int
+    relay: Mailboat
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=20_000, metavar="N", help="messages a measurement (20,000)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the tables show the median (3)")
     parser.add_argument("--only", choices=("many", "dead"), help="one of the two tables")
+    interpreter.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queue ({_DISK})")
     chosen = parser.parse_args()
     if min(chosen.domains, chosen.messages, chosen.rounds) <= 0:
@@ -90,10 +92,9 @@ def _arguments() -> argparse.Namespace:
 
 def _tables(options: argparse.Namespace, directory: Path) -> None:
     directory.chmod(0o755)
-    relay = Mailboat()
-    relay.prepare()
+    relay = Mailboat(interpreter.choose(options.python))
     print("\n".join([*machine.look(directory).lines(), relay.version()]))
-    setting = Setting(directory, tls_submit.make_certificate(directory), options.messages)
+    setting = Setting(directory, tls_submit.make_certificate(directory), options.messages, relay)
     if options.only != "dead":
         _many(setting, options.domains, options.rounds)
     if options.only != "many":
@@ -144,7 +145,7 @@ def _measure(setting: Setting, domains: Sequence[str], *, dead: int, death: str 
         load.smtp_sink(port=port) as sink,
         _grave(death, port),
         _dns(dns, directory),
-        _running(place, outbound) as root,
+        _running(setting.relay, place, outbound) as root,
     ):
         _drive(place.port, itertools.repeat("recipient@warm.test", _WARM_UP), sink, _WARM_UP)
         recipients = _recipients(domains, setting.messages, dead)
@@ -181,8 +182,7 @@ def _dns(port: int, directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _running(place: Place, outbound: str) -> Iterator[int]:
-    relay = Mailboat()
+def _running(relay: Mailboat, place: Place, outbound: str) -> Iterator[int]:
     service = relay.start(place, outbound)
     try:
         process.wait_for_greeting(service, place.port)

@@ -13,8 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import load, machine, process, tls_submit
+from bench import interpreter, load, machine, process, tls_submit
 from bench.fault import BenchError
+from bench.interpreter import Interpreter
 from bench.measure import Bench, measure
 from bench.process import Service
 from bench.relays.mailboat import Mailboat
@@ -31,7 +32,8 @@ _WRITE_TIMEOUT = 60.0
 class _Profiled(Mailboat):
     """Mailboat with py-spy attached."""
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, interpreter: Interpreter, output: Path) -> None:
+        super().__init__(interpreter)
         self._output = output
         self._spy: Service | None = None
 
@@ -68,6 +70,7 @@ def main() -> int:
     parser.add_argument("--tls", choices=TLS, default="off")
     parser.add_argument("--parallel", type=int, default=20, metavar="N", help="SMTP sessions at once (20)")
     parser.add_argument("--seconds", type=float, default=7, metavar="S", help="length of the load (7)")
+    interpreter.add_option(parser)
     parser.add_argument(
         "--output", type=Path, default=_OUTPUT, metavar="FILE", help=f"{', '.join(_FORMATS)} ({_OUTPUT.name})"
     )
@@ -93,7 +96,9 @@ def _profile(options: argparse.Namespace) -> int:
         machine.file_system(directory)
         bench = Bench(directory, tls_submit.make_certificate(directory), options.seconds, delay=0)
         wanted = load.Load(options.parallel, SESSIONS[options.sessions], SIZES[options.size])
-        cell = measure(bench, _Profiled(options.output.resolve()), wanted, tls=TLS[options.tls], slow=False)
+        relay = _Profiled(interpreter.choose(options.python), options.output.resolve())
+        cell = measure(bench, relay, wanted, tls=TLS[options.tls], slow=False)
+    print(relay.version())
     print(f"{cell.rate:,.0f} messages/s while sampled, {cell.cpu * 1e3:.2f} ms CPU a message; {options.output}")
     return 0
 

@@ -1,6 +1,6 @@
-"""What the benchmarks need on the machine and not in the checkout: Debian packages, and Haraka from npm.
+"""What the benchmarks need on the machine and not in the checkout: Debian packages, Haraka from npm, environments.
 
-Called by the relays and by `bench.compare` before anything is measured.
+Called by the relays, by `bench.interpreter` and by the benchmarks before anything is measured.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from bench import process
 from bench.fault import BenchError
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_CHECKOUT = Path(__file__).resolve().parent.parent
+_LOCKS = ("requirements.txt", "requirements-build.txt")
 
 
 def cache() -> Path:
@@ -55,6 +58,35 @@ def npm(project: Path, home: Path) -> None:
         shutil.copy(file, home)
     process.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=home)
     shutil.copy(lock, done)
+
+
+def environment(python: Path) -> Path:
+    """A virtual environment of `python` with this checkout and what it is locked to, made anew when those change.
+
+    Packages come by this environment's own pip, so `python` needs neither pip nor ensurepip.
+    """
+    version = process.run([python, "-I", "-c", "import sys; print(sys.version)"])
+    asked = [*_LOCKS, "pyproject.toml", "relay/mailboat/__init__.py"]
+    state = "\n".join([str(_CHECKOUT), str(python), version, *((_CHECKOUT / name).read_text() for name in asked)])
+    home = cache() / f"python-{version.split()[0]}"
+    done = home / "installed"
+    if done.exists() and done.read_text() == state:
+        return home
+    process.run([python, "-I", "-m", "venv", "--clear", "--without-pip", home])
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--python",
+        home / "bin" / "python",
+    ]
+    locks = [word for name in _LOCKS for word in ("-r", name)]
+    process.run([*pip, "install", "--require-hashes", *locks], cwd=_CHECKOUT)
+    process.run([*pip, "install", "--no-deps", "--no-build-isolation", "--editable", _CHECKOUT])
+    done.write_text(state)
+    return home
 
 
 @contextlib.contextmanager
