@@ -17,9 +17,20 @@ app = App(
 )
 config = App(name="config", help="Check and show a configuration directory.")
 app.command(config)
-app.command("mailboat.cli.queue:app", name="queue")
-app.command("mailboat.cli.send:send", name="send")
-app.command("mailboat.cli.sink:sink", name="sink")
+# Their help is said here, too: without it the list of commands would have to import them.
+app.command("mailboat.cli.queue:app", name="queue", help="See and change the queue.")
+app.command(
+    "mailboat.cli.send:send",
+    name="send",
+    help="Submit a mail by SMTP and print the reply.\n\n"
+    "Ends with 0, with 75 when trying again may help, with 69 when it will not. A mail that begins with no header gets "
+    "From, To, Subject and Date.",
+)
+app.command(
+    "mailboat.cli.sink:sink",
+    name="sink",
+    help="Accept every mail on LISTEN, print a line for each, keep none. Ends with Ctrl-C.",
+)
 
 
 @app.command

@@ -14,7 +14,6 @@ import ssl
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import formatdate
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +22,11 @@ import cyclopts
 
 from mailboat.cli.endpoint import parse_endpoint
 from mailboat.config.settings import Endpoint
+from mailboat.message.received import rfc5322_date
 from mailboat.message.text import crlf, header_field
 from mailboat.metrics.text import printable
 from mailboat.model.address import Address
+from mailboat.model.clock import SystemClock
 from mailboat.smtp.grammar import GrammarError, parse_address, parse_sender
 
 _STEP_SECONDS = 60.0
@@ -247,7 +248,7 @@ def _mail(content: bytes | None, sender: str, to: Sequence[str], subject: str) -
         header_field("From", _bare(sender) or "MAILER-DAEMON", utf8=utf8),
         header_field("To", ", ".join(map(_bare, to)), utf8=utf8),
         header_field("Subject", subject, utf8=utf8),
-        header_field("Date", formatdate(localtime=True)),
+        header_field("Date", rfc5322_date(SystemClock.now()).decode()),
         b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n",
         b"Content-Transfer-Encoding: %s\r\n\r\n" % (b"7bit" if body.isascii() else b"8bit"),
     ]
