@@ -10,10 +10,11 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 # More arguments for pytest or the bench, such as: make test ARGS="-k verdict"
 ARGS ?=
+ROUNDS ?= 200
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test interop lint format lock docs bench clean
+.PHONY: help install run test crash interop lint format lock docs bench clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ install: $(VENV)/.dev ## Make .venv with everything that tests and checks need
 
 test: $(VENV)/.dev ## Run every test that needs neither root nor a cluster
 	$(BIN)/python -m pytest -m "not interop" $(ARGS)
+
+crash: $(VENV)/.dev ## Kill the relay at random instants, ROUNDS times (200), and miss no mail
+	MAILBOAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m crash -s $(ARGS)
 
 interop: $(VENV)/.dev ## Run the tests with other people's mail software; as root, it is installed where missing
 	@tests/interop/setup

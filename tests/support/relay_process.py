@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,9 @@ class Relay:
 
     async def settled(self) -> None:
         """Wait until the queue is empty."""
-        await self.poll(self.queue, lambda entries: not entries)
+        await self.poll(
+            lambda: self.http("/v1/queue?limit=1"), lambda answer: answer[1] == {"messages": [], "next": None}
+        )
 
     async def poll(self, ask: Callable[[], Any], good: Callable[[Any], object]) -> Any:
         """Ask until the answer is good: for what the relay tells nobody."""
@@ -222,6 +224,14 @@ class Relay:
         """The process ids of its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that waits for its parent to take note of its end does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def queue_id(reply: str) -> str:
@@ -273,12 +283,3 @@ async def command(*words: str, environ: Mapping[str, str] | None = None) -> tupl
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
-
-
-@dataclass
-class Ledger:
-    """What clients were promised: ids by the subject they gave the message."""
-
-    accepted: dict[str, str] = field(default_factory=dict)
-    unsure: set[str] = field(default_factory=set)
-    """Sent, and never answered: they may have been taken."""

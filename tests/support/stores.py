@@ -103,7 +103,7 @@ class Disk:
         disk = self
 
         class Measured(Room):
-            def shortage(self, wanted: int) -> StorageFull | None:
+            def shortage(self, wanted: int, spare: int = 0) -> StorageFull | None:
                 return disk.shortage(self.directory, wanted)
 
         return Tuning(**{"connect": self.connect, "room": lambda path: Measured(path, 1 << 20, 1 << 20)} | changes)

@@ -9,15 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mailboat.ingress.admission import Load
+from mailboat.queue.faults import Room
 from mailboat.queue.store import Store
 
 log = logging.getLogger(__name__)
 
 PERIOD = 1.0
 """Seconds."""
-DISK_RESERVE = 64 * 2**20
-"""Free octets below which no new mail is taken: deliveries need room to record that they are done."""
-INODE_RESERVE = 100
 MEMORY_MARK = 0.8
 """Share of the memory limit above which no new mail is taken."""
 
@@ -45,13 +43,15 @@ class Watch:
 
     async def look(self) -> None:
         """Look once."""
-        self._say("disk_full", "the disk of the queue is nearly full", disk_is_full(self._queue_dir))
         self._say("memory_full", "memory is nearly full", memory_in_use() > self._memory_mark)
-        if self._store.fault:
+        scarce, fault = disk_is_full(self._queue_dir), self._store.fault
+        if scarce or fault:
+            # The store knows better: what was delivered may have left room within its files.
             await self._store.probe()
-            if not self._store.fault:
-                log.warning("storage works again")
-                self.recovered()
+        self._say("disk_full", "the disk of the queue is nearly full", scarce and bool(self._store.fault))
+        if fault and not self._store.fault:
+            log.warning("storage works again")
+            self.recovered()
 
     def _say(self, mark: str, text: str, now: bool) -> None:
         if getattr(self._load, mark) != now:
@@ -60,13 +60,11 @@ class Watch:
 
 
 def disk_is_full(directory: str) -> bool:
-    """Whether the file system has less room than the reserve (a small file system: than a sixteenth of it)."""
+    """Whether the file system has no more than what is kept for recording outcomes."""
     try:
-        stat = os.statvfs(directory)
+        return Room.of(directory).shortage(0) is not None
     except OSError:
         return False  # the store will say what is wrong
-    reserve = min(DISK_RESERVE, stat.f_blocks * stat.f_frsize // 16)
-    return stat.f_bavail * stat.f_frsize < reserve or (stat.f_files > 0 and stat.f_favail < INODE_RESERVE)
 
 
 def memory_in_use() -> int:

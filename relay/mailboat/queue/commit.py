@@ -306,9 +306,14 @@ class Committer:
     def _no_room(self, operations: Sequence[Operation]) -> StorageError | None:
         if not any(isinstance(o, Accept | Probe) for o in operations):
             return None
+        wanted = sum(len(message.body or b"") for message in _messages(operations))
         try:
-            return self._room.shortage(sum(len(message.body or b"") for message in _messages(operations)))
-        except OSError as error:
+            shortage = self._room.shortage(wanted)
+            if shortage is None or self._writer is None:
+                return shortage
+            # A queue that filled its disk and was delivered holds the room itself.
+            return self._room.shortage(wanted, 0 if self._writer.shrink() else self._writer.spare())
+        except (OSError, sqlite3.Error) as error:
             return storage_error(error, self._path)
 
     def _check_log(self) -> None:

@@ -105,11 +105,15 @@ class Room:
         log_limit = max(1 << 18, min(LOG_LIMIT, total.f_blocks * total.f_frsize // 64))
         return cls(directory, log_limit, 4 * log_limit)
 
-    def shortage(self, wanted: int) -> StorageFull | None:
-        """Why so many octets of new mail may not be stored, if so. Raises OSError."""
+    def shortage(self, wanted: int, spare: int = 0) -> StorageFull | None:
+        """Why so many octets of new mail may not be stored, if so. Raises OSError.
+
+        `spare`: octets within the database that are free again.
+        """
         now = os.statvfs(self.directory)
         # Once for the log and once for the database.
-        if now.f_bavail * now.f_frsize - 2 * wanted < self.reserve:
+        half = wanted + self.reserve // 2
+        if now.f_bavail * now.f_frsize < half + max(0, half - spare):
             return StorageFull(f"{self.directory}: new mail would leave less than {self.reserve} octets free")
         if now.f_files and not now.f_favail:
             return StorageFull(f"{self.directory}: no inodes left")

@@ -26,10 +26,14 @@ from mailboat.queue.operations import (
     Stats,
     Verb,
 )
+from mailboat.queue.schema import PAGE
 from mailboat.queue.store import StateStats
 
 _CHUNK = 64
 """Most rows in one statement; smaller ones are powers of two, so that few statements are ever prepared."""
+
+SHRINK_COPIES = 16 << 20
+"""Octets that may be copied to make the database smaller while everybody waits."""
 
 
 def _statements(before: str, columns: int, after: str = "") -> dict[int, str]:
@@ -83,6 +87,19 @@ class Writer:
         self._tally = tally
         applied.stats = tally.stats()
         return applied
+
+    def spare(self) -> int:
+        """Octets of the database that nothing uses. Raises sqlite3.Error."""
+        return PAGE * int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def shrink(self) -> bool:
+        """Give unused space back, if there is much and little to copy for it; whether so. Raises sqlite3.Error."""
+        used = PAGE * int(self._connection.execute("PRAGMA page_count").fetchone()[0]) - self.spare()
+        if used > SHRINK_COPIES or self.spare() < 2 * used:
+            return False
+        self._connection.execute("VACUUM")
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return True
 
     def checkpoint(self, *, wait: bool) -> int:
         """Copy the write-ahead log into the database; how many pages the log held. `wait`: until it can begin anew."""
