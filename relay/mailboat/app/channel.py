@@ -166,11 +166,15 @@ async def serve(sock: socket.socket, worker: WorkerPort) -> None:
     reader, writer = await asyncio.open_connection(sock=sock, limit=LINE_LIMIT)
     writer.write(b'{"ready":true}\n')
     tasks: set[asyncio.Task[None]] = set()
-    while line := await reader.readline():
-        task = asyncio.create_task(_answer(orjson.loads(line), worker, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    writer.close()
+    try:
+        while line := await reader.readline():
+            task = asyncio.create_task(_answer(orjson.loads(line), worker, writer))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+    finally:
+        for task in tasks:
+            task.cancel()
+        writer.close()
 
 
 async def _answer(question: dict[str, Any], worker: WorkerPort, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,116 @@
+"""The supervisor's line to a worker, over a real socket pair: questions, errors, and a worker that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
+from mailboat.app.channel import RemoteWorker, WorkerGoneError, serve
+from mailboat.metrics.tally import Snapshot
+from mailboat.model.envelope import State
+from mailboat.queue.store import Selection, StorageError
+
+
+class FakeWorker:
+    """Answers, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Selection]] = []
+        self.silent = False
+
+    async def checks(self, kind: Probe) -> Sequence[Check]:
+        if self.silent:
+            await asyncio.Event().wait()
+        return [Check(kind.value, ok=True), Check("storage", ok=False, detail="full")]
+
+    async def configz(self) -> ConfigStatus:
+        return ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong")
+
+    async def snapshot(self) -> Snapshot:
+        return Snapshot(counters={"mailboat_deliveries_total": {State.ACTIVE: 1.0, "": 2.0}}, gauges={}, histograms={})
+
+    async def queue_page(
+        self, selection: Selection, limit: int, after: str | None
+    ) -> tuple[Sequence[EntryJson], str | None]:
+        if after == "nonsense":
+            raise BadCursorError("no cursor of ours")
+        self.asked.append((f"page {limit} {after}", selection))
+        return [{"id": "A-1.1"}], "0:7"
+
+    async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the interface says so
+        return [{"id": id}]
+
+    async def delete(self, selection: Selection) -> int:
+        raise StorageError("the disk is gone")
+
+    async def hold(self, selection: Selection) -> int:
+        self.asked.append(("hold", selection))
+        return 3
+
+    async def release(self, selection: Selection) -> int:
+        raise RuntimeError("a bug")
+
+    async def flush(self, selection: Selection) -> int:
+        self.asked.append(("flush", selection))
+        return 5
+
+
+@asynccontextmanager
+async def line(worker: FakeWorker) -> AsyncIterator[tuple[RemoteWorker, asyncio.Task[None]]]:
+    """A remote worker, and the task that serves it."""
+    ours, theirs = socket.socketpair()
+    remote = RemoteWorker(ours)
+    served, talk = asyncio.create_task(serve(theirs, worker)), asyncio.create_task(remote.run())
+    async with asyncio.timeout(10):
+        await remote.ready.wait()
+        yield remote, served
+        served.cancel()
+        theirs.close()
+        await asyncio.gather(served, talk, return_exceptions=True)
+
+
+async def test_every_question_comes_back_as_it_was_answered() -> None:
+    worker = FakeWorker()
+    selection = Selection(ids=["A-1", "A-2.1"], domain="d.test", sender="a@b.test", state=State.HELD)
+    async with line(worker) as (remote, _):
+        assert await remote.checks(Probe.READYZ) == [
+            Check("readyz", ok=True),
+            Check("storage", ok=False, detail="full"),
+        ]
+        assert await remote.configz() == ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong")
+        assert (await remote.snapshot())["counters"] == {"mailboat_deliveries_total": {"active": 1.0, "": 2.0}}
+        assert await remote.queue_page(selection, 10, None) == ([{"id": "A-1.1"}], "0:7")
+        assert await remote.queue_get("A-9") == [{"id": "A-9"}]
+        assert await remote.hold(Selection()) == 3
+        assert await remote.flush(selection) == 5
+    assert worker.asked == [("page 10 None", selection), ("hold", Selection(ids=[])), ("flush", selection)]
+
+
+async def test_errors_come_back_as_their_kind_and_a_bug_leaves_nobody_waiting() -> None:
+    async with line(FakeWorker()) as (remote, _):
+        with pytest.raises(StorageError, match="the disk is gone"):
+            await remote.delete(Selection())
+        with pytest.raises(BadCursorError):
+            await remote.queue_page(Selection(), 1, "nonsense")
+        with pytest.raises(StorageError, match="internal error: a bug"):
+            await remote.release(Selection())
+        assert await remote.flush(Selection()) == 5
+
+
+async def test_a_slow_answer_does_not_hold_back_the_next_and_ends_when_the_worker_goes() -> None:
+    worker = FakeWorker()
+    worker.silent = True
+    async with line(worker) as (remote, served):
+        waiting = asyncio.create_task(remote.checks(Probe.LIVEZ))
+        assert await remote.flush(Selection()) == 5
+        served.cancel()
+        await asyncio.wait([served])
+        with pytest.raises(WorkerGoneError):
+            await waiting
+        with pytest.raises(WorkerGoneError):
+            await remote.flush(Selection())
