@@ -133,6 +133,12 @@ def memory(root: int) -> int:
     return total
 
 
+def peak_resident(pid: int) -> int:
+    """Most octets that were resident in one process since it was started (VmHWM of proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 class PeakMemory:
     """The most memory that a process tree was seen to use."""
 

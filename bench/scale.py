@@ -1,8 +1,8 @@
 """A million deferred messages in the queue: how soon the first is due, what it costs in memory, what new mail feels.
 
-The store by itself, without a relay around it. Fills a queue by the store's own means (not synced: nobody was
-promised anything), forgets the file cache, and then measures in fresh processes, the long queue and an empty one in
-turns. `python -m bench.scale --messages 1000000`; everything is removed afterwards.
+The store by itself, without a relay around it; `bench.backlog` measures the whole relay. Forgets the file cache, and
+then measures in fresh processes, the long queue and an empty one in turns; everything is removed afterwards.
+`python -m bench.scale --messages 1000000`.
 """
 
 from __future__ import annotations
@@ -18,32 +18,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
 
+from bench import long_queue, process
 from mailboat.model.address import Address
 from mailboat.model.clock import SystemClock
-from mailboat.model.envelope import Draft, Entry, EntryKey, State
+from mailboat.model.envelope import Draft
 from mailboat.model.observer import Observer
-from mailboat.queue import ids, schema
 from mailboat.queue.commit import SWITCH_INTERVAL
-from mailboat.queue.operations import Accept, NewMessage, Operation, Reserve
-from mailboat.queue.selection import entries_of
 from mailboat.queue.shelf import open_store
-from mailboat.queue.spool import Spool, database_path
 from mailboat.queue.store import Settlement, Store
-from mailboat.queue.transaction import Writer
 
-DOMAINS = 10_000
-DUE = 1000
-"""Messages whose time has come; the others are spread over the next day."""
-STORED_BODY = 1024
 NEW_BODY = 4096
 IN_FLIGHT = 40
-BATCH = 2000
-SENDER = Address("sender", "bench.test", "bench.test")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,14 +75,12 @@ def _options() -> argparse.ArgumentParser:
 def _compare(root: Path, messages: int, new: int, rounds: int) -> None:
     full, empty = root / "full", root / "empty"
     began = time.monotonic()
-    asyncio.run(_fill(full, messages))
-    os.sync()  # what filling left to write must not disturb the measurement
-    octets = database_path(full, 0).stat().st_size
+    octets = asyncio.run(long_queue.fill(full, messages))
     print(f"filled with {messages:,} deferred messages in {time.monotonic() - began:.0f} s: {octets / 2**30:.2f} GiB")
     trials: dict[Path, list[Trial]] = {full: [], empty: []}
     for number in range(rounds):
         for queue in (full, empty) if number % 2 else (empty, full):
-            _forget(queue)
+            long_queue.forget(queue)
             trials[queue].append(_run(queue, new))
     _report(trials[empty], trials[full])
 
@@ -112,59 +100,6 @@ def _report(empty: Sequence[Trial], full: Sequence[Trial]) -> None:
     print(f"acceptance with the full queue: {100 * rates[1] / rates[0]:.0f} % of that with an empty one")
 
 
-async def _fill(directory: Path, messages: int) -> None:
-    """Deferred messages, as if each had failed once."""
-    spool = await Spool.open(directory, 0, SystemClock(), Observer())
-    await spool.close()
-    path = str(database_path(directory, 0))
-    identity = schema.prepare(path)
-    connection = schema.open_writer(path)
-    connection.execute("PRAGMA synchronous = OFF")
-    writer = Writer(connection)
-    pages = 0
-    for batch in _batches(identity, messages):
-        writer.apply(batch)
-        pages += len(batch)
-        if pages > 20_000:
-            writer.checkpoint(wait=True)
-            pages = 0
-    writer.apply([Reserve(identity.first + messages + schema.BLOCK)])
-    writer.close()
-
-
-def _batches(identity: schema.Identity, messages: int) -> Iterator[list[Operation]]:
-    nobody: asyncio.Future[Sequence[Entry]] = asyncio.get_running_loop().create_future()
-    body = os.urandom(STORED_BODY)
-    now = time.time()
-    spacing = 86_400 / max(1, messages)
-    for start in range(0, messages, BATCH):
-        batch: list[Operation] = []
-        for n in range(start, min(start + BATCH, messages)):
-            domain = f"d{n % DOMAINS}.test"
-            number = identity.first + n
-            # A stride that is prime to the count: due times are in no order of acceptance.
-            when = now - 1 if n < DUE else now + 60 + (n * 7919 % messages) * spacing
-            (entry,) = entries_of(
-                Draft(SENDER, [Address(f"user{n}", domain, domain)], body),
-                ids.message_id(identity.tag, number),
-                EntryKey(0, ids.row_of(number, 0)),
-                now - 300,
-            )
-            deferred = dataclasses.replace(
-                entry, state=State.DEFERRED, attempts=1, next_attempt=when, last_reply="450 4.2.0 try later"
-            )
-            batch.append(Accept(NewMessage(number, (deferred,), body), nobody))
-        yield batch
-
-
-def _forget(directory: Path) -> None:
-    """Drop the files from the page cache: the measurement begins as after a restart of the machine."""
-    for path in directory.glob("queue-*"):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
 def _run(queue: Path, new: int) -> Trial:
     command = [sys.executable, "-m", "bench.scale", "--trial", str(queue), "--new", str(new)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -174,17 +109,12 @@ def _run(queue: Path, new: int) -> Trial:
 async def _trial(directory: str, new: int) -> Trial:
     began = time.monotonic()
     store = await open_store(directory, 0, 1, SystemClock(), Observer())
-    await store.due(time.time(), DUE)
+    await store.due(time.time(), long_queue.DUE)
     first_due = time.monotonic() - began
     accepted = await _accept(store, new)
     await store.close()
-    return Trial(first_due, accepted, _most_memory())
-
-
-def _most_memory() -> int:
     # Not getrusage: its maximum begins with that of the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return Trial(first_due, accepted, process.peak_resident(os.getpid()))
 
 
 async def _accept(store: Store, new: int) -> float:
@@ -195,8 +125,8 @@ async def _accept(store: Store, new: int) -> float:
 
     async def client() -> None:
         for n in left:
-            domain = f"d{n % DOMAINS}.test"
-            (entry,) = await store.accept(Draft(SENDER, [Address(f"new{n}", domain, domain)], body))
+            domain = f"d{n % long_queue.DOMAINS}.test"
+            (entry,) = await store.accept(Draft(long_queue.SENDER, [Address(f"new{n}", domain, domain)], body))
             await store.body(entry)
             settled.append(store.settle(entry, Settlement(None)))
 

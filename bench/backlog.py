@@ -1,0 +1,236 @@
+"""`bench/backlog`: a million deferred messages in one worker of a whole relay, held against the limits for them.
+
+Fills a queue, then starts `mailboat relay` with one worker on it and on an empty one in turns: how soon it attempts
+something, what memory it takes, what acceptance loses. docs/benchmarks.md says what is measured and how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from bench import generator, install, interpreter, load, long_queue, machine, process, tls_submit
+from bench.fault import BenchError
+from bench.load import Sink
+from bench.process import Service
+from bench.relays.mailboat import Mailboat
+from bench.relays.relay import Place
+from bench.tls_submit import Certificate
+
+FIRST_ATTEMPT_MAX = 5.0
+"""Seconds from the start of the process to its first delivery attempt."""
+MEMORY_MAX = 300 * 2**20
+"""Octets resident in a worker."""
+ACCEPTANCE_MIN = 0.8
+"""Share of the rate with an empty queue."""
+_DISK = Path("/var/tmp")
+_SIZE = 4096
+_SESSIONS = 20
+_WARM_UP = 1000
+_PATIENCE = 60.0
+_POLL = 0.005
+_CALM = 0.5
+"""Seconds over which the sink must take next to nothing before acceptance is measured."""
+_NEXT_TO_NOTHING = 30
+"""Messages; a million spread over a day makes 6 in that time."""
+_ATTEMPT = re.compile(rb'"event":"attempt"')
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all measurements of one run share."""
+
+    directory: Path
+    certificate: Certificate
+    relay: Mailboat
+    new: int
+    """Messages sent for each acceptance rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One start of the relay on one queue."""
+
+    first_attempt: float | None
+    """Seconds from the start of the process until its event log shows an attempt; None with nothing due."""
+    memory: int
+    """Most octets resident in the process, over its whole life."""
+    accepted: float
+    """Messages a second, until the last was answered 250."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure and its limit, as the table shows them."""
+
+    title: str
+    empty: str
+    full: str
+    limit: str
+    kept: bool
+
+
+def main() -> int:
+    """Prints the table; 0 when every limit is kept, 1 when one is missed, 2 when nothing could be measured."""
+    options = _arguments()
+    try:
+        install.debian("postfix", "smtp-sink")
+        with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=options.work) as name:
+            return _run(options, Path(name))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130  # whatever was started has been stopped on the way here
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench/backlog", description=__doc__.partition("\n")[0])
+    parser.add_argument("--messages", type=int, default=1_000_000, metavar="N", help="deferred messages (1,000,000)")
+    parser.add_argument("--new", type=int, default=15_000, metavar="N", help="messages sent a measurement (15,000)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the rates are their median (3)")
+    interpreter.add_option(parser)
+    parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queues ({_DISK})")
+    chosen = parser.parse_args()
+    if min(chosen.messages, chosen.new, chosen.rounds) <= 0:
+        parser.error("--messages, --new and --rounds must be above 0")
+    return chosen
+
+
+def _run(options: argparse.Namespace, directory: Path) -> int:
+    relay = Mailboat(interpreter.choose(options.python), nodes="1")
+    print("\n".join([*machine.look(directory).lines(), relay.version()]))
+    setting = Setting(directory, tls_submit.make_certificate(directory), relay, options.new)
+    began = time.monotonic()
+    octets = asyncio.run(long_queue.fill(_queue(setting, "full"), options.messages, due=0))
+    _say(f"{options.messages:,} deferred messages in {time.monotonic() - began:.0f} s: {octets / 2**30:.2f} GiB")
+    trials: dict[str, list[Trial]] = {"empty": [], "full": []}
+    for turn in range(options.rounds):
+        for name in sorted(trials, reverse=bool(turn % 2)):
+            trials[name].append(_measure(setting, name))
+            _say(f"{turn + 1}/{options.rounds} {name:5} {trials[name][-1]}")
+    lines = judge(trials["empty"], trials["full"])
+    print("\n".join(["", f"{options.messages:,} deferred messages, one worker", "", *table(lines)]))
+    return 0 if all(line.kept for line in lines) else 1
+
+
+def judge(empty: Sequence[Trial], full: Sequence[Trial]) -> list[Line]:
+    """The figures beside their limits: the worst start and memory of all rounds, the median of the rates."""
+    start = max(trial.first_attempt for trial in full if trial.first_attempt is not None)
+    few, many = (max(trial.memory for trial in trials) for trials in (empty, full))
+    usual, burdened = (statistics.median(trial.accepted for trial in trials) for trials in (empty, full))
+    share = burdened / usual
+    return [
+        Line("start to first attempt, worst", "-", f"{start:.2f} s", "under 5 s", start < FIRST_ATTEMPT_MAX),
+        Line("resident memory, most", _mib(few), _mib(many), "under 300 MiB", many < MEMORY_MAX),
+        Line(
+            "accepted, median",
+            f"{usual:,.0f}/s",
+            f"{burdened:,.0f}/s ({share:.0%})",
+            "at least 80 %",
+            share >= ACCEPTANCE_MIN,
+        ),
+    ]
+
+
+def _mib(octets: int) -> str:
+    return f"{octets / 2**20:.0f} MiB"
+
+
+def table(lines: Sequence[Line]) -> Iterator[str]:
+    """The lines as Markdown."""
+    yield "| | empty queue | full queue | limit | |\n|---|---:|---:|---:|---|"
+    for line in lines:
+        yield f"| {line.title} | {line.empty} | {line.full} | {line.limit} | {'kept' if line.kept else 'MISSED'} |"
+
+
+def _measure(setting: Setting, name: str) -> Trial:
+    """Starts the relay on one of the two queues, cold, waits until what was due is gone, and sends new mail."""
+    if name == "empty":
+        shutil.rmtree(setting.directory / name, ignore_errors=True)
+    queue = _queue(setting, name)
+    if name == "full":
+        asyncio.run(long_queue.fill(queue, long_queue.DUE))  # those of the last time have been delivered
+    log = queue.parent / "log"
+    log.unlink(missing_ok=True)
+    long_queue.forget(queue)
+    with load.smtp_sink() as sink:
+        place = Place(queue.parent, process.free_port(), sink.port, setting.certificate, {})
+        began = time.monotonic()
+        with _running(setting.relay, place) as service:
+            attempted = _first_attempt(service) - began if name == "full" else None
+            process.wait_for_greeting(service, place.port)
+            _calm(sink)
+            _send(place.port, _WARM_UP, sink)
+            accepted = _send(place.port, setting.new, sink)
+            return Trial(attempted, process.peak_resident(service.pid), accepted)
+
+
+def _queue(setting: Setting, name: str) -> Path:
+    queue = setting.directory / name / "queue"
+    queue.mkdir(parents=True, exist_ok=True)
+    return queue
+
+
+@contextlib.contextmanager
+def _running(relay: Mailboat, place: Place) -> Iterator[Service]:
+    service = relay.start(place)
+    try:
+        yield service
+    except BenchError as error:
+        raise BenchError(f"{error}\n--- the relay's log ends:\n{service.tail()}") from error
+    finally:
+        relay.stop(place, service)
+
+
+def _first_attempt(service: Service) -> float:
+    """The moment at which the event log shows an attempt, by the monotonic clock."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline and service.process.poll() is None:
+        if _ATTEMPT.search(service.log.read_bytes()):
+            return time.monotonic()
+        time.sleep(_POLL)
+    raise BenchError(f"no delivery attempt within {_PATIENCE:.0f} s: {service.process.poll()}")
+
+
+def _calm(sink: Sink) -> None:
+    """Returns once what was due at the start has been delivered: only what comes due by and by is still coming."""
+    deadline, before = time.monotonic() + _PATIENCE, sink.count()
+    while time.monotonic() < deadline:
+        time.sleep(_CALM)
+        now = sink.count()
+        if now - before < _NEXT_TO_NOTHING:
+            return
+        before = now
+    raise BenchError(f"the sink has not come to rest after {_PATIENCE:.0f} s")
+
+
+def _send(port: int, messages: int, sink: Sink) -> float:
+    """Messages a second that the relay accepts; returns when they have been delivered too."""
+    recipients = (f"recipient@d{number % long_queue.DOMAINS}.test" for number in itertools.count())
+    before, began = sink.count(), time.monotonic()
+    uvloop.run(generator.send(port, itertools.islice(recipients, messages), sessions=_SESSIONS, size=_SIZE))
+    took = time.monotonic() - began
+    sink.wait(before + messages, _PATIENCE)
+    return messages / took
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
