@@ -7,6 +7,7 @@ policy and no mail: `connection` adds what is decided, `listener` makes connecti
 from __future__ import annotations
 
 import asyncio
+import ssl
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
@@ -50,6 +51,8 @@ class Wire(asyncio.Protocol):
         """TLS being set up: nothing can be said meanwhile."""
         self._early: list[bytes] | None = None
         """What the client says inside TLS before the loop has told us of its handshake; None: nothing can be."""
+        self._hello = b""
+        """The beginning of implicit TLS that came before the loop's TLS could take it."""
 
     # What `connection` adds.
 
@@ -108,7 +111,9 @@ class Wire(asyncio.Protocol):
         if self._upgrade is not None:
             if self._early is not None:
                 self._early.append(data)
-            return
+            elif self._implicit_tls:
+                self._hello += data
+            return  # behind STARTTLS, what was said in clear is dropped (RFC 3207 4.2)
         session = self._session
         session.feed(data)
         self._run()
@@ -248,12 +253,12 @@ class Wire(asyncio.Protocol):
         self._upgrade = asyncio.create_task(self._set_up_tls())
 
     async def _set_up_tls(self) -> None:
+        self._transport.pause_reading()  # again: uvloop begins to read after `connection_made`, whatever was said in it
         transport, context = None, self._context.tls.context
         try:
             if context is not None and not self._closing:
                 self._early = []
-                # The loop has a timeout of its own, longer than ours: `time_out` comes first.
-                transport = await asyncio.get_running_loop().start_tls(self._transport, self, context, server_side=True)
+                transport = await self._handshake(context)
         except OSError as error:  # ssl.SSLError is one
             self._reject(RejectReason.TLS, f"TLS handshake failed: {error}".encode())
         self._upgrade = None
@@ -263,6 +268,19 @@ class Wire(asyncio.Protocol):
             self._gone()
         else:
             self._speak_inside(transport)
+
+    async def _handshake(self, context: ssl.SSLContext) -> asyncio.Transport | None:
+        """The transport inside TLS; None when the client went away. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        # The loop has a timeout of its own, longer than ours: `time_out` comes first.
+        upgrade = asyncio.ensure_future(loop.start_tls(self._transport, self, context, server_side=True))
+        if self._hello:
+            await asyncio.sleep(0)  # `start_tls` puts its own protocol in our place,
+            await asyncio.sleep(0)  # and is told of the connection
+            if not upgrade.done():
+                feed(cast("asyncio.BufferedProtocol", self._transport.get_protocol()), self._hello)
+            self._hello = b""
+        return await upgrade
 
     def _speak_inside(self, transport: asyncio.Transport) -> None:
         early, self._early = self._early or (), None
@@ -274,3 +292,14 @@ class Wire(asyncio.Protocol):
         self._touch()
         self._flush()
         self.data_received(b"".join(early))
+
+
+def feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    """Hand octets to a protocol as a transport does."""
+    rest = memoryview(data)
+    while rest:
+        buffer = memoryview(protocol.get_buffer(len(rest)))
+        count = min(len(buffer), len(rest))
+        buffer[:count] = rest[:count]
+        protocol.buffer_updated(count)
+        rest = rest[count:]
