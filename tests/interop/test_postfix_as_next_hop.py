@@ -55,6 +55,7 @@ async def test_mail_goes_through_postfix_over_starttls_as_it_was(
     assert delivered["tls"] == "TLSv1.3"
     assert delivered["verified"] is False
     assert delivered["enhanced"] == "2.0.0"
+    assert len(sink.mails) == 1, f"{[(m.recipients, m.body[:600]) for m in sink.mails]}\n{postfix.log()}"
     (got,) = sink.mails
     assert (got.sender, sorted(got.recipients)) == (ALICE, [BOB, "carol@there.test"])
     assert set(added(got.body, mail(AWKWARD))) == {"Received"}

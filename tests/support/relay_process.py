@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -30,10 +31,16 @@ PATIENCE = 30.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nothing listens on."""
+    """Loopback ports that nothing listens on, below the range that the kernel hands out to everybody meanwhile."""
+    chance = random.SystemRandom()
+    ports: list[int] = []
     with ExitStack() as stack:
-        bound = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [sock.getsockname()[1] for sock in bound]
+        while len(ports) < count:
+            port = chance.randrange(10_000, 32_000)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
+    return ports
 
 
 @dataclass
