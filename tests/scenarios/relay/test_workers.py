@@ -72,5 +72,10 @@ async def test_the_supervisor_going_ends_its_workers(tmp_path: Path, mx: Scripte
     async with running(RelayConfig(tmp_path / "config", mx.port, 2)) as relay:
         workers = relay.workers()
         relay.signal(signal.SIGKILL)
-        await relay.exit_code()  # stdout and stderr end when the last of them is gone
-    assert [worker for worker in workers if is_alive(worker)] == []
+        await relay.exit_code()
+
+        async def alive() -> list[int]:
+            return [worker for worker in workers if is_alive(worker)]
+
+        # A process closes its ends of stdout and stderr some moments before it is gone.
+        assert await relay.poll(alive, lambda those: not those) == []
