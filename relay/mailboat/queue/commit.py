@@ -43,7 +43,7 @@ BATCH = 4096
 SETTLE_PATIENCE = 0.01
 """Seconds that the record of a finished delivery waits for a commit that is made anyway: nobody waits for it, and a
 crash in between makes a duplicate only where one was possible before (promise 2)."""
-COMPANY_WAIT = 0.003
+COMPANY_WAIT = 0.005
 """Seconds that a commit waits for as many messages as the last one held: an fsync and two changes of threads for one
 message are nearly as dear as for ten. It ends as soon as they are there, and a lone client never waits."""
 LONGEST_PAUSE = 1.0
