@@ -134,7 +134,7 @@ class Relay:
     async def logged(self, text: str, times: int = 1) -> None:
         """Wait for text on stderr."""
         await self.until(lambda: sum(text in line for line in self.log) >= times or self.is_over)
-        assert sum(text in line for line in self.log) >= times, "\n".join(self.log)
+        assert sum(text in line for line in self.log) >= times, "\n".join([*self.log, f"{self.process}"])
 
     async def event(self, kind: str, count: int = 1, **facts: Any) -> list[dict[str, Any]]:
         """Wait for so many events of a kind."""

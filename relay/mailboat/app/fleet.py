@@ -83,6 +83,7 @@ class Fleet:
             if self._stop.is_set():
                 break
             if not first.done():
+                log.error("worker %d ended with %d before it was ready", number, code)
                 first.set_exception(WorkerFailedError(code))
                 return
             deaths = 1 if loop.time() - born > STEADY else deaths + 1
