@@ -55,17 +55,14 @@ class BadCursorError(ValueError):
     """`after` is not a `next` that this relay gave."""
 
 
-class Control(Protocol):
-    """The relay as its operator sees it. Each method may raise `queue.store.StorageError`: answered 503."""
+class Operated(Protocol):
+    """What an operator asks of a relay, and a relay of each of its workers. May raise `queue.store.StorageError`."""
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
         """The checks of one probe; it fails when one of them does."""
 
     async def configz(self) -> ConfigStatus:
         """What configuration runs."""
-
-    async def metrics(self) -> bytes:
-        """The Prometheus text format 0.0.4: one sum for all workers."""
 
     async def queue_page(
         self, selection: Selection, limit: int, after: str | None
@@ -86,6 +83,13 @@ class Control(Protocol):
 
     async def flush(self, selection: Selection) -> int:
         """Make deferred entries due now; how many."""
+
+
+class Control(Operated, Protocol):
+    """The relay as its operator sees it. A `StorageError` is answered 503."""
+
+    async def metrics(self) -> bytes:
+        """The Prometheus text format 0.0.4: one sum for all workers."""
 
 
 def entry_to_json(entry: Entry) -> EntryJson:

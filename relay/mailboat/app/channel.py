@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
+from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Operated, Probe
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.envelope import State
 from mailboat.queue.store import Selection, StorageError
@@ -28,37 +28,11 @@ ANSWER_TIMEOUT = 60.0
 """Seconds; a flush of a million entries takes a while."""
 
 
-class WorkerPort(Protocol):
+class WorkerPort(Operated, Protocol):
     """A worker as the relay's control sees it, here or in another process."""
-
-    async def checks(self, kind: Probe) -> Sequence[Check]:
-        """The checks of a probe."""
-
-    async def configz(self) -> ConfigStatus:
-        """What configuration runs."""
 
     async def snapshot(self) -> Snapshot:
         """Its numbers."""
-
-    async def queue_page(
-        self, selection: Selection, limit: int, after: str | None
-    ) -> tuple[Sequence[EntryJson], str | None]:
-        """Entries of its queue."""
-
-    async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
-        """One entry, or those of one message."""
-
-    async def delete(self, selection: Selection) -> int:
-        """Remove entries."""
-
-    async def hold(self, selection: Selection) -> int:
-        """Hold entries."""
-
-    async def release(self, selection: Selection) -> int:
-        """Release entries."""
-
-    async def flush(self, selection: Selection) -> int:
-        """Make entries due."""
 
 
 class WorkerGoneError(StorageError):
