@@ -87,8 +87,6 @@ class Committer:
         self._nudge = False
         self._company = 0
         """Messages in the last batch, or one less than expected before: how many are worth waiting for."""
-        self._took = 0.0
-        """Seconds of the last commit."""
         # Each of these counters has one writer: the loop, then the thread.
         self._submitted = 0
         self._taken = 0
@@ -195,11 +193,9 @@ class Committer:
     def _wait_for_company(self) -> None:
         """The clients that the last commits served are likely to be on their way with their next messages."""
         self._awaited = self._taken + self._company
-        # While a slow disk worked on the last commit, company has come by itself.
-        patience = COMPANY_WAIT - 2 * self._took
-        if self._submitted < self._awaited and patience > 0:
+        if self._submitted < self._awaited:
             with contextlib.suppress(Empty):
-                self._wake.get(timeout=patience)
+                self._wake.get(timeout=COMPANY_WAIT)
         self._awaited = 0
 
     def _report(self, reports: list[Report]) -> None:
@@ -258,8 +254,7 @@ class Committer:
         began = time.monotonic()
         applied = self._writer.apply(operations)
         self._log_octets += _log_octets(operations)
-        self._took = time.monotonic() - began
-        return Committed(operations, applied, self._took)
+        return Committed(operations, applied, time.monotonic() - began)
 
     def _salvage(self, operations: Sequence[Operation], trouble: Exception, reports: list[Report]) -> None:
         """Refuse new mail, and store outcomes by themselves: those that need least room first."""
