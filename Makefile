@@ -47,8 +47,10 @@ format: $(VENV)/.dev ## Put the code into its usual shape
 lock: $(VENV)/.dev ## Renew the requirements files; UPGRADE=1 takes the newest versions
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --output-file requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group build --output-file requirements-build.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev \
-		--constraint requirements.txt --constraint requirements-build.txt --output-file requirements-dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra operator \
+		--constraint requirements.txt --output-file requirements-operator.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra operator --group dev --constraint requirements-build.txt \
+		--constraint requirements-operator.txt --output-file requirements-dev.txt
 
 docs: $(VENV)/.dev ## Write the reference pages anew from the code
 	$(BIN)/python -m mailboat.config.reference >docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md

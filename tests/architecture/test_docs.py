@@ -36,7 +36,7 @@ def test_the_readme_leads_to_every_page() -> None:
 def test_the_page_of_dependencies_lists_each_of_them() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["project"]["dependencies"]]
-    for group in project["dependency-groups"].values():
+    for group in (*project["project"]["optional-dependencies"].values(), *project["dependency-groups"].values()):
         wanted += [entry for entry in group if isinstance(entry, str)]
     names = {re.split(r"[<>=\[ ]", requirement)[0] for requirement in wanted}
     page = (ROOT / "docs" / "dependencies.md").read_text()
