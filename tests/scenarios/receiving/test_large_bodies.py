@@ -12,9 +12,9 @@ from tests.support.ingress import Rig, serving
 from tests.support.smtp_client import TEXT
 from tests.support.stores import files_in, until
 
-from mailboat.ingress.transaction import MAX_PARTS, SPOOL_THRESHOLD
 from mailboat.model.envelope import SpooledBody
 from mailboat.model.observer import Observer, RejectReason
+from mailboat.queue.body_writer import MAX_PARTS, SPOOL_THRESHOLD
 from mailboat.queue.spool import Spool
 from mailboat.smtp.data import stuff
 
@@ -83,7 +83,7 @@ async def test_a_body_octet_by_octet_is_kept_in_few_pieces() -> None:
         most = 0
         for at in range(len(octets)):
             await client.drip([octets[at : at + 1]])
-            most = max(most, len(transaction._parts))
+            most = max(most, len(transaction._body._parts))
         assert (await client.reply()).startswith("250 2.0.0 ")
         await client.quit()
         assert most <= MAX_PARTS + 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.support.ingress import serving
 
-from mailboat.ingress.transaction import SPOOL_THRESHOLD
 from mailboat.model.observer import RejectReason
+from mailboat.queue.body_writer import SPOOL_THRESHOLD
 
 LINE = b"x" * 62 + b"\r\n"
 

@@ -15,8 +15,8 @@ from tests.support.ingress import Rig, serving
 from tests.support.smtp_client import TEXT
 from tests.support.stores import Disk, files_in, sqlite_error
 
-from mailboat.ingress.transaction import SPOOL_THRESHOLD
 from mailboat.model.observer import Observer, RejectReason
+from mailboat.queue.body_writer import SPOOL_THRESHOLD
 from mailboat.queue.memory import MemoryStore
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import StorageError, StorageFull
@@ -144,7 +144,7 @@ async def test_a_file_that_fails_half_way_is_refused_and_removed(tmp_path: Path,
     async with serving(store, clock) as rig:
         client = await rig.greeted()
         with monkeypatch.context() as patched:
-            patched.setattr("mailboat.ingress.transaction.os.write", limited)
+            patched.setattr("mailboat.queue.body_writer.os.write", limited)
             await client.begin()
             client.send(LARGE * 4 + b".\r\n")
             reply = await client.reply()
