@@ -13,7 +13,7 @@ from tests.support.fixed_clock import FixedClock
 from tests.support.stores import BODY, Listener, address, draft, until
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import Draft, Entry, EntryKey, Recipient, SpooledBody, State
+from mailboat.model.envelope import Draft, Entry, EntryKey, Noted, Recipient, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue.memory import MemoryStore
 from mailboat.queue.shelf import Shelf, open_store
@@ -232,6 +232,17 @@ async def test_a_deferred_entry_waits_with_what_is_left_of_it(store: Store) -> N
     assert await store.get(entry.id) == [settlement.remaining]
     assert await store.due(START + 63.9, 10) == []
     assert await store.due(START + 64, 10) == [settlement.remaining]
+
+
+async def test_what_hooks_noted_goes_on_with_the_entry_and_with_no_other_of_its_message(store: Store) -> None:
+    first, second = await store.accept(draft("a@one.test", "b@two.test", notes={"pool": "blue"}))
+    noted = Noted({"seen": 1}, {"pool": "green", "list": [None, "é"]}, force_tls=True)
+    await store.settle(first, Settlement(replace(first, noted=noted, state=State.DEFERRED, next_attempt=START + 5)))
+    (again,) = await store.get(first.id)
+    assert again.noted == noted
+    assert (again.todo_notes, again.force_tls) == ({"pool": "green", "list": [None, "é"]}, True)
+    (untouched,) = await store.get(second.id)
+    assert (untouched.noted, untouched.todo_notes, untouched.force_tls) == (None, {"pool": "blue"}, False)
 
 
 async def test_a_bounce_is_queued_with_the_outcome_and_announced(store: Store) -> None:

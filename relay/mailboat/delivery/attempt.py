@@ -82,7 +82,7 @@ class Attempter:
     async def _run(self, walk: _Walk, answer: RoutingAnswer | None) -> None:
         entry = walk.entry
         if answer is None:
-            answer = await self._router.route(entry.domain, force_tls=entry.message.force_tls)
+            answer = await self._router.route(entry.domain, force_tls=entry.force_tls)
         if isinstance(answer, Unroutable):
             permanent, status, reason = answer.permanent, answer.status, answer.reason
             walk.settle(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))

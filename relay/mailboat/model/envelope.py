@@ -51,6 +51,18 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """What hooks of earlier attempts left at an entry; JSON values only."""
+
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """`hmail.notes`."""
+    todo: Mapping[str, Any] | None = None
+    """`todo.notes` as they are for this entry now; None: those of the message."""
+    force_tls: bool | None = None
+    """`todo.force_tls` as it is for this entry now; None: as the message says."""
+
+
+@dataclass(frozen=True, slots=True)
 class EntryKey:
     """Names a row: which open database of this worker, and the row's id in it."""
 
@@ -82,6 +94,20 @@ class Entry:
     """Why the last attempt deferred, as text; empty before the first."""
     last_mx: str = ""
     """The host that gave `last_reply`; empty when none was reached."""
+    noted: Noted | None = None
+    """None: no hook has left anything."""
+
+    @property
+    def force_tls(self) -> bool:
+        """Deliver over TLS or defer: what a hook decided for this entry, else what the message says."""
+        noted = self.noted
+        return self.message.force_tls if noted is None or noted.force_tls is None else noted.force_tls
+
+    @property
+    def todo_notes(self) -> Mapping[str, Any]:
+        """What plugins noted on the transaction, and hooks of delivery changed since then."""
+        noted = self.noted
+        return self.message.notes if noted is None or noted.todo is None else noted.todo
 
 
 @dataclass(frozen=True, slots=True)

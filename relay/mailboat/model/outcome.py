@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mailboat.model.envelope import Noted
 from mailboat.model.reply import Reply
 
 
@@ -90,3 +91,5 @@ class AttemptReport:
     """Seconds to wait before the next attempt where a plugin or the remote's silence decides it, else by schedule."""
     counted: bool = True
     """False when this was no attempt (a plugin delayed it): `attempts` stays."""
+    noted: Noted | None = None
+    """What hooks left at the entry; None: nothing new."""

@@ -80,6 +80,7 @@ def _remaining(
         state=State.DEFERRED,
         last_reply=last.reason[:MAX_REPLY_KEPT] if last else entry.last_reply,
         last_mx=last.mx if last else entry.last_mx,
+        noted=report.noted or entry.noted,
     )
 
 

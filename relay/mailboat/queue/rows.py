@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import Entry, EntryKey, Message, Recipient, State
+from mailboat.model.envelope import Entry, EntryKey, Message, Noted, Recipient, State
 from mailboat.queue import ids
 
 STATE_CODES = {State.ACTIVE: 0, State.DEFERRED: 1, State.HELD: 2}
@@ -67,11 +67,12 @@ def entry_row(entry: Entry) -> tuple[object, ...]:
         clean(entry.last_reply),
         clean(entry.last_mx),
         entry.message.size,
+        noted_text(entry.noted),
     )
 
 
 def remaining_row(entry: Entry) -> tuple[object, ...]:
-    """What an attempt changes in a row: (id, state, attempts, next_attempt, recipients, last_reply, last_mx)."""
+    """What an attempt changes in a row: (id, state, attempts, next_attempt, recipients, last_reply, last_mx, noted)."""
     return (
         entry.key.row,
         STATE_CODES[entry.state],
@@ -80,6 +81,7 @@ def remaining_row(entry: Entry) -> tuple[object, ...]:
         recipients_text(entry.recipients),
         clean(entry.last_reply),
         clean(entry.last_mx),
+        noted_text(entry.noted),
     )
 
 
@@ -90,9 +92,20 @@ def recipients_text(recipients: Sequence[Recipient]) -> str:
     ).decode()
 
 
+def noted_text(noted: Noted | None) -> str | None:
+    """What hooks left, as JSON; nothing for nearly every entry. Raises TypeError when it is not JSON."""
+    if noted is None:
+        return None
+    return orjson.dumps(
+        {"notes": dict(noted.notes)}
+        | ({} if noted.todo is None else {"todo": dict(noted.todo)})
+        | ({} if noted.force_tls is None else {"force_tls": noted.force_tls})
+    ).decode()
+
+
 def read_entry(row: Row, spool: int, tag: str) -> Entry:
     """A row of `listing` as an entry. Raises `Damaged`."""
-    (id_, domain, state, attempts, next_attempt, recipients, reply, mx, *message) = row
+    (id_, domain, state, attempts, next_attempt, recipients, reply, mx, noted, *message) = row
     try:
         return Entry(
             EntryKey(spool, id_),
@@ -105,6 +118,7 @@ def read_entry(row: Row, spool: int, tag: str) -> Entry:
             STATES[state],
             _text(reply),
             _text(mx),
+            None if noted is None else _read_noted(noted),
         )
     except (ValueError, TypeError, IndexError) as error:
         raise Damaged(id_, f"damaged row {id_} of the queue database: {error}") from error
@@ -140,6 +154,18 @@ def _read_recipients(text: str) -> tuple[Recipient, ...]:
     if not recipients:
         raise ValueError("no recipients")
     return recipients
+
+
+def _read_noted(text: str) -> Noted:
+    said = orjson.loads(text)
+    if not isinstance(said, dict):
+        raise TypeError("what hooks noted is no JSON object")
+    todo, force_tls = said.get("todo"), said.get("force_tls")
+    return Noted(
+        dict(said.get("notes", {})),
+        None if todo is None else dict(todo),
+        None if force_tls is None else bool(force_tls),
+    )
 
 
 def _read_message(row: int, columns: Row, tag: str) -> Message:

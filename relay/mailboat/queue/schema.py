@@ -83,7 +83,23 @@ def _create(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Step, ...] = (_create,)
+_VERSION_2 = """
+ALTER TABLE entry ADD COLUMN noted TEXT;
+DROP VIEW listing;
+CREATE VIEW listing AS
+    SELECT e.id, e.domain, e.state, e.attempts, e.next_attempt, e.recipients, e.last_reply, e.last_mx, e.noted,
+        m.sender_local, m.sender_domain, m.sender_ascii, m.queued_at, m.size, m.flags, m.notes
+    FROM entry AS e LEFT JOIN message AS m ON m.id = e.id >> 20
+"""
+
+
+def _add_what_hooks_note(connection: sqlite3.Connection) -> None:
+    """Rows stay as they are: SQLite reads the new column of an old row as NULL, however long the queue is."""
+    for statement in _VERSION_2.split(";"):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Step, ...] = (_create, _add_what_hooks_note)
 """Step i makes version i + 1 of version i; an empty file is version 0."""
 
 

@@ -43,14 +43,14 @@ def _statements(before: str, columns: int, after: str = "") -> dict[int, str]:
 
 _INSERT_MESSAGE = _statements("INSERT INTO message VALUES ", 9)
 _INSERT_BODY = _statements("INSERT INTO body VALUES ", 2)
-_INSERT_ENTRY = _statements("INSERT INTO entry VALUES ", 9)
+_INSERT_ENTRY = _statements("INSERT INTO entry VALUES ", 10)
 # A row held meanwhile stays held (the constant is `rows.HELD`).
 _UPDATE_ENTRY = _statements(
-    "WITH new (id, state, attempts, next_attempt, recipients, last_reply, last_mx) AS (VALUES ",
-    7,
+    "WITH new (id, state, attempts, next_attempt, recipients, last_reply, last_mx, noted) AS (VALUES ",
+    8,
     ") UPDATE entry SET state = iif(entry.state = 2, 2, new.state), attempts = new.attempts,"
     " next_attempt = iif(entry.state = 2, NULL, new.next_attempt), recipients = new.recipients,"
-    " last_reply = new.last_reply, last_mx = new.last_mx FROM new WHERE entry.id = new.id",
+    " last_reply = new.last_reply, last_mx = new.last_mx, noted = new.noted FROM new WHERE entry.id = new.id",
 )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.facts import T0, address, entry, message, outcome, report
 
 from mailboat.config.intervals import intervals as parsed
-from mailboat.model.envelope import Entry, State
+from mailboat.model.envelope import Entry, Noted, State
 from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
 from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.entry import FALLBACK_DELAY, MAX_REPLY_KEPT, Transition, group, postponed, transition
@@ -38,6 +40,17 @@ reports = st.builds(
     st.booleans(),
     st.one_of(st.none(), st.floats(0, 1e6)),
 )
+
+
+def test_what_hooks_noted_goes_on_with_the_entry() -> None:
+    """The newest notes win; an attempt that brings none leaves those that were there."""
+    noted, newer = Noted({"n": 1}), Noted({"n": 2})
+    before = replace(entry(), noted=noted)
+    later = report(outcome(1, Result.DEFERRED))
+    first, second = transition(before, later, PLAN, T0), transition(before, replace(later, noted=newer), PLAN, T0)
+    assert first.remaining is not None
+    assert second.remaining is not None
+    assert (first.remaining.noted, second.remaining.noted) == (noted, newer)
 
 
 def ids(remaining: Entry | None) -> set[int]:

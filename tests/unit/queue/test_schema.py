@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mailboat.model.envelope import EntryKey
-from mailboat.queue import queries, schema
+from mailboat.queue import ids, queries, schema
 from mailboat.queue.store import Selection, StorageError
 
 PLACE = queries.Place(0, "TAGTAG")
@@ -55,9 +55,27 @@ def test_a_step_brings_an_old_database_up_to_date_and_runs_once(path: str) -> No
     schema.prepare(path, migrations=steps)
     schema.prepare(path, migrations=steps)
     db = sqlite3.connect(path)
-    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert db.execute("PRAGMA user_version").fetchone() == (len(steps),)
     assert db.execute("SELECT pool FROM entry").fetchall() == []
     db.close()
+
+
+def test_a_queue_of_version_1_goes_on_with_all_that_is_in_it(path: str) -> None:
+    """Its rows were written before hooks could leave anything at an entry."""
+    tag = schema.prepare(path, migrations=schema.MIGRATIONS[:1]).tag
+    row = ids.row_of(1, 1)
+    db = sqlite3.connect(path)
+    db.execute("INSERT INTO message VALUES (1, 'alice', 'sender.test', 'sender.test', 5.0, 7, 4, '{\"a\": 1}', NULL)")
+    bob = '[[1,"bob","there.test","there.test"]]'
+    db.execute("INSERT INTO entry VALUES (?, 'there.test', 1, 2, 9.0, ?, 'later', 'mx', 7)", (row, bob))
+    db.commit()
+    db.close()
+    assert schema.prepare(path).tag == tag
+    db = schema.open_reader(path)
+    (entry,) = queries.read(db, queries.Place(0, tag), [row])
+    db.close()
+    assert (entry.attempts, entry.last_reply, entry.noted) == (2, "later", None)
+    assert (entry.todo_notes, entry.force_tls) == ({"a": 1}, True)
 
 
 def test_a_step_that_fails_leaves_nothing_of_itself(path: str) -> None:
@@ -72,7 +90,9 @@ def test_a_step_that_fails_leaves_nothing_of_itself(path: str) -> None:
 
 def test_a_newer_version_is_refused_by_name_and_number(path: str) -> None:
     schema.prepare(path, migrations=(*schema.MIGRATIONS, _add_column))
-    with pytest.raises(StorageError, match=r"queue-0\.db has format version 2 and this release knows 1"):
+    newest = len(schema.MIGRATIONS)
+    message = rf"queue-0\.db has format version {newest + 1} and this release knows {newest}"
+    with pytest.raises(StorageError, match=message):
         schema.prepare(path)
 
 
