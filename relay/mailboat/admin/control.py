@@ -49,6 +49,8 @@ class ConfigStatus:
     """Seconds since the epoch."""
     error: str | None = None
     """Why the files as they are now were refused; None: they are what runs."""
+    warnings: Sequence[str] = ()
+    """What keeps mail waiting although the configuration is good: a source address that is not on this machine."""
 
 
 class BadCursorError(ValueError):

@@ -136,7 +136,8 @@ def _metrics(control: Control) -> Handler:
 def _configz(control: Control) -> Handler:
     async def handle(_: web.Request) -> web.Response:
         status = await control.configz()
-        return json_response({"hash": status.hash, "loaded_at": rfc3339(status.loaded_at), "error": status.error})
+        answer = {"hash": status.hash, "loaded_at": rfc3339(status.loaded_at), "error": status.error}
+        return json_response(answer | {"warnings": list(status.warnings)})
 
     return handle
 

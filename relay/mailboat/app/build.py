@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mailboat.delivery.attempt import Attempter
 from mailboat.delivery.bounce import Bounces
 from mailboat.delivery.engine import Engine, EngineParts
 from mailboat.delivery.pool import Pool
-from mailboat.delivery.source import Sources
+from mailboat.delivery.source import Sources, pod_ips
 from mailboat.ingress.admission import Admission, Load
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.listener import Listener
@@ -63,11 +64,20 @@ class Parts:
     local: LocalAddresses
     resolver: Resolver
     router: Router
+    sources: Sources
     pool: Pool
     engine: Engine
     load: Load
     context: IngressContext
     listener: Listener
+
+    def unbound(self, settings: Settings) -> Mapping[int, str]:
+        """Why deliveries of an IP version wait for their source address; see `Sources.missing`."""
+        missing = self.sources.missing(settings)
+        if missing:
+            self.local.refresh()  # it may have come since the addresses were read
+            missing = self.sources.missing(settings)
+        return missing
 
     def take(self, settings: Settings) -> None:
         """Put new settings into force everywhere. Raises OSError or ValueError before anything has changed."""
@@ -100,10 +110,12 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     resolver = Resolver(observer=observer, clock=clock)
     router = Router(resolver=resolver, observer=observer, clock=clock)
     router.configure(settings, local)
-    sources = Sources(os.environ.get("POD_NAME", ""), socket.gethostname(), local.addresses)
+    pod = os.environ.get("POD_NAME", "")
+    sources = Sources(pod, socket.gethostname(), local.addresses, pod_ips(os.environ))
     pool = Pool(sources=sources, observer=observer, clock=clock)
     attempter = Attempter(router=router, pool=pool, store=store, observer=observer, clock=clock)
     engine = Engine(EngineParts(store, attempter, Bounces(store, clock), observer, clock, router.destination), settings)
     load = Load()
     context = IngressContext(settings, store, Admission(store, load, settings), observer, clock, tls, set())
-    return Parts(clock, telling, store, local, resolver, router, pool, engine, load, context, Listener(context))
+    listener = Listener(context)
+    return Parts(clock, telling, store, local, resolver, router, sources, pool, engine, load, context, listener)

@@ -99,7 +99,8 @@ class RemoteWorker:
 
     async def configz(self) -> ConfigStatus:
         """See `WorkerPort`."""
-        return ConfigStatus(**await self._ask("configz"))
+        answer = await self._ask("configz")
+        return ConfigStatus(**answer | {"warnings": tuple(answer["warnings"])})
 
     async def snapshot(self) -> Snapshot:
         """See `WorkerPort`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mailboat import __version__
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
@@ -49,7 +50,9 @@ class RelayControl:
         if not states:
             raise WorkerGoneError("no worker is up")
         failed = next((state for state in states if state.error), None)
-        return failed or min(states, key=lambda state: state.loaded_at)
+        told = failed or min(states, key=lambda state: state.loaded_at)
+        warnings = dict.fromkeys(warning for state in states for warning in state.warnings)
+        return replace(told, warnings=tuple(warnings))
 
     async def metrics(self) -> bytes:
         """One sum for all workers, dead ones' counters included."""

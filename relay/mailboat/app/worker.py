@@ -96,11 +96,14 @@ class Worker:
 
     async def configz(self) -> ConfigStatus:
         """What configuration runs."""
-        return ConfigStatus(self.config.settings.hash, self.config.loaded_at, self.config.error)
+        settings = self.config.settings
+        warnings = dict.fromkeys(self._parts.unbound(settings).values())
+        return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, tuple(warnings))
 
     async def snapshot(self) -> Snapshot:
         """This process's numbers."""
-        return self._parts.telling.tally.snapshot(self._parts.store.stats())
+        parts = self._parts
+        return parts.telling.tally.snapshot(parts.store.stats(), parts.unbound(self.config.settings))
 
     async def queue_page(
         self, selection: Selection, limit: int, after: str | None

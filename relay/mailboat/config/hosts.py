@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import idna
 
-from mailboat.config.nouns import Bind, Endpoint, IPAddress, Network, RouteHost
+from mailboat.config.nouns import Bind, BindKind, Endpoint, IPAddress, Network, RouteHost
 from mailboat.config.text import quoted
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -111,7 +111,13 @@ def network(text: str) -> Network:
 
 
 def bind(text: str) -> Bind:
-    """`ADDR[, ADDR6] [EHLO-NAME]`: at most one source a family, each an address or a network, and a name."""
+    """`ADDR[, ADDR6] [EHLO-NAME]`: at most one source a family, each an address or a network, and a name.
+
+    `pod-ip` or `none` may stand where the addresses do.
+    """
+    word, _, rest = text.strip().partition(" ")
+    if word.lower() in (BindKind.POD_IP, BindKind.NONE):
+        return Bind(ehlo=host_name(rest.strip()) if rest.strip() else "", kind=BindKind(word.lower()))
     sources: dict[int, IPAddress | Network] = {}
     ehlo = ""
     for word in re.split(r"[,\s]+", text.strip(", \t")):

@@ -48,6 +48,17 @@ class Protocol(StrEnum):
     LMTP = "lmtp"
 
 
+class BindKind(StrEnum):
+    """What a `[bind]` entry gives as the source."""
+
+    ADDRESSES = "addresses"
+    """The addresses that it lists; without any, the system's choice."""
+    POD_IP = "pod-ip"
+    """The addresses of the pod, which Kubernetes tells in `POD_IPS` or `POD_IP`."""
+    NONE = "none"
+    """None: deliveries wait. For pods that a list has forgotten."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A TCP address to listen on or connect to, or a unix socket when `path` is set."""
@@ -69,10 +80,13 @@ class Bind:
     v6: IPAddress | Network | None = None
     ehlo: str = ""
     """EHLO name; empty: `me`."""
+    kind: BindKind = BindKind.ADDRESSES
+    """Of another kind there are no addresses here."""
 
     def __str__(self) -> str:
         addresses = ", ".join(str(source) for source in (self.v4, self.v6) if source is not None)
-        return " ".join(part for part in (addresses, self.ehlo) if part)
+        source = addresses if self.kind is BindKind.ADDRESSES else self.kind.value
+        return " ".join(part for part in (source, self.ehlo) if part)
 
 
 @dataclass(frozen=True, slots=True)

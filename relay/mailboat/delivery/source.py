@@ -7,10 +7,10 @@ Used by `delivery.pool`.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from mailboat.config.settings import Bind, IPAddress, Network, Settings
+from mailboat.config.settings import Bind, BindKind, IPAddress, Network, Settings
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.outcome import Stage
 from mailboat.routing.answers import Target
@@ -36,10 +36,17 @@ class SourceMissing(PeerTrouble):
 class Sources:
     """Picks the source of a connection."""
 
-    def __init__(self, pod: str, host: str, addresses: Callable[[], Collection[IPAddress]]) -> None:
+    def __init__(
+        self,
+        pod: str,
+        host: str,
+        addresses: Callable[[], Collection[IPAddress]],
+        pod_ips: Collection[IPAddress] = (),
+    ) -> None:
         """`pod` is POD_NAME or empty, `host` this system's name, `addresses` reads those of its interfaces."""
         self._names = (pod, host, "default")
         self._addresses = addresses
+        self._pod_ips = {address.version: address for address in pod_ips}
         # Asked for every message: what was found is kept for as long as settings and addresses are the same objects.
         self._settings: Settings | None = None
         self._entry: Bind | None = None
@@ -67,16 +74,42 @@ class Sources:
             return Source("", ehlo)
         if target.bind:
             return Source(target.bind, ehlo)
-        if entry is None or (entry.v4 is None and entry.v6 is None):
+        if entry is None or entry == Bind(ehlo=entry.ehlo):
             return Source("", ehlo)
         version = 6 if ":" in target.ip else 4
-        wanted = entry.v6 if version == 6 else entry.v4
+        wanted = self._wanted(entry)[version]
         if wanted is None:
             reason = f"[bind] has no IPv{version} address, and {target.ip} needs one"
             raise PeerTrouble(Trouble(Stage.BIND, FaultKind.BIND, reason))
         if isinstance(wanted, ipaddress.IPv4Network | ipaddress.IPv6Network):
             return Source(str(self._own_within(wanted)), ehlo)
         return Source(str(wanted), ehlo)
+
+    def _wanted(self, entry: Bind) -> Mapping[int, IPAddress | Network | None]:
+        """The source of each IP version; None where the entry has none. SourceMissing where it has none at all."""
+        if entry.kind is BindKind.ADDRESSES:
+            return {4: entry.v4, 6: entry.v6}
+        if entry.kind is BindKind.NONE:
+            raise SourceMissing(entry.kind, "[bind] names no source for this pod")
+        if not self._pod_ips:
+            raise SourceMissing(entry.kind, "[bind] says pod-ip, and neither POD_IPS nor POD_IP is set")
+        return {4: self._pod_ips.get(4), 6: self._pod_ips.get(6)}
+
+    def missing(self, settings: Settings) -> Mapping[int, str]:
+        """Why deliveries of an IP version wait: its source address, which `[bind]` names, is not on this machine."""
+        entry = self.entry(settings)
+        if entry is None:
+            return {}
+        try:
+            wanted = self._wanted(entry)
+        except SourceMissing as missing:
+            return dict.fromkeys((4, 6), missing.trouble.text)
+        known = self._addresses()
+        return {
+            version: f"this machine does not have the source address {source}, which [bind] names"
+            for version, source in wanted.items()
+            if source is not None and not _among(source, known)
+        }
 
     def _own_within(self, network: Network) -> IPAddress:
         """This machine's address within a network; the lowest, should it have several."""
@@ -90,3 +123,20 @@ class Sources:
         if found is None:
             raise SourceMissing(str(network), f"this machine has no address in {network}, which [bind] names")
         return found
+
+
+def _among(source: IPAddress | Network, known: Collection[IPAddress]) -> bool:
+    if isinstance(source, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return any(address.version == source.version and address in source for address in known)
+    return source in known
+
+
+def pod_ips(environ: Mapping[str, str]) -> tuple[IPAddress, ...]:
+    """The pod's addresses as the downward API tells them; what is no address is left out."""
+    found = []
+    for word in (environ.get("POD_IPS") or environ.get("POD_IP") or "").split(","):
+        try:
+            found.append(ipaddress.ip_address(word.strip()))
+        except ValueError:
+            continue  # nothing set, or not expanded
+    return tuple(found)

@@ -145,6 +145,14 @@ METRICS: tuple[Metric, ...] = (
         "Attempts deferred because the source address of this pod is not on this machine.",
     ),
     Metric(
+        "mailboat_bind_address_available",
+        Kind.GAUGE,
+        "0 when `[bind]` names a source address for this pod that is not on this machine: mail waits for it.",
+        "family",
+        ("ipv4", "ipv6"),
+        merge=Merge.MIN,
+    ),
+    Metric(
         "mailboat_upstream_auth_failures_total",
         Kind.COUNTER,
         "Times that a next hop refused our credentials.",

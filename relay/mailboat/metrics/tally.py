@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -139,8 +139,11 @@ class Tally(Observer):
         self._reload_ok = not fact.error
         self._counters["mailboat_config_reloads_total"]["success" if self._reload_ok else "failure"] += 1
 
-    def snapshot(self, queue: Mapping[State, StateStats] | None = None) -> Snapshot:
-        """Everything counted so far, and what `queue` (`Store.stats()`) and the process are now."""
+    def snapshot(self, queue: Mapping[State, StateStats] | None = None, unbound: Collection[int] = ()) -> Snapshot:
+        """Everything counted so far, and what `queue` (`Store.stats()`) and the process are now.
+
+        `unbound` are the IP versions whose source address is missing.
+        """
         counters = {name: dict(series) for name, series in self._counters.items()}
         counters["mailboat_events_dropped_total"][""] = self._events_dropped()
         counters["process_cpu_seconds_total"][""] = time.process_time()
@@ -148,6 +151,7 @@ class Tally(Observer):
             "mailboat_inbound_connections": {"": float(self._inbound)},
             "mailboat_outbound_connections": {"": float(self._outbound)},
             "mailboat_config_last_reload_successful": {"": float(self._reload_ok)},
+            "mailboat_bind_address_available": {f"ipv{version}": float(version not in unbound) for version in (4, 6)},
         }
         gauges |= _queue_gauges(queue or {}, self._clock.now())
         gauges |= _process_gauges()

@@ -29,7 +29,7 @@ class FakeWorker:
         return [Check(kind.value, ok=True), Check("storage", ok=False, detail="full")]
 
     async def configz(self) -> ConfigStatus:
-        return ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong")
+        return ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("no address",))
 
     async def snapshot(self) -> Snapshot:
         return Snapshot(counters={"mailboat_deliveries_total": {State.ACTIVE: 1.0, "": 2.0}}, gauges={}, histograms={})
@@ -82,7 +82,7 @@ async def test_every_question_comes_back_as_it_was_answered() -> None:
             Check("readyz", ok=True),
             Check("storage", ok=False, detail="full"),
         ]
-        assert await remote.configz() == ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong")
+        assert await remote.configz() == ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("no address",))
         assert (await remote.snapshot())["counters"] == {"mailboat_deliveries_total": {"active": 1.0, "": 2.0}}
         assert await remote.queue_page(selection, 10, None) == ([{"id": "A-1.1"}], "0:7")
         assert await remote.queue_get("A-9") == [{"id": "A-9"}]

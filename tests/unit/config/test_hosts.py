@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailboat.config import hosts
-from mailboat.config.nouns import Bind, Endpoint, RouteHost
+from mailboat.config.nouns import Bind, BindKind, Endpoint, RouteHost
 
 ACCEPTED: list[tuple[Callable[[str], Any], str, Any]] = [
     (hosts.domain_name, "Example.COM.", "example.com"),
@@ -69,6 +69,9 @@ ACCEPTED: list[tuple[Callable[[str], Any], str, Any]] = [
     ),
     (hosts.bind, "198.51.100.0/24 mail.example", Bind(ip_network("198.51.100.0/24"), None, "mail.example")),
     (hosts.bind, "mail.example", Bind(ehlo="mail.example")),
+    (hosts.bind, "pod-ip", Bind(kind=BindKind.POD_IP)),
+    (hosts.bind, "Pod-IP mail.example", Bind(ehlo="mail.example", kind=BindKind.POD_IP)),
+    (hosts.bind, "none", Bind(kind=BindKind.NONE)),
 ]
 REFUSED: list[tuple[Callable[[str], Any], str, str]] = [
     (hosts.domain_name, "", "not a domain name"),
@@ -118,6 +121,8 @@ REFUSED: list[tuple[Callable[[str], Any], str, str]] = [
     (hosts.bind, "10.0.0.0/33", "not an address or network"),
     (hosts.bind, "0.0.0.0", "cannot be a source"),
     (hosts.bind, "ff02::1", "cannot be a source"),
+    (hosts.bind, "pod-ip 192.0.2.1", "not a host name"),
+    (hosts.bind, "none a.example b.example", "not a domain name"),
 ]
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from mailboat.config.settings import Bind, IPAddress, OutboundSettings, Settings
-from mailboat.delivery.source import Source, SourceMissing, Sources
+from mailboat.config.settings import Bind, BindKind, IPAddress, OutboundSettings, Settings
+from mailboat.delivery.source import Source, SourceMissing, Sources, pod_ips
 from mailboat.delivery.verdict import PeerTrouble
 from mailboat.routing.answers import Target
 
@@ -84,3 +84,76 @@ def test_what_the_target_says_goes_first_and_a_socket_has_no_address() -> None:
 
     assert sources.pick(both, replace(TARGET4, bind="192.0.2.9", ehlo="x.test")) == Source("192.0.2.9", "x.test")
     assert sources.pick(both, replace(TARGET4, ip="", path="/run/lmtp")) == Source("", "out.test")
+
+
+def test_pod_ip_means_what_the_environment_says() -> None:
+    sources = Sources("", "", tuple, [V4, V6])
+    pod = settings(("default", Bind(ehlo="a.test", kind=BindKind.POD_IP)))
+
+    assert sources.pick(pod, TARGET4) == Source("192.0.2.1", "a.test")
+    assert sources.pick(pod, TARGET6) == Source("2001:db8::1", "a.test")
+
+
+def test_a_pod_without_an_address_of_the_family_is_refused() -> None:
+    with pytest.raises(PeerTrouble, match="has no IPv6 address"):
+        Sources("", "", tuple, [V4]).pick(settings(("default", Bind(kind=BindKind.POD_IP))), TARGET6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(BindKind.POD_IP, "neither POD_IPS nor POD_IP is set"), (BindKind.NONE, "names no source")]
+)
+def test_without_any_source_deliveries_wait(kind: BindKind, reason: str) -> None:
+    sources, entry = Sources("", "", tuple), settings(("default", Bind(kind=kind)))
+
+    with pytest.raises(SourceMissing, match=reason):
+        sources.pick(entry, TARGET4)
+    assert all(reason in told for told in sources.missing(entry).values())
+    assert sources.missing(entry).keys() == {4, 6}
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"POD_IPS": "192.0.2.1,2001:db8::1", "POD_IP": "192.0.2.9"}, (V4, V6)),
+        ({"POD_IP": "192.0.2.1"}, (V4,)),
+        ({"POD_IPS": "", "POD_IP": "192.0.2.1"}, (V4,)),
+        ({"POD_IP": "$(POD_IP)"}, ()),
+        ({}, ()),
+    ],
+)
+def test_the_pods_addresses_come_from_the_environment(environ: dict[str, str], expected: tuple[IPAddress, ...]) -> None:
+    assert pod_ips(environ) == expected
+
+
+@pytest.mark.parametrize(
+    "bind",
+    [
+        Bind(V4, V6),
+        Bind(ipaddress.ip_network("192.0.2.0/24")),
+        Bind(v6=ipaddress.ip_network("2001:db8::/64")),
+        Bind(kind=BindKind.POD_IP),
+        Bind(ehlo="a.test"),
+    ],
+)
+def test_nothing_is_missing_when_the_addresses_are_there(bind: Bind) -> None:
+    assert Sources("", "", lambda: [V4, V6], [V4]).missing(settings(("default", bind))) == {}
+
+
+@pytest.mark.parametrize(
+    ("bind", "versions"),
+    [
+        (Bind(V4, V6), {6}),
+        (Bind(v6=ipaddress.ip_network("2001:db8::/64")), {6}),
+        (Bind(ipaddress.ip_network("198.51.100.0/24")), {4}),
+        (Bind(kind=BindKind.POD_IP), {6}),
+    ],
+)
+def test_a_source_that_is_not_on_this_machine_is_told(bind: Bind, versions: set[int]) -> None:
+    missing = Sources("", "", lambda: [V4], [V4, V6]).missing(settings(("default", bind)))
+
+    assert missing.keys() == versions
+    assert all("does not have the source address" in reason for reason in missing.values())
+
+
+def test_nothing_is_missing_where_nothing_is_configured() -> None:
+    assert Sources("pod", "", tuple).missing(settings(("other", Bind(V4)))) == {}

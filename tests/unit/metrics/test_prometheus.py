@@ -34,6 +34,7 @@ PROMISED = {
     "mailboat_commit_messages",
     "mailboat_dns_queries_total{result}",
     "mailboat_bind_failures_total",
+    "mailboat_bind_address_available{family}",
     "mailboat_config_reloads_total{result}",
     "mailboat_config_last_reload_successful",
     "mailboat_config_info{hash}",
