@@ -55,6 +55,12 @@ def endpoints(text: str) -> tuple[Endpoint, ...]:
     return tuple(found)
 
 
+def host_and_port(text: str) -> tuple[str, int | None]:
+    """`host[:port]`, `[ipv6][:port]` or a bare IPv6 address: a name, normalised, or an address, and the port if any."""
+    host, port = _split(text)
+    return host if _address(host) is not None else domain_name(host), port
+
+
 def dns_servers(text: str) -> tuple[Endpoint, ...]:
     """Addresses `ip[:port]`, `[ipv6][:port]`; the port is 53 when none is given."""
 
@@ -170,8 +176,7 @@ def _route_host(item: str) -> RouteHost:
     where, slash, priority = item.partition("/")
     if slash and not re.fullmatch(r"[0-9]{1,5}", priority):
         raise ValueError(f"{quoted(priority)} in {quoted(item)} is not a priority: a whole number up to 99999")
-    host, port = _split(where)
-    name = host if _address(host) is not None else domain_name(host)
+    name, port = host_and_port(where)
     return RouteHost(name, port or 0, int(priority or 0))
 
 

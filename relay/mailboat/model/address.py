@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -33,6 +34,30 @@ class Address:
     def wire(self) -> str:
         """The address with its domain as A-labels: how it is sent to a peer without SMTPUTF8."""
         return f"{self.local}@{self.ascii_domain}" if self.domain else self.local
+
+    # The same by the names that plugins of Haraka use.
+
+    @property
+    def original(self) -> str:
+        """The address exactly as received, without angle brackets."""
+        return str(self)
+
+    @property
+    def normalised(self) -> str:
+        """The address with its domain in lower case and as A-labels: two that are equal are one mailbox."""
+        return self.wire
+
+    @property
+    def user(self) -> str:
+        """What the local part says: without the quotes and backslashes that only write it (RFC 5321 4.1.2)."""
+        if self.local[:1] != '"':
+            return self.local
+        return re.sub(r"\\(.)", r"\1", self.local[1:-1])
+
+    @property
+    def host(self) -> str:
+        """The domain, normalised."""
+        return self.ascii_domain
 
 
 NULL_SENDER = Address("", "", "")

@@ -56,6 +56,14 @@ class BounceResult(StrEnum):
     SUPPRESSED = "suppressed"
 
 
+class HookFailure(StrEnum):
+    """How a plugin failed: the label `reason` of `mailboat_hook_failures_total`."""
+
+    RAISED = "raised"
+    TIMEOUT = "timeout"
+    NONSENSE = "nonsense"
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """A message was answered 250."""
@@ -129,6 +137,9 @@ class Observer:
 
     def config_reloaded(self, fact: ConfigReloaded) -> None:
         """The configuration changed, or a change was refused."""
+
+    def hook_failed(self, point: str, plugin: str, reason: HookFailure) -> None:
+        """A plugin raised, took too long or answered nonsense at a hook point; what then holds is told elsewhere."""
 
 
 class Observers(Observer):

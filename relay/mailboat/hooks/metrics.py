@@ -1,0 +1,99 @@
+"""Counters of plugins. Any thread may count; `Counters.snapshot` is what `app` adds to the relay's own numbers."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+MAX_SERIES = 1000
+"""Series of one counter: all combinations of its labels' values."""
+OTHER = "other"
+"""What a label value is counted as that was not declared."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSnapshot:
+    """One counter at one instant."""
+
+    name: str
+    """As exposed: `mailboat_plugin_<plugin>_<name>_total`."""
+    help: str
+    labels: tuple[str, ...]
+    series: Mapping[tuple[str, ...], float]
+    """By label values, in the order of `labels`."""
+
+
+class Counter:
+    """A number that only rises. Its series are all there from the start, with 0."""
+
+    def __init__(self, name: str, help_: str, labels: Mapping[str, Sequence[str]], lock: threading.Lock) -> None:
+        self.name = name
+        self.help = help_
+        self.labels = tuple(labels)
+        self._allowed = [frozenset(values) for values in labels.values()]
+        self._lock = lock
+        self.series: dict[tuple[str, ...], float] = dict.fromkeys(
+            itertools.product(*(dict.fromkeys((*values, OTHER)) for values in labels.values())), 0.0
+        )
+
+    def inc(self, *values: str, amount: float = 1.0) -> None:
+        """Count. `values` are the labels' values in their order; one that was not declared is `other`.
+
+        ValueError for a negative amount or the wrong number of values.
+        """
+        if amount < 0 or len(values) != len(self.labels):
+            raise ValueError(f"{self.name} takes {len(self.labels)} label values and never goes back")
+        key = tuple(value if value in allowed else OTHER for value, allowed in zip(values, self._allowed, strict=True))
+        with self._lock:
+            self.series[key] += amount
+
+
+class PluginMetrics:
+    """The counters of one plugin: `plugin.metrics`."""
+
+    def __init__(self, plugin: str, counters: dict[str, Counter], lock: threading.Lock) -> None:
+        self._prefix = f"mailboat_plugin_{re.sub('[^a-z0-9]+', '_', plugin.lower())}_"
+        self._counters = counters
+        self._lock = lock
+
+    def counter(self, name: str, help: str, labels: Mapping[str, Sequence[str]] | None = None) -> Counter:  # noqa: A002
+        """A counter `mailboat_plugin_<plugin>_<name>_total`, summed over all workers.
+
+        `labels` names each label with every value it can have: sets are closed, or a hostile client could make series
+        without end. Asked for again, as after a reload, it is the same counter and goes on. ValueError for a bad name.
+        """
+        labels = labels or {}
+        if not _NAME.fullmatch(name) or not all(map(_NAME.fullmatch, labels)):
+            raise ValueError(f"{name!r} or a label of it is no name of a metric")
+        full = f"{self._prefix}{name.removesuffix('_total')}_total"
+        counter = Counter(full, help, labels, self._lock)
+        if len(counter.series) > MAX_SERIES:
+            raise ValueError(f"{name} would have {len(counter.series)} series; {MAX_SERIES} are allowed")
+        with self._lock:
+            known = self._counters.get(full)
+            if known is not None and known.series.keys() == counter.series.keys():
+                return known
+            self._counters[full] = counter
+        return counter
+
+
+class Counters:
+    """All counters of all plugins of one process; it outlives every reload."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counters: dict[str, Counter] = {}
+
+    def of(self, plugin: str) -> PluginMetrics:
+        """The counters of one plugin."""
+        return PluginMetrics(plugin, self._counters, self._lock)
+
+    def snapshot(self) -> list[CounterSnapshot]:
+        """All of them now."""
+        with self._lock:
+            return [CounterSnapshot(c.name, c.help, c.labels, dict(c.series)) for c in self._counters.values()]

@@ -1,0 +1,95 @@
+"""A plugin as it registers itself: what `register(plugin)` is given. Made by `loader`, read by `chain`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from mailboat.hooks.codes import CONT, Answer, Code
+from mailboat.hooks.metrics import PluginMetrics
+from mailboat.hooks.objects import Connection
+from mailboat.hooks.plugin_config import PluginConfig, PluginFiles
+from mailboat.hooks.points import POINTS, Point
+
+HookFunction = Callable[..., Answer] | Callable[..., Coroutine[Any, Any, Answer]]
+"""`hook_POINT`: takes the parameters of its point; sync functions are called in a thread, never on the event loop."""
+AuthOffer = Callable[[Connection], Sequence[str]]
+"""The mechanisms to offer to this connection now. Called on the event loop: it must not wait for anything."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One function at one point."""
+
+    point: Point
+    function: HookFunction
+    plugin: str
+    priority: int = 0
+    """Lower is asked first; equal ones in the order of `config/plugins`."""
+    on_failure: Code = CONT
+    timeout: float = 30.0
+    """Seconds; 0: none."""
+
+
+class Plugin:
+    """One plugin while it registers."""
+
+    def __init__(self, name: str, metrics: PluginMetrics, files: PluginFiles, timeout: float) -> None:
+        self.name = name
+        """As in `config/plugins`."""
+        self.metrics = metrics
+        self.logger = logging.getLogger(f"mailboat.plugins.{name.replace('/', '.')}")
+        """Goes where the relay's own diagnostics go, with the plugin's name."""
+        self.hooks: list[Hook] = []
+        self.auth_offers: list[AuthOffer] = []
+        self.closers: list[Callable[[], object]] = []
+        self._files = files
+        self._timeout = timeout
+
+    def register_hook(
+        self, point: Point | str, function: HookFunction, priority: int = 0, on_failure: Code = CONT
+    ) -> None:
+        """Have `function` called at `point`; hooks of lower priority come first.
+
+        `on_failure` is what the client is told when the function raises, takes too long or answers nonsense, at
+        points of the client's side; CONT lets the mail pass. ValueError for an unknown point, or a failure that
+        the point does not take.
+        """
+        try:
+            point = Point(point)
+        except ValueError:
+            raise ValueError(f"{point!r} is no hook point; there are {', '.join(Point)}") from None
+        facts = POINTS[point]
+        if on_failure is not CONT and not (facts.choice_of_failure and on_failure in facts.answers):
+            raise ValueError(f"on_failure={on_failure.value} is not possible at {point}")
+        if not callable(function):
+            raise ValueError(f"what is registered at {point} cannot be called")  # noqa: TRY004
+        if on_failure is CONT:
+            on_failure = facts.failure
+        self.hooks.append(Hook(point, function, self.name, priority, on_failure, self._timeout))
+
+    @overload
+    def config(self, name: str) -> PluginConfig[None]: ...
+
+    @overload
+    def config(self, name: str, parse: Callable[[PluginConfig[None]], _T]) -> PluginConfig[_T]: ...
+
+    def config(self, name: str, parse: Callable[[PluginConfig[None]], Any] | None = None) -> PluginConfig[Any]:
+        """A file of the configuration directory, read now and again whenever it changes.
+
+        `parse` makes `config.value` of it; what it raises as ValueError is a fault of the configuration: at start the
+        relay says so and does not start, and a later change is refused and the last good one stays.
+        """
+        return self._files.config(name, parse)
+
+    def offer_auth(self, function: AuthOffer) -> None:
+        """Have `function` say which AUTH mechanisms are offered to a connection."""
+        self.auth_offers.append(function)
+
+    def on_close(self, function: Callable[[], object]) -> None:
+        """Have `function`, sync or async, called once when this plugin is replaced or the relay stops."""
+        self.closers.append(function)

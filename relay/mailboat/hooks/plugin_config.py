@@ -1,0 +1,154 @@
+"""The files of plugins: read at load, read again at every reload, swapped together with everything else.
+
+A plugin keeps its `PluginConfig` and reads from it: after a reload it says what is new. Whether a change is taken is
+decided before anything changes: `PluginFiles.stage` reads and checks, `commit` swaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from mailboat.config import values
+from mailboat.config.fault import Fault, Report
+from mailboat.config.files import ConfigDirectory
+from mailboat.config.ini import MAIN, IniFile
+
+_T = TypeVar("_T")
+_V = TypeVar("_V")
+
+
+class ConfigError(ValueError):
+    """A value cannot be used; the message names file, line, section and key."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+class PluginConfig(Generic[_T]):
+    """One file, as it is now. All reads are look-ups: cheap enough for a hook."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.value: _T
+        """What the plugin's own `parse` made of the file; None without one."""
+        self._take(IniFile(name), (), None)
+
+    def _take(self, ini: IniFile, lines: tuple[str, ...], value: Any) -> None:
+        self._ini = ini
+        self._sections = ini.as_dict()
+        self.lines = lines
+        """The file as a list: its lines without comments and blank ones."""
+        self.value = value
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The names of its sections in order; `main` where keys stand before any section."""
+        return tuple(self._sections)
+
+    def section(self, name: str = MAIN) -> Mapping[str, str | list[str]]:
+        """The keys and values of a section, text as it stands and lists where the file has `key[]`; else empty."""
+        return self._sections.get(name, {})
+
+    def get(self, key: str, default: str = "", section: str = MAIN) -> str:
+        """The text of a key. ConfigError for a list."""
+        found = self.section(section).get(key, default)
+        if isinstance(found, list):
+            raise ConfigError(self._ini.fault(section, key, f"takes one value: write {key}= without []"))
+        return found
+
+    def items(self, key: str, section: str = MAIN) -> list[str]:
+        """The values of `key[]`, or the one of `key`; none where it is missing."""
+        found = self.section(section).get(key, [])
+        return [found] if isinstance(found, str) else list(found)
+
+    def boolean(self, key: str, default: bool = False, section: str = MAIN) -> bool:
+        """True or false as the relay's own files spell them. ConfigError for anything else."""
+        return self.read(key, values.boolean, default, section)
+
+    def integer(self, key: str, default: int = 0, section: str = MAIN) -> int:
+        """A whole number. ConfigError for anything else."""
+        return self.read(key, values.integer(-(2**53), 2**53), default, section)
+
+    def seconds(self, key: str, default: float = 0.0, section: str = MAIN) -> float:
+        """A time: a number of seconds, or with `s`, `m`, `h`, `d` behind it. ConfigError for anything else."""
+        return self.read(key, values.seconds(0, 10 * 366 * 86400), default, section)
+
+    def read(self, key: str, parse: Callable[[str], _V], default: _V, section: str = MAIN) -> _V:
+        """What `parse` makes of the text; `default` where there is no such key. ConfigError for its ValueError."""
+        if key not in self.section(section):
+            return default
+        try:
+            return parse(self.get(key, section=section))
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(self._ini.fault(section, key, str(error))) from None
+
+
+class _Staged:
+    """A file read anew and found good, before it is taken."""
+
+    def __init__(self, config: PluginConfig[Any], ini: IniFile, lines: tuple[str, ...], value: Any) -> None:
+        self.config, self.ini, self.lines, self.value = config, ini, lines, value
+
+    def take(self) -> None:
+        self.config._take(self.ini, self.lines, self.value)  # noqa: SLF001 - its other half
+
+
+class PluginFiles:
+    """The files that one plugin has asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._asked: list[tuple[PluginConfig[Any], Callable[[PluginConfig[None]], Any] | None]] = []
+
+    def config(self, name: str, parse: Callable[[PluginConfig[None]], Any] | None) -> PluginConfig[Any]:
+        """Read a file for the first time. ConfigError with its first fault, or what `parse` raises."""
+        config: PluginConfig[Any] = PluginConfig(name)
+        staged, faults = self._read(config, parse)
+        if staged is None:
+            raise ConfigError(faults[0])
+        staged.take()
+        self._asked.append((config, parse))
+        return config
+
+    def stage(self) -> tuple[list[_Staged], list[Fault]]:
+        """Read all of them again; what is to be taken, and what is wrong with any."""
+        staged, faults = [], []
+        for config, parse in self._asked:
+            good, wrong = self._read(config, parse)
+            faults += wrong
+            if good is not None:
+                staged.append(good)
+        return staged, faults
+
+    def _read(
+        self, config: PluginConfig[Any], parse: Callable[[PluginConfig[None]], Any] | None
+    ) -> tuple[_Staged | None, list[Fault]]:
+        name = config.name
+        if not _is_within(name):
+            return None, [Fault(name, 0, "", "", "is no file of the configuration directory")]
+        report = Report()
+        files = ConfigDirectory(self._directory, report)
+        lines = tuple(line for _, line in files.lines(name) or ())
+        ini = files.ini(name, files.content(name)) if name.endswith(".ini") else IniFile(name)
+        if report.faults:
+            return None, list(dict.fromkeys(report.faults))
+        fresh: PluginConfig[None] = PluginConfig(name)
+        staged = _Staged(fresh, ini, lines, None)
+        staged.take()
+        if parse is None:
+            return _Staged(config, ini, lines, None), []
+        try:
+            return _Staged(config, ini, lines, parse(fresh)), []
+        except ConfigError as error:
+            return None, [error.fault]
+        except ValueError as error:
+            return None, [Fault(name, 0, "", "", str(error))]
+
+
+def _is_within(name: str) -> bool:
+    return bool(name) and "\0" not in name and not name.startswith("/") and ".." not in name.split("/")

@@ -1,0 +1,229 @@
+"""The extension points in one table: when each is called, with what, and what may be answered. Pure.
+
+`chain` holds every answer against it, and the table of docs/hooks.md is printed from it. An answer that is not in the
+table is a failure of the plugin, never a guess.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from mailboat.hooks.codes import Code
+from mailboat.hooks.mx import Mx
+
+MAX_SECONDS = 366 * 86400.0
+"""Longest delay that a plugin may ask for: longer is a slip of a unit."""
+
+
+class Point(StrEnum):
+    """Where plugins are asked. The function `hook_POINT` of a plugin is called there."""
+
+    CONNECT = "connect"
+    EHLO = "ehlo"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA_POST = "data_post"
+    QUEUE_OUTBOUND = "queue_outbound"
+    PRE_SEND_TRANS_EMAIL = "pre_send_trans_email"
+    QUEUE_OK = "queue_ok"
+    SEND_EMAIL = "send_email"
+    GET_MX = "get_mx"
+    DEFERRED = "deferred"
+    BOUNCE = "bounce"
+    DELIVERED = "delivered"
+
+
+class Value(StrEnum):
+    """The kinds of values behind a code."""
+
+    NOTHING = ""
+    TEXT = "text"
+    """Text, or none."""
+    SECONDS = "seconds"
+    NEXT_HOPS = "mx"
+    """Whatever `Mx.of` takes, or a list of it in the order to try them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointFacts:
+    """One row of the table."""
+
+    when: str
+    """For the documentation."""
+    parameters: tuple[str, ...]
+    """The positional arguments of a hook, in order."""
+    answers: Mapping[Code, Value]
+    """What may be answered, with the value that goes with it. CONT always may, with nothing."""
+    effects: Mapping[Code, str] = field(default_factory=dict)
+    """For the documentation: what each answer leads to."""
+    failure: Code = Code.CONT
+    """What a failure of a plugin is taken for."""
+    choice_of_failure: bool = False
+    """A plugin may choose another (`register_hook(on_failure=)`)."""
+
+
+_REFUSALS = {
+    Code.DENY: Value.TEXT,
+    Code.DENYSOFT: Value.TEXT,
+    Code.DENYDISCONNECT: Value.TEXT,
+    Code.DENYSOFTDISCONNECT: Value.TEXT,
+}
+_GATE = MappingProxyType({Code.OK: Value.TEXT, **_REFUSALS})
+_NOTED = MappingProxyType({Code.OK: Value.NOTHING})
+_REFUSED = {
+    Code.DENY: "550",
+    Code.DENYSOFT: "450",
+    Code.DENYDISCONNECT: "550, and the connection is closed",
+    Code.DENYSOFTDISCONNECT: "450, and the connection is closed",
+}
+_NO_EFFECT = {Code.OK: "ends the chain, and means nothing more"}
+
+
+def _gate(when: str, parameters: tuple[str, ...], ok: str) -> PointFacts:
+    return PointFacts(when, parameters, _GATE, {Code.OK: ok, **_REFUSED}, choice_of_failure=True)
+
+
+POINTS: Mapping[Point, PointFacts] = MappingProxyType(
+    {
+        Point.CONNECT: PointFacts(
+            "a client has connected, before the greeting",
+            ("connection",),
+            _GATE,
+            {
+                Code.OK: "the client is greeted",
+                Code.DENY: "554, and the connection is closed",
+                Code.DENYSOFT: "421, and the connection is closed",
+                Code.DENYDISCONNECT: "as `DENY`",
+                Code.DENYSOFTDISCONNECT: "as `DENYSOFT`",
+            },
+            choice_of_failure=True,
+        ),
+        Point.EHLO: _gate("EHLO or HELO", ("connection", "name"), "250"),
+        Point.AUTH: PointFacts(
+            "the credentials of AUTH are complete",
+            ("connection", "attempt"),
+            _GATE,
+            {
+                Code.OK: "235: authenticated, and may relay",
+                Code.DENY: "535",
+                Code.DENYSOFT: "454",
+                Code.DENYDISCONNECT: "535, and the connection is closed",
+                Code.DENYSOFTDISCONNECT: "454, and the connection is closed",
+            },
+            failure=Code.DENYSOFT,
+        ),
+        Point.MAIL: _gate("MAIL FROM", ("connection", "address", "params"), "250"),
+        Point.RCPT: _gate("RCPT TO", ("connection", "address", "params"), "250: accepted without asking who may relay"),
+        Point.DATA_POST: _gate("the whole message has come", ("connection",), "goes on"),
+        Point.QUEUE_OUTBOUND: _gate(
+            "before the message is queued", ("connection",), "250: it is queued elsewhere, and not here"
+        ),
+        Point.PRE_SEND_TRANS_EMAIL: PointFacts(
+            "the last moment to change the header: also of bounces and of what plugins send",
+            ("connection",),
+            _NOTED,
+            _NO_EFFECT,
+        ),
+        Point.QUEUE_OK: PointFacts(
+            "the message is on stable storage, before 250", ("connection", "text"), _NOTED, _NO_EFFECT
+        ),
+        Point.SEND_EMAIL: PointFacts(
+            "an attempt is about to begin",
+            ("hmail",),
+            MappingProxyType({Code.OK: Value.NOTHING, Code.DELAY: Value.SECONDS}),
+            {Code.OK: "the attempt begins", Code.DELAY: "again after so many seconds; no attempt is counted"},
+        ),
+        Point.GET_MX: PointFacts(
+            "where to is about to be looked up",
+            ("hmail", "domain"),
+            MappingProxyType({Code.OK: Value.NEXT_HOPS, Code.DENY: Value.TEXT, Code.DENYSOFT: Value.TEXT}),
+            {
+                Code.OK: "these next hops in this order, and no others",
+                Code.DENY: "bounces with 5.1.2",
+                Code.DENYSOFT: "is deferred with 4.1.2",
+            },
+            failure=Code.DENYSOFT,
+        ),
+        Point.DEFERRED: PointFacts(
+            "recipients have failed for now; not when the last attempt is over, then they bounce",
+            ("hmail", "info"),
+            MappingProxyType({Code.OK: Value.NOTHING, Code.DENYSOFT: Value.SECONDS}),
+            {Code.OK: "they are dropped, and nobody is told", Code.DENYSOFT: "again after so many seconds"},
+        ),
+        Point.BOUNCE: PointFacts(
+            "recipients have failed for good", ("hmail", "error"), _NOTED, {Code.OK: "no bounce message is sent"}
+        ),
+        Point.DELIVERED: PointFacts(
+            "recipients were delivered, and that is recorded", ("hmail", "params"), _NOTED, _NO_EFFECT
+        ),
+    }
+)
+
+
+class NonsenseError(ValueError):
+    """An answer that the point does not take; the message says why."""
+
+
+def understand(point: Point, answer: object) -> tuple[Code, Any]:
+    """The code and value of an answer, the value as `Decision` promises it. Raises NonsenseError."""
+    if isinstance(answer, Code):
+        code, value = answer, None
+    elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Code):
+        code, value = answer
+    else:
+        raise NonsenseError(f"{_shown(answer)} is neither a code nor a code with a value")
+    if code is Code.CONT:
+        return code, None
+    kind = POINTS[point].answers.get(code)
+    if kind is None:
+        raise NonsenseError(f"{code.value} is no answer of {point}")
+    return code, _READERS[kind](value)
+
+
+def _nothing(value: object) -> None:
+    """Haraka's users hand a text along here and there; it has nowhere to go."""
+    if value is not None and not isinstance(value, str):
+        raise NonsenseError(f"{_shown(value)} stands where no value is taken")
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise NonsenseError(f"{_shown(value)} is no text")
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NonsenseError(f"{_shown(value)} is no number of seconds")
+    if not (math.isfinite(value) and 0 <= value <= MAX_SECONDS):
+        raise NonsenseError(f"{value!r:.60} s is not between 0 and {MAX_SECONDS:.0f}")
+    return float(value)
+
+
+def _next_hops(value: object) -> tuple[Mx, ...]:
+    items = value if isinstance(value, list | tuple) else [value]
+    if not items:
+        raise NonsenseError("there is no next hop in an empty list")
+    try:
+        return tuple(Mx.of(item) for item in items)
+    except ValueError as error:
+        raise NonsenseError(str(error)) from None
+
+
+_READERS: Mapping[Value, Callable[[object], Any]] = {
+    Value.NOTHING: _nothing,
+    Value.TEXT: _text,
+    Value.SECONDS: _seconds,
+    Value.NEXT_HOPS: _next_hops,
+}
+
+
+def _shown(value: object) -> str:
+    """A plugin's value in a message: by its type, for its repr may be long, secret or broken."""
+    return f"a value of type {type(value).__name__}"
