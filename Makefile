@@ -14,10 +14,10 @@ ROUNDS ?= 200
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test crash interop lint format lock docs bench clean
+.PHONY: help install run test crash interop e2e lint format lock docs bench clean
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.relay ## Run a relay and a sink here, with the queue under var/; Ctrl-C ends both
 	@scripts/run-local
@@ -25,7 +25,7 @@ run: $(VENV)/.relay ## Run a relay and a sink here, with the queue under var/; C
 install: $(VENV)/.dev ## Make .venv with everything that tests and checks need
 
 test: $(VENV)/.dev ## Run every test that needs neither root nor a cluster
-	$(BIN)/python -m pytest -m "not interop" $(ARGS)
+	$(BIN)/python -m pytest -m "not interop and not apiserver and not e2e" $(ARGS)
 
 crash: $(VENV)/.dev ## Kill the relay at random instants, ROUNDS times (200), and miss no mail
 	MAILBOAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m crash -s $(ARGS)
@@ -33,6 +33,9 @@ crash: $(VENV)/.dev ## Kill the relay at random instants, ROUNDS times (200), an
 interop: $(VENV)/.dev ## Run the tests with other people's mail software; as root, it is installed where missing
 	@tests/interop/setup
 	$(BIN)/python -m pytest -m interop $(ARGS)
+
+e2e: $(VENV)/.dev ## Run the tests with a real API server and in a real cluster, which they make themselves; needs root and Go
+	$(BIN)/python -m pytest -m "apiserver or e2e" $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and who imports whom
 	$(BIN)/ruff check

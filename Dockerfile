@@ -1,0 +1,62 @@
+# The images of the relay and of the operator:
+#
+#   docker build --target relay    -t mailboat-relay .
+#   docker build --target operator -t mailboat-operator .
+#
+# BASE is any image with Python 3.11 or newer as `python3`, with venv; nothing else of it is used. Wheels in a directory
+# `wheels` of the context are taken instead of an index, and then the build needs no network (`make e2e` builds this way).
+ARG BASE=docker.io/library/python:3.13-slim
+
+# One wheel of Mailboat, and an environment with what the relay runs on.
+FROM ${BASE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
+WORKDIR /build
+COPY requirements*.txt wheels* inputs/
+RUN if ls inputs/*.whl >/dev/null 2>&1; then printf '[global]\nno-index = true\nfind-links = /build/inputs\n' >/etc/pip.conf; fi \
+ && python3 -m venv tools \
+ && tools/bin/pip install --require-hashes -r inputs/requirements-build.txt \
+ && python3 -m venv --without-pip /opt/mailboat \
+ && mkdir -p spool
+COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
+COPY relay relay
+COPY operator operator
+RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+FROM build AS build-relay
+RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/requirements.txt \
+ && tools/bin/pip --python /opt/mailboat/bin/python install --no-deps dist/*.whl \
+ && /opt/mailboat/bin/python -m compileall -q -j 0 /opt/mailboat/lib
+
+FROM build AS build-operator
+RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/requirements-operator.txt \
+ && tools/bin/pip --python /opt/mailboat/bin/python install --no-deps dist/*.whl \
+ && /opt/mailboat/bin/python -m compileall -q -j 0 /opt/mailboat/lib
+
+# The operator's image: `docker run mailboat-operator operator --all-namespaces`.
+FROM ${BASE} AS operator
+ENV PATH=/opt/mailboat/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+LABEL org.opencontainers.image.title="mailboat-operator" \
+      org.opencontainers.image.description="Turns OutboundConfig resources into what Mailboat's relays run" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build-operator /opt/mailboat /opt/mailboat
+USER 65532:65532
+WORKDIR /
+EXPOSE 9026
+ENTRYPOINT ["mailboat"]
+CMD ["operator"]
+
+# The relay's image: `docker run -v $PWD/config:/etc/mailboat:ro -v queue:/var/spool/mailboat mailboat-relay`.
+FROM ${BASE} AS relay
+ENV PATH=/opt/mailboat/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    MAILBOAT_QUEUE_DIR=/var/spool/mailboat
+LABEL org.opencontainers.image.title="mailboat-relay" \
+      org.opencontainers.image.description="An outbound mail relay: durable, fast, and at home in Kubernetes" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build-relay /opt/mailboat /opt/mailboat
+COPY --from=build-relay --chown=65532:65532 /build/spool /var/spool/mailboat
+USER 65532:65532
+WORKDIR /
+VOLUME /var/spool/mailboat
+EXPOSE 2525 2587 2465 9025
+ENTRYPOINT ["mailboat"]
+CMD ["relay", "--config", "/etc/mailboat"]
