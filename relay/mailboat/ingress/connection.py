@@ -248,4 +248,5 @@ _REASONS = {
     "sequence": RejectReason.SEQUENCE,
     "too_long": RejectReason.LINE_TOO_LONG,
     "bare_newline": RejectReason.BARE_NEWLINE,
+    "auth": RejectReason.AUTH,
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mailboat.model.address import Address
 from mailboat.smtp.data import DataFault
+from mailboat.smtp.sasl import Credentials
 
 
 @dataclass(slots=True)
@@ -62,6 +63,18 @@ class StartTls:
 
 
 @dataclass(slots=True)
+class Challenge:
+    """A step of AUTH, replied to already. Needs no answer."""
+
+
+@dataclass(slots=True)
+class Auth:
+    """The client has said who it is; the owner decides. Accepting it is 235."""
+
+    credentials: Credentials
+
+
+@dataclass(slots=True)
 class Reset:
     """The transaction was given up: RSET, or another EHLO. Needs no answer."""
 
@@ -82,7 +95,7 @@ class Refusal:
 
     reply: str
     kind: str
-    """`syntax`, `sequence`, `too_long` or `bare_newline`."""
+    """`syntax`, `sequence`, `too_long`, `bare_newline` or `auth`."""
 
 
-Event = Hello | Mail | Rcpt | Data | Chunk | EndOfData | StartTls | Reset | Idle | Quit | Refusal
+Event = Hello | Mail | Rcpt | Data | Chunk | EndOfData | StartTls | Challenge | Auth | Reset | Idle | Quit | Refusal

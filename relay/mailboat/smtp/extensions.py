@@ -15,6 +15,8 @@ class Offers:
     """Octets; announced with SIZE."""
     starttls: bool = False
     """There is a certificate, and the connection is not inside TLS yet."""
+    auth: tuple[str, ...] | None = None
+    """The mechanisms that this client may use as things are; None: nobody can authenticate here at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ EXTENSIONS = (
     Extension("SMTPUTF8", "RFC 6531"),
     Extension("ENHANCEDSTATUSCODES", "RFC 2034"),
     Extension("STARTTLS", "RFC 3207", offered=lambda offers: offers.starttls),
+    # Not the form `AUTH=` too, which clients of before RFC 2554 (1999) looked for: it is no EHLO keyword.
+    Extension(
+        "AUTH",
+        "RFC 4954",
+        offered=lambda offers: bool(offers.auth),
+        parameter=lambda offers: " ".join(offers.auth or ()),
+    ),
     Extension("HELP", "RFC 5321"),
 )
 

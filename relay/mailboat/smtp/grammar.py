@@ -24,6 +24,7 @@ _LOCAL_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u0080-\U0010ffff-]+")
 _LOCAL_QUOTED = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"')
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _SOURCE_ROUTE = re.compile(r"@[^:>]+:")
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _ESMTP_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
@@ -131,3 +132,9 @@ def parse_size(value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= 20):
         raise GrammarError("501 5.5.4 Bad SIZE parameter")
     return int(value)
+
+
+def parse_auth(value: str) -> None:
+    """Check the value of AUTH= on MAIL: a mailbox as xtext, or `<>` (RFC 4954 5, RFC 3461 4)."""
+    if not _XTEXT.fullmatch(value):
+        raise GrammarError("501 5.5.4 Bad AUTH parameter")

@@ -7,7 +7,7 @@ from enum import Enum, auto
 MAX_COMMAND_LINE = 4096
 """Octets. RFC 5321 4.5.3.1.4 promises 512, extensions add to it."""
 MAX_AUTH_LINE = 12_288
-"""Octets of a base64 line during AUTH (RFC 4954 4)."""
+"""Octets of an AUTH command with its initial response, and of a line that answers a challenge (RFC 4954 4)."""
 
 
 class LineFault(Enum):
@@ -61,6 +61,10 @@ class LineBuffer:
             self._skipping = True
             return LineFault.TOO_LONG
         return None
+
+    def begins_with(self, word: bytes) -> bool:
+        """Whether what waits begins with a word in upper case, however it is written."""
+        return self._buffer[self._position : self._position + len(word)].upper() == word
 
     def take_all(self) -> bytes:
         """Everything that waits, and forget it."""

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from mailboat.smtp import grammar
+from mailboat.smtp import grammar, sasl
 from mailboat.smtp.data import DataFault, DataReceiver
 from mailboat.smtp.events import (
+    Auth,
+    Challenge,
     Chunk,
     Data,
     EndOfData,
@@ -29,7 +31,7 @@ from mailboat.smtp.events import (
 )
 from mailboat.smtp.extensions import Offers, ehlo_reply
 from mailboat.smtp.grammar import GrammarError
-from mailboat.smtp.lines import LineBuffer, LineFault
+from mailboat.smtp.lines import MAX_AUTH_LINE, MAX_COMMAND_LINE, LineBuffer, LineFault
 
 
 class State(Enum):
@@ -43,6 +45,8 @@ class State(Enum):
     RCPT = auto()
     DATA = auto()
     """Octets of a message."""
+    AUTH = auto()
+    """A challenge was given: the next line is no command."""
     DEAF = auto()
     """Nothing that comes is read: QUIT, or a refused end of data."""
 
@@ -78,12 +82,17 @@ class ServerSession:
     state: State = State.NEW
     extended: bool = False
     """The client said EHLO, not HELO."""
+    authenticated: bool = False
+    ticket: Callable[[], bytes] = lambda: b""
+    """Makes a challenge that was never used before: `<unique@host>` (RFC 2195 2)."""
     _lines: LineBuffer = field(default_factory=LineBuffer)
     _receiver: DataReceiver | None = None
     _data_input: bytes = b""
     _output: list[bytes] = field(default_factory=list)
     _utf8: bool = False
     """MAIL of this transaction carried SMTPUTF8."""
+    _exchange: sasl.Exchange | None = None
+    """AUTH that is under way."""
     _awaiting: Event | None = None
     """The event whose answer is due."""
 
@@ -99,10 +108,10 @@ class ServerSession:
         if self._awaiting is None and self.state is not State.DEAF:
             if self.state is State.DATA:
                 return self._next_data_event()
-            line = self._lines.next_line()
+            line = self._lines.next_line(self._line_limit())
             if line is None:
                 return None
-            event = self._command(line)
+            event = self._response(line, self._exchange) if self._exchange else self._command(line)
             if type(event) in _ANSWERED:
                 self._awaiting = event
             return event
@@ -129,6 +138,8 @@ class ServerSession:
                 self.state = State.DATA
                 self._receiver = DataReceiver(self.limits.line, normalize=self.limits.normalize_newlines)
                 self._data_input = self._lines.take_all()
+            case Auth():
+                self.authenticated = True
             case StartTls():
                 # Whatever came in the clear behind STARTTLS was not said inside TLS (RFC 3207 4.2).
                 self._lines.clear()
@@ -144,11 +155,12 @@ class ServerSession:
         return f"250 {self.host}\r\n".encode()
 
     def restart(self, offers: Offers) -> None:
-        """Begin anew inside TLS: the client must say EHLO again (RFC 3207 4.2)."""
+        """Begin anew inside TLS: the client must say EHLO again, and AUTH (RFC 3207 4.2)."""
         self._lines.clear()
         self.offers = offers
         self.state = State.NEW
         self.extended = False
+        self.authenticated = False
 
     def close(self, reply: bytes) -> None:
         """Say `reply` (421 and the like) and read no more."""
@@ -191,6 +203,11 @@ class ServerSession:
         self._awaiting = EndOfData(octets, receiver.fault)
         return self._awaiting
 
+    def _line_limit(self) -> int:
+        """The longest line that may come now."""
+        may_be_long = self._exchange is not None or (self.offers.auth and self._lines.begins_with(b"AUTH "))
+        return MAX_AUTH_LINE if may_be_long else MAX_COMMAND_LINE
+
     def _command(self, line: bytes | LineFault) -> Event:
         if isinstance(line, LineFault):
             return self._refuse(_LINE_REPLIES[line], line.name.lower())
@@ -203,7 +220,7 @@ class ServerSession:
         try:
             return command.handler(self, argument.decode("utf-8"))
         except GrammarError as error:
-            return self._refuse(error.reply, "syntax")
+            return self._refuse(error.reply, "auth" if isinstance(error, sasl.SaslError) else "syntax")
         except UnicodeDecodeError:
             return self._refuse("501 5.5.4 Command is not UTF-8", "syntax")
 
@@ -234,6 +251,8 @@ class ServerSession:
             raise GrammarError("501 5.5.4 Syntax: MAIL FROM:<address>")
         path, rest = grammar.split_path(argument[5:])
         parameters = grammar.parse_parameters(rest) if rest else {}
+        if self.offers.auth is not None:
+            grammar.parse_auth(parameters.pop("AUTH", "<>"))  # RFC 4954 5: taken, and trusted from nobody
         smtputf8 = parameters.pop("SMTPUTF8", None)
         body = parameters.pop("BODY", "7BIT").upper()
         size = grammar.parse_size(parameters.pop("SIZE", "0"))
@@ -275,6 +294,33 @@ class ServerSession:
             return self._refuse("502 5.5.1 STARTTLS is not available", "sequence")
         return StartTls()
 
+    def _auth(self, argument: str) -> Event:
+        if self.authenticated:
+            return self._refuse("503 5.5.1 Already authenticated", "sequence")  # RFC 4954 4
+        if not self.extended:
+            return self._refuse("503 5.5.1 Send EHLO first", "sequence")
+        exchange = sasl.Exchange()
+        return self._auth_step(exchange, exchange.begin(argument, self.offers, self.ticket))
+
+    def _response(self, line: bytes | LineFault, exchange: sasl.Exchange) -> Event:
+        """The client's answer to a challenge. Whatever is wrong with it ends the exchange."""
+        self._exchange = None
+        self.state = State.READY
+        if isinstance(line, LineFault):
+            return self._refuse(_RESPONSE_REPLIES[line], "auth")
+        try:
+            return self._auth_step(exchange, exchange.respond(line))
+        except sasl.SaslError as error:
+            return self._refuse(error.reply, "auth")
+
+    def _auth_step(self, exchange: sasl.Exchange, step: bytes | sasl.Credentials) -> Event:
+        if isinstance(step, sasl.Credentials):
+            return Auth(step)
+        self._exchange = exchange
+        self.state = State.AUTH
+        self._output.append(step)
+        return Challenge()
+
     def _rset(self, _: str) -> Event:
         if self.state is not State.NEW:
             self.state = State.READY
@@ -301,10 +347,14 @@ def _is_hello_name(name: str) -> bool:
     return 0 < len(name) <= 255 and name.isprintable() and " " not in name
 
 
-_ANSWERED = (Hello, Mail, Rcpt, Data, EndOfData, StartTls)
+_ANSWERED = (Hello, Mail, Rcpt, Data, EndOfData, StartTls, Auth)
 _LINE_REPLIES = {
     LineFault.TOO_LONG: "500 5.5.2 Line too long",
     LineFault.BARE_NEWLINE: "500 5.5.2 Line must end with CRLF, and hold no other CR or LF",
+}
+_RESPONSE_REPLIES = {
+    LineFault.TOO_LONG: "500 5.5.6 Authentication exchange line is too long",  # RFC 4954 6
+    LineFault.BARE_NEWLINE: _LINE_REPLIES[LineFault.BARE_NEWLINE],
 }
 _NO_SENDER = "503 5.5.1 MAIL first"
 _HTTP_METHODS = frozenset(
@@ -325,10 +375,11 @@ COMMANDS: dict[bytes, _Command] = {
     b"STARTTLS": _Command(
         ServerSession._starttls, frozenset({State.READY}), "503 5.5.1 STARTTLS belongs behind EHLO, before MAIL"
     ),
+    b"AUTH": _Command(ServerSession._auth, frozenset({State.READY}), "503 5.5.1 AUTH belongs behind EHLO, before MAIL"),
     b"RSET": _Command(ServerSession._rset, _ANY),
     b"NOOP": _Command(lambda s, _: s._fixed("250 2.0.0 OK"), _ANY),
     b"HELP": _Command(
-        lambda s, _: s._fixed("214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS"), _ANY
+        lambda s, _: s._fixed("214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS AUTH"), _ANY
     ),
     b"VRFY": _Command(ServerSession._vrfy, _ANY),
     b"EXPN": _Command(lambda s, _: s._refuse("502 5.5.1 There are no lists here to expand", "syntax"), _ANY),

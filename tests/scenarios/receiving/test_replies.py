@@ -24,7 +24,7 @@ LONG = "x" * 5000
         ("RCPT TO:<bob@there.test>", "503 5.5.1"),
         ("DATA", "503 5.5.1"),
         ("TURN", "500 5.5.2"),
-        ("AUTH PLAIN AGEAYg==", "500 5.5.2"),
+        ("AUTH PLAIN AGEAYg==", "502 5.5.1"),
         ("", "500 5.5.2"),
         (LONG, "500 5.5.2"),
         ("MAIL FROM:<" + LONG + "@sender.test>", "500 5.5.2"),

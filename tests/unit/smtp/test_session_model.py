@@ -27,9 +27,11 @@ class SessionModel(RuleBasedStateMachine):
 
     @initialize(cut=st.integers(1, 40))
     def begin(self, cut: int) -> None:
-        self.server = ServerSession("relay.test", SessionLimits(), Offers(1000, starttls=True))
+        offers = Offers(1000, starttls=True, auth=("PLAIN", "LOGIN", "CRAM-MD5"))
+        self.server = ServerSession("relay.test", SessionLimits(), offers, ticket=lambda: b"<1@relay.test>")
         self.cut = cut
         self.hello = self.sender = self.recipient = False
+        self.authenticated = False
         self.closed = False
 
     def say(self, octets: bytes) -> events.Event | None:
@@ -44,6 +46,13 @@ class SessionModel(RuleBasedStateMachine):
                 assert found is None, "two events for one command"
                 found = event
         return found
+
+    def say_at_once(self, octets: bytes) -> events.Event | None:
+        """The same in one piece."""
+        cut, self.cut = self.cut, 1_000_000
+        event = self.say(octets + b"\r\n")
+        self.cut = cut
+        return event
 
     def answer(self, accepted: bool) -> None:
         assert self.server.take_output() == b"", "nothing is said before the owner has decided"
@@ -127,8 +136,38 @@ class SessionModel(RuleBasedStateMachine):
             assert isinstance(event, events.StartTls)
             self.answer(accepted)
             if accepted:
-                self.server.restart(Offers(1000))
-                self.hello = False
+                self.server.restart(Offers(1000, auth=("PLAIN", "LOGIN", "CRAM-MD5")))
+                self.hello = self.authenticated = False
+
+    @precondition(lambda self: not self.closed)
+    @rule(
+        exchange=st.sampled_from(
+            [
+                [b"AUTH PLAIN AGEAYg=="],
+                [b"AUTH PLAIN", b"AGEAYg=="],
+                [b"AUTH LOGIN", b"YQ==", b"Yg=="],
+                [b"AUTH CRAM-MD5", b"YSA5MzYwMjdhYzM4YmE1YzE0NmQ4NGQ1MzBiZGM1Yzc2Ng=="],
+            ]
+        ),
+        spoiled=st.sampled_from([b"*", b"!", b"a\rb", b"x" * 13_000, None]),
+        accepted=answers,
+    )
+    def authenticates(self, exchange: list[bytes], spoiled: bytes | None, accepted: bool) -> None:
+        event = self.say(exchange[0] + b"\r\n")
+        if not self.hello or self.sender or self.authenticated:
+            self.expect_refusal(event, OUT_OF_ORDER)
+            return
+        for line in exchange[1:]:
+            assert isinstance(event, events.Challenge)
+            assert re.fullmatch(rb"334 [A-Za-z0-9+/=]*\r\n", self.server.take_output())
+            assert not self.server.is_idle
+            if spoiled is not None:
+                self.expect_refusal(self.say_at_once(spoiled), REFUSED)
+                return
+            event = self.say(line + b"\r\n")
+        assert isinstance(event, events.Auth)
+        self.answer(accepted)
+        self.authenticated |= accepted
 
     @precondition(lambda self: not self.closed)
     @rule(command=st.sampled_from([b"NOOP", b"HELP", b"VRFY x", b"NOOP x y"]))
@@ -164,6 +203,7 @@ class SessionModel(RuleBasedStateMachine):
     @invariant()
     def says_what_it_is(self) -> None:
         assert self.server.is_deaf == self.closed
+        assert self.server.authenticated == self.authenticated
         assert self.server.is_idle == (not self.sender and not self.closed)
         assert self.server.buffered == 0
 
