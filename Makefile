@@ -11,6 +11,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # More arguments for pytest or the bench, such as: make test ARGS="-k verdict"
 ARGS ?=
 ROUNDS ?= 200
+DASHBOARD := charts/mailboat-relay/files/dashboard.json
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -30,7 +31,7 @@ test: $(VENV)/.dev ## Run every test that needs neither root nor a cluster
 crash: $(VENV)/.dev ## Kill the relay at random instants, ROUNDS times (200), and miss no mail
 	MAILBOAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m crash -s $(ARGS)
 
-interop: $(VENV)/.dev ## Run the tests with other people's mail software; as root, it is installed where missing
+interop: $(VENV)/.dev ## Run the tests with other people's software; as root, it is installed where missing
 	@tests/interop/setup
 	$(BIN)/python -m pytest -m interop $(ARGS)
 
@@ -55,9 +56,10 @@ lock: $(VENV)/.dev ## Renew the requirements files; UPGRADE=1 takes the newest v
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra operator --group dev --constraint requirements-build.txt \
 		--constraint requirements-operator.txt --output-file requirements-dev.txt
 
-docs: $(VENV)/.dev ## Write the reference pages anew from the code
+docs: $(VENV)/.dev ## Write the reference pages and the dashboard anew from the code
 	$(BIN)/python -m mailboat.config.reference >docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	$(BIN)/python -m mailboat.metrics.reference >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	$(BIN)/python -m observability.dashboard >$(DASHBOARD).new && mv $(DASHBOARD).new $(DASHBOARD)
 
 bench: $(VENV)/.dev ## Measure against other relays; prints a table
 	@if [ -x bench/run ]; then bench/run $(ARGS); else echo "bench/run is missing" >&2; exit 1; fi

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_PATH = re.compile(r"`((?:tests|relay|docs|bench|examples|scripts)/[\w./*-]+)`")
+_PATH = re.compile(r"`((?:tests|relay|docs|bench|examples|scripts|charts|observability)/[\w./*-]+)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

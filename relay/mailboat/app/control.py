@@ -46,7 +46,8 @@ class RelayControl:
 
     async def configz(self) -> ConfigStatus:
         """The configuration that all workers run; while they differ, the one that is still to go."""
-        states = await asyncio.gather(*(worker.configz() for _, worker in self._all()))
+        answers = await asyncio.gather(*(_configz_of(worker) for _, worker in self._all()))
+        states = [answer for answer in answers if answer is not None]
         if not states:
             raise WorkerGoneError("no worker is up")
         failed = next((state for state in states if state.error), None)
@@ -61,8 +62,11 @@ class RelayControl:
         for (name, _), snapshot in zip(workers, snapshots, strict=True):
             if not isinstance(snapshot, BaseException):
                 self._totals.update(name, snapshot)
+        merged = self._totals.merged()
+        if sum(not isinstance(snapshot, BaseException) for snapshot in snapshots) < self._expected:
+            merged["gauges"]["mailboat_ready"] = {"": 0.0}  # as the checks of `/readyz` say
         status = await self.configz()
-        return exposition(self._totals.merged(), version=__version__, config_hash=status.hash)
+        return exposition(merged, version=__version__, config_hash=status.hash)
 
     async def queue_page(
         self, selection: Selection, limit: int, after: str | None
@@ -104,6 +108,13 @@ class RelayControl:
 
     def _all(self) -> list[tuple[str, WorkerPort]]:
         return sorted(self._workers.items())
+
+
+async def _configz_of(worker: WorkerPort) -> ConfigStatus | None:
+    try:
+        return await worker.configz()
+    except WorkerGoneError:
+        return None  # one that has ended, in a drain too, runs nothing
 
 
 def _split(after: str | None) -> tuple[int, str | None]:

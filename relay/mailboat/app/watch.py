@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mailboat.ingress.admission import Load
-from mailboat.queue.faults import Room
+from mailboat.queue.faults import Disk, Room
 from mailboat.queue.store import Store
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,14 @@ def disk_is_full(directory: str) -> bool:
         return Room.of(directory).shortage(0) is not None
     except OSError:
         return False  # the store will say what is wrong
+
+
+def disk_of(directory: str) -> Disk | None:
+    """The file system of a directory; None when it cannot be asked."""
+    try:
+        return Disk.of(directory)
+    except OSError:
+        return None  # the store will say what is wrong
 
 
 def memory_in_use() -> int:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.app.build import Parts, WorkerOptions
 from mailboat.app.reload import ConfigWatch
-from mailboat.app.watch import Watch
+from mailboat.app.watch import Watch, disk_of
 from mailboat.config.load import Loaded
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.observer import Observer
@@ -103,7 +103,10 @@ class Worker:
     async def snapshot(self) -> Snapshot:
         """This process's numbers."""
         parts = self._parts
-        return parts.telling.tally.snapshot(parts.store.stats(), parts.unbound(self.config.settings))
+        unbound = parts.unbound(self.config.settings)
+        disk = await asyncio.to_thread(disk_of, self.config.settings.outbound.queue_dir)
+        ready = all(check.ok for check in self._ready())
+        return parts.telling.tally.snapshot(parts.store.stats(), unbound, disk, ready=ready)
 
     async def queue_page(
         self, selection: Selection, limit: int, after: str | None

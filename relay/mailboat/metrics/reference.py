@@ -98,6 +98,18 @@ METRICS: tuple[Metric, ...] = (
         merge=Merge.MAX,
     ),
     Metric(
+        "mailboat_queue_disk_free_bytes",
+        Kind.GAUGE,
+        "Octets that the relay may still fill on the file system of the queue.",
+        merge=Merge.MIN,
+    ),
+    Metric(
+        "mailboat_queue_disk_size_bytes",
+        Kind.GAUGE,
+        "Octets of the file system of the queue, used or free.",
+        merge=Merge.MAX,
+    ),
+    Metric(
         "mailboat_delivery_duration_seconds",
         Kind.HISTOGRAM,
         "Duration of one attempt. Its outcome is the best that one of its recipients had, in the order "
@@ -175,6 +187,7 @@ METRICS: tuple[Metric, ...] = (
         "1 when the last reload was taken, 0 when it was refused and the one before it still holds.",
         merge=Merge.MIN,
     ),
+    Metric("mailboat_ready", Kind.GAUGE, "1 when `/readyz` answers 200, else 0.", merge=Merge.MIN),
     Metric("process_cpu_seconds_total", Kind.COUNTER, "User and system time of all processes of the relay, seconds."),
     Metric("process_resident_memory_bytes", Kind.GAUGE, "Resident memory of all processes of the relay."),
     Metric("process_open_fds", Kind.GAUGE, "Open file descriptors of all processes of the relay."),
@@ -230,9 +243,13 @@ _TAIL = """
 - Which share of recipients bounces?
   `sum(rate(mailboat_deliveries_total{outcome="bounced"}[1h])) / sum(rate(mailboat_deliveries_total[1h]))`
 - How long does mail take (95th percentile)? `histogram_quantile(0.95, rate(mailboat_message_age_seconds_bucket[5m]))`
+- How much of the queue's disk is free? `mailboat_queue_disk_free_bytes / mailboat_queue_disk_size_bytes`
 - Is the disk slow? `histogram_quantile(0.99, rate(mailboat_commit_duration_seconds_bucket[5m]))`
 - Does every relay run the same configuration? `count(count by (hash) (mailboat_config_info)) > 1`
 - Was a configuration refused? `mailboat_config_last_reload_successful == 0`
+
+These and more are asked by a Grafana dashboard (`charts/mailboat-relay/files/dashboard.json`) and by alerts
+(`charts/mailboat-relay/files/alerts.yaml`); [the runbooks](runbooks.md) say what to do about each alert.
 """
 
 

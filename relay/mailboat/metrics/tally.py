@@ -19,6 +19,7 @@ from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import BounceResult, ConfigReloaded, DnsResult, Observer, Received, Rejected
 from mailboat.model.outcome import AttemptReport, Result
+from mailboat.queue.faults import Disk
 from mailboat.queue.store import StateStats
 
 _PREFERENCE = (Result.DELIVERED, Result.DEFERRED, Result.BOUNCED, Result.DROPPED)
@@ -139,10 +140,18 @@ class Tally(Observer):
         self._reload_ok = not fact.error
         self._counters["mailboat_config_reloads_total"]["success" if self._reload_ok else "failure"] += 1
 
-    def snapshot(self, queue: Mapping[State, StateStats] | None = None, unbound: Collection[int] = ()) -> Snapshot:
-        """Everything counted so far, and what `queue` (`Store.stats()`) and the process are now.
+    def snapshot(
+        self,
+        queue: Mapping[State, StateStats] | None = None,
+        unbound: Collection[int] = (),
+        disk: Disk | None = None,
+        *,
+        ready: bool = False,
+    ) -> Snapshot:
+        """Everything counted so far, and what `queue` (`Store.stats()`), its disk and the process are now.
 
-        `unbound` are the IP versions whose source address is missing.
+        `unbound` are the IP versions whose source address is missing. A disk that cannot be asked is None: its gauges
+        are absent then, for 0 octets free would be a lie.
         """
         counters = {name: dict(series) for name, series in self._counters.items()}
         counters["mailboat_events_dropped_total"][""] = self._events_dropped()
@@ -152,8 +161,10 @@ class Tally(Observer):
             "mailboat_outbound_connections": {"": float(self._outbound)},
             "mailboat_config_last_reload_successful": {"": float(self._reload_ok)},
             "mailboat_bind_address_available": {f"ipv{version}": float(version not in unbound) for version in (4, 6)},
+            "mailboat_ready": {"": float(ready)},
         }
         gauges |= _queue_gauges(queue or {}, self._clock.now())
+        gauges |= _disk_gauges(disk) if disk else {}
         gauges |= _process_gauges()
         histograms = {
             name: {value: HistogramSnapshot(counts=list(h.counts), sum=h.sum) for value, h in series.items()}
@@ -181,6 +192,13 @@ def _queue_gauges(queue: Mapping[State, StateStats], now: float) -> dict[str, di
         "mailboat_queue_messages": messages,
         "mailboat_queue_bytes": size,
         "mailboat_queue_oldest_seconds": oldest,
+    }
+
+
+def _disk_gauges(disk: Disk) -> dict[str, dict[str, float]]:
+    return {
+        "mailboat_queue_disk_free_bytes": {"": float(disk.free)},
+        "mailboat_queue_disk_size_bytes": {"": float(disk.size)},
     }
 
 

@@ -85,6 +85,22 @@ def _no_room_beside(path: str) -> bool:
             Path(trial).unlink()
 
 
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system that holds the queue."""
+
+    size: int
+    """Octets in all."""
+    free: int
+    """Octets that this user may still fill."""
+
+    @classmethod
+    def of(cls, directory: str) -> Disk:
+        """As it is now. Raises OSError."""
+        now = os.statvfs(directory)
+        return cls(now.f_blocks * now.f_frsize, now.f_bavail * now.f_frsize)
+
+
 LOG_LIMIT = 32 << 20
 
 

@@ -39,6 +39,7 @@ async def test_sigterm_tells_idle_clients_421_finishes_deliveries_and_exits_0(
         assert farewell.startswith(b"421 ")
         status, text = await relay.http("/readyz")
         assert (status, "draining" in text) == (503, True)
+        assert (await relay.metrics())["mailboat_ready"] == 0
         with pytest.raises(OSError, match=r"."):
             await asyncio.open_connection("127.0.0.1", relay.config.smtp_port)
         mx.release()

@@ -28,6 +28,8 @@ async def test_what_is_accepted_arrives_once_and_the_metrics_say_so(tmp_path: Pa
     assert metrics["mailboat_deliveries_total{outcome=delivered}"] == 40
     assert metrics["mailboat_queue_messages{state=active}"] == 0
     assert metrics["mailboat_commit_messages_sum"] == 20
+    assert metrics["mailboat_ready"] == 1
+    assert 0 < metrics["mailboat_queue_disk_free_bytes"] <= metrics["mailboat_queue_disk_size_bytes"]
 
 
 async def test_every_event_is_one_json_object_with_its_facts(tmp_path: Path, mx: ScriptedMx) -> None:

@@ -23,6 +23,7 @@ class FakeWorker:
         self.count = count
         self.status = ConfigStatus(f"sha256:{loaded_at:g}", loaded_at, error)
         self.gone = False
+        self.gauges: dict[str, dict[str, float]] = {}
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
         if self.gone:
@@ -30,12 +31,14 @@ class FakeWorker:
         return [Check("storage", ok=True)]
 
     async def configz(self) -> ConfigStatus:
+        if self.gone:
+            raise WorkerGoneError("gone")
         return self.status
 
     async def snapshot(self) -> Snapshot:
         if self.gone:
             raise WorkerGoneError("gone")
-        return Snapshot(counters={NAME: {"": self.count}}, gauges={}, histograms={})
+        return Snapshot(counters={NAME: {"": self.count}}, gauges=self.gauges, histograms={})
 
     async def queue_page(
         self, selection: Selection, limit: int, after: str | None
@@ -110,6 +113,16 @@ async def test_metrics_add_up_and_keep_what_a_silent_worker_said_last() -> None:
     assert f"{NAME} 12.0" in (await it.metrics()).decode()
     first.count, second.gone = 6, True
     assert f"{NAME} 13.0" in (await it.metrics()).decode()
+
+
+async def test_a_relay_whose_worker_is_away_is_not_ready() -> None:
+    first, second = FakeWorker(), FakeWorker()
+    first.gauges = second.gauges = {"mailboat_ready": {"": 1.0}}
+    it = control(first, second)
+    assert "mailboat_ready 1.0" in (await it.metrics()).decode()
+    second.gone = True
+    assert "mailboat_ready 0.0" in (await it.metrics()).decode()
+    assert "mailboat_ready 0.0" in (await control(first).metrics()).decode()
 
 
 async def test_while_workers_differ_the_one_that_is_still_to_go_is_shown_and_an_error_first() -> None:

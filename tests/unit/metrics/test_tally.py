@@ -15,6 +15,7 @@ from mailboat.metrics.tally import Snapshot, Tally, Totals, merge
 from mailboat.model.envelope import State
 from mailboat.model.observer import BounceResult, ConfigReloaded, DnsResult, Received, Rejected, RejectReason
 from mailboat.model.outcome import PeerFacts, Result
+from mailboat.queue.faults import Disk
 from mailboat.queue.store import StateStats
 
 DELIVERED = outcome(1, Result.DELIVERED, "250 2.0.0 Ok")
@@ -25,7 +26,7 @@ def counter(snapshot: Snapshot, name: str, label: str = "") -> float:
 
 
 def test_every_series_is_there_from_the_start_with_zero() -> None:
-    snapshot = Tally().snapshot()
+    snapshot = Tally().snapshot(disk=Disk(size=2, free=1))
     for metric in METRICS:
         family = {Kind.COUNTER: "counters", Kind.GAUGE: "gauges", Kind.HISTOGRAM: "histograms"}[metric.kind]
         assert set(snapshot[family][metric.name]) == set(metric.values), metric.name  # type: ignore[literal-required]
@@ -139,6 +140,19 @@ def test_the_queue_is_shown_by_state_with_the_age_of_its_oldest() -> None:
     assert gauges["mailboat_queue_messages"] == {"active": 0, "deferred": 3, "held": 0}
     assert gauges["mailboat_queue_bytes"]["deferred"] == 999
     assert gauges["mailboat_queue_oldest_seconds"] == {"active": 0, "deferred": 90, "held": 0}
+
+
+def test_the_disk_of_the_queue_is_one_for_all_workers_and_absent_when_it_cannot_be_asked() -> None:
+    both = merge([Tally().snapshot(disk=Disk(size=100, free=40)), Tally().snapshot(disk=Disk(size=100, free=38))])
+    assert both["gauges"]["mailboat_queue_disk_size_bytes"] == {"": 100}
+    assert both["gauges"]["mailboat_queue_disk_free_bytes"] == {"": 38}
+    assert "mailboat_queue_disk_free_bytes" not in Tally().snapshot(disk=None)["gauges"]
+
+
+def test_a_relay_is_ready_when_each_worker_is() -> None:
+    ready, not_ready = Tally().snapshot(ready=True), Tally().snapshot(ready=False)
+    assert merge([ready, ready])["gauges"]["mailboat_ready"] == {"": 1}
+    assert merge([ready, not_ready])["gauges"]["mailboat_ready"] == {"": 0}
 
 
 def test_a_value_on_a_bound_falls_into_that_bucket() -> None:

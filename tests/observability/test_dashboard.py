@@ -1,0 +1,82 @@
+"""The dashboard's file is what its builder prints, and shows only what the relay counts."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from typing import Any
+
+import pytest
+from observability.dashboard import UID, text
+from tests.support.monitoring import DASHBOARD, dashboard, expressions, panels
+from tests.support.promql import selectors
+
+from mailboat.metrics.reference import INFOS, METRICS, Kind
+
+KNOWN = {metric.name: metric for metric in METRICS + INFOS}
+TARGET_LABELS = {"namespace", "job", "pod", "instance"}
+
+
+def test_the_file_is_what_the_builder_prints() -> None:
+    """If this fails: make docs"""
+    assert DASHBOARD.read_text() == text()
+
+
+def test_its_uid_is_fixed_and_its_data_source_is_the_readers_choice() -> None:
+    board = dashboard()
+    assert board["uid"] == UID
+    sources = {panel["datasource"]["uid"] for panel in panels()}
+    sources |= {target["datasource"]["uid"] for panel in panels() for target in panel["targets"]}
+    assert sources == {"${datasource}"}
+
+
+@pytest.mark.parametrize(("title", "expression"), expressions())
+def test_each_expression_uses_metrics_and_labels_that_are_there(title: str, expression: str) -> None:
+    used = selectors(expression)
+    assert used, title
+    for selector in used:
+        metric = KNOWN[selector.family]
+        assert (selector.name != selector.family) == (metric.kind is Kind.HISTOGRAM)
+        for label, _, value in selector.matchers:
+            if label not in TARGET_LABELS:
+                assert label == metric.label
+                assert value in metric.values
+
+
+@pytest.mark.parametrize(("title", "expression"), expressions())
+def test_each_expression_is_about_the_chosen_relays(title: str, expression: str) -> None:
+    for selector in selectors(expression):
+        chosen = {label for label, operator, value in selector.matchers if (operator, value) == ("=~", f"${label}")}
+        assert chosen == {"namespace", "job", "pod"}, title
+
+
+def test_each_variable_is_defined() -> None:
+    defined = {variable["name"] for variable in dashboard()["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", DASHBOARD.read_text())) - {"__rate_interval", "__all"}
+    assert used == defined
+
+
+def test_each_metric_of_the_relay_is_shown_somewhere() -> None:
+    shown = {selector.family for _, expression in expressions() for selector in selectors(expression)}
+    assert KNOWN.keys() - shown == set(), "put it on a panel in observability/dashboard.py, then make docs"
+
+
+def test_panels_have_numbers_titles_and_words_of_their_own_and_do_not_overlap() -> None:
+    numbers = [panel["id"] for panel in dashboard()["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    for panel in panels():
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+    for one, other in combinations(dashboard()["panels"], 2):
+        assert not overlap(one["gridPos"], other["gridPos"]), (one["title"], other["title"])
+
+
+def overlap(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two rectangles share a cell of the grid."""
+    return bool(
+        one["x"] < other["x"] + other["w"]
+        and other["x"] < one["x"] + one["w"]
+        and one["y"] < other["y"] + other["h"]
+        and other["y"] < one["y"] + one["h"]
+    )

@@ -1,0 +1,55 @@
+"""The dashboard and the alerts as the chart ships them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+FILES = ROOT / "charts" / "mailboat-relay" / "files"
+DASHBOARD = FILES / "dashboard.json"
+ALERTS = FILES / "alerts.yaml"
+ALERT_TESTS = ROOT / "tests" / "observability" / "alerts_test.yaml"
+OPERATIONS = ROOT / "docs" / "operations.md"
+RUNBOOKS = ROOT / "docs" / "runbooks.md"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One rule."""
+
+    name: str
+    expr: str
+    severity: str
+    annotations: dict[str, str]
+
+
+def alerts() -> list[Alert]:
+    """Every alert of the rule file."""
+    rules = yaml.safe_load(ALERTS.read_text())
+    return [
+        Alert(rule["alert"], rule["expr"], rule["labels"]["severity"], rule["annotations"])
+        for group in rules["groups"]
+        for rule in group["rules"]
+    ]
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard's JSON."""
+    board: dict[str, Any] = json.loads(DASHBOARD.read_text())
+    return board
+
+
+def panels() -> Iterator[dict[str, Any]]:
+    """Every panel that shows something."""
+    return (panel for panel in dashboard()["panels"] if panel["type"] != "row")
+
+
+def expressions() -> list[tuple[str, str]]:
+    """Each panel's title and one expression of it."""
+    return [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
