@@ -1,0 +1,186 @@
+"""A message as its hooks see and change it, and the draft that comes of it.
+
+Implements `objects.Transaction` for whoever has a message to queue: ingress for clients, `outbound` for plugins and
+programs, delivery for bounces. Changes of the header are made when all hooks are through, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from mailboat.hooks.chain import Hooks
+from mailboat.hooks.objects import Notes
+from mailboat.hooks.points import Point
+from mailboat.message import headers
+from mailboat.message.header import Header
+from mailboat.model.address import Address
+from mailboat.model.envelope import Body, Draft, SpooledBody
+
+log = logging.getLogger(__name__)
+
+NewFile = Callable[[], tuple[str, int]]
+"""`Store.new_body_file`."""
+_PIECE = 1 << 20
+
+
+class MessageBody:
+    """The octets of a whole message, in memory or in a file of the spool."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    @property
+    def size(self) -> int:
+        """Octets."""
+        return self._body.size if isinstance(self._body, SpooledBody) else len(self._body)
+
+    def open(self) -> BinaryIO:
+        """A file to read it from."""
+        body = self._body
+        return open(body.path, "rb") if isinstance(body, SpooledBody) else io.BytesIO(body)  # noqa: PTH123
+
+    def read(self) -> bytes:
+        """All of it at once."""
+        with self.open() as file:
+            return file.read()
+
+
+class MessageTransaction:
+    """One message; see `objects.Transaction`."""
+
+    def __init__(self, uuid: str, mail_from: Address, rcpt_to: list[Address], *, utf8: bool = False) -> None:
+        """`utf8`: the message may hold UTF-8 in its header. Its octets come with `hold`."""
+        self.uuid = uuid
+        self.mail_from = mail_from
+        self.rcpt_to = rcpt_to
+        self.notes: Notes = {}
+        self.force_tls = False
+        self._utf8 = utf8
+        self._octets: Body | None = None
+        self._header: Header | None = None
+        self._header_end = 0
+
+    def hold(self, body: Body) -> None:
+        """The message is there: hooks may look at it."""
+        self._octets = body
+
+    @property
+    def body(self) -> MessageBody:
+        """The message as it came."""
+        return MessageBody(self._held())
+
+    @property
+    def header(self) -> Header:
+        """The header; read when the first hook asks for it."""
+        if self._header is None:
+            with self.body.open() as file:
+                # In memory, or written a moment ago: no disk is waited for.
+                first = file.read(headers.SCAN_LIMIT)
+            end = headers.scan(first, whole=len(first) == self.body.size).header_end
+            self._header_end = len(first) if end < 0 else end
+            self._header = Header(first[: self._header_end], utf8=self._utf8, whole=end >= 0)
+        return self._header
+
+    def _held(self) -> Body:
+        if self._octets is None:
+            raise RuntimeError("the message has not come yet: header and body are there from data_post on")
+        return self._octets
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether the header is another one than that of the octets."""
+        return self._header is not None and self._header.changed
+
+    def edited(self, new_file: NewFile) -> Body:
+        """The message with its header as the hooks left it. For a large one this copies a file: not on the loop.
+
+        Raises OSError, and then the old file is still there; otherwise it is gone if there is a new one.
+        """
+        body = self._held()
+        if self._header is None or not self._header.changed:
+            return body
+        if isinstance(body, bytes):
+            body = self._header.octets() + body[self._header_end :]
+        else:
+            body = _rewritten(body, self._header_end, self._header.octets(), new_file)
+        self._header = None
+        self._octets = body
+        return body
+
+    def stored_notes(self) -> Mapping[str, Any]:
+        """The notes that can be stored: what is no JSON is left out, and said in the log."""
+        return storable(self.notes, self.uuid)
+
+
+@dataclass(slots=True)
+class LocalConnection:
+    """The connection of a message that no client sent; see `objects.Connection`."""
+
+    transaction: MessageTransaction | None
+    uuid: str = ""
+    relaying: bool = True
+    remote_ip: str = ""
+    remote_port: int = 0
+    local_port: int = 0
+    hello_name: str = ""
+    tls: bool = False
+    auth_user: str | None = None
+    notes: Notes = field(default_factory=dict)
+
+
+async def before_queueing(hooks: Hooks, draft: Draft, new_file: NewFile) -> Draft:
+    """Show a message that was made here to `pre_send_trans_email`; the draft as it is then.
+
+    `draft` has an id. Raises OSError when a changed large message cannot be written; its old file is still there.
+    """
+    if not hooks.wants(Point.PRE_SEND_TRANS_EMAIL):
+        return draft
+    message = MessageTransaction(draft.id, draft.sender, list(draft.recipients), utf8=draft.smtputf8)
+    message.notes.update(draft.notes)
+    message.force_tls = draft.force_tls
+    message.hold(draft.body)
+    await hooks.run(Point.PRE_SEND_TRANS_EMAIL, LocalConnection(message, draft.id))
+    body = draft.body
+    if message.is_edited:
+        on_disk = isinstance(body, SpooledBody)
+        body = await asyncio.to_thread(message.edited, new_file) if on_disk else message.edited(new_file)
+    return replace(draft, body=body, notes=message.stored_notes(), force_tls=bool(message.force_tls))
+
+
+def storable(notes: Mapping[str, Any], of: str) -> Mapping[str, Any]:
+    """A copy of notes as JSON knows them; what it does not is left out, and logged. `of` says whose they are."""
+    if not notes:
+        return {}
+    kept = {}
+    for name, value in list(notes.items()):
+        try:
+            kept[name] = orjson.loads(orjson.dumps({name: value}))[name]
+        except (TypeError, KeyError) as error:
+            log.warning("%s: the note %.80r is not stored: %s", of, name, error)
+    return kept
+
+
+def _rewritten(body: SpooledBody, header_end: int, header: bytes, new_file: NewFile) -> Body:
+    """The same message in another file, behind another header."""
+    path, file = new_file()
+    try:
+        with open(file, "wb") as target, open(body.path, "rb") as source:  # noqa: PTH123
+            source.seek(header_end)
+            target.write(header)
+            while piece := source.read(_PIECE):
+                target.write(piece)
+            size = target.tell()
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
+    os.unlink(body.path)  # noqa: PTH108
+    return SpooledBody(path, size)

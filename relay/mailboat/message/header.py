@@ -1,0 +1,102 @@
+"""A message's header while plugins may change it: fields in their order, found by name, and octets again.
+
+What is not touched comes out octet for octet. What is added is one field and stays one: it can end neither the line
+nor the header. Pure; `hooks.transaction` makes it for whoever has a message.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mailboat.message.text import LINE_LIMIT, header_field
+
+_FIELDS = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)")
+_NAME = re.compile(r"[!-9;-~]{1,255}")
+"""RFC 5322 2.2: printable ASCII without the colon."""
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_FOLD = re.compile(r"\r?\n(?=[ \t])")
+_ENCODED_LIMIT = 8192
+
+
+class Header:
+    """The fields of one message; `mailboat.hooks.Header` says what each method promises."""
+
+    def __init__(self, octets: bytes, *, utf8: bool = False, whole: bool = True) -> None:
+        """`octets` are the header with its line ends, without the blank line behind it.
+
+        `utf8`: the message may hold UTF-8 in its header (RFC 6532), so text is not encoded. Not `whole`: the header
+        is so large that only its beginning is known, and it cannot be changed.
+        """
+        self._fields = [field for field in _FIELDS.findall(octets) if field]
+        self._utf8 = utf8
+        self._whole = whole
+        self.changed = False
+        """Whether `octets()` may give something else than was given."""
+
+    def get(self, name: str) -> str | None:
+        """The first field of that name, unfolded; None when there is none."""
+        return next((_value(field) for field in self._fields if _is(field, name)), None)
+
+    def get_all(self, name: str) -> list[str]:
+        """All of them, from the top."""
+        return [_value(field) for field in self._fields if _is(field, name)]
+
+    def add(self, name: str, value: str) -> None:
+        """Put a field at the end. ValueError when it would not be one field."""
+        field = self._made(name, value)
+        if self._fields and not self._fields[-1].endswith(b"\n"):
+            self._fields[-1] += b"\r\n"
+        self._fields.append(field)
+
+    def add_leading(self, name: str, value: str) -> None:
+        """Put a field at the top. ValueError when it would not be one field."""
+        self._fields.insert(0, self._made(name, value))
+
+    def remove(self, name: str) -> int:
+        """Remove all fields of that name; how many there were."""
+        kept = [field for field in self._fields if not _is(field, name)]
+        removed = len(self._fields) - len(kept)
+        if removed:
+            self._change()
+            self._fields = kept
+        return removed
+
+    def octets(self) -> bytes:
+        """The header as it is now."""
+        return b"".join(self._fields)
+
+    def _change(self) -> None:
+        if not self._whole:
+            raise ValueError("the header is too large to be changed")
+        self.changed = True
+
+    def _made(self, name: str, value: str) -> bytes:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name[:80]!r} cannot be the name of a field")
+        lines = _FOLD.split(value.strip(" \t\r\n"))
+        if any(_CONTROL.search(line) or not line.strip(" \t") for line in lines[1:]) or _CONTROL.search(lines[0]):
+            raise ValueError(f"the value for {name} has a line end that is no folding, or another control character")
+        if not self._utf8 and not value.isascii() and not _has_raw_octets(value):
+            if len(value) > _ENCODED_LIMIT:
+                raise ValueError(f"the value for {name} is longer than {_ENCODED_LIMIT} characters")
+            field = header_field(name, " ".join(line.strip(" \t") for line in lines))
+        else:
+            field = f"{name}: ".encode() + "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n"
+        if max(map(len, field.split(b"\r\n"))) > LINE_LIMIT:
+            raise ValueError(f"the value for {name} has a line over {LINE_LIMIT} octets: fold it")
+        self._change()
+        return field
+
+
+def _is(field: bytes, name: str) -> bool:
+    return field.partition(b":")[0].rstrip(b" \t").decode("latin-1").lower() == name.lower()
+
+
+def _value(field: bytes) -> str:
+    value = field.partition(b":")[2].replace(b"\r", b"").replace(b"\n", b"")
+    return value.decode("utf-8", "surrogateescape").strip(" \t")
+
+
+def _has_raw_octets(value: str) -> bool:
+    """Whether this came out of a header that was no UTF-8: it goes back as it was."""
+    return any("\udc80" <= character <= "\udcff" for character in value)
