@@ -78,9 +78,6 @@ def send(
 ) -> int:
     """Submit a mail by SMTP, or over HTTP with --api, and print the reply.
 
-    Ends with 0, with 75 when trying again may help, with 69 when it will not. A mail that begins with no header gets
-    From, To, Subject and Date.
-
     Parameters
     ----------
     file
@@ -112,15 +109,12 @@ def send(
     """
     try:
         _one_way(api, token_file, by_smtp=bool(server or tls or user))
-        people = [_recipient(address) for address in to]
-        author = _sender(sender)
-        password = _password(user, password_file)
-        where = Api.of(api, token_file, lambda: _context(ca, verify=not insecure)) if api else None
+        envelope = _sender(sender), [_recipient(address) for address in to]
         mail = _mail(_content(file, test=test), sender, to, subject)
-        if where is not None:
-            return post(where, author, people, mail)
-        context = _context(ca, verify=not insecure) if tls else None
-        submission = Submission(parse_endpoint(server or _SERVER, 25), author, people, mail, context, user, password)
+        if api:
+            return post(Api.of(api, token_file, lambda: _context(ca, verify=not insecure)), *envelope, mail)
+        context, password = _context(ca, verify=not insecure) if tls else None, _password(user, password_file)
+        submission = Submission(parse_endpoint(server or _SERVER, 25), *envelope, mail, context, user, password)
     except (ValueError, OSError) as error:
         print(f"mailboat send: {error}", file=sys.stderr)
         return os.EX_USAGE if isinstance(error, ValueError) else os.EX_NOINPUT

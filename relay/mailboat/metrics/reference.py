@@ -67,7 +67,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_received_messages_total",
         Kind.COUNTER,
-        "Messages taken: answered 250, or 202 by HTTP, or sent by a plugin.",
+        "Messages answered 250 (202 by HTTP), or sent by a plugin.",
     ),
     Metric("mailboat_received_bytes_total", Kind.COUNTER, "Octets of the messages answered 250."),
     Metric(
