@@ -13,12 +13,17 @@ from tests.support.stores import PATIENCE, draft
 
 from mailboat.config.settings import OutboundSettings, Settings
 from mailboat.delivery.engine import Engine, EngineParts
+from mailboat.delivery.hooks import DeliveryHooks
+from mailboat.hooks import NO_HOOKS, POINTS, Hook, Hooks, Point
+from mailboat.hooks.plugin import HookFunction
 from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Draft, Entry, EntryKey
-from mailboat.model.observer import BounceResult, Observer
+from mailboat.model.observer import BounceResult, HookFailure, Observer
 from mailboat.model.outcome import AttemptReport, Outcome, Result
 from mailboat.queue.memory import MemoryStore
 from mailboat.queue.store import Store
+from mailboat.routing.answers import RoutingAnswer, Target, Targets
+from mailboat.routing.route import Hop
 
 REPLIES = {
     Result.DELIVERED: "250 2.0.0 ok",
@@ -37,6 +42,10 @@ class FakeAttempter:
         self.most_running: Counter[str] = Counter()
         self.cancelled: list[Entry] = []
         self.hung_up: list[EntryKey] = []
+        self.answers: list[RoutingAnswer | None] = []
+        """What plugins said of the way, attempt by attempt."""
+        self.mixed: dict[str, Result] = {}
+        """Results by address, where they differ from the domain's."""
         self.past: set[EntryKey] = set()
         """Those that have sent their final dot."""
         self.deaf = False
@@ -63,9 +72,10 @@ class FakeAttempter:
         if key in self._lines and not self.deaf:
             self._lines[key].set_result(None)
 
-    async def attempt(self, entry: Entry, settings: Settings) -> AttemptReport:
+    async def attempt(self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None) -> AttemptReport:
         domain = entry.domain
         self.started.append(entry)
+        self.answers.append(answer)
         self.running[domain] += 1
         self.most_running[domain] = max(self.running[domain], self.most_running[domain])
         self._changed()
@@ -96,7 +106,8 @@ class FakeAttempter:
     def _outcome(self, entry: Entry, recipient: int, lost: bool) -> Outcome:
         if lost:
             return outcome(recipient, Result.DEFERRED, ambiguous=True)
-        result = self.results.get(entry.domain, Result.DELIVERED)
+        address = next(str(r.address) for r in entry.recipients if r.id == recipient)
+        result = self.mixed.get(address) or self.results.get(entry.domain, Result.DELIVERED)
         if isinstance(result, Exception):
             raise result
         return outcome(recipient, result, REPLIES[result])
@@ -118,12 +129,24 @@ class FakeBounces:
         return draft(str(entry.message.sender), sender="", body=text)
 
 
+class FakeWay:
+    """Routing over hops that a plugin chose: remembers them."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[Hop], bool]] = []
+
+    async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
+        self.asked.append((domain, list(hops), force_tls))
+        return Targets((Target("chosen.test", "192.0.2.1", 25),))
+
+
 class Remembering(Observer):
     """What the engine told."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self.attempts: list[tuple[Entry, AttemptReport, Entry | None]] = []
         self.bounces: list[BounceResult] = []
+        self.failures: list[tuple[str, HookFailure]] = []
         self._changed = changed
 
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
@@ -132,6 +155,10 @@ class Remembering(Observer):
 
     def bounce_message(self, entry: Entry, result: BounceResult) -> None:
         self.bounces.append(result)
+        self._changed()
+
+    def hook_failed(self, point: str, plugin: str, reason: HookFailure) -> None:
+        self.failures.append((point, reason))
         self._changed()
 
 
@@ -147,8 +174,20 @@ class Rig:
         self.memory = store if isinstance(store, MemoryStore) else MemoryStore(self.clock)
         self.store: Store = store or self.memory
         self.settings = self.with_outbound(**outbound)
-        parts = EngineParts(self.store, self.attempter, self.bounces, self.observer, self.clock, lambda domain: domain)
+        self.hooks = NO_HOOKS
+        self.way = FakeWay()
+        hooks = DeliveryHooks(lambda: self.hooks, self.way, self.clock)
+        store, attempter, bounces, observer = self.store, self.attempter, self.bounces, self.observer
+        parts = EngineParts(store, attempter, bounces, observer, self.clock, lambda domain: domain, hooks)
         self.engine = Engine(parts, self.settings)
+
+    def plug(self, **functions: HookFunction) -> None:
+        """Have plugins' functions called at these points."""
+        hooks = [
+            Hook(Point(point), function, point, on_failure=POINTS[Point(point)].failure, timeout=5.0)
+            for point, function in functions.items()
+        ]
+        self.hooks = Hooks(hooks, (), self.observer)
 
     @staticmethod
     def with_outbound(**outbound: Any) -> Settings:

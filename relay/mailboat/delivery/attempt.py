@@ -19,6 +19,7 @@ from mailboat.delivery.dial import label
 from mailboat.delivery.envelope import Offers, beyond_ascii, envelope_for, needs_smtputf8
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.session import FileBody, Session
+from mailboat.delivery.source import noted
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry, EntryKey, Recipient, SpooledBody
@@ -87,8 +88,9 @@ class Attempter:
             permanent, status, reason = answer.permanent, answer.status, answer.reason
             walk.settle(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))
             return
+        notes = entry.todo_notes
         for target in answer.targets:
-            await walk.visit(target)
+            await walk.visit(noted(target, notes) if notes else target)
             if not walk.pending:
                 return
         walk.exhaust()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mailboat.config.settings import Settings
+from mailboat.hooks import NO_HOOKS, Hooks
+from mailboat.hooks.transaction import before_queueing
 from mailboat.message import dsn, received
 from mailboat.model.address import NULL_SENDER
 from mailboat.model.clock import Clock
@@ -22,9 +24,11 @@ from mailboat.queue.store import StorageError, Store
 class Bounces:
     """Writes bounce messages."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, hooks: Callable[[], Hooks] = lambda: NO_HOOKS) -> None:
+        """`hooks` tells those in force now."""
         self._store = store
         self._clock = clock
+        self._hooks = hooks
 
     async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
         """The bounce for these recipients of an entry. Raises StorageError when the original cannot be read."""
@@ -48,7 +52,7 @@ class Bounces:
         )
         trace = received.outbound_trace(settings.outbound.received_header, received.rfc5322_date(now))
         text = dsn.build(report, settings.bounce)
-        return Draft(
+        draft = Draft(
             sender=NULL_SENDER,
             recipients=[entry.message.sender],
             body=trace + text,
@@ -58,6 +62,7 @@ class Bounces:
             smtputf8=entry.message.smtputf8 and not text.isascii(),
             eightbit=not text.isascii(),
         )
+        return await before_queueing(self._hooks(), draft, self._store.new_body_file)
 
 
 def _head(body: SpooledBody) -> tuple[bytes, bool]:

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mailboat.config.settings import Settings
+from mailboat.delivery.hooks import Consultation, DeliveryHooks
+from mailboat.delivery.telling import Telling
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, Observer
-from mailboat.model.outcome import AttemptReport, Outcome, Result
+from mailboat.model.outcome import AttemptReport, Outcome
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.entry import Transition, postponed, transition
+from mailboat.queue.entry import Transition, postponed, transition, undelivered
 from mailboat.queue.schedule import LOW_WATER, Offered, Schedule
 from mailboat.queue.store import Settlement, StorageError, Store
+from mailboat.routing.answers import RoutingAnswer
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ HANG_UP_GRACE = 0.5
 class Attempter(Protocol):
     """Attempts on entries, whatever their peers do."""
 
-    async def attempt(self, entry: Entry, settings: Settings) -> AttemptReport:
+    async def attempt(self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None) -> AttemptReport:
         """Never raises for anything that a peer or DNS server does."""
 
     def past_dot(self, key: EntryKey) -> bool:
@@ -77,6 +80,8 @@ class EngineParts:
     clock: Clock
     destination: Callable[[str], str]
     """Domain -> the key under which it takes its turn and has its limit (`Router.destination`)."""
+    hooks: DeliveryHooks | None = None
+    """None: no plugins, ever."""
 
 
 class Engine:
@@ -86,6 +91,7 @@ class Engine:
         self._parts = parts
         self._schedule = Schedule(IN_MEMORY)
         self._attempts: dict[EntryKey, asyncio.Task[None]] = {}
+        self._telling = Telling(self._schedule, self._pump)
         self._cursor: tuple[float, EntryKey] | None = None
         """How far `due` has been read; everything before it is in memory, settled, or marked in the schedule."""
         self._read_until = 0.0
@@ -130,6 +136,7 @@ class Engine:
             self._reader.cancel()
             await asyncio.wait([self._reader])
         await self._finish(grace)
+        self._telling.cancel()
         past_dot = self._parts.attempter.past_dot
         for key, attempt in list(self._attempts.items()):
             if not past_dot(key):
@@ -143,8 +150,12 @@ class Engine:
         await self._finish(None)
 
     async def _finish(self, timeout: float | None) -> None:
-        if self._attempts:
-            await asyncio.wait(list(self._attempts.values()), timeout=timeout)
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        while tasks := [*self._attempts.values(), *self._telling.tasks]:
+            left = None if deadline is None else deadline - asyncio.get_running_loop().time()
+            if left is not None and left <= 0:
+                return
+            await asyncio.wait(tasks, timeout=left)
 
     # What the store tells.
 
@@ -188,15 +199,22 @@ class Engine:
 
     async def _attempt(self, destination: str, entry: Entry) -> None:
         parts = self._parts
+        hooks = parts.hooks.consult(entry, self._settings) if parts.hooks is not None else None
         parts.observer.attempt_started(entry)
         try:
             try:
-                report = await parts.attempter.attempt(entry, self._settings)
+                if hooks is None:
+                    report = await parts.attempter.attempt(entry, self._settings)
+                else:
+                    report = await hooks.attempt(parts.attempter.attempt)
+                change = transition(entry, report, self._plan, parts.clock.now())
+                change, recorded = await self._conclude(entry, change, hooks)
             finally:
                 self._schedule.finish(destination)
-            await self._record(entry, transition(entry, report, self._plan, parts.clock.now()))
+            if hooks is not None and hooks.tells_delivered(change):
+                self._telling.soon(destination, hooks, change, recorded)
         except asyncio.CancelledError:
-            # By `drain`: nothing is recorded, so the entry is due again at the next start.
+            # By `drain`: without an outcome nothing is recorded, so the entry is due again at the next start.
             self._schedule.settled(entry.key)
             raise
         except Exception:
@@ -206,15 +224,47 @@ class Engine:
             del self._attempts[entry.key]
         self._pump()
 
-    async def _record(self, entry: Entry, change: Transition) -> None:
+    async def _conclude(
+        self, entry: Entry, change: Transition, hooks: Consultation | None
+    ) -> tuple[Transition, asyncio.Future[None]]:
+        """Ask the hooks, write the bounce, and have it all recorded; the attempt keeps its place meanwhile."""
         bounce: Draft | None = None
-        if change.bounced:
-            bounce = await self._write_bounce(entry, change)
-            if bounce is None:
-                # The failure must not be recorded without its bounce; what was delivered must.
-                change = postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
+        try:
+            if hooks is not None and change.report.counted and hooks.asks_after(change):
+                change = await self._ask_after(entry, change, hooks)
+            if change.bounced:
+                bounce = await self._write_bounce(entry, change)
+        except asyncio.CancelledError:
+            # By `drain`. What came of the attempt stands without the hooks; a bounce waits for the next life.
+            self._settle(entry, self._without_bounce(entry, change), None)
+            raise
+        if bounce is None:
+            change = self._without_bounce(entry, change)
+        return change, self._settle(entry, change, bounce)
+
+    async def _ask_after(self, entry: Entry, change: Transition, hooks: Consultation) -> Transition:
+        """What came of an attempt, as hooks leave it.
+
+        However long they take: who has the message now does not get it again, for that is recorded before.
+        """
+        if change.delivered:
+            left = undelivered(entry, change)
+            assert left is not None  # else there is nothing to ask
+            await asyncio.shield(self._parts.store.settle(entry, Settlement(left)))
+            if hooks.tells_delivered(change):
+                await hooks.delivered(change)
+        return await hooks.after(change)
+
+    def _without_bounce(self, entry: Entry, change: Transition) -> Transition:
+        """A failure must not be recorded without its bounce; what was delivered must."""
+        if not change.bounced:
+            return change
+        return postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
+
+    def _settle(self, entry: Entry, change: Transition, bounce: Draft | None) -> asyncio.Future[None]:
         future = self._parts.store.settle(entry, Settlement(change.remaining, bounce))
         future.add_done_callback(lambda done: self._recorded(done, entry, change))
+        return future
 
     async def _write_bounce(self, entry: Entry, change: Transition) -> Draft | None:
         try:
@@ -237,7 +287,7 @@ class Engine:
         observer.attempted(entry, change.report, change.remaining, change.delay)
         if change.bounced:
             observer.bounce_message(entry, BounceResult.QUEUED)
-        elif any(o.result is Result.DROPPED for o in change.report.outcomes):
+        elif change.silenced:
             observer.bounce_message(entry, BounceResult.SUPPRESSED)
         if change.remaining is not None and change.remaining.next_attempt is not None:
             # A commit may take longer than the delay was: the cursor can have passed this entry's time meanwhile.

@@ -7,13 +7,17 @@ Used by `delivery.pool`.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailboat.config.settings import Bind, BindKind, IPAddress, Network, Settings
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.outcome import Stage
 from mailboat.routing.answers import Target
+
+_NAME = re.compile(r"[!-~]{1,255}")
+"""What may stand behind EHLO: anything else would be another command, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,29 @@ class SourceMissing(PeerTrouble):
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(Trouble(Stage.BIND, FaultKind.BIND, reason))
         self.source = source
+
+
+def noted(target: Target, notes: Mapping[str, object]) -> Target:
+    """A target with the source that the message's notes ask for.
+
+    `outbound_helo` goes before what a plugin chose with the host, `outbound_ip` does not.
+    """
+    ip, helo = notes.get("outbound_ip"), notes.get("outbound_helo")
+    if ip and not target.bind:
+        target = replace(target, bind=str(ip))
+    return replace(target, ehlo=str(helo)) if helo else target
+
+
+def _chosen(target: Target) -> str:
+    """The source address that a plugin chose; it is used, or the delivery waits. Raises PeerTrouble."""
+    try:
+        address = ipaddress.ip_address(target.bind)
+    except ValueError:
+        raise PeerTrouble(Trouble(Stage.BIND, FaultKind.BIND, f"{target.bind[:80]!r} is no address")) from None
+    if address.version != (6 if ":" in target.ip else 4):
+        reason = f"{address} cannot reach {target.ip}, which is of the other family"
+        raise PeerTrouble(Trouble(Stage.BIND, FaultKind.BIND, reason))
+    return str(address)
 
 
 class Sources:
@@ -70,10 +97,12 @@ class Sources:
         """
         entry = self.entry(settings)
         ehlo = target.ehlo or (entry.ehlo if entry is not None else "") or settings.me
+        if target.ehlo and not _NAME.fullmatch(ehlo):
+            raise PeerTrouble(Trouble(Stage.BIND, FaultKind.BIND, f"{ehlo[:80]!r} is no name to say at EHLO"))
         if target.path:
             return Source("", ehlo)
         if target.bind:
-            return Source(target.bind, ehlo)
+            return Source(_chosen(target), ehlo)
         if entry is None or entry == Bind(ehlo=entry.ehlo):
             return Source("", ehlo)
         version = 6 if ":" in target.ip else 4

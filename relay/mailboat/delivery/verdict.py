@@ -349,6 +349,11 @@ def too_big(recipients: Iterable[Recipient], size: int, limit: int, mx: str) -> 
     return [Outcome(r.id, Result.BOUNCED, "5.3.4", Stage.MAIL, reason, None, mx) for r in recipients]
 
 
+def decided(recipients: Iterable[Recipient], result: Result, status: str, reason: str) -> list[Outcome]:
+    """Outcomes where a plugin answered instead of a host."""
+    return [Outcome(r.id, result, status, Stage.HOOK, reason) for r in recipients]
+
+
 def unroutable(recipients: Iterable[Recipient], status: str, reason: str, *, permanent: bool) -> list[Outcome]:
     """Outcomes when routing knows no target."""
     result = Result.BOUNCED if permanent else Result.DEFERRED

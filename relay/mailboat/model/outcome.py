@@ -56,6 +56,8 @@ class Outcome:
     """Name of the host that replied or was tried last."""
     ambiguous: bool = False
     """The final dot was sent and no reply came: the peer may have the message (RFC 5321 4.5.3.2.6)."""
+    expired: bool = False
+    """Bounced because a deferral was one too many."""
 
 
 @dataclass(frozen=True, slots=True)

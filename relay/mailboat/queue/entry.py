@@ -31,6 +31,18 @@ class Transition:
     """What the sender must be told; empty for a null sender."""
     delay: float | None
     """Seconds until the next attempt."""
+    silenced: tuple[Outcome, ...] = ()
+    """Who failed for good without the sender being told: mail from the null sender, or a plugin said so."""
+
+    @property
+    def deferred(self) -> tuple[Outcome, ...]:
+        """Who is tried again."""
+        return tuple(o for o in self.report.outcomes if o.result is Result.DEFERRED)
+
+    @property
+    def delivered(self) -> tuple[Outcome, ...]:
+        """Who has it."""
+        return tuple(o for o in self.report.outcomes if o.result is Result.DELIVERED)
 
 
 def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float) -> Transition:
@@ -39,8 +51,10 @@ def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float)
     planned = plan.delay(failures)
     if report.counted and planned is None:
         report = replace(report, outcomes=tuple(_expired(o) for o in report.outcomes))
+    silenced: tuple[Outcome, ...] = ()
     if entry.message.sender.is_null:
-        report = replace(report, outcomes=tuple(_undeliverable_bounce(o) for o in report.outcomes))
+        # A message from the null sender never makes another bounce (RFC 5321 4.5.5).
+        report, silenced = _dropped(report, Result.BOUNCED)
     remaining, delay = None, None
     if left := _left(entry, report):
         delay = next((d for d in (report.retry_after, planned) if d is not None), FALLBACK_DELAY)
@@ -50,6 +64,7 @@ def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float)
         remaining=remaining,
         bounced=tuple(o for o in report.outcomes if o.result is Result.BOUNCED),
         delay=delay,
+        silenced=silenced,
     )
 
 
@@ -61,6 +76,42 @@ def postponed(entry: Entry, change: Transition, delay: float, now: float) -> Tra
     report = replace(change.report, outcomes=tuple(_unannounced(o) for o in change.report.outcomes))
     remaining = _remaining(entry, _left(entry, report), report, entry.attempts, now + delay)
     return Transition(report, remaining, bounced=(), delay=delay)
+
+
+# What plugins may make of it.
+
+
+def delayed(change: Transition, delay: float, now: float) -> Transition:
+    """The same with another wait before the next attempt."""
+    if change.remaining is None:
+        return change
+    return replace(change, remaining=replace(change.remaining, next_attempt=now + delay), delay=delay)
+
+
+def given_up(change: Transition) -> Transition:
+    """The same without another attempt: who was deferred is dropped, and nobody is told."""
+    report, _ = _dropped(change.report, Result.DEFERRED)
+    return replace(change, report=report, remaining=None, delay=None)
+
+
+def unannounced(change: Transition) -> Transition:
+    """The same without a bounce message."""
+    report, silenced = _dropped(change.report, Result.BOUNCED)
+    return replace(change, report=report, bounced=(), silenced=silenced)
+
+
+def undelivered(entry: Entry, change: Transition) -> Entry | None:
+    """The entry as it was, without those who have the message now: what must not be lost while plugins are asked."""
+    done = {o.recipient for o in change.delivered}
+    left = tuple(recipient for recipient in entry.recipients if recipient.id not in done)
+    return replace(entry, recipients=left) if left else None
+
+
+def _dropped(report: AttemptReport, what: Result) -> tuple[AttemptReport, tuple[Outcome, ...]]:
+    """The report with the outcomes of one kind as dropped ones, and these."""
+    outcomes = [replace(o, result=Result.DROPPED) if o.result is what else o for o in report.outcomes]
+    dropped = [new for new, old in zip(outcomes, report.outcomes, strict=True) if old.result is what]
+    return (replace(report, outcomes=tuple(outcomes)) if dropped else report), tuple(dropped)
 
 
 def _left(entry: Entry, report: AttemptReport) -> tuple[Recipient, ...]:
@@ -93,6 +144,7 @@ def _expired(outcome: Outcome) -> Outcome:
         result=Result.BOUNCED,
         status="5" + outcome.status[1:],
         reason=f"Too many failures ({outcome.reason})",
+        expired=True,
     )
 
 
@@ -102,11 +154,6 @@ def _unannounced(outcome: Outcome) -> Outcome:
         return outcome
     reason = f"The sender cannot be told yet ({outcome.reason})"
     return replace(outcome, result=Result.DEFERRED, status="4" + outcome.status[1:], reason=reason)
-
-
-def _undeliverable_bounce(outcome: Outcome) -> Outcome:
-    """A message from the null sender never makes another bounce (RFC 5321 4.5.5)."""
-    return replace(outcome, result=Result.DROPPED) if outcome.result is Result.BOUNCED else outcome
 
 
 def group(recipients: Iterable[Address], *, split: bool = False) -> list[tuple[str, list[Address]]]:

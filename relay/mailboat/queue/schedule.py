@@ -136,6 +136,11 @@ class Schedule:
         self._take_turn(name, destination)
         self._forget_if_empty(name, destination)
 
+    def occupy(self, name: str) -> None:
+        """Something else goes on for this destination, such as a plugin's hook: until `finish`, it counts as one."""
+        self._destinations.setdefault(name, _Destination()).running += 1
+        self._running += 1
+
     def settled(self, key: EntryKey) -> None:
         """The store has recorded the attempt: the entry may be offered again."""
         self._unsettled.discard(key)

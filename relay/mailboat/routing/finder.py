@@ -170,9 +170,10 @@ class Finder:
         return Ladder(list(rungs.values()))
 
     def _target(self, errand: Errand, hop: Hop, ip: IPAddress | None) -> Target:
-        subject = security.Subject(errand.domain, hop.host, ip, errand.route, hop.tls, errand.force_tls)
+        name = hop.name or hop.host
+        subject = security.Subject(errand.domain, name, ip, errand.route, hop.tls, errand.force_tls)
         return Target(
-            host=hop.host,
+            host=name,
             ip="" if ip is None else str(ip),
             port=hop.port,
             path=hop.path,

@@ -35,6 +35,8 @@ class Hop:
     """EHLO name; empty: the pod's."""
     local_ok: bool = True
     """May lead to this host. Smart hosts may: the operator wrote them."""
+    name: str = ""
+    """The name behind an address in `host`: for people, SNI and certificate checks; empty: `host`."""
 
 
 class RouteTable:

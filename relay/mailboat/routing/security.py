@@ -84,7 +84,7 @@ def _base(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
     """Where the checks start. TLS that nobody asked for can be switched off; TLS that a route asks for cannot."""
     if subject.wanted is not TlsLevel.OPPORTUNISTIC:
         strict = _STRENGTH[subject.wanted] >= _STRENGTH[TlsLevel.REQUIRED]
-        return TlsRequirement(subject.wanted, strict, f"route {subject.route}")
+        return TlsRequirement(subject.wanted, strict, f"route {subject.route}" if subject.route else "a plugin")
     if not policy.enabled:
         return TlsRequirement(TlsLevel.DISABLED, reason="enable_tls is off")
     if policy.never.matches(subject):

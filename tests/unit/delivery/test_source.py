@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mailboat.config.settings import Bind, BindKind, IPAddress, OutboundSettings, Settings
-from mailboat.delivery.source import Source, SourceMissing, Sources, pod_ips
+from mailboat.delivery.source import Source, SourceMissing, Sources, noted, pod_ips
 from mailboat.delivery.verdict import PeerTrouble
 from mailboat.routing.answers import Target
 
@@ -157,3 +157,23 @@ def test_a_source_that_is_not_on_this_machine_is_told(bind: Bind, versions: set[
 
 def test_nothing_is_missing_where_nothing_is_configured() -> None:
     assert Sources("pod", "", tuple).missing(settings(("other", Bind(V4)))) == {}
+
+
+@pytest.mark.parametrize(("bind", "target"), [("192.0.2.9", TARGET6), ("2001:db8::9", TARGET4), ("not an ip", TARGET4)])
+def test_a_chosen_address_that_cannot_be_used_is_refused_and_no_other_is_taken(bind: str, target: Target) -> None:
+    with pytest.raises(PeerTrouble, match=r"other family|no address"):
+        Sources("", "", tuple).pick(settings(("default", Bind(V4, V6))), replace(target, bind=bind))
+
+
+@pytest.mark.parametrize("name", ["a b", "a\r\nRCPT TO:<x@y>", "é.test", "x" * 256])
+def test_a_chosen_name_that_would_be_another_command_is_refused(name: str) -> None:
+    with pytest.raises(PeerTrouble, match="no name to say at EHLO"):
+        Sources("", "", tuple).pick(settings(), replace(TARGET4, ehlo=name))
+
+
+def test_notes_choose_the_address_unless_a_plugin_did_and_the_name_in_any_case() -> None:
+    notes = {"outbound_ip": "192.0.2.7", "outbound_helo": "noted.test"}
+    chosen = noted(replace(TARGET4, bind="192.0.2.9", ehlo="plugin.test"), notes)
+    assert (noted(TARGET4, notes).bind, noted(TARGET4, notes).ehlo) == ("192.0.2.7", "noted.test")
+    assert (chosen.bind, chosen.ehlo) == ("192.0.2.9", "noted.test")
+    assert noted(TARGET4, {"other": 1}) == TARGET4

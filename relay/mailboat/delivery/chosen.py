@@ -1,0 +1,59 @@
+"""The next hops that a plugin chose, in the words of routing; the host of an outcome in those of plugins. Pure.
+
+Used by `delivery.hooks`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from mailboat.config.settings import Protocol, Settings, TlsLevel
+from mailboat.hooks import Mx
+from mailboat.model.outcome import Outcome, PeerFacts
+from mailboat.routing.answers import Credentials
+from mailboat.routing.route import Hop
+
+
+def hop_of(mx: Mx, settings: Settings) -> Hop:
+    """A plugin's MX as a hop."""
+    protocol = Protocol.LMTP if mx.using_lmtp else Protocol.SMTP
+    plain = not mx.using_lmtp and mx.tls is not TlsLevel.IMPLICIT
+    return Hop(
+        host=mx.exchange,
+        port=0 if mx.path else settings.outbound.mx_port if plain and not mx.port_given else mx.port,
+        path=mx.path,
+        protocol=protocol,
+        tls=mx.tls or TlsLevel.OPPORTUNISTIC,
+        credentials=Credentials(mx.auth_user, mx.auth_pass, mx.auth_type) if mx.auth_user else None,
+        bind=mx.bind,
+        ehlo=mx.bind_helo,
+        local_ok=settings.outbound.local_mx_ok or _is_exempt(mx),
+        name=mx.from_dns.lower().removesuffix("."),
+    )
+
+
+def _is_exempt(mx: Mx) -> bool:
+    """Whether an MX may lead to this host whatever `local_mx_ok` says: an address or a socket that was written down.
+
+    A name, or an address that was found under one (`from_dns`), may not: whoever rules the DNS would choose it.
+    """
+    if mx.path:
+        return True
+    try:
+        ipaddress.ip_address(mx.exchange)
+    except ValueError:
+        return False
+    return not mx.from_dns
+
+
+def mx_of(outcome: Outcome, peer: PeerFacts | None) -> Mx | None:
+    """The host that an outcome speaks of, for plugins to see; None when there was none."""
+    try:
+        if peer is None or peer.host != outcome.mx or not peer.ip:
+            return Mx(exchange=outcome.mx) if outcome.mx else None
+        lmtp = peer.protocol == "LMTP"
+        if peer.ip.startswith("/"):
+            return Mx(path=peer.ip, using_lmtp=lmtp)
+        return Mx(exchange=peer.ip, port=peer.port, using_lmtp=lmtp, from_dns=peer.host)
+    except ValueError:
+        return None  # a name that only a DNS server can think of

@@ -1,0 +1,240 @@
+"""What plugins make of a delivery: the outbound hooks, from `send_email` to `delivered`.
+
+Asks the hooks and turns what they say into values that `attempt`, `verdict` and `queue.entry` know; decides nothing
+itself. Without a plugin at any of these points `engine` does not come here. Made by `app.build`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from mailboat.config.settings import Settings
+from mailboat.delivery import verdict
+from mailboat.delivery.chosen import hop_of, mx_of
+from mailboat.delivery.notes import NoteBook
+from mailboat.hooks import BounceError, Code, Decision, DeferredInfo, Delivered, HMail, Hooks, Point, Todo
+from mailboat.model.address import Address
+from mailboat.model.clock import Clock
+from mailboat.model.envelope import Entry, Noted
+from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result
+from mailboat.queue.entry import Transition, delayed, given_up, unannounced
+from mailboat.queue.spool import database_path
+from mailboat.routing.answers import RoutingAnswer
+from mailboat.routing.route import Hop
+
+log = logging.getLogger(__name__)
+
+LEAST_DELAY = 1.0
+"""Seconds that `send_email` puts mail off at least: with none, a plugin would be asked again without end."""
+REASON_KEPT = 500
+"""Characters of a plugin's text that are kept as a reason."""
+
+_POINTS = (
+    *(Point.SEND_EMAIL, Point.GET_MX, Point.DEFERRED, Point.BOUNCE, Point.DELIVERED),
+    Point.PRE_SEND_TRANS_EMAIL,  # of bounce messages: `bounce` calls it
+)
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\s+")
+
+
+class Way(Protocol):
+    """What is asked of routing."""
+
+    async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
+        """The targets over hops that a plugin chose."""
+
+
+class Try(Protocol):
+    """An attempt; see `attempt.Attempter`."""
+
+    async def __call__(self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None) -> AttemptReport:
+        """Try to deliver, by routing unless a plugin knows the way."""
+
+
+class DeliveryHooks:
+    """The outbound hooks of one worker."""
+
+    def __init__(self, hooks: Callable[[], Hooks], way: Way, clock: Clock) -> None:
+        """`hooks` tells those in force now: a reload swaps them, and an attempt keeps those it began with."""
+        self._hooks = hooks
+        self._way = way
+        self._clock = clock
+        self._known: Hooks | None = None
+        self._wanted = False
+
+    def consult(self, entry: Entry, settings: Settings) -> Consultation | None:
+        """What hooks have to say about an attempt; None when no plugin is at any point of delivery."""
+        hooks = self._hooks()
+        if hooks is not self._known:
+            self._known, self._wanted = hooks, any(hooks.wants(point) for point in _POINTS)
+        return Consultation(hooks, entry, settings, self._way, self._clock) if self._wanted else None
+
+
+class Consultation:
+    """One attempt on one entry, as its hooks see it."""
+
+    def __init__(self, hooks: Hooks, entry: Entry, settings: Settings, way: Way, clock: Clock) -> None:
+        self._hooks = hooks
+        self._entry = entry
+        self._settings = settings
+        self._way = way
+        self._clock = clock
+        self._book = NoteBook(entry)
+        self._addresses = {recipient.id: recipient.address for recipient in entry.recipients}
+        self.hmail = _hmail(entry, self._book, settings)
+        self._told = False
+        """Of deliveries, already."""
+
+    async def attempt(self, attempt: Try) -> AttemptReport:
+        """Ask before the attempt, make it unless a hook decided, and report with what hooks noted."""
+        report = await self._decided_before()
+        if not isinstance(report, AttemptReport):
+            report = await attempt(self._as_noted(), self._settings, report)
+        noted = self._noted()
+        return report if noted is None else replace(report, noted=noted)
+
+    async def _decided_before(self) -> AttemptReport | RoutingAnswer | None:
+        decision = await self._ask(Point.SEND_EMAIL)
+        if decision is not None and decision.code is Code.DELAY:
+            delay = max(LEAST_DELAY, decision.seconds)
+            return self._put_off(f"plugin {decision.plugin} delays it by {delay:g} s", delay)
+        domain = self._entry.domain
+        decision = await self._ask(Point.GET_MX, domain)
+        if decision is None or decision.code is Code.CONT:
+            return None
+        if decision.failed:
+            # It must not go a way that the plugin would have changed, and it must not bounce for it.
+            return self._put_off("a plugin failed to say where it goes")
+        if decision.code is Code.DENY:
+            return self._settled(Result.BOUNCED, "5.1.2", _line(decision.text) or f"No MX for {domain}")
+        if decision.code is Code.DENYSOFT:
+            text = _line(decision.text) or f"Temporary MX lookup error for {domain}"
+            return self._settled(Result.DEFERRED, "4.1.2", text)
+        hops = [hop_of(mx, self._settings) for mx in decision.mx]
+        return await self._way.via(domain, hops, force_tls=self._as_noted().force_tls)
+
+    def asks_after(self, change: Transition) -> bool:
+        """Whether a hook may change what came of an attempt, or keep it waiting."""
+        wants = self._hooks.wants
+        return bool(
+            (change.deferred and wants(Point.DEFERRED))
+            or ((change.bounced or change.silenced) and wants(Point.BOUNCE))
+            or (change.bounced and wants(Point.PRE_SEND_TRANS_EMAIL))
+        )
+
+    async def after(self, change: Transition) -> Transition:
+        """What came of an attempt, as the hooks `deferred` and `bounce` leave it."""
+        if change.deferred and self._hooks.wants(Point.DEFERRED):
+            change = await self._deferred(change)
+        if (change.bounced or change.silenced) and self._hooks.wants(Point.BOUNCE):
+            change = await self._bounced(change)
+        noted = self._noted()
+        if noted is None:
+            return change
+        remaining = change.remaining and replace(change.remaining, noted=noted)
+        return replace(change, report=replace(change.report, noted=noted), remaining=remaining)
+
+    async def _deferred(self, change: Transition) -> Transition:
+        failed = change.deferred
+        last = failed[-1]
+        mx = mx_of(last, change.report.peer)
+        info = DeferredInfo(change.delay or 0.0, last.reason, self._people(failed), mx)
+        decision = await self._run(Point.DEFERRED, info)
+        if decision.code is Code.OK:
+            log.info("%s: plugin %s gives %d recipients up", self._entry.id, decision.plugin, len(failed))
+            return given_up(change)
+        if decision.code is Code.DENYSOFT and decision.seconds > 0:
+            return delayed(change, decision.seconds, self._clock.now())
+        return change
+
+    async def _bounced(self, change: Transition) -> Transition:
+        failed = change.bounced or change.silenced
+        expired = [o for o in failed if o.expired]
+        refused = [o for o in failed if not o.expired]
+        last = failed[-1]
+        mx = mx_of(last, change.report.peer)
+        error = BounceError(last.reason, mx, self._people(expired), self._people(refused))
+        decision = await self._run(Point.BOUNCE, error)
+        return unannounced(change) if decision.code is Code.OK and change.bounced else change
+
+    def tells_delivered(self, change: Transition) -> bool:
+        """Whether somebody wants to hear of the recipients who have it now, and has not yet."""
+        return bool(change.delivered) and not self._told and self._hooks.wants(Point.DELIVERED)
+
+    async def delivered(self, change: Transition) -> None:
+        """Tell of deliveries, once for each host that took the message."""
+        self._told = True
+        peer = change.report.peer or PeerFacts()
+        by_host: dict[str, list[Outcome]] = {}
+        for outcome in change.delivered:
+            by_host.setdefault(outcome.mx, []).append(outcome)
+        for host, outcomes in by_host.items():
+            facts = peer if host in ("", peer.host) else PeerFacts(host)
+            reply = outcomes[-1].reply
+            params = Delivered(
+                host=facts.host,
+                ip=facts.ip,
+                response=_text_of(reply.text) if reply is not None else "",
+                delay=max(0.0, self._clock.now() - self._entry.message.queued_at),
+                port=facts.port,
+                mode=facts.protocol,
+                ok_recips=self._people(outcomes),
+                secured=bool(facts.tls_version),
+                authenticated=facts.authenticated,
+            )
+            await self._run(Point.DELIVERED, params)
+
+    async def _ask(self, point: Point, *more: object) -> Decision | None:
+        return await self._run(point, *more) if self._hooks.wants(point) else None
+
+    async def _run(self, point: Point, *more: object) -> Decision:
+        return await self._hooks.run(point, self.hmail, *more)
+
+    def _people(self, outcomes: Sequence[Outcome]) -> list[Address]:
+        return [self._addresses[outcome.recipient] for outcome in outcomes]
+
+    def _noted(self) -> Noted | None:
+        return self._book.noted(self.hmail)
+
+    def _as_noted(self) -> Entry:
+        """The entry with what hooks have noted so far."""
+        noted = self._noted()
+        return self._entry if noted is None else replace(self._entry, noted=noted)
+
+    def _put_off(self, reason: str, delay: float | None = None) -> AttemptReport:
+        """No attempt: nothing was tried, so nothing is counted."""
+        report = self._settled(Result.DEFERRED, "4.3.0", reason)
+        return replace(report, retry_after=delay, counted=False)
+
+    def _settled(self, result: Result, status: str, reason: str) -> AttemptReport:
+        outcomes = verdict.decided(self._entry.recipients, result, status, reason)
+        return AttemptReport(tuple(outcomes), None, self._clock.now(), 0.0)
+
+
+def _hmail(entry: Entry, book: NoteBook, settings: Settings) -> HMail:
+    message = entry.message
+    todo = Todo(
+        domain=entry.domain,
+        mail_from=message.sender,
+        rcpt_to=[recipient.address for recipient in entry.recipients],
+        notes=book.todo(),
+        queue_time=int(message.queued_at * 1000),
+        uuid=message.id,
+        force_tls=entry.force_tls,
+    )
+    path = database_path(Path(settings.outbound.queue_dir), entry.key.spool)
+    return HMail(str(path), entry.id, entry.attempts, todo, book.hmail())
+
+
+def _line(text: str) -> str:
+    """A plugin's text as a reason: one line, not endless."""
+    return " ".join(text.split())[:REASON_KEPT]
+
+
+def _text_of(reply: str) -> str:
+    """The text of a reply without enhanced codes."""
+    return " ".join(_ENHANCED.sub("", line, count=1) if _ENHANCED.match(line) else line for line in reply.split("\n"))
