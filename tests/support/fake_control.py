@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tests.support.facts import T0
+from tests.support.letters import Letterbox
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.model.envelope import Entry, State
 from mailboat.queue.store import Selection
 
 
-class FakeControl:
+class FakeControl(Letterbox):
     """`admin.control.Control` over a handful of entries."""
 
     def __init__(self, entries: Sequence[Entry] = ()) -> None:
+        super().__init__()
         self.entries = {entry.id: entry for entry in entries}
         self.health: dict[Probe, list[Check]] = {kind: [Check("event loop", ok=True)] for kind in Probe}
         self.config = ConfigStatus("sha256:ab", T0)

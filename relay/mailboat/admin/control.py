@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from mailboat.model.clock import rfc3339
 from mailboat.model.envelope import Entry
+from mailboat.outbound.letter import Letter
+from mailboat.outbound.submission import Port
 from mailboat.queue.store import Selection
 
 EntryJson = dict[str, Any]
@@ -85,6 +87,9 @@ class Operated(Protocol):
 
     async def flush(self, selection: Selection) -> int:
         """Make deferred entries due now; how many."""
+
+    async def begin(self, letter: Letter) -> Port:
+        """Start a program's message. May raise `outbound.letter.RefusedError`, now or while it is written."""
 
 
 class Control(Operated, Protocol):

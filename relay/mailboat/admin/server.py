@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from mailboat.admin.auth import Guard, TokenFile, is_loopback
 from mailboat.admin.control import Check, Control, Probe
+from mailboat.admin.messages_api import MessagesApi
 from mailboat.admin.problem import json_response, problems
 from mailboat.admin.queue_api import QueueApi
 from mailboat.config.settings import Endpoint, HttpSettings
@@ -91,6 +92,7 @@ def build(control: Control, guard: Guard) -> web.Application:
     application.add_routes([web.get(f"/{kind}", _probe(control, kind)) for kind in Probe])
     application.add_routes([web.get("/metrics", _metrics(control)), web.get("/configz", _configz(control))])
     application.add_routes(QueueApi(control).routes())
+    application.add_routes(MessagesApi(control).routes())
     return application
 
 

@@ -14,7 +14,7 @@ from mailboat.delivery.bounce import Bounces
 from mailboat.delivery.engine import Engine, EngineParts
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources, pod_ips
-from mailboat.ingress.admission import Admission, Load
+from mailboat.ingress.admission import Admission, Load, Refusal
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.listener import Listener
 from mailboat.ingress.tls import ServerTls
@@ -23,6 +23,7 @@ from mailboat.metrics.tally import Tally
 from mailboat.metrics.writer import LineWriter
 from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.observer import Observer, Observers
+from mailboat.outbound.submission import Submitter
 from mailboat.queue.shelf import open_store
 from mailboat.queue.store import Store
 from mailboat.routing.local import LocalAddresses
@@ -70,6 +71,7 @@ class Parts:
     load: Load
     context: IngressContext
     listener: Listener
+    submitter: Submitter
 
     def unbound(self, settings: Settings) -> Mapping[int, str]:
         """Why deliveries of an IP version wait for their source address; see `Sources.missing`."""
@@ -84,6 +86,7 @@ class Parts:
         self.context.tls.configure(settings.tls)
         self.context.settings = settings
         self.context.admission.configure(settings)
+        self.submitter.settings = settings
         self.router.configure(settings, self.local)
         self.engine.configure(settings)
 
@@ -116,6 +119,24 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     attempter = Attempter(router=router, pool=pool, store=store, observer=observer, clock=clock)
     engine = Engine(EngineParts(store, attempter, Bounces(store, clock), observer, clock, router.destination), settings)
     load = Load()
-    context = IngressContext(settings, store, Admission(store, load, settings), observer, clock, tls, set())
-    listener = Listener(context)
-    return Parts(clock, telling, store, local, resolver, router, sources, pool, engine, load, context, listener)
+    admission = Admission(store, load, settings)
+    context = IngressContext(settings, store, admission, observer, clock, tls, set())
+    submitter = Submitter(settings, store, observer, clock, lambda: _no_room(admission))
+    return Parts(
+        *(clock, telling, store, local, resolver, router, sources, pool, engine, load, context),
+        listener=Listener(context),
+        submitter=submitter,
+    )
+
+
+_NO_ROOM = {
+    Refusal.STORAGE_FULL: "out of storage",
+    Refusal.STORAGE_FAULT: "storage does not work",
+    Refusal.OVERLOAD: "the relay is overloaded",
+}
+
+
+def _no_room(admission: Admission) -> str:
+    """Why mail that is not from a client cannot be taken now either; empty when it can."""
+    refusal = admission.room()
+    return "" if refusal is None else _NO_ROOM[refusal]

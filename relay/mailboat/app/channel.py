@@ -10,14 +10,17 @@ import itertools
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import orjson
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Operated, Probe
+from mailboat.app.submissions import Desk, RemoteSubmission, pack
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.envelope import State
+from mailboat.outbound.letter import Letter, Refused, RefusedError
+from mailboat.outbound.submission import Port
 from mailboat.queue.store import Selection, StorageError
 
 log = logging.getLogger(__name__)
@@ -77,7 +80,7 @@ class RemoteWorker:
         if error is None:
             future.set_result(message["result"])
         else:
-            future.set_exception((BadCursorError if message["kind"] == "cursor" else StorageError)(error))
+            future.set_exception(_ERRORS.get(message["kind"], StorageError)(error))
 
     async def _ask(self, verb: str, *arguments: Any) -> Any:
         if self._writer is None:
@@ -135,32 +138,48 @@ class RemoteWorker:
         """See `WorkerPort`."""
         return int(await self._ask("flush", _pack(selection)))
 
+    async def begin(self, letter: Letter) -> Port:
+        """See `WorkerPort`."""
+        return RemoteSubmission(self._ask, await self._ask("begin", pack(letter)))
+
 
 async def serve(sock: socket.socket, worker: WorkerPort) -> None:
     """Say that the worker is ready, then answer until the supervisor is gone."""
     reader, writer = await asyncio.open_connection(sock=sock, limit=LINE_LIMIT)
     writer.write(b'{"ready":true}\n')
     tasks: set[asyncio.Task[None]] = set()
+    clerk = _Clerk(worker, Desk(worker))
     try:
         while line := await reader.readline():
-            task = asyncio.create_task(_answer(orjson.loads(line), worker, writer))
+            task = asyncio.create_task(_answer(orjson.loads(line), clerk, writer))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
     finally:
         for task in tasks:
             task.cancel()
+        await clerk.desk.close()
         writer.close()
 
 
-async def _answer(question: dict[str, Any], worker: WorkerPort, writer: asyncio.StreamWriter) -> None:
+@dataclass(frozen=True, slots=True)
+class _Clerk:
+    """Who answers the supervisor."""
+
+    worker: WorkerPort
+    desk: Desk
+
+
+async def _answer(question: dict[str, Any], clerk: _Clerk, writer: asyncio.StreamWriter) -> None:
     verb, arguments = question["verb"], question["arguments"]
     reply: dict[str, Any]
     try:
-        reply = {"result": await _VERBS[verb](worker, arguments)}
+        reply = {"result": await _VERBS[verb](clerk, arguments)}
     except StorageError as error:
         reply = {"error": str(error), "kind": "storage"}
     except BadCursorError as error:
         reply = {"error": str(error), "kind": "cursor"}
+    except RefusedError as error:
+        reply = {"error": str(error), "kind": error.kind.name}
     except Exception as error:  # nobody else would answer
         log.exception("the supervisor's question %r", verb)
         reply = {"error": f"internal error: {error}", "kind": "storage"}
@@ -177,14 +196,28 @@ def _unpack(packed: dict[str, Any]) -> Selection:
     return Selection(packed["ids"], packed["domain"], packed["sender"], State(state) if state else None)
 
 
-_VERBS: dict[str, Callable[[WorkerPort, list[Any]], Awaitable[Any]]] = {
-    "checks": lambda worker, a: worker.checks(Probe(a[0])),
-    "configz": lambda worker, _: worker.configz(),
-    "snapshot": lambda worker, _: worker.snapshot(),
-    "queue_page": lambda worker, a: worker.queue_page(_unpack(a[0]), a[1], a[2]),
-    "queue_get": lambda worker, a: worker.queue_get(a[0]),
-    "delete": lambda worker, a: worker.delete(_unpack(a[0])),
-    "hold": lambda worker, a: worker.hold(_unpack(a[0])),
-    "release": lambda worker, a: worker.release(_unpack(a[0])),
-    "flush": lambda worker, a: worker.flush(_unpack(a[0])),
+def _refusal(kind: Refused) -> Callable[[str], Exception]:
+    return lambda text: RefusedError(text, kind)
+
+
+_ERRORS: dict[str, Callable[[str], Exception]] = {
+    "cursor": BadCursorError,
+    **{kind.name: _refusal(kind) for kind in Refused},
+}
+"""What an answer's `kind` is raised as; anything else is storage."""
+
+_VERBS: dict[str, Callable[[_Clerk, list[Any]], Awaitable[Any]]] = {
+    "checks": lambda clerk, a: clerk.worker.checks(Probe(a[0])),
+    "configz": lambda clerk, _: clerk.worker.configz(),
+    "snapshot": lambda clerk, _: clerk.worker.snapshot(),
+    "queue_page": lambda clerk, a: clerk.worker.queue_page(_unpack(a[0]), a[1], a[2]),
+    "queue_get": lambda clerk, a: clerk.worker.queue_get(a[0]),
+    "delete": lambda clerk, a: clerk.worker.delete(_unpack(a[0])),
+    "hold": lambda clerk, a: clerk.worker.hold(_unpack(a[0])),
+    "release": lambda clerk, a: clerk.worker.release(_unpack(a[0])),
+    "flush": lambda clerk, a: clerk.worker.flush(_unpack(a[0])),
+    "begin": lambda clerk, a: clerk.desk.begin(a[0]),
+    "write": lambda clerk, a: clerk.desk.write(a[0], a[1]),
+    "commit": lambda clerk, a: clerk.desk.commit(a[0]),
+    "abandon": lambda clerk, a: clerk.desk.abandon(a[0]),
 }

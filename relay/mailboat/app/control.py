@@ -11,6 +11,8 @@ from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJso
 from mailboat.app.channel import WorkerGoneError, WorkerPort
 from mailboat.metrics.prometheus import exposition
 from mailboat.metrics.tally import Totals
+from mailboat.outbound.letter import Letter
+from mailboat.outbound.submission import Port
 from mailboat.queue.store import Selection
 
 PROBE_TIMEOUT = 5.0
@@ -24,6 +26,7 @@ class RelayControl:
         self._workers = workers
         self._expected = expected
         self._totals = totals
+        self._turn = 0
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
         """Every worker's checks, named by worker when there are several."""
@@ -102,6 +105,14 @@ class RelayControl:
     async def flush(self, selection: Selection) -> int:
         """On every worker; how many in all."""
         return await self._sum(lambda worker: worker.flush(selection))
+
+    async def begin(self, letter: Letter) -> Port:
+        """On one worker after the other."""
+        workers = self._all()
+        if not workers:
+            raise WorkerGoneError("no worker is up")
+        self._turn += 1
+        return await workers[self._turn % len(workers)][1].begin(letter)
 
     async def _sum(self, ask: Callable[[WorkerPort], Awaitable[int]]) -> int:
         return sum(await asyncio.gather(*(ask(worker) for _, worker in self._all())))

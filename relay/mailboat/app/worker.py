@@ -14,7 +14,10 @@ from mailboat.app.watch import Watch, disk_of
 from mailboat.config.load import Loaded
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.observer import Observer
-from mailboat.queue.store import Selection
+from mailboat.outbound import sending
+from mailboat.outbound.letter import Letter
+from mailboat.outbound.submission import Port
+from mailboat.queue.store import Selection, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ class Worker:
     async def start(self) -> None:
         """Listen and deliver. Raises OSError when a port is taken."""
         parts = self._parts
+        sending.bind(parts.submitter)
         try:
             await parts.listener.start(shared=self._options.workers > 1)
         except OSError:
@@ -63,6 +67,7 @@ class Worker:
         await parts.listener.close()
         await asyncio.gather(parts.listener.finish(grace), parts.engine.drain(grace))
         # What came of the attempts first: whoever loses patience with us now makes no duplicates.
+        sending.unbind()
         await parts.store.close()
         await parts.resolver.close()
         with suppress(TimeoutError):
@@ -137,3 +142,9 @@ class Worker:
     async def flush(self, selection: Selection) -> int:
         """Make deferred entries due."""
         return await self._parts.store.flush(selection)
+
+    async def begin(self, letter: Letter) -> Port:
+        """Start a program's message."""
+        if self._parts.load.draining:
+            raise StorageError("the relay is shutting down")
+        return self._parts.submitter.begin(letter, "HTTP")

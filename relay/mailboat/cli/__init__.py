@@ -22,7 +22,7 @@ app.command("mailboat.cli.queue:app", name="queue", help="See and change the que
 app.command(
     "mailboat.cli.send:send",
     name="send",
-    help="Submit a mail by SMTP and print the reply.\n\n"
+    help="Submit a mail by SMTP, or over HTTP with --api, and print the reply.\n\n"
     "Ends with 0, with 75 when trying again may help, with 69 when it will not. A mail that begins with no header gets "
     "From, To, Subject and Date.",
 )

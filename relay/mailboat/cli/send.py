@@ -1,4 +1,4 @@
-"""`mailboat send`: submit one mail by SMTP and say what the server answered to it.
+"""`mailboat send`: submit one mail, by SMTP or over a relay's admin API, and say what the server answered to it.
 
 A client for people and scripts, not the relay's: it knows nothing of queues and retries. aiosmtplib speaks SMTP.
 Called by the `mailboat` command.
@@ -21,6 +21,7 @@ import aiosmtplib
 import cyclopts
 
 from mailboat.cli.endpoint import parse_endpoint
+from mailboat.cli.post import Api, post
 from mailboat.config.settings import Endpoint
 from mailboat.message.received import rfc5322_date
 from mailboat.message.text import crlf, header_field
@@ -29,6 +30,7 @@ from mailboat.model.address import Address
 from mailboat.model.clock import SystemClock
 from mailboat.smtp.grammar import GrammarError, parse_address, parse_sender
 
+_SERVER = "127.0.0.1:2525"
 _STEP_SECONDS = 60.0
 _DOT_SECONDS = 600.0  # RFC 5321 4.5.3.2.6: the server may have the message already
 _MAX_SIZE = 512 * 2**20
@@ -63,7 +65,9 @@ def send(
     *,
     to: Annotated[list[str], _Flag],
     sender: Annotated[str, cyclopts.Parameter(name="--from")],
-    server: str = "127.0.0.1:2525",
+    server: str = "",
+    api: str = "",
+    token_file: Path | None = None,
     subject: str = "Test by mailboat send",
     test: Annotated[bool, _Flag] = False,
     tls: Annotated[bool, _Flag] = False,
@@ -72,10 +76,7 @@ def send(
     user: str = "",
     password_file: Path | None = None,
 ) -> int:
-    """Submit a mail by SMTP and print the reply.
-
-    Ends with 0, with 75 when trying again may help, with 69 when it will not. A mail that begins with no header gets
-    From, To, Subject and Date.
+    """Submit a mail by SMTP, or over HTTP with --api, and print the reply.
 
     Parameters
     ----------
@@ -86,7 +87,11 @@ def send(
     sender
         Sender; `<>` for the null sender.
     server
-        HOST:PORT of the server.
+        HOST:PORT of the server; 127.0.0.1:2525 where neither it nor --api is given.
+    api
+        Hand the mail to the admin API of a relay at this URL, such as http://127.0.0.1:9025, instead.
+    token_file
+        File with the API's bearer token.
     subject
         Subject, where the mail has no header.
     test
@@ -103,20 +108,24 @@ def send(
         File with the password.
     """
     try:
-        people = [_recipient(address) for address in to]
-        submission = Submission(
-            parse_endpoint(server, 25),
-            _sender(sender),
-            people,
-            _mail(_content(file, test=test), sender, to, subject),
-            _context(ca, verify=not insecure) if tls else None,
-            user,
-            _password(user, password_file),
-        )
+        _one_way(api, token_file, by_smtp=bool(server or tls or user))
+        envelope = _sender(sender), [_recipient(address) for address in to]
+        mail = _mail(_content(file, test=test), sender, to, subject)
+        if api:
+            return post(Api.of(api, token_file, lambda: _context(ca, verify=not insecure)), *envelope, mail)
+        context, password = _context(ca, verify=not insecure) if tls else None, _password(user, password_file)
+        submission = Submission(parse_endpoint(server or _SERVER, 25), *envelope, mail, context, user, password)
     except (ValueError, OSError) as error:
         print(f"mailboat send: {error}", file=sys.stderr)
         return os.EX_USAGE if isinstance(error, ValueError) else os.EX_NOINPUT
     return asyncio.run(submit(submission))
+
+
+def _one_way(api: str, token_file: Path | None, *, by_smtp: bool) -> None:
+    if api and by_smtp:
+        raise ValueError("--api contradicts --server, --tls and --user")
+    if token_file is not None and not api:
+        raise ValueError("--token-file goes with --api")
 
 
 async def submit(submission: Submission) -> int:

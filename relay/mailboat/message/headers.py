@@ -82,12 +82,17 @@ def complete(data: bytes, facts: HeaderFacts, *, id: str, me: str, date: bytes) 
     end = facts.header_end
     if not added or end < 0:
         return (data,)
-    head = _without_empty(data[:end], facts)
+    head = _without(data[:end], _missing(facts))
     if head and not head.endswith(b"\n"):
         head += b"\r\n"
     if end < len(data) and data[end : end + 2] != b"\r\n" and data[end : end + 1] != b"\n":
         added += b"\r\n"  # the text begins at once: without a blank line it would become part of our field
     return (head, added, memoryview(data)[end:])
+
+
+def without(data: bytes, facts: HeaderFacts, names: Sequence[bytes]) -> bytes:
+    """`data` without its fields of these names, in lower case; `facts` are those of `data`, whose header is whole."""
+    return _without(data[: facts.header_end], names) + data[facts.header_end :]
 
 
 def _find_end(data: bytes, *, whole: bool) -> int:
@@ -111,11 +116,14 @@ def _unfold(value: bytes) -> bytes:
     return value.replace(b"\r", b"").replace(b"\n", b"").strip(b" \t")
 
 
-def _without_empty(head: bytes, facts: HeaderFacts) -> bytes:
-    """The header without the empty fields that are about to be replaced."""
-    names = [name for name, has in ((b"message-id", facts.has_message_id), (b"date", facts.has_date)) if not has]
-    empty = rb"^(?:" + b"|".join(names) + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)"
-    return re.sub(empty, b"", head, flags=re.IGNORECASE | re.MULTILINE)
+def _missing(facts: HeaderFacts) -> Sequence[bytes]:
+    """Names of the fields that are about to be added: empty ones of them give way."""
+    return [name for name, has in ((b"message-id", facts.has_message_id), (b"date", facts.has_date)) if not has]
+
+
+def _without(header: bytes, names: Sequence[bytes]) -> bytes:
+    field = rb"^(?:" + b"|".join(names) + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)"
+    return re.sub(field, b"", header, flags=re.IGNORECASE | re.MULTILINE)
 
 
 def _token(text: str) -> bytes:

@@ -64,7 +64,11 @@ _STATES = tuple(State)
 _RESULTS = tuple(Result)
 
 METRICS: tuple[Metric, ...] = (
-    Metric("mailboat_received_messages_total", Kind.COUNTER, "Messages answered 250."),
+    Metric(
+        "mailboat_received_messages_total",
+        Kind.COUNTER,
+        "Messages answered 250 (202 by HTTP), or sent by a plugin.",
+    ),
     Metric("mailboat_received_bytes_total", Kind.COUNTER, "Octets of the messages answered 250."),
     Metric(
         "mailboat_rejected_total",

@@ -8,18 +8,23 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.support.letters import Letterbox
+from tests.support.stores import address
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app.channel import RemoteWorker, WorkerGoneError, serve
 from mailboat.metrics.tally import Snapshot
+from mailboat.model.address import Address
 from mailboat.model.envelope import State
+from mailboat.outbound.letter import Letter, Refused, RefusedError
 from mailboat.queue.store import Selection, StorageError
 
 
-class FakeWorker:
+class FakeWorker(Letterbox):
     """Answers, and remembers what it was asked."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked: list[tuple[str, Selection]] = []
         self.silent = False
 
@@ -114,3 +119,51 @@ async def test_a_slow_answer_does_not_hold_back_the_next_and_ends_when_the_worke
             await waiting
         with pytest.raises(WorkerGoneError):
             await remote.flush(Selection())
+
+
+LETTER = Letter(
+    address("alice@sender.test"),
+    (address("bob@there.test"), Address("\xfc", "m\xfcnchen.test", "xn--mnchen-3ya.test")),
+    notes={"a": [1]},
+    dot_stuffed=True,
+    remove_date=True,
+)
+
+
+async def test_a_programs_message_crosses_the_line_in_pieces_and_comes_out_whole() -> None:
+    worker = FakeWorker()
+    async with line(worker) as (remote, _):
+        port = await remote.begin(LETTER)
+        for piece in (b"\x00\xff", b"", b"\r\n" * 40_000):
+            await port.write(piece)
+        assert await port.commit() == "L-1"
+        await port.abandon()  # harmless after the end
+        assert worker.abandoned == 0
+    assert worker.letters == [(LETTER, b"\x00\xff" + b"\r\n" * 40_000)]
+
+
+@pytest.mark.parametrize("kind", Refused)
+async def test_a_refusal_comes_back_with_its_kind(kind: Refused) -> None:
+    worker = FakeWorker()
+    worker.refusal = RefusedError("not this one", kind)
+    async with line(worker) as (remote, _):
+        port = await remote.begin(LETTER)
+        with pytest.raises(RefusedError, match="not this one") as refused:
+            await port.write(b"x")
+        assert refused.value.kind is kind
+        await port.abandon()
+        with pytest.raises(StorageError, match="not open any more"):
+            await port.commit()
+    assert (worker.letters, worker.abandoned) == ([], 1)
+
+
+async def test_what_a_dead_supervisor_left_open_is_abandoned_and_a_dead_worker_is_told() -> None:
+    worker = FakeWorker()
+    async with line(worker) as (remote, served):
+        port = await remote.begin(LETTER)
+        served.cancel()
+        await asyncio.wait([served])
+        assert worker.abandoned == 1
+        with pytest.raises(WorkerGoneError):
+            await port.write(b"x")
+        await port.abandon()

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from tests.support.letters import Letterbox
+from tests.support.stores import address
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app.channel import WorkerGoneError
 from mailboat.app.control import RelayControl
 from mailboat.metrics.tally import Snapshot, Totals
+from mailboat.outbound.letter import Letter
 from mailboat.queue.store import Selection
 
 NAME = "mailboat_received_messages_total"
 
 
-class FakeWorker:
+class FakeWorker(Letterbox):
     """A worker with a queue of names."""
 
     def __init__(self, *ids: str, count: float = 0, loaded_at: float = 1.0, error: str | None = None) -> None:
+        super().__init__()
         self.ids = list(ids)
         self.count = count
         self.status = ConfigStatus(f"sha256:{loaded_at:g}", loaded_at, error)
@@ -131,3 +135,14 @@ async def test_while_workers_differ_the_one_that_is_still_to_go_is_shown_and_an_
     assert failed.error == "bad"
     with pytest.raises(WorkerGoneError):
         await control().configz()
+
+
+async def test_programs_messages_go_to_one_worker_after_the_other() -> None:
+    letter = Letter(address("a@b.test"), (address("c@d.test"),))
+    workers = {"worker-0": FakeWorker(), "worker-1": FakeWorker()}
+    relay = RelayControl(workers, 2, Totals())
+    for _ in range(4):
+        await (await relay.begin(letter)).commit()
+    assert [len(worker.letters) for worker in workers.values()] == [2, 2]
+    with pytest.raises(WorkerGoneError):
+        await RelayControl({}, 2, Totals()).begin(letter)

@@ -1,0 +1,167 @@
+"""One message from a plugin or a program on its way into the queue, and what all of them in a worker share.
+
+A `Submission` is written to piece by piece and then committed; what it holds in memory is bounded. Made by
+`Submitter`, which `app` builds. Raises `RefusedError` for what the letter or its contents are to blame for,
+`StorageError` for what will pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mailboat.config.settings import Settings
+from mailboat.message import headers, received
+from mailboat.model.clock import Clock
+from mailboat.model.envelope import Body, Draft
+from mailboat.model.observer import Observer, Received
+from mailboat.outbound.content import Normalizer
+from mailboat.outbound.letter import Letter, Refused, RefusedError
+from mailboat.queue.body_writer import BodyWriter, UnfitError
+from mailboat.queue.entry import group
+from mailboat.queue.faults import storage_error
+from mailboat.queue.store import StorageError, Store
+
+log = logging.getLogger(__name__)
+
+
+class _HeaderError(UnfitError):
+    """What the header of the contents is refused for."""
+
+    def __init__(self, text: str, kind: Refused) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Port(Protocol):
+    """A submission as a caller sees it, in this process or another."""
+
+    async def write(self, octets: bytes) -> None:
+        """Take a piece of the contents."""
+
+    async def commit(self) -> str:
+        """All contents have been written: queue the message; its id, when it is durable."""
+
+    async def abandon(self) -> None:
+        """There will be no more contents, and no message. Harmless after anything."""
+
+
+@dataclass(slots=True)
+class Submitter:
+    """Takes letters for one worker."""
+
+    settings: Settings
+    """Replaced on reload; a submission keeps what it began with."""
+    store: Store
+    observer: Observer
+    clock: Clock
+    room: Callable[[], str]
+    """Why no new message can be taken now; empty when one can."""
+
+    def begin(self, letter: Letter, protocol: str) -> Submission:
+        """Start a submission. `protocol` is for the event log: how the message came here."""
+        if trouble := self.room():
+            raise StorageError(trouble)
+        most = self.settings.smtp.max_recipients
+        if len(letter.recipients) > most:
+            raise RefusedError(f"more than {most} recipients", Refused.TOO_BIG)
+        return Submission(self, letter, protocol)
+
+
+class Submission:
+    """One message being submitted."""
+
+    def __init__(self, around: Submitter, letter: Letter, protocol: str) -> None:
+        self._around = around
+        self._settings = around.settings
+        self._letter = letter
+        self._protocol = protocol
+        self._id = around.store.reserve_id()
+        self._date = received.rfc5322_date(around.clock.now())
+        self._size = 0
+        self._ascii = True
+        self._lines = Normalizer(self._settings.smtp.data_line_length, dot_stuffed=letter.dot_stuffed)
+        self._body = BodyWriter(around.store, self._with_header)
+
+    async def write(self, octets: bytes) -> None:
+        """See `Port`."""
+        try:
+            self._take(self._lines.feed(octets))
+        except BaseException:
+            self._body.discard()
+            raise
+
+    async def commit(self) -> str:
+        """See `Port`."""
+        try:
+            self._take(self._lines.finish())
+            draft = self._draft(self._finished())
+        except BaseException:
+            self._body.discard()
+            raise
+        try:
+            entries = await self._around.store.accept(draft)
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
+        recipients = [str(address) for address in self._letter.recipients]
+        self._around.observer.received(Received(entries[0].message, recipients, "", self._protocol))
+        if self._letter.origin:
+            log.info("%s was submitted by %s", self._id, self._letter.origin)
+        return self._id
+
+    async def abandon(self) -> None:
+        """See `Port`."""
+        self._body.discard()
+
+    def _take(self, octets: bytes) -> None:
+        self._size += len(octets)
+        most = self._settings.smtp.databytes
+        if self._size > most:
+            raise RefusedError(f"the message is larger than {most} octets", Refused.TOO_BIG)
+        self._ascii = self._ascii and octets.isascii()
+        self._body.write(octets)
+        if self._body.fault is not None:
+            raise _public(self._body.fault)
+
+    def _finished(self) -> Body:
+        if not self._size:
+            raise RefusedError("the message is empty")
+        try:
+            return self._body.finish()
+        except (OSError, UnfitError) as error:
+            raise _public(error) from None
+
+    def _draft(self, body: Body) -> Draft:
+        letter = self._letter
+        return Draft(
+            sender=letter.sender,
+            recipients=letter.recipients,
+            body=body,
+            groups=group(letter.recipients, split=self._settings.outbound.always_split),
+            id=self._id,
+            smtputf8=letter.needs_utf8,
+            eightbit=not self._ascii,
+            notes=letter.notes,
+        )
+
+    def _with_header(self, first: bytes, whole: bool) -> bytes:
+        """The first octets with `Received`, and with `Message-ID` and `Date` where they are missing or unwanted."""
+        settings, facts = self._settings, headers.scan(first, whole=whole)
+        if facts.received_count > settings.smtp.max_received:
+            raise _HeaderError("too many Received headers: possible mail loop", Refused.LOOP)
+        unwanted = [b"message-id"] * self._letter.remove_msgid + [b"date"] * self._letter.remove_date
+        if unwanted:
+            if facts.header_end < 0:
+                raise _HeaderError(f"the header is longer than {headers.SCAN_LIMIT} octets", Refused.TOO_BIG)
+            first = headers.without(first, facts, unwanted)
+            facts = headers.scan(first, whole=whole)
+        trace = received.outbound_trace(settings.outbound.received_header, self._date)
+        return b"".join((trace, *headers.complete(first, facts, id=self._id, me=settings.me, date=self._date)))
+
+
+def _public(error: OSError | UnfitError) -> Exception:
+    if isinstance(error, OSError):
+        return storage_error(error, "the queue")
+    return RefusedError(str(error), error.kind if isinstance(error, _HeaderError) else Refused.MALFORMED)

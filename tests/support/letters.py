@@ -1,0 +1,44 @@
+"""Whatever takes letters in a test: it keeps them with their contents, and fails where the test says so."""
+
+from __future__ import annotations
+
+from mailboat.outbound.letter import Letter
+from mailboat.outbound.submission import Port
+
+
+class FakePort:
+    """A submission that ends in a list."""
+
+    def __init__(self, box: Letterbox, letter: Letter) -> None:
+        self._box = box
+        self._letter = letter
+        self._pieces: list[bytes] = []
+
+    async def write(self, octets: bytes) -> None:
+        """Keep a piece."""
+        if self._box.refusal:
+            raise self._box.refusal
+        self._pieces.append(octets)
+
+    async def commit(self) -> str:
+        """Keep the letter."""
+        self._box.letters.append((self._letter, b"".join(self._pieces)))
+        return f"L-{len(self._box.letters)}"
+
+    async def abandon(self) -> None:
+        """Count it."""
+        self._box.abandoned += 1
+
+
+class Letterbox:
+    """A mixin for fake workers and relays: `begin` of their interface."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[Letter, bytes]] = []
+        self.refusal: Exception | None = None
+        """What a piece is answered with."""
+        self.abandoned = 0
+
+    async def begin(self, letter: Letter) -> Port:
+        """Start one."""
+        return FakePort(self, letter)
