@@ -56,7 +56,6 @@ COPY --from=build-relay /opt/mailboat /opt/mailboat
 COPY --from=build-relay --chown=65532:65532 /build/spool /var/spool/mailboat
 USER 65532:65532
 WORKDIR /
-VOLUME /var/spool/mailboat
 EXPOSE 2525 2587 2465 9025
 ENTRYPOINT ["mailboat"]
 CMD ["relay", "--config", "/etc/mailboat"]

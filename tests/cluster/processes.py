@@ -42,6 +42,11 @@ class Service:
                 start_new_session=True,  # Ctrl-C is for the tests, which then end it
             )
 
+    @property
+    def process_id(self) -> int:
+        """Its process id; 0 where it does not run."""
+        return self.process.pid if self.process else 0
+
     def check(self) -> None:
         """Raise RuntimeError with the end of its log when it has ended."""
         if self.process is None or self.process.poll() is not None:

@@ -41,6 +41,7 @@ _MODULES = (
         ".",
         ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"),
     ),
+    _Module("pause", ".", ("pause",)),
     _Module("etcd", "go.etcd.io/etcd/server/v3", ("etcd",)),
     _Module("coredns", "github.com/coredns/coredns", ("coredns",)),
     _Module("helm3", "helm.sh/helm/v3/cmd/helm", ("helm3",)),

@@ -1,0 +1,60 @@
+"""`python -m tests.cluster build | up | down DIRECTORY`: a test cluster by hand.
+
+`build` makes programs and images that are not in the cache. `up` starts a cluster that stays, and says how to use it;
+`down` ends it. The tests start their own, unless MAILBOAT_CLUSTER names the directory of one that `up` has started.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from tests.cluster import images
+from tests.cluster.machine import Machine, make_directory
+from tests.cluster.programs import Unable, all_programs
+
+
+def main(words: list[str]) -> int:
+    """Run a command; its exit code."""
+    try:
+        match words:
+            case ["build", "programs"]:
+                all_programs()
+            case ["build"]:
+                all_programs()
+                images.archives()
+            case ["up"]:
+                _up()
+            case ["down", directory]:
+                Machine(Path(directory)).stop()
+            case _:
+                print(__doc__, file=sys.stderr)
+                return 2
+    except Unable as unable:
+        print(f"cluster: {unable}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _up() -> None:
+    all_programs()
+    images.archives()
+    begin = time.monotonic()
+    machine = Machine(make_directory())
+    try:
+        machine.start(tied=False)
+    except BaseException:
+        machine.stop()
+        raise
+    programs = ":".join(sorted({str(path.parent) for path in all_programs().values()}))
+    print(f"The node is ready after {time.monotonic() - begin:.1f} s. A shell in its network:\n")
+    print(
+        f"  nsenter --net=/proc/{machine.pid}/ns/net env KUBECONFIG={machine.kubeconfig} PATH={programs}:$PATH bash\n"
+    )
+    print(f"Tests use it with MAILBOAT_CLUSTER={machine.directory}; to end it:\n")
+    print(f"  {sys.executable} -m tests.cluster down {machine.directory}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,143 @@
+"""The images of a test cluster, as archives: the relay and the operator from the Dockerfile, and `pause`. No registry.
+
+The base is made from Debian's packages by debootstrap; the Dockerfile is built on it by buildah, from wheels that pip
+has fetched before, so that the build itself needs no network. Layers are kept between builds: after a change of the
+sources only they are installed anew. Needs root.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from tests.cluster.cache import digest, entry
+from tests.cluster.programs import Unable, program
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = "bookworm"
+PYTHON = "3.11"
+"""The suite's."""
+PAUSE = "localhost/pause:e2e"
+RELAY = "localhost/mailboat-relay:e2e"
+OPERATOR = "localhost/mailboat-operator:e2e"
+
+_PACKAGES = "python3-minimal,python3-venv,ca-certificates"
+_NEEDLESS = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
+_LOCKS = ("requirements-build.txt", "requirements-operator.txt")
+"""The operator's holds the relay's."""
+_CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt")
+_PLATFORMS = ("manylinux_2_36_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
+_MOST_LAYERS = 80
+"""Images in the builder's store, intermediate ones included, after which it is made anew."""
+
+
+def archives() -> dict[str, Path]:
+    """An archive for each image, by its name; what is missing is built. Raises Unable with what went wrong."""
+    return {PAUSE: _pause(), RELAY: _built("relay"), OPERATOR: _built("operator")}
+
+
+def context_files() -> Iterator[Path]:
+    """What the images are made of."""
+    yield from (ROOT / name for name in (*_CONTEXT, *_LOCKS))
+    for tree in ("relay", "operator"):
+        for path in (ROOT / tree).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+@cache
+def _built(target: str) -> Path:
+    key = digest(ROOT, context_files(), _store_key())
+    name = f"localhost/mailboat-{target}:e2e"
+    return entry(f"image-{target}", key, lambda into: _build(target, name, into)) / "image.tar"
+
+
+def _build(target: str, name: str, into: Path) -> None:
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mailboat-context-") as directory:
+        context = Path(directory)
+        for path in context_files():
+            copy = context / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+        shutil.copytree(_wheels(), context / "wheels")
+        store = entry("store", _store_key(), _make_store)
+        options = ["--layers", "--isolation=chroot", "--pull-never", "--build-arg=BASE=localhost/base"]
+        try:
+            _buildah(store, "bud", *options, f"--target={target}", f"--tag={name}", str(context))
+            _buildah(store, "push", name, f"docker-archive:{into / 'image.tar'}:{name}")
+        except Unable:
+            shutil.rmtree(store, ignore_errors=True)  # it may be the store that is broken
+            raise
+        if len(_buildah(store, "images", "--all", "--quiet").splitlines()) > _MOST_LAYERS:
+            shutil.rmtree(store, ignore_errors=True)
+    _say(f"built the image {name} in {time.monotonic() - begin:.0f} s")
+
+
+@cache
+def _pause() -> Path:
+    binary = program("pause")
+    key = digest(binary.parent, [binary])
+    return entry("image-pause", key, lambda into: _build_pause(binary, into)) / "image.tar"
+
+
+def _build_pause(binary: Path, into: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="mailboat-context-") as directory:
+        context = Path(directory)
+        shutil.copy(binary, context / "pause")
+        (context / "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nUSER 65535\nENTRYPOINT ["/pause"]\n')
+        store = entry("store", _store_key(), _make_store)
+        _buildah(store, "bud", "--isolation=chroot", f"--tag={PAUSE}", str(context))
+        _buildah(store, "push", PAUSE, f"docker-archive:{into / 'image.tar'}:{PAUSE}")
+
+
+def _store_key() -> str:
+    return digest(ROOT, [], SUITE, _PACKAGES, *_NEEDLESS)
+
+
+def _make_store(into: Path) -> None:
+    """The builder's own store, with the base in it. It grows with each build: the one entry that is not constant."""
+    _say(f"making a base image from Debian's packages ({SUITE})")
+    with tempfile.TemporaryDirectory(prefix="mailboat-base-") as directory:
+        context = Path(directory)
+        _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", SUITE, str(context / "rootfs"))
+        for name in _NEEDLESS:
+            shutil.rmtree(context / "rootfs" / name, ignore_errors=True)
+            (context / "rootfs" / name).mkdir()
+        (context / "Dockerfile").write_text("FROM scratch\nCOPY rootfs/ /\n")
+        _buildah(into, "bud", "--isolation=chroot", "--tag=localhost/base", str(context))
+
+
+def _wheels() -> Path:
+    locks = [ROOT / name for name in _LOCKS]
+    return entry("wheels", digest(ROOT, locks, PYTHON, *_PLATFORMS), lambda into: _fetch_wheels(locks, into))
+
+
+def _fetch_wheels(locks: list[Path], into: Path) -> None:
+    """For the image's Python, whatever ours is. Sources are refused: nothing is built, so nothing needs a compiler."""
+    options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check"]
+    options += ["--implementation=cp", f"--python-version={PYTHON}", *(f"--platform={name}" for name in _PLATFORMS)]
+    for lock in locks:
+        _run(sys.executable, "-m", "pip", "download", *options, f"--dest={into}", f"--requirement={lock}")
+
+
+def _buildah(store: Path, *words: str) -> str:
+    place = [f"--root={store / 'root'}", f"--runroot={store / 'run'}", "--storage-driver=overlay"]
+    return _run("buildah", *place, *words)
+
+
+def _run(*words: str) -> str:
+    done = subprocess.run(["nice", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unable(f"{words[0]} fails: {' '.join(words)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def _say(text: str) -> None:
+    print(f"cluster: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,3 @@
+module mailboat.test/pause
+
+go 1.26.0
