@@ -54,6 +54,8 @@ async def outbound_rig(
     settings = replace(settings, outbound=OutboundSettings(**(outbound or {})))
     rig.submitter = Submitter(settings, rig.store, rig.facts, clock, lambda: rig.trouble)
     sending.bind(rig.submitter)
-    yield rig
-    sending.unbind()
-    await rig.store.close()
+    try:
+        yield rig
+    finally:
+        sending.unbind()
+        await rig.store.close()

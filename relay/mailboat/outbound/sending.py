@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from weakref import WeakKeyDictionary
 
+from mailboat.hooks import DENY, DENYSOFT, OK, Code
 from mailboat.outbound.letter import Letter, RefusedError, json_notes, recipients_of, sender_of
 from mailboat.outbound.submission import Submitter
+from mailboat.queue.store import StorageError
 
 PIECE = 64 * 1024
 """Octets of given contents that are worked on at once; then others have their turn on the event loop."""
@@ -30,9 +32,47 @@ def unbind() -> None:
     _submitters.pop(asyncio.get_running_loop(), None)
 
 
-async def deliver(letter: Letter, contents: object) -> str:
-    """Queue a letter; its id, when it is durable. Raises RefusedError, StorageError, and what the contents raise."""
-    submission = _submitter().begin(letter, "LOCAL")
+class Options(TypedDict, total=False):
+    """What may be said of a message beside its contents."""
+
+    dot_stuffed: bool
+    """The contents are as in SMTP: the dot of a line that begins with one is doubled (RFC 5321 4.5.2)."""
+    notes: Mapping[str, Any] | None
+    """Notes of the message, JSON values only; stored with it, and there in `todo.notes`."""
+    remove_msgid: bool
+    """Put a new Message-ID in the place of the one that is there: for mail that is released from a quarantine."""
+    remove_date: bool
+    """The same for Date."""
+    origin: object
+    """Who sends this, for the log: a text, or something with a `name`, such as the plugin."""
+
+
+async def send_email(from_: object, to: object, contents: object, **options: Unpack[Options]) -> tuple[Code, str]:
+    """Queue a message for delivery.
+
+    `from_` is an `Address` or text, `<>` for the null sender; `to` is one of those or several; `contents` is the whole
+    message with its header: text, bytes, or an async stream of either, which is read piece by piece. Line ends of any
+    kind become CRLF; Message-ID and Date are added where they are missing.
+
+    `(OK, "Message Queued (ID)")`: it is on stable storage. `(DENY, reason)`: it is not one that could be sent.
+    `(DENYSOFT, reason)`: it cannot be stored now. Whether it is delivered, the hooks `delivered` and `bounce` tell.
+    Raises TypeError for contents of another type, RuntimeError where no relay runs, and what a stream raises; then
+    nothing is queued.
+    """
+    if not isinstance(contents, str | bytes | bytearray | memoryview | AsyncIterable):
+        raise TypeError(f"contents must be str, bytes or an async stream of them, not {type(contents).__name__}")
+    submitter = _submitter()
+    try:
+        name = await _deliver(submitter, _letter(from_, to, options), contents)
+    except RefusedError as error:
+        return DENY, str(error)
+    except StorageError as error:
+        return DENYSOFT, str(error)
+    return OK, f"Message Queued ({name})"
+
+
+async def _deliver(submitter: Submitter, letter: Letter, contents: object) -> str:
+    submission = submitter.begin(letter, "LOCAL")
     try:
         async for piece in _pieces(contents):
             await submission.write(piece)
@@ -42,8 +82,7 @@ async def deliver(letter: Letter, contents: object) -> str:
     return await submission.commit()
 
 
-def letter_of(from_: object, to: object, options: Mapping[str, Any]) -> Letter:
-    """What the arguments of `send_email` say. Raises RefusedError."""
+def _letter(from_: object, to: object, options: Options) -> Letter:
     origin = options.get("origin")
     return Letter(
         sender=sender_of(from_),
@@ -54,11 +93,6 @@ def letter_of(from_: object, to: object, options: Mapping[str, Any]) -> Letter:
         remove_date=bool(options.get("remove_date")),
         origin="" if origin is None else str(getattr(origin, "name", origin)),
     )
-
-
-def is_contents(value: object) -> bool:
-    """Whether this is something that a message can be read from."""
-    return isinstance(value, str | bytes | bytearray | memoryview | AsyncIterable)
 
 
 def _submitter() -> Submitter:

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mailboat.config.settings import Settings
+from mailboat.hooks import NO_HOOKS, Hooks
+from mailboat.hooks.transaction import before_queueing
 from mailboat.message import headers, received
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft
 from mailboat.model.observer import Observer, Received
 from mailboat.outbound.content import Normalizer
 from mailboat.outbound.letter import Letter, Refused, RefusedError
-from mailboat.queue.body_writer import BodyWriter, UnfitError
+from mailboat.queue.body_writer import BodyWriter, UnfitError, discard_body
 from mailboat.queue.entry import group
 from mailboat.queue.faults import storage_error
 from mailboat.queue.store import StorageError, Store
@@ -59,6 +61,8 @@ class Submitter:
     clock: Clock
     room: Callable[[], str]
     """Why no new message can be taken now; empty when one can."""
+    hooks: Hooks = NO_HOOKS
+    """Replaced on reload."""
 
     def begin(self, letter: Letter, protocol: str) -> Submission:
         """Start a submission. `protocol` is for the event log: how the message came here."""
@@ -97,7 +101,7 @@ class Submission:
         """See `Port`."""
         try:
             self._take(self._lines.finish())
-            draft = self._draft(self._finished())
+            draft = await self._shown(self._draft(self._finished()))
         except BaseException:
             self._body.discard()
             raise
@@ -132,6 +136,16 @@ class Submission:
             return self._body.finish()
         except (OSError, UnfitError) as error:
             raise _public(error) from None
+
+    async def _shown(self, draft: Draft) -> Draft:
+        """The draft as plugins leave it."""
+        try:
+            return await before_queueing(self._around.hooks, draft, self._around.store.new_body_file)
+        except BaseException as error:
+            discard_body(draft.body)
+            if isinstance(error, OSError):
+                raise _public(error) from None
+            raise
 
     def _draft(self, body: Body) -> Draft:
         letter = self._letter

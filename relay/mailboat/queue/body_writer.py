@@ -109,6 +109,13 @@ class BodyWriter:
         return SpooledBody(self._path, self._file_size)
 
 
+def discard_body(body: Body) -> None:
+    """Remove the file of a finished body that goes into no draft, if it has one."""
+    if isinstance(body, SpooledBody):
+        with suppress(OSError):
+            Path(body.path).unlink(missing_ok=True)
+
+
 def _write_all(file: int, octets: bytes) -> None:
     view = memoryview(octets)
     while view:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,21 +13,30 @@ from tests.support.fixed_clock import FixedClock
 from tests.support.outbound import OutboundRig, outbound_rig
 from tests.support.stores import files_in
 
+from mailboat.hooks import DENY, DENYSOFT, OK, Code, Connection, Hook, Hooks, Point
 from mailboat.model.observer import Observer
-from mailboat.outbound import sending
-from mailboat.outbound.letter import Refused, RefusedError
-from mailboat.outbound.sending import deliver, letter_of
+from mailboat.outbound import send_email, sending
 from mailboat.queue.body_writer import SPOOL_THRESHOLD
 from mailboat.queue.memory import MemoryStore
 from mailboat.queue.spool import Spool
-from mailboat.queue.store import StorageError, StorageFull
+from mailboat.queue.store import StorageFull
 
 DATE = b"Tue, 14 Nov 2023 22:13:20 +0000"
 TEXT = b"From: a@sender.test\r\nSubject: hi\r\n\r\nGood day.\r\n"
 
 
 async def send(contents: object, *to: str, **options: Any) -> str:
-    return await deliver(letter_of("a@sender.test", list(to) or ["b@there.test"], options), contents)
+    """Queue a message; its id."""
+    code, text = await send_email("a@sender.test", list(to) or ["b@there.test"], contents, **options)
+    assert code is OK, text
+    return text.removeprefix("Message Queued (").removesuffix(")")
+
+
+async def refused(contents: object, *to: str, **options: Any) -> tuple[Code, str]:
+    """The answer to a message that is not queued."""
+    answer = await send_email("a@sender.test", list(to) or ["b@there.test"], contents, **options)
+    assert answer[0] is not OK
+    return answer
 
 
 async def only(rig: OutboundRig) -> bytes:
@@ -125,9 +135,7 @@ async def test_too_large_contents_are_refused_while_they_come(tmp_path: Path, li
             yield b"x" * 98 + b"\r\n"
 
     async with outbound_rig(store, databytes=limit) as rig:
-        with pytest.raises(RefusedError, match=f"larger than {limit} octets") as refused:
-            await send(endless())
-        assert refused.value.kind is Refused.TOO_BIG
+        assert await refused(endless()) == (DENY, f"the message is larger than {limit} octets")
         assert asked == limit // 100 + 1
         assert await rig.mails() == []
         assert files_in(tmp_path / "incoming") == []
@@ -152,30 +160,25 @@ async def test_a_stream_that_breaks_leaves_nothing(tmp_path: Path, broken: Excep
 
 async def test_contents_with_a_long_line_or_a_loop_or_nothing_are_refused() -> None:
     async with outbound_rig(data_line_length=1000, max_received=3) as rig:
-        with pytest.raises(RefusedError, match="longer than 1000 octets"):
-            await send("x" * 1001)
-        with pytest.raises(RefusedError, match="loop") as loop:
-            await send("Received: x\n" * 4 + "\n")
-        assert loop.value.kind is Refused.LOOP
-        with pytest.raises(RefusedError, match="empty"):
-            await send("")
-        with pytest.raises(RefusedError, match="contents: "):
-            await send("lone surrogate \udc00")
+        assert await refused("x" * 1001) == (DENY, "a line is longer than 1000 octets")
+        assert await refused("Received: x\n" * 4 + "\n") == (DENY, "too many Received headers: possible mail loop")
+        assert await refused("") == (DENY, "the message is empty")
+        code, text = await refused("lone surrogate \udc00")
+        assert (code, text[:10]) == (DENY, "contents: ")
         assert await rig.mails() == []
 
 
 async def test_more_recipients_than_allowed_are_refused() -> None:
     async with outbound_rig(max_recipients=2) as rig:
-        with pytest.raises(RefusedError, match="more than 2 recipients"):
-            await send(TEXT, "a@a.test", "b@a.test", "c@a.test")
+        assert await refused(TEXT, "a@a.test", "b@a.test", "c@a.test") == (DENY, "more than 2 recipients")
         await send(TEXT, "a@a.test", "b@a.test", "b@a.test")
         assert len(await rig.mails()) == 1
 
 
 async def test_a_header_too_long_to_see_keeps_what_is_to_be_removed_from_being_missed() -> None:
     async with outbound_rig(databytes=10**7):
-        with pytest.raises(RefusedError, match="header is longer"):
-            await send(b"X: y\n" * 100_000 + b"\nGood day\n", remove_date=True)
+        answer = await refused(b"X: y\n" * 100_000 + b"\nGood day\n", remove_date=True)
+        assert answer == (DENY, "the header is longer than 262144 octets")
 
 
 async def test_trouble_of_storage_is_told_and_passes() -> None:
@@ -183,12 +186,10 @@ async def test_trouble_of_storage_is_told_and_passes() -> None:
     store = MemoryStore(clock)
     async with outbound_rig(store) as rig:
         store.failure = StorageFull("no space")
-        with pytest.raises(StorageFull):
-            await send(TEXT)
+        assert await refused(TEXT) == (DENYSOFT, "no space")
         store.failure = None
         rig.trouble = "out of storage"
-        with pytest.raises(StorageError, match="out of storage"):
-            await send(TEXT)
+        assert await refused(TEXT) == (DENYSOFT, "out of storage")
         rig.trouble = ""
         await send(TEXT)
         assert len(await rig.mails()) == 1
@@ -203,8 +204,7 @@ async def test_a_file_that_cannot_be_written_is_storage_trouble_and_removed(tmp_
     async with outbound_rig(store) as rig:
         with monkeypatch.context() as patched:
             patched.setattr("mailboat.queue.body_writer.os.write", full)
-            with pytest.raises(StorageFull):
-                await send(b"x\n" * SPOOL_THRESHOLD)
+            assert (await refused(b"x\n" * SPOOL_THRESHOLD))[0] is DENYSOFT
         assert files_in(tmp_path / "incoming") == []
         await send(b"x\n" * SPOOL_THRESHOLD)
         assert len(await rig.mails()) == 1
@@ -216,3 +216,104 @@ async def test_without_a_relay_it_is_said_what_is_missing() -> None:
     with pytest.raises(RuntimeError, match="no relay runs"):
         await send(TEXT)
     assert not sending._submitters
+
+
+@pytest.mark.parametrize(
+    ("from_", "to", "text"),
+    [
+        ("nobody", "b@there.test", "Malformed from: nobody"),
+        (None, "b@there.test", "Malformed from: None"),
+        ("a@b.test", [], "No recipients for email"),
+        ("a@b.test", ["b@there.test", "c@"], "Malformed to address (c@): Bad domain in the address"),
+    ],
+)
+async def test_malformed_addresses_are_denied_with_their_text(from_: object, to: object, text: str) -> None:
+    async with outbound_rig() as rig:
+        assert await send_email(from_, to, TEXT) == (DENY, text)
+        assert await send_email("a@b.test", "b@there.test", TEXT, notes={"a": object()}) == (
+            DENY,
+            "notes: Type is not JSON serializable: object",
+        )
+        assert await rig.mails() == []
+
+
+async def test_the_null_sender_and_a_single_recipient_as_text_will_do() -> None:
+    async with outbound_rig() as rig:
+        assert (await send_email("<>", "<b@there.test>", TEXT))[0] is OK
+        [(entry, _)] = await rig.mails()
+        assert entry.message.sender.is_null
+
+
+@pytest.mark.parametrize("contents", [None, 7, ["a", "b"], object()])
+async def test_contents_of_another_type_are_the_plugins_mistake(contents: object) -> None:
+    async with outbound_rig():
+        with pytest.raises(TypeError, match="contents must be"):
+            await send(contents)
+
+
+class Signer:
+    """A plugin that looks at every message and signs it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bool, int]] = []
+
+    async def hook(self, connection: Connection) -> None:
+        transaction = connection.transaction
+        assert transaction is not None
+        self.seen.append((transaction.uuid, connection.relaying, transaction.body.size))
+        transaction.header.add_leading("X-Signed", transaction.header.get("Message-ID") or "not there")
+        transaction.notes["signed"] = True
+        transaction.force_tls = True
+
+
+def hooks_of(function: Any) -> Hooks:
+    return Hooks([Hook(Point.PRE_SEND_TRANS_EMAIL, function, "test")], [], Observer())
+
+
+@pytest.mark.parametrize("lines", [1, SPOOL_THRESHOLD], ids=["in memory", "in a file"])
+async def test_pre_send_trans_email_sees_the_whole_message_and_may_change_its_header(
+    tmp_path: Path, lines: int
+) -> None:
+    signer = Signer()
+    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    async with outbound_rig(store) as rig:
+        rig.submitter.hooks = hooks_of(signer.hook)
+        id_ = await send("Subject: hi\n\n" + "x\n" * lines, notes={"campaign": 7})
+        [(entry, body)] = await rig.mails()
+        assert body.startswith(b"X-Signed: <%b@relay.test>\r\nReceived: " % id_.encode())
+        assert body.endswith(b"\r\n\r\n" + b"x\r\n" * lines)
+        assert signer.seen == [(id_, True, len(body) - body.index(b"Received: "))]
+        assert entry.message.size == len(body)
+        assert entry.message.notes == {"campaign": 7, "signed": True}
+        assert entry.message.force_tls
+        assert files_in(tmp_path / "incoming") == []
+
+
+async def test_a_plugin_that_fails_does_not_stop_the_message() -> None:
+    async def broken(_: Connection) -> None:
+        raise RuntimeError("broken")
+
+    async with outbound_rig() as rig:
+        rig.submitter.hooks = hooks_of(broken)
+        await send(TEXT)
+        assert len(await rig.mails()) == 1
+
+
+async def test_a_sender_that_is_cancelled_while_a_hook_runs_leaves_no_file(tmp_path: Path) -> None:
+    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    asked = asyncio.Event()
+
+    async def waits(_: Connection) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with outbound_rig(store) as rig:
+        rig.submitter.hooks = hooks_of(waits)
+        sender = asyncio.create_task(send("x\n" * SPOOL_THRESHOLD))
+        async with asyncio.timeout(10):
+            await asked.wait()
+        sender.cancel()
+        await asyncio.wait([sender])
+        assert sender.cancelled()
+        assert await rig.mails() == []
+        assert files_in(tmp_path / "incoming") == []
