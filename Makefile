@@ -15,7 +15,7 @@ DASHBOARD := charts/mailboat-relay/files/dashboard.json
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test crash interop e2e lint format lock docs bench clean
+.PHONY: help install run test crash interop e2e lint format lock docs charts bench clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ run: $(VENV)/.relay ## Run a relay and a sink here, with the queue under var/; C
 install: $(VENV)/.dev ## Make .venv with everything that tests and checks need
 
 test: $(VENV)/.dev ## Run every test that needs neither root nor a cluster
-	$(BIN)/python -m pytest -m "not interop and not apiserver and not e2e" $(ARGS)
+	$(BIN)/python -m pytest -m "not interop and not apiserver and not e2e and not helm" $(ARGS)
 
 crash: $(VENV)/.dev ## Kill the relay at random instants, ROUNDS times (200), and miss no mail
 	MAILBOAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m crash -s $(ARGS)
@@ -36,7 +36,7 @@ interop: $(VENV)/.dev ## Run the tests with other people's software; as root, it
 	$(BIN)/python -m pytest -m interop $(ARGS)
 
 e2e: $(VENV)/.dev ## Run the tests with a real API server and in a real cluster, which they make themselves; needs root and Go
-	$(BIN)/python -m pytest -m "apiserver or e2e" $(ARGS)
+	$(BIN)/python -m pytest -m "apiserver or e2e or helm" $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and who imports whom
 	$(BIN)/ruff check
@@ -55,6 +55,9 @@ lock: $(VENV)/.dev ## Renew the requirements files; UPGRADE=1 takes the newest v
 		--constraint requirements.txt --output-file requirements-operator.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra operator --group dev --constraint requirements-build.txt \
 		--constraint requirements-operator.txt --output-file requirements-dev.txt
+
+charts: $(VENV)/.dev ## Write the charts' copy of the resource type and their tables of values anew
+	$(BIN)/python -m scripts.charts
 
 docs: $(VENV)/.dev ## Write the reference pages and the dashboard anew from the code
 	$(BIN)/python -m mailboat.config.reference >docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md

@@ -124,4 +124,12 @@ def _link_flags(module: _Module) -> str:
         }
         for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
             flags += [f"-X {package}.{name}={value}" for name, value in facts.items()]
+    if module.directory == "helm3":
+        # Helm 4 reads it from its own build; Helm 3 takes itself for one of Kubernetes 1.20 without.
+        _, minor, _ = kubernetes_version().split(".", 2)
+        for package in ("pkg/chartutil", "pkg/lint/rules"):
+            flags += [
+                f"-X helm.sh/helm/v3/{package}.k8sVersionMajor=1",
+                f"-X helm.sh/helm/v3/{package}.k8sVersionMinor={minor}",
+            ]
     return " ".join(flags)

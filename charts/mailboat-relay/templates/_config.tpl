@@ -1,0 +1,77 @@
+{{/* The configuration directory: the chart's own files, and the volume that joins them with those of the operator. */}}
+
+{{/* A value of an ini file. Numbers of a values file are floats, which would be printed as 2.62144e+07. */}}
+{{- define "mailboat-relay.iniValue" -}}
+{{- if and (kindIs "float64" .) (eq . (float64 (int64 .))) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* `listen` for some ports. Takes a list: the context, and the ports. */}}
+{{- define "mailboat-relay.endpoints" -}}
+{{- $endpoints := list -}}
+{{- range $port := rest . -}}
+{{- range (first $).Values.listen.addresses -}}
+{{- $endpoints = append $endpoints (printf "%s:%d" (ternary (printf "[%s]" .) . (contains ":" .)) $port) -}}
+{{- end -}}
+{{- end -}}
+{{- join ", " $endpoints -}}
+{{- end -}}
+
+{{/* What makes a difference only for a pod that starts: a change of it replaces the pods. All else is reloaded live. */}}
+{{- define "mailboat-relay.restart" -}}
+{{- $files := dict -}}
+{{- range $name, $content := .Values.config.files }}{{ if hasSuffix ".py" $name }}{{ $_ := set $files $name $content }}{{ end }}{{ end -}}
+{{- dict "listen" .Values.listen "smtps" .Values.smtps.enabled "nodes" (.Values.config.smtp.nodes | toString)
+  "host" .Values.hostNetwork "plugins" .Values.config.plugins "files" $files | toJson -}}
+{{- end -}}
+
+{{/* Sources of the projected volume; of two files with one name the later source's is seen. */}}
+{{- define "mailboat-relay.configSources" -}}
+{{- $name := include "mailboat-relay.fullname" . -}}
+{{- $outbound := include "mailboat-relay.outboundConfig" . -}}
+- configMap:
+    name: {{ $name }}-config
+{{- $plugins := list }}
+{{- range $file, $_ := .Values.config.files }}{{ if hasPrefix "plugins.d/" $file }}{{ $plugins = append $plugins $file }}{{ end }}{{ end }}
+{{- with $plugins }}
+- configMap:
+    name: {{ $name }}-plugins
+    items:
+      {{- range . }}
+      - key: {{ trimPrefix "plugins.d/" . }}
+        path: {{ . }}
+      {{- end }}
+{{- end }}
+{{- with .Values.tls.secretName }}
+- secret:
+    name: {{ . }}
+    items:
+      - key: tls.crt
+        path: tls_cert.pem
+      - key: tls.key
+        path: tls_key.pem
+{{- end }}
+{{- with .Values.admin.tokenSecret }}
+- secret:
+    name: {{ . }}
+    items:
+      - key: {{ $.Values.admin.tokenKey }}
+        path: admin-token
+{{- end }}
+{{- range .Values.config.existingConfigMaps }}
+- configMap:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- range .Values.config.existingSecrets }}
+- secret:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+- configMap:
+    name: {{ $outbound }}-outbound
+    optional: true
+- configMap:
+    name: {{ $outbound }}-tls
+    optional: true
+- secret:
+    name: {{ $outbound }}-credentials
+    optional: true
+{{- end -}}

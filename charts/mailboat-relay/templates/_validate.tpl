@@ -1,0 +1,62 @@
+{{/* What values.schema.json cannot say: combinations that would make an open relay, lose mail, or never start. */}}
+
+{{- define "mailboat-relay.validate" -}}
+{{- include "mailboat-relay.validateAcl" . -}}
+{{- include "mailboat-relay.validateFiles" . -}}
+{{- include "mailboat-relay.validatePods" . -}}
+{{- end -}}
+
+{{/* At most 128 networks (the schema says so) of at least /8 or /16 never add up to everybody. */}}
+{{- define "mailboat-relay.validateAcl" -}}
+{{- range .Values.config.relayAllow -}}
+  {{- if regexMatch "(?i)^[0:]*:ffff:" . -}}
+    {{- fail (printf "config.relayAllow: %s is an IPv4 network in IPv6 clothes; write it as IPv4" .) -}}
+  {{- end -}}
+  {{- $prefix := splitList "/" . -}}
+  {{- if eq (len $prefix) 2 -}}
+    {{- $least := ternary 16 8 (contains ":" .) -}}
+    {{- $most := ternary 128 32 (contains ":" .) -}}
+    {{- if or (lt (int (last $prefix)) $least) (gt (int (last $prefix)) $most) -}}
+      {{- fail (printf "config.relayAllow: %s: a prefix length is from %d to %d; a wider network makes an open relay" . $least $most) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.config.relayAllow (ne .Values.service.type "ClusterIP") (ne .Values.service.externalTrafficPolicy "Local") -}}
+  {{- fail (printf "service.externalTrafficPolicy must be Local with a Service of type %s and config.relayAllow: otherwise every client on the Internet looks like a node of the cluster, and may relay" .Values.service.type) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "mailboat-relay.validateFiles" -}}
+{{- $own := list "smtp.ini" "http.ini" "relay_acl_allow" "plugins" "me" "admin-token" -}}
+{{- range $name, $_ := .Values.config.files -}}
+  {{- if has $name $own -}}
+    {{- fail (printf "config.files: %s is written by the chart from other values" $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- range concat .Values.config.existingSecrets .Values.config.existingConfigMaps -}}
+  {{- $source := .name -}}
+  {{- range .items -}}
+    {{- if has (clean .path) $own -}}
+      {{- fail (printf "%s: %s is written by the chart from other values" $source .path) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.smtps.enabled (not .Values.tls.secretName) -}}
+  {{- fail "smtps.enabled needs tls.secretName: without a certificate the relay does not start" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "mailboat-relay.validatePods" -}}
+{{- $grace := int .Values.terminationGracePeriodSeconds -}}
+{{- $least := add .Values.drainTimeoutSeconds .Values.preStopSleepSeconds 5 -}}
+{{- if and $grace (lt $grace (int $least)) -}}
+  {{- fail (printf "terminationGracePeriodSeconds must be at least %d: the sleep, the drain time and 5 more; otherwise pods are killed while they deliver" $least) -}}
+{{- end -}}
+{{- $budget := .Values.podDisruptionBudget -}}
+{{- if and $budget.enabled (eq (toString $budget.maxUnavailable) "") (eq (toString $budget.minAvailable) "") -}}
+  {{- fail "podDisruptionBudget: give maxUnavailable or minAvailable" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
+  {{- fail "autoscaling.maxReplicas is below minReplicas" -}}
+{{- end -}}
+{{- end -}}
