@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mailboat.config.settings import Settings
+from mailboat.hooks import NO_HOOKS, Hooks
 from mailboat.ingress.admission import Admission
 from mailboat.ingress.tls import ServerTls
 from mailboat.model.clock import Clock
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class IngressContext:
-    """The surroundings of a connection. `settings` is replaced on reload; a session keeps what it began with."""
+    """The surroundings of a connection. `settings` and `hooks` are replaced on reload.
+
+    A session keeps the settings that it began with; plugins are asked as they are at each point.
+    """
 
     settings: Settings
     store: Store
@@ -31,3 +35,4 @@ class IngressContext:
     """Every connection that is not gone, also those that were only told to go."""
     deserted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the last connection that goes; whoever waits for it clears it before."""
+    hooks: Hooks = NO_HOOKS

@@ -84,8 +84,10 @@ class Listener:
             self.sweep()
 
     def sweep(self) -> None:
-        """Look once at all clients, and end those that take too long."""
+        """Look once at all clients: tell what was held back until now, and end those that take too long."""
         now = self._context.clock.monotonic()
+        for connection in list(self._context.connections):
+            connection.tick(now)
         for connection in [c for c in self._context.connections if c.expired(now)]:
             connection.time_out()
 

@@ -1,22 +1,28 @@
 """One mail transaction: the envelope as it grows, the message's octets, and the draft they become.
 
 Knows no sockets and no replies; `connection` owns one at a time. Where the octets go as they come in is for
-`queue.body_writer` to say.
+`queue.body_writer` to say, what plugins see of it and change for `hooks.transaction`.
 """
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mailboat.config.settings import Settings
+from mailboat.hooks.transaction import MessageTransaction
 from mailboat.message import headers, received
 from mailboat.model.address import Address
 from mailboat.model.clock import Clock
-from mailboat.model.envelope import Draft
+from mailboat.model.envelope import Body, Draft, SpooledBody
 from mailboat.queue.body_writer import BodyWriter, UnfitError
 from mailboat.queue.entry import group
 from mailboat.queue.store import Store
 from mailboat.smtp.events import Mail
+
+log = logging.getLogger(__name__)
 
 
 class TooManyHops(UnfitError):  # noqa: N818 - what it is called in the field
@@ -33,22 +39,38 @@ class Transaction:
     store: Store
     recipients: list[Address] = field(default_factory=list)
     id: str = ""
-    """The queue id, from DATA on."""
+    """The queue id, from DATA on; where a plugin asks for it, from then on."""
     began_at: float = 0.0
     """Monotonic: when DATA was accepted."""
     size: int = 0
     """Octets of the message so far, as received."""
     _date: bytes = b""
-    _body: BodyWriter = field(init=False)
+    _writer: BodyWriter = field(init=False)
+    _body: Body | None = None
+    """The whole message with its trace header; ours until it is in a draft."""
+    _accepted: tuple[Address, ...] = ()
+    """The recipients at the end of data."""
+    _for_hooks: MessageTransaction | None = None
 
     def __post_init__(self) -> None:
-        self._body = BodyWriter(self.store, self._with_trace)
+        self._writer = BodyWriter(self.store, self._with_trace)
 
     def begin(self, clock: Clock) -> None:
         """DATA is accepted."""
-        self.id = self.store.reserve_id()
+        self.id = self.id or self.store.reserve_id()
         self.began_at = clock.monotonic()
         self._date = received.rfc5322_date(clock.now())
+
+    def for_hooks(self) -> MessageTransaction:
+        """This transaction as plugins see it, the same each time."""
+        view = self._for_hooks
+        if view is None:
+            self.id = self.id or self.store.reserve_id()
+            view = MessageTransaction(self.id, self.mail.sender, self.recipients, utf8=self.mail.smtputf8)
+            if self._body is not None:
+                view.hold(self._body)
+            self._for_hooks = view
+        return view
 
     @property
     def is_too_big(self) -> bool:
@@ -59,25 +81,64 @@ class Transaction:
         """Take octets of the message; once there is a fault they are only counted."""
         self.size += len(octets)
         if self.is_too_big:
-            self._body.discard()
+            self._writer.discard()
         else:
-            self._body.write(octets)
+            self._writer.write(octets)
+
+    def finish(self) -> None:
+        """The octets have all come: put the trace header on. Raises OSError or TooManyHops."""
+        self._body = self._writer.finish()
+        self._accepted = tuple(self.recipients)
+        if self._for_hooks is not None:
+            self._for_hooks.hold(self._body)
+
+    @property
+    def needs_rewriting(self) -> bool:
+        """A plugin changed the header of a message that lies in a file: `rewrite` before `draft`."""
+        view = self._for_hooks
+        return view is not None and view.is_edited and isinstance(self._body, SpooledBody)
+
+    def rewrite(self) -> None:
+        """Write the message with its new header. Blocks: call it in a thread. Raises OSError."""
+        if self._for_hooks is not None:
+            self._body = self._for_hooks.edited(self.store.new_body_file)
 
     def draft(self) -> Draft:
-        """The whole message with its trace header, ready for the store. Raises OSError or TooManyHops."""
+        """The finished message, ready for the store: from now on its body is the store's. Raises OSError."""
+        if self._for_hooks is not None:
+            self._body = self._for_hooks.edited(self.store.new_body_file)
+        body, self._body = self._body, None
+        assert body is not None
+        recipients = self._recipients()
+        view = self._for_hooks
         return Draft(
             sender=self.mail.sender,
-            recipients=self.recipients,
-            body=self._body.finish(),
-            groups=group(self.recipients, split=self.settings.outbound.always_split),
+            recipients=recipients,
+            body=body,
+            groups=group(recipients, split=self.settings.outbound.always_split),
             id=self.id,
             smtputf8=self.mail.smtputf8,
             eightbit=self.mail.eightbit,
+            force_tls=view is not None and bool(view.force_tls),
+            notes=view.stored_notes() if view is not None else {},
         )
+
+    def _recipients(self) -> list[Address]:
+        """Those that were accepted, as plugins left the list; nobody at all is taken for a mistake of theirs."""
+        if self._for_hooks is None:
+            return self.recipients
+        left = [address for address in self.recipients if isinstance(address, Address) and not address.is_null]
+        if not left:
+            log.error("%s: plugins left no recipient, so the message goes to all that were accepted", self.id)
+        return left or list(self._accepted)
 
     def discard(self) -> None:
         """Forget the octets, and remove the file if there is one."""
-        self._body.discard()
+        self._writer.discard()
+        if isinstance(self._body, SpooledBody):
+            with suppress(OSError):  # what cannot be removed now, the store removes at its next start
+                Path(self._body.path).unlink(missing_ok=True)
+        self._body = None
 
     def _with_trace(self, first: bytes, whole: bool) -> bytes:
         """The message's first octets with the trace header (RFC 5321 4.4) and what the header lacks."""

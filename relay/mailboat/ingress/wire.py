@@ -7,6 +7,7 @@ policy and no mail: `connection` adds what is decided, `listener` makes connecti
 from __future__ import annotations
 
 import asyncio
+import secrets
 import ssl
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -43,6 +44,8 @@ class Wire(asyncio.Protocol):
         """Our last word is said; what still comes is dropped."""
         self._committing = False
         """The client waits for us: it cannot be too slow, and it may close its side already."""
+        self._held = False
+        """Something is being decided, or a reply held back: what the client says meanwhile waits."""
         self._eof = False
         self._reading = True
         self._unread = False
@@ -62,6 +65,22 @@ class Wire(asyncio.Protocol):
     @abstractmethod
     def _welcome(self) -> bytes | None:
         """A client has come; the reply that turns it away, if so."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """The client, which has entered and is inside TLS if it wanted so at once, is to be greeted."""
+
+    @abstractmethod
+    def _secured(self) -> None:
+        """TLS has begun."""
+
+    @abstractmethod
+    def tick(self, now: float) -> None:
+        """Time has passed; `now` is monotonic."""
+
+    @abstractmethod
+    def _give_up(self) -> None:
+        """Nothing will be answered any more: whatever is being decided may stop. May be called again."""
 
     @abstractmethod
     def _farewell(self) -> None:
@@ -88,8 +107,7 @@ class Wire(asyncio.Protocol):
         elif self._implicit_tls:
             self._begin_tls()
         else:
-            self._session.greet()
-            self._flush()
+            self._open()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it is lost makes no difference
         """The client is gone."""
@@ -99,7 +117,7 @@ class Wire(asyncio.Protocol):
         connections = self._context.connections
         if self in connections:
             connections.remove(self)
-            self._closing = True
+            self._stop()
             self._farewell()
             if not connections:
                 self._context.deserted.set()
@@ -123,7 +141,7 @@ class Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more. It may still wait for the reply to its last message; TLS cannot stay half open."""
         self._eof = True
-        return self._committing and self._transport.can_write_eof()
+        return (self._committing or self._held) and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """The client does not read what we say: hear it no further, or our replies would pile up without bound."""
@@ -133,7 +151,7 @@ class Wire(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has read."""
         self._unread = False
-        if not self._committing:
+        if not (self._committing or self._held):
             self._go_on()
 
     def _stop_reading(self) -> None:
@@ -152,7 +170,7 @@ class Wire(asyncio.Protocol):
             return
         self._start_reading()
         self._run()
-        if self._eof and not self._committing and not self._closing:
+        if self._eof and not (self._committing or self._held or self._closing):
             self._end()
 
     # The session's side.
@@ -160,14 +178,18 @@ class Wire(asyncio.Protocol):
     def _new_session(self) -> ServerSession:
         smtp = self._settings.smtp
         limits = SessionLimits(smtp.data_line_length, smtp.bare_newline is BareNewline.NORMALIZE)
-        return ServerSession(self._settings.me, limits, self._offers(inside_tls=self._implicit_tls))
+        offers = self._offers(inside_tls=self._implicit_tls)
+        return ServerSession(self._settings.me, limits, offers, ticket=self._ticket)
+
+    def _ticket(self) -> bytes:
+        return f"<{secrets.token_hex(16)}.{self._context.clock.now():.0f}@{self._settings.me}>".encode()
 
     def _offers(self, *, inside_tls: bool) -> Offers:
         return Offers(self._settings.smtp.databytes, starttls=self._context.tls.available and not inside_tls)
 
     def _run(self) -> None:
         session = self._session
-        while not (self._closing or self._unread):
+        while not (self._closing or self._unread or self._held):
             event = session.next_event()
             if event is None:
                 break
@@ -202,12 +224,13 @@ class Wire(asyncio.Protocol):
 
     def time_out(self) -> None:
         """Give the client up."""
+        reply = replies.DECIDED_TOO_LONG if self._held else replies.IDLE_TOO_LONG
         if not self._closing:
-            self._reject(RejectReason.TIMEOUT, replies.IDLE_TOO_LONG)
+            self._reject(RejectReason.TIMEOUT, reply)
         if self._closing or self._upgrade is not None:
             self.abort()
         else:
-            self._say_goodbye(replies.IDLE_TOO_LONG)
+            self._say_goodbye(reply)
 
     # The end.
 
@@ -220,8 +243,12 @@ class Wire(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once."""
-        self._closing = True
+        self._stop()
         self._transport.abort()
+
+    def _stop(self) -> None:
+        self._closing = True
+        self._give_up()
 
     def _say_goodbye(self, reply: bytes) -> None:
         self._session.close(reply)
@@ -233,7 +260,7 @@ class Wire(asyncio.Protocol):
         it is read and dropped for a while."""
         self._allow(LINGER)
         self._start_reading()
-        self._closing = True
+        self._stop()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:
@@ -242,7 +269,7 @@ class Wire(asyncio.Protocol):
     def _end(self) -> None:
         """Close after what is written, when the client has nothing more to say."""
         self._allow(LINGER)
-        self._closing = True
+        self._stop()
         self._transport.close()
 
     # TLS.
@@ -287,10 +314,10 @@ class Wire(asyncio.Protocol):
         self._transport = transport
         self._reading, self._unread = True, False
         self._session.restart(self._offers(inside_tls=True))
-        if self._implicit_tls:
-            self._session.greet()
         self._touch()
-        self._flush()
+        self._secured()
+        if self._implicit_tls:
+            self._open()
         self.data_received(b"".join(early))
 
 

@@ -79,11 +79,11 @@ async def test_a_body_octet_by_octet_is_kept_in_few_pieces() -> None:
         client = await rig.greeted()
         await client.begin()
         [connection] = rig.context.connections
-        transaction = connection._transaction  # type: ignore[attr-defined]
+        transaction = connection._who.message  # type: ignore[attr-defined]
         most = 0
         for at in range(len(octets)):
             await client.drip([octets[at : at + 1]])
-            most = max(most, len(transaction._body._parts))
+            most = max(most, len(transaction._writer._parts))
         assert (await client.reply()).startswith("250 2.0.0 ")
         await client.quit()
         assert most <= MAX_PARTS + 1

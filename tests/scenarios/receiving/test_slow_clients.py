@@ -24,7 +24,7 @@ async def taken(rig: Rig, octets: int) -> None:
     """Wait until the one client's message has come in so far; its last line end is kept back by the receiver."""
     [connection] = rig.context.connections
     assert isinstance(connection, Connection)
-    transaction = connection._transaction
+    transaction = connection._who.message
     assert transaction is not None
     await until(lambda: transaction.size >= octets - 2)
 

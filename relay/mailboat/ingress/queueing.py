@@ -1,0 +1,155 @@
+"""From the end of data to the 250: faults, plugins, the commit, and what the client hears of it.
+
+The 250 waits for the store's future, so for the fsync of the group commit, and for `queue_ok` after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from mailboat.hooks import Code, Decision, Point
+from mailboat.ingress import denials, replies
+from mailboat.ingress.authentication import Authentication
+from mailboat.ingress.transaction import TooManyHops, Transaction
+from mailboat.message import received
+from mailboat.model.envelope import Entry
+from mailboat.model.observer import Received, RejectReason
+from mailboat.queue.store import StorageError
+from mailboat.smtp import events
+
+log = logging.getLogger(__name__)
+
+
+class Queueing(Authentication):
+    """A connection that can take a whole message."""
+
+    _idle_commands = 0
+
+    def _on_end_of_data(self, event: events.EndOfData) -> None:
+        message = self._current()
+        message.write(event.octets)
+        if event.fault is not None:
+            reply, reason = replies.DATA_FAULTS[event.fault]
+            self._refuse_message(reason, reply)
+            return
+        if message.is_too_big:
+            self._refuse_message(RejectReason.TOO_BIG, replies.TOO_BIG)
+            return
+        try:
+            message.finish()
+        except TooManyHops:
+            self._refuse_message(RejectReason.LOOP, replies.LOOP)
+        except OSError as error:
+            self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
+        else:
+            self._ask(Point.DATA_POST, self._data_decided)
+
+    def _data_decided(self, decision: Decision) -> None:
+        if decision.code in denials.REFUSALS:
+            self._deny_message(Point.DATA_POST, decision)
+        else:
+            self._ask(Point.QUEUE_OUTBOUND, self._queue_decided)
+
+    def _queue_decided(self, decision: Decision) -> None:
+        if decision.code in denials.REFUSALS:
+            self._deny_message(Point.QUEUE_OUTBOUND, decision)
+        elif decision.code is Code.OK:
+            self._taken_elsewhere(decision)
+        else:
+            self._ask(Point.PRE_SEND_TRANS_EMAIL, self._ready)
+
+    def _taken_elsewhere(self, decision: Decision) -> None:
+        """A plugin has taken the message: it is not ours any more."""
+        id_ = self._current().id
+        log.info("%s: the plugin %s has taken the message", id_, decision.plugin)
+        self._drop_transaction()
+        self._idle_commands = 0
+        self._answer(denials.accepted(b"250", "2.0.0", f"{decision.text or 'Message Queued'} ({id_})"))
+
+    def _ready(self, _: Decision) -> None:
+        message = self._current()
+        if message.needs_rewriting:
+            self._committing = True
+            rewritten = asyncio.get_running_loop().run_in_executor(None, message.rewrite)
+            rewritten.add_done_callback(partial(self._rewritten, message))
+        else:
+            self._queue(message)
+
+    def _rewritten(self, message: Transaction, done: asyncio.Future[None]) -> None:
+        """The file has its new header, or there was no room for it."""
+        self._committing = False
+        if self._closing:  # nobody was promised anything
+            message.discard()
+            return
+        error = done.exception()
+        if error is None:
+            self._queue(message)
+        else:
+            self._storage_failed(error)
+            self._go_on()
+
+    def _queue(self, message: Transaction) -> None:
+        try:
+            draft = message.draft()
+        except OSError as error:
+            self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
+            return
+        committed = self._context.store.accept(draft)
+        self._committing = True
+        committed.add_done_callback(self._committed)
+
+    def _committed(self, done: asyncio.Future[Sequence[Entry]]) -> None:
+        """C1 is durable, or failed: only now may the client hear of it."""
+        error = StorageError("given up") if done.cancelled() else done.exception()
+        if error is None:
+            self._tell(done.result())
+            text = f"Message Queued ({self._current().id})"
+            if not self._hooks.wants(Point.QUEUE_OK):
+                self._confirm()
+                return
+            asked = self._hooks.begin(Point.QUEUE_OK, self._who, text)
+            if isinstance(asked, Decision):
+                self._confirm()
+            else:  # not `_ask`: the message is queued, and its hook goes on, whether the client is still here or not
+                asked.on_done(lambda _: self._confirm())
+        else:
+            self._committing = False
+            self._storage_failed(error)
+            self._go_on()
+
+    def _storage_failed(self, error: BaseException) -> None:
+        if not isinstance(error, StorageError | OSError):
+            log.error("a message could not be queued, its client is told 451", exc_info=error)
+        self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
+        message = self._current()
+        origin = message.origin
+        protocol = received.protocol(
+            extended=origin.extended,
+            tls=bool(origin.tls_version),
+            authenticated=origin.authenticated,
+            smtputf8=message.mail.smtputf8,
+        )
+        recipients = [str(address) for address in message.recipients]
+        self._context.observer.received(Received(entries[0].message, recipients, self._client, protocol))
+
+    def _confirm(self) -> None:
+        """The message is durable, and everybody knows."""
+        self._committing = False
+        id_ = self._current().id
+        self._end_transaction()
+        self._idle_commands = 0
+        self._answer(replies.queued(id_))
+        self._go_on()
+
+    def _refuse_message(self, reason: RejectReason, reply: bytes) -> None:
+        self._refuse(reason, reply)
+        self._drop_transaction()
+
+    def _deny_message(self, point: Point, decision: Decision) -> None:
+        self._deny(point, decision)
+        self._drop_transaction()
