@@ -26,16 +26,20 @@ from mailboat.config.settings import (
     SmtpSettings,
     TlsSettings,
 )
+from mailboat.hooks import Hooks
 from mailboat.ingress.admission import Admission, Load
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.listener import Listener
 from mailboat.ingress.tls import ServerTls
 from mailboat.model.envelope import Entry, SpooledBody
-from mailboat.model.observer import Observer, Received, Rejected, RejectReason
+from mailboat.model.observer import HookFailure, Observer, Received, Rejected, RejectReason
 from mailboat.queue.memory import MemoryStore
 from mailboat.queue.store import Selection, Store
 
 ME = "relay.test"
+
+Chain = Callable[[Observer], Hooks]
+"""Makes plugins whose failures the observer hears of: `tests.support.plugins.chain`."""
 
 
 class Facts(Observer):
@@ -44,6 +48,8 @@ class Facts(Observer):
     def __init__(self) -> None:
         self.mails: list[Received] = []
         self.refusals: list[Rejected] = []
+        self.failures: list[tuple[str, str, HookFailure]] = []
+        """Point, plugin and reason of each hook that failed."""
         self.here = 0
         """Clients that are connected."""
         self._changed = asyncio.Event()
@@ -54,6 +60,10 @@ class Facts(Observer):
 
     def rejected(self, fact: Rejected) -> None:
         self.refusals.append(fact)
+        self._changed.set()
+
+    def hook_failed(self, point: str, plugin: str, reason: HookFailure) -> None:
+        self.failures.append((point, plugin, reason))
         self._changed.set()
 
     def inbound_connections(self, change: int) -> None:
@@ -182,12 +192,19 @@ def settings(
 
 
 @asynccontextmanager
-async def serving(store: Store | None = None, clock: FixedClock | None = None, **changes: Any) -> AsyncIterator[Rig]:
-    """A relay that listens; `changes` are those of `settings`. All clients must be gone, or go, when it ends."""
+async def serving(
+    store: Store | None = None, clock: FixedClock | None = None, hooks: Chain | None = None, **changes: Any
+) -> AsyncIterator[Rig]:
+    """A relay that listens; `hooks` makes its plugins, `changes` are those of `settings`.
+
+    All clients must be gone, or go, when it ends.
+    """
     clock = clock or FixedClock()
     chosen, facts, config = store or MemoryStore(clock), Facts(), settings(**changes)
     admission = Admission(chosen, Load(), config)
     context = IngressContext(config, chosen, admission, facts, clock, ServerTls(config.tls), set())
+    if hooks is not None:
+        context.hooks = hooks(facts)
     rig = Rig(chosen, clock, facts, context, Listener(context))
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, what: rig.faults.append(f"{what.get('message')}: {what.get('exception')!r}"))
