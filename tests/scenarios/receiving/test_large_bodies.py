@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.fixed_clock import FixedClock
@@ -20,7 +21,7 @@ from mailboat.smtp.data import stuff
 
 
 @asynccontextmanager
-async def spooling(directory: Path, **changes: object) -> AsyncIterator[Rig]:
+async def spooling(directory: Path, **changes: Any) -> AsyncIterator[Rig]:
     """A relay with a real spool, which keeps no file under way when it is done."""
     clock = FixedClock()
     store = await Spool.open(directory, 0, clock, Observer())
