@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import socket
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mailboat.config import values
+from mailboat.config import plugins, values
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError
 from mailboat.config.fingerprint import directory_marks
@@ -22,6 +21,7 @@ from mailboat.config.hosts import network
 from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.legacy import LEGACY_FILES
 from mailboat.config.outbound import read_outbound, secret
+from mailboat.config.plugins import read_plugins
 from mailboat.config.sections import nearest, read_section, warn_of_sections
 from mailboat.config.settings import (
     DEFAULT_RELAY_ACL,
@@ -40,7 +40,16 @@ INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini")
 
 _BOUNCE = "outbound.bounce_message"
 _RELAY_ACL = "relay_acl_allow"
-_PLUGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+_OWN_FILES = (
+    *INI_FILES,
+    "me",
+    _RELAY_ACL,
+    _BOUNCE,
+    f"{_BOUNCE}_html",
+    f"{_BOUNCE}_image",
+    plugins.LIST,
+    plugins.TIMEOUT,
+)
 _WIDE = {4: 8, 6: 16}
 """Prefix lengths below which a relay permission covers a large part of the Internet."""
 _NO_NAME = "localhost"
@@ -128,7 +137,7 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
         tls_outbound=tls_outbound,
         relay_acl=_relay_acl(files, report),
         bounce=BounceTemplates(files.text(_BOUNCE), files.text(f"{_BOUNCE}_html"), files.content(f"{_BOUNCE}_image")),
-        plugins=_plugins(files, report),
+        plugins=read_plugins(files, report, _OWN_FILES),
         hash=config_hash(outbound, tls),
     )
 
@@ -209,17 +218,6 @@ def _everybody(acl: Collection[Network]) -> Iterator[int]:
         yield 4
     if any(n.prefixlen == 0 for n in v6):
         yield 6
-
-
-def _plugins(files: ConfigDirectory, report: Report) -> tuple[str, ...]:
-    seen: dict[str, int] = {}
-    for number, name in files.lines("plugins") or ():
-        if not _PLUGIN.fullmatch(name):
-            report.fault("plugins", f"{quoted(name)} is not the name of a plugin", number)
-        elif name in seen:
-            report.fault("plugins", f"{name} is listed twice: line {seen[name]} has it already", number)
-        seen.setdefault(name, number)
-    return tuple(seen)
 
 
 def _warn_of_files(directory: Path, report: Report) -> None:

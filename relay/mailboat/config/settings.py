@@ -41,6 +41,7 @@ __all__ = [
     "NamedKey",
     "Network",
     "OutboundSettings",
+    "PluginSettings",
     "Protocol",
     "Route",
     "RouteHost",
@@ -360,6 +361,22 @@ class BounceTemplates:
 
 
 @dataclass(frozen=True, slots=True)
+class PluginSettings:
+    """`plugins`, `plugin_timeout` and `NAME.timeout`: which plugins are asked, and how long each may take."""
+
+    names: tuple[str, ...] = ()
+    """In the order in which they are asked, as the file spells them."""
+    lines: tuple[int, ...] = ()
+    """Where each stands in the file `plugins`."""
+    timeout: float = 30.0
+    """Seconds for one hook; 0: no limit."""
+    timeouts: tuple[tuple[str, float], ...] = ()
+    """Plugin and seconds, of those that have a limit of their own."""
+    digest: str = ""
+    """Hash of what plugins consist of and may read: their change makes different settings."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that one configuration directory says."""
 
@@ -376,6 +393,6 @@ class Settings:
     relay_acl: tuple[Network, ...] = DEFAULT_RELAY_ACL
     """`relay_acl_allow`: who may relay without AUTH."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)
-    plugins: tuple[str, ...] = ()
+    plugins: PluginSettings = field(default_factory=PluginSettings)
     hash: str = ""
     """`sha256:…` of outbound.ini and tls.ini as documented in docs/configuration.md; `/configz` shows it."""

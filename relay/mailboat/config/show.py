@@ -38,7 +38,10 @@ def as_text(settings: Settings) -> str:
         for section, content in sections:
             lines += [f"[{section}]", *_lines(content)]
     lines += ["", "# relay_acl_allow", *map(str, settings.relay_acl)]
-    lines += ["", "# plugins", *settings.plugins]
+    lines += ["", "# plugins", *settings.plugins.names]
+    lines += ["", "# plugin_timeout", f"{settings.plugins.timeout:.15g}"]
+    for name, seconds in settings.plugins.timeouts:
+        lines += ["", f"# {name}.timeout", f"{seconds:.15g}"]
     lines += ["", *(f"# {name}: {'given' if given else 'not given'}" for name, given in _templates(settings).items())]
     return "".join(f"{line}\n" for line in lines)
 
@@ -55,7 +58,9 @@ def as_data(settings: Settings) -> dict[str, Any]:
         "me": settings.me,
         **files,
         "relay_acl_allow": [str(network) for network in settings.relay_acl],
-        "plugins": list(settings.plugins),
+        "plugins": list(settings.plugins.names),
+        "plugin_timeout": settings.plugins.timeout,
+        **{f"{name}.timeout": seconds for name, seconds in settings.plugins.timeouts},
         **_templates(settings),
     }
 

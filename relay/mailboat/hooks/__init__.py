@@ -5,7 +5,7 @@ is stable.
 """
 
 from mailboat.config.settings import TlsLevel
-from mailboat.hooks.chain import NO_HOOKS, Hooks, Running
+from mailboat.hooks.chain import NO_HOOKS, Hooks
 from mailboat.hooks.codes import (
     CONT,
     CONTINUE,
@@ -36,6 +36,7 @@ from mailboat.hooks.objects import (
 from mailboat.hooks.plugin import Hook, Plugin
 from mailboat.hooks.plugin_config import ConfigError, PluginConfig
 from mailboat.hooks.points import POINTS, Point
+from mailboat.hooks.running import Running
 from mailboat.model.address import Address
 from mailboat.smtp.grammar import parse_address
 

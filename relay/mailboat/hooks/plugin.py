@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from mailboat.hooks.codes import CONT, Answer, Code
@@ -33,12 +34,18 @@ class Hook:
     on_failure: Code = CONT
     timeout: float = 30.0
     """Seconds; 0: none."""
+    is_async: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        call = getattr(self.function, "__call__", None)  # noqa: B004 - of an object, its own
+        is_async = inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
+        object.__setattr__(self, "is_async", is_async)
 
 
 class Plugin:
     """One plugin while it registers."""
 
-    def __init__(self, name: str, metrics: PluginMetrics, files: PluginFiles, timeout: float) -> None:
+    def __init__(self, name: str, metrics: PluginMetrics, files: PluginFiles) -> None:
         self.name = name
         """As in `config/plugins`."""
         self.metrics = metrics
@@ -48,7 +55,6 @@ class Plugin:
         self.auth_offers: list[AuthOffer] = []
         self.closers: list[Callable[[], object]] = []
         self._files = files
-        self._timeout = timeout
 
     def register_hook(
         self, point: Point | str, function: HookFunction, priority: int = 0, on_failure: Code = CONT
@@ -70,7 +76,7 @@ class Plugin:
             raise ValueError(f"what is registered at {point} cannot be called")  # noqa: TRY004
         if on_failure is CONT:
             on_failure = facts.failure
-        self.hooks.append(Hook(point, function, self.name, priority, on_failure, self._timeout))
+        self.hooks.append(Hook(point, function, self.name, priority, on_failure))
 
     @overload
     def config(self, name: str) -> PluginConfig[None]: ...

@@ -88,7 +88,7 @@ class PluginConfig(Generic[_T]):
             raise ConfigError(self._ini.fault(section, key, str(error))) from None
 
 
-class _Staged:
+class StagedFile:
     """A file read anew and found good, before it is taken."""
 
     def __init__(self, config: PluginConfig[Any], ini: IniFile, lines: tuple[str, ...], value: Any) -> None:
@@ -115,7 +115,7 @@ class PluginFiles:
         self._asked.append((config, parse))
         return config
 
-    def stage(self) -> tuple[list[_Staged], list[Fault]]:
+    def stage(self) -> tuple[list[StagedFile], list[Fault]]:
         """Read all of them again; what is to be taken, and what is wrong with any."""
         staged, faults = [], []
         for config, parse in self._asked:
@@ -127,7 +127,7 @@ class PluginFiles:
 
     def _read(
         self, config: PluginConfig[Any], parse: Callable[[PluginConfig[None]], Any] | None
-    ) -> tuple[_Staged | None, list[Fault]]:
+    ) -> tuple[StagedFile | None, list[Fault]]:
         name = config.name
         if not _is_within(name):
             return None, [Fault(name, 0, "", "", "is no file of the configuration directory")]
@@ -138,12 +138,12 @@ class PluginFiles:
         if report.faults:
             return None, list(dict.fromkeys(report.faults))
         fresh: PluginConfig[None] = PluginConfig(name)
-        staged = _Staged(fresh, ini, lines, None)
+        staged = StagedFile(fresh, ini, lines, None)
         staged.take()
         if parse is None:
-            return _Staged(config, ini, lines, None), []
+            return StagedFile(config, ini, lines, None), []
         try:
-            return _Staged(config, ini, lines, parse(fresh)), []
+            return StagedFile(config, ini, lines, parse(fresh)), []
         except ConfigError as error:
             return None, [error.fault]
         except ValueError as error:

@@ -155,7 +155,7 @@ def test_permission_for_a_large_part_of_the_internet_is_a_warning(directory: Dir
 
 def test_plugins_keep_their_order_and_are_named_once(directory: Directory) -> None:
     directory.write("plugins", "# first\nauth/flat_file\nprocess_title\n")
-    assert directory.settings().plugins == ("auth/flat_file", "process_title")
+    assert directory.settings().plugins.names == ("auth/flat_file", "process_title")
     directory.write("plugins", "a\nb\na\na b\n/etc/passwd\n")
     assert directory.faults() == [
         "plugins:3: a is listed twice: line 1 has it already",

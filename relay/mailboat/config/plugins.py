@@ -1,0 +1,85 @@
+"""The files that name plugins and say how long they may take, and a mark of everything that plugins are made of.
+
+`load` calls it. It neither finds nor runs a plugin: `mailboat.hooks.loader` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+
+from mailboat.config import values
+from mailboat.config.fault import Report
+from mailboat.config.files import ConfigDirectory, FileError, read_file
+from mailboat.config.fingerprint import PLUGIN_DIRECTORY
+from mailboat.config.hash import framed_digest
+from mailboat.config.settings import PluginSettings
+from mailboat.config.text import quoted
+
+LIST = "plugins"
+TIMEOUT = "plugin_timeout"
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+_DEFAULT_TIMEOUT = 30.0
+_timeout: Callable[[str], float] = values.seconds(0, 86400)
+
+
+def read_plugins(files: ConfigDirectory, report: Report, own: Collection[str]) -> PluginSettings:
+    """What the directory says of plugins. `own` are the files that the relay itself reads."""
+    lines = _names(files, report)
+    timeout = _seconds(files, TIMEOUT, report)
+    timeouts = tuple(
+        (name, seconds) for name in lines if (seconds := _seconds(files, f"{plain(name)}.timeout", report)) is not None
+    )
+    return PluginSettings(
+        names=tuple(lines),
+        lines=tuple(lines.values()),
+        timeout=_DEFAULT_TIMEOUT if timeout is None else timeout,
+        timeouts=timeouts,
+        digest=framed_digest(tuple(_contents(files, own))) if lines else "",
+    )
+
+
+def plain(name: str) -> str:
+    """A plugin's name as files and modules have it: `auth/flat_file` of Haraka is `auth_flat_file`."""
+    return name.replace("/", "_")
+
+
+def _names(files: ConfigDirectory, report: Report) -> dict[str, int]:
+    """Each name with its line, in order."""
+    seen: dict[str, int] = {}
+    for number, name in files.lines(LIST) or ():
+        first = next((line for other, line in seen.items() if plain(other) == plain(name)), None)
+        if not _NAME.fullmatch(name):
+            report.fault(LIST, f"{quoted(name)} is not the name of a plugin", number)
+        elif first is not None:
+            report.fault(LIST, f"{name} is listed twice: line {first} has it already", number)
+        seen.setdefault(name, number)
+    return seen
+
+
+def _seconds(files: ConfigDirectory, name: str, report: Report) -> float | None:
+    """The first line of a file as a time; None without the file."""
+    for number, line in files.lines(name) or ():
+        try:
+            return _timeout(line)
+        except ValueError as error:
+            report.fault(name, str(error), number)
+            break
+    return None
+
+
+def _contents(files: ConfigDirectory, own: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Every file that a plugin may be, or may read by name. One that cannot be read is known by its trouble."""
+    for prefix in ("", f"{PLUGIN_DIRECTORY}/"):
+        try:
+            names = sorted(path.name for path in (files.path / prefix).iterdir())
+        except OSError:
+            continue
+        for name in names:
+            if name.startswith(".") or (not prefix and name in own):
+                continue
+            try:
+                yield f"{prefix}{name}", read_file(files.path / prefix / name)
+            except (FileNotFoundError, FileError) as error:
+                yield f"{prefix}{name}", str(error).encode()

@@ -1,0 +1,245 @@
+"""The plugins of one worker through its life: loaded, put into force as a whole, replaced at a reload, closed.
+
+`stage` does everything that can fail and changes nothing; `Staged.commit` swaps. `app` calls both, and the command
+line checks a directory with `stage` alone. A plugin whose code has not changed goes on as it is, with its memory and
+its new files; one whose file has changed is run anew, and the old one closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mailboat.config.fault import Fault
+from mailboat.config.plugins import plain
+from mailboat.config.settings import PluginSettings, Settings
+from mailboat.hooks.chain import Hooks
+from mailboat.hooks.metrics import Counters
+from mailboat.hooks.plugin import AuthOffer, Hook, Plugin
+from mailboat.hooks.plugin_config import ConfigError, PluginFiles, StagedFile
+from mailboat.hooks.points import POINTS
+from mailboat.hooks.source import PluginFaultError, Source, fault_of, find, run
+from mailboat.hooks.threads import Threads
+from mailboat.model.observer import Observer
+
+log = logging.getLogger(__name__)
+
+PREFIX = "hook_"
+
+
+class PluginsError(ValueError):
+    """Plugins cannot be used as the configuration wants them; all reasons at once."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(map(str, self.faults)))
+
+
+class RegistrationError(ValueError):
+    """A function of a plugin cannot be a hook."""
+
+    def __init__(self, message: str, function: object) -> None:
+        super().__init__(message)
+        code = getattr(function, "__code__", None)
+        self.line: int = code.co_firstlineno if code is not None else 0
+        """Where the function begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A plugin whose code has run."""
+
+    source: Source
+    plugin: Plugin
+    files: PluginFiles
+
+
+class Plugins:
+    """All plugins of one worker."""
+
+    def __init__(self, observer: Observer, counters: Counters | None = None) -> None:
+        self.counters = counters or Counters()
+        self._observer = observer
+        self._threads = Threads()
+        self.hooks = self.chain((), ())
+        """What is in force."""
+        self._loaded: dict[str, _Loaded] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def stage(self, settings: Settings) -> Staged:
+        """Load what `settings` lists. Raises PluginsError, and then nothing has changed."""
+        directory = Path(settings.directory)
+        staged = Staged(self, settings.plugins)
+        for name, line in zip(settings.plugins.names, settings.plugins.lines, strict=True):
+            try:
+                source = find(directory, name, line)
+                known = self._loaded.get(plain(name))
+                if known is not None and known.source == source:
+                    files, faults = known.files.stage()
+                    staged.keep(known, files, faults)
+                else:
+                    staged.add(self._load(source, directory))
+            except PluginFaultError as error:
+                staged.faults.append(error.fault)
+        if staged.faults:
+            faults = staged.faults
+            staged.discard()
+            raise PluginsError(faults)
+        return staged
+
+    def _load(self, source: Source, directory: Path) -> _Loaded:
+        """Run a plugin and have it register itself."""
+        files = PluginFiles(directory)
+        plugin = Plugin(source.name, self.counters.of(source.name), files)
+        code = run(source)
+        try:
+            register(plugin, code)
+        except ConfigError as error:
+            _close(plugin)
+            raise PluginFaultError(error.fault) from error
+        except RegistrationError as error:
+            _close(plugin)
+            raise PluginFaultError(Fault(source.shown, error.line, "", "", str(error))) from error
+        except (Exception, SystemExit) as error:
+            _close(plugin)
+            raise PluginFaultError(fault_of(source, error)) from error
+        return _Loaded(source, plugin, files)
+
+    def chain(self, hooks: Iterable[Hook], offers: Sequence[tuple[str, AuthOffer]]) -> Hooks:
+        """Hooks that share the threads of this worker."""
+        return Hooks(hooks, offers, self._observer, self._threads)
+
+    def take(self, plugins: dict[str, _Loaded], hooks: Hooks) -> None:
+        """Put into force what was staged, and close what it replaces."""
+        old, old_hooks = self._loaded, self.hooks
+        self._loaded, self.hooks = plugins, hooks
+        staying = {id(loaded.plugin) for loaded in plugins.values()}
+        gone = [loaded.plugin for loaded in old.values() if id(loaded.plugin) not in staying]
+        task = asyncio.get_running_loop().create_task(_retire(gone, old_hooks))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """The end: every plugin is closed, once what runs of it is over."""
+        self.take({}, self.chain((), ()))
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        self._threads.close()
+
+
+@dataclass(slots=True)
+class Staged:
+    """Plugins that are loaded and not yet in force. Either `commit` or `discard` it."""
+
+    _owner: Plugins
+    _settings: PluginSettings
+    faults: list[Fault] = field(default_factory=list)
+    _plugins: dict[str, _Loaded] = field(default_factory=dict)
+    _fresh: list[Plugin] = field(default_factory=list)
+    _files: list[StagedFile] = field(default_factory=list)
+
+    def keep(self, loaded: _Loaded, files: list[StagedFile], faults: list[Fault]) -> None:
+        """A plugin that goes on, and what its files say now."""
+        self._plugins[plain(loaded.source.name)] = loaded
+        self._files += files
+        self.faults += faults
+
+    def add(self, loaded: _Loaded) -> None:
+        """A plugin that is new, or new code."""
+        self._plugins[plain(loaded.source.name)] = loaded
+        self._fresh.append(loaded.plugin)
+
+    def hooks(self) -> list[Hook]:
+        """All hooks in the order in which the plugins are listed, with the time that each may take."""
+        timeouts = dict(self._settings.timeouts)
+        return [
+            replace(hook, timeout=timeouts.get(loaded.source.name, self._settings.timeout))
+            for loaded in self._plugins.values()
+            for hook in loaded.plugin.hooks
+        ]
+
+    def commit(self) -> Hooks:
+        """Put them into force; on the event loop."""
+        for file in self._files:
+            file.take()
+        plugins = [loaded.plugin for loaded in self._plugins.values()]
+        offers = [(plugin.name, offer) for plugin in plugins for offer in plugin.auth_offers]
+        hooks = self._owner.chain(self.hooks(), offers)
+        self._owner.take(self._plugins, hooks)
+        return hooks
+
+    def discard(self) -> None:
+        """Forget them: what was new is closed."""
+        for plugin in self._fresh:
+            _close(plugin)
+
+
+def register(plugin: Plugin, code: object) -> None:
+    """Let a module, or any object, register itself: `register(plugin)` first, then its functions `hook_POINT`.
+
+    RegistrationError for a function that is no hook point's or cannot take what its point gives; and whatever
+    `register` raises.
+    """
+    setup = getattr(code, "register", None)
+    if setup is not None:
+        setup(plugin)
+    registered = {hook.function for hook in plugin.hooks}
+    for name, function in _functions(code):
+        if function not in registered:  # else with a priority of its own, by `register`
+            try:
+                plugin.register_hook(name.removeprefix(PREFIX), function)
+            except ValueError as error:
+                raise RegistrationError(str(error), function) from None
+    for hook in plugin.hooks:
+        _check_signature(hook)
+
+
+def _functions(code: object) -> Iterator[tuple[str, Any]]:
+    names: Mapping[str, object] | list[str] = vars(code) if inspect.ismodule(code) else dir(code)
+    for name in names:  # a module's in the order of its text
+        if name.startswith(PREFIX):
+            yield name, getattr(code, name)
+
+
+def _check_signature(hook: Hook) -> None:
+    parameters = POINTS[hook.point].parameters
+    name = getattr(hook.function, "__name__", repr(hook.function))
+    if inspect.isasyncgenfunction(hook.function) or inspect.isgeneratorfunction(hook.function):
+        raise RegistrationError(f"{name} yields: a hook returns its answer", hook.function)
+    try:
+        inspect.signature(hook.function).bind(*parameters)
+    except TypeError:
+        raise RegistrationError(f"{name} must take ({', '.join(parameters)})", hook.function) from None
+    except ValueError:
+        pass  # some callables of C have no signature to look at
+
+
+def _close(plugin: Plugin) -> None:
+    """Close a plugin that never was in force. What it does asynchronously runs by itself."""
+    for closer in plugin.closers:
+        try:
+            pending = closer()
+            if inspect.iscoroutine(pending):
+                asyncio.get_running_loop().create_task(pending)
+        except Exception:
+            log.exception("plugin %s could not be closed", plugin.name)
+
+
+async def _retire(plugins: list[Plugin], hooks: Hooks) -> None:
+    """Close plugins that are out of force, once what still runs of them is over."""
+    await hooks.drained()
+    for plugin in plugins:
+        for closer in plugin.closers:
+            try:
+                pending = closer()
+                if inspect.isawaitable(pending):
+                    await asyncio.wait_for(pending, 10.0)
+            except Exception:
+                log.exception("plugin %s could not be closed", plugin.name)
+
+
+__all__ = ["PREFIX", "Plugins", "PluginsError", "Staged", "register"]

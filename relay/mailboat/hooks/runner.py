@@ -1,0 +1,126 @@
+"""Tasks that are lent out: a coroutine runs in the name of one, and costs none when it does not wait for anything.
+
+Most hooks answer at once, and a task for each would cost many times what the hook does. So the first step of a hook's
+coroutine is made right here, with an idle task of ours as the current one: `asyncio.timeout`, task groups and client
+libraries find the task that they ask for. Only when the coroutine waits does that task really take it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+_T = TypeVar("_T")
+
+MAX_IDLE = 64
+"""Runners that are kept for later; more come and go with need."""
+
+
+class Runner:
+    """One task of ours, idle or with a coroutine that waits."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._context = contextvars.copy_context()
+        self._wake: asyncio.Future[None] | None = None
+        self._job: tuple[_Rest[Any], Callable[[Any], None]] | None = None
+        self.task: asyncio.Task[None] = loop.create_task(self._work(), name="hook", context=self._context)
+
+    def step(self, coroutine: Coroutine[Any, Any, _T], done: Callable[[_T], None]) -> tuple[_T] | None:
+        """Make the first step; its result if that was all, else None, and `done` is called with it later.
+
+        The coroutine handles its own exceptions.
+        """
+        loop, task = self._loop, self.task
+        current = asyncio.current_task(loop)
+        if current is not None:
+            _leave_task(loop, current)
+        _enter_task(loop, task)
+        try:
+            waited = self._context.run(coroutine.send, None)
+        except StopIteration as end:
+            return (end.value,)
+        finally:
+            _leave_task(loop, task)
+            if current is not None:
+                _enter_task(loop, current)
+        self._job = (_Rest(coroutine, waited), done)
+        if self._wake is not None:
+            self._wake.set_result(None)
+        return None
+
+    async def _work(self) -> None:
+        """Wait for something to take over; end after that, for it may have left its marks on the task."""
+        early: asyncio.CancelledError | None = None
+        if self._job is None:
+            self._wake = self._loop.create_future()
+            try:
+                await self._wake
+            except asyncio.CancelledError as error:
+                early = error
+        if self._job is None:
+            return  # the end of the relay
+        rest, done = self._job
+        if early is not None:
+            rest.cancelled = early
+        done(await rest)
+
+
+class _Rest(Generic[_T]):
+    """What is left of a coroutine that has made a step: awaited, it goes on from where it waits."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, _T], waited: Any) -> None:
+        self._coroutine = coroutine
+        self._waited = waited
+        self.cancelled: BaseException | None = None
+        """Came before the rest was taken over."""
+
+    def __await__(self) -> Generator[Any, Any, _T]:
+        coroutine, waited = self._coroutine, self._waited
+        try:
+            if self.cancelled is not None:
+                waited = coroutine.throw(self.cancelled)
+            while True:
+                try:
+                    sent = yield waited
+                except GeneratorExit:
+                    coroutine.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - a cancellation, mostly: it is the coroutine's
+                    waited = coroutine.throw(error)
+                else:
+                    waited = coroutine.send(sent)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+
+
+class Runners:
+    """The idle ones of an event loop."""
+
+    def __init__(self) -> None:
+        self._idle: list[Runner] = []
+
+    def take(self, loop: asyncio.AbstractEventLoop) -> Runner:
+        """One to step with."""
+        while self._idle:
+            runner = self._idle.pop()
+            if not (runner.task.done() or runner.task.cancelling()):  # a hook may have left a timer behind
+                return runner
+        return Runner(loop)
+
+    def give_back(self, runner: Runner) -> None:
+        """It was not needed any further."""
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(runner)
+        else:
+            runner.task.cancel()
+
+    def close(self) -> None:
+        """End the idle ones."""
+        for runner in self._idle:
+            runner.task.cancel()
+        self._idle.clear()
