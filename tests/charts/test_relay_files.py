@@ -38,7 +38,7 @@ def test_the_defaults_let_nobody_but_the_pod_relay(helm: Helm, tmp_path: Path) -
     assert settings.http.listen == tuple(
         Endpoint(host, port) for host, port in (("127.0.0.1", 9024), ("0.0.0.0", 9025), ("::", 9025))
     )
-    assert settings.plugins == ()
+    assert settings.plugins.names == ()
 
 
 def test_each_key_of_smtp_ini_arrives_as_it_was_given(helm: Helm, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_names_networks_and_plugins_arrive(helm: Helm, tmp_path: Path) -> None:
     )
     assert settings.me == "relay.example.com"
     assert [str(network) for network in settings.relay_acl[2:]] == ["10.244.0.0/16", "2001:db8::/32", "192.0.2.7/32"]
-    assert settings.plugins == ("mine", "process_title")
+    assert settings.plugins.names == ("mine", "process_title")
     assert (tmp_path / "plugins.d" / "mine.py").read_text().startswith("def hook_connect")
     assert (tmp_path / "mine.ini").read_text() == "a=1\n"
 

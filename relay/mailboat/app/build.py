@@ -12,8 +12,10 @@ from mailboat.config.settings import Settings
 from mailboat.delivery.attempt import Attempter
 from mailboat.delivery.bounce import Bounces
 from mailboat.delivery.engine import Engine, EngineParts
+from mailboat.delivery.hooks import DeliveryHooks
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources, pod_ips
+from mailboat.hooks.loader import Plugins
 from mailboat.ingress.admission import Admission, Load, Refusal
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.listener import Listener
@@ -72,6 +74,7 @@ class Parts:
     context: IngressContext
     listener: Listener
     submitter: Submitter
+    plugins: Plugins
 
     def unbound(self, settings: Settings) -> Mapping[int, str]:
         """Why deliveries of an IP version wait for their source address; see `Sources.missing`."""
@@ -83,7 +86,13 @@ class Parts:
 
     def take(self, settings: Settings) -> None:
         """Put new settings into force everywhere. Raises OSError or ValueError before anything has changed."""
-        self.context.tls.configure(settings.tls)
+        staged = self.plugins.stage(settings)
+        try:
+            self.context.tls.configure(settings.tls)
+        except (OSError, ValueError):
+            staged.discard()
+            raise
+        self.context.hooks = self.submitter.hooks = staged.commit()
         self.context.settings = settings
         self.context.admission.configure(settings)
         self.submitter.settings = settings
@@ -102,11 +111,14 @@ def build_telling(options: WorkerOptions, clock: Clock) -> Telling:
 async def build(options: WorkerOptions, settings: Settings) -> Parts:
     """Open the queue of one worker and put everything around it.
 
-    Raises QueueInUse or StorageError when the queue cannot be opened, OSError or ValueError for a certificate.
+    Raises PluginsError for plugins that do not load, QueueInUse or StorageError when the queue cannot be opened,
+    OSError or ValueError for a certificate.
     """
     clock = SystemClock()
     telling = build_telling(options, clock)
     observer = telling.observer
+    plugins = Plugins(observer)
+    staged = plugins.stage(settings)
     tls = ServerTls(settings.tls)
     store = await open_store(settings.outbound.queue_dir, options.worker, options.workers, clock, observer)
     local = LocalAddresses(clock)
@@ -117,15 +129,26 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     sources = Sources(pod, socket.gethostname(), local.addresses, pod_ips(os.environ))
     pool = Pool(sources=sources, observer=observer, clock=clock)
     attempter = Attempter(router=router, pool=pool, store=store, observer=observer, clock=clock)
-    engine = Engine(EngineParts(store, attempter, Bounces(store, clock), observer, clock, router.destination), settings)
+    engine_parts = EngineParts(
+        store,
+        attempter,
+        Bounces(store, clock, lambda: plugins.hooks),
+        observer,
+        clock,
+        router.destination,
+        DeliveryHooks(lambda: plugins.hooks, router, clock),
+    )
+    engine = Engine(engine_parts, settings)
     load = Load()
     admission = Admission(store, load, settings)
     context = IngressContext(settings, store, admission, observer, clock, tls, set())
     submitter = Submitter(settings, store, observer, clock, lambda: _no_room(admission))
+    context.hooks = submitter.hooks = staged.commit()
     return Parts(
         *(clock, telling, store, local, resolver, router, sources, pool, engine, load, context),
         listener=Listener(context),
         submitter=submitter,
+        plugins=plugins,
     )
 
 

@@ -25,6 +25,7 @@ from mailboat.app.build import WorkerOptions, build
 from mailboat.app.channel import serve
 from mailboat.app.worker import Worker
 from mailboat.config.load import load
+from mailboat.hooks.loader import PluginsError
 from mailboat.queue.commit import SWITCH_INTERVAL
 from mailboat.queue.store import StorageError
 
@@ -74,8 +75,12 @@ async def start_worker(options: WorkerOptions) -> Worker | int:
         return exits.CONFIG
     try:
         worker = Worker(options, loaded, await build(options, loaded.settings))
+    except PluginsError as error:
+        for fault in error.faults:
+            log.error("%s", fault)  # noqa: TRY400 - the reason is whole without a traceback
+        return exits.CONFIG
     except StorageError as error:
-        log.error("%s", error)  # noqa: TRY400 - the reason is whole without a traceback
+        log.error("%s", error)  # noqa: TRY400
         return exits.TEMPFAIL
     except (OSError, ValueError) as error:
         log.error("tls.ini: %s", error)  # noqa: TRY400

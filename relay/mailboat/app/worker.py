@@ -21,6 +21,8 @@ from mailboat.queue.store import Selection, StorageError
 
 log = logging.getLogger(__name__)
 
+PLUGIN_GRACE = 2.0
+"""Seconds for what plugins do at the end."""
 QUIT_GRACE = 1.0
 """Seconds for the farewell to idle next hops at the end."""
 
@@ -45,6 +47,7 @@ class Worker:
         try:
             await parts.listener.start(shared=self._options.workers > 1)
         except OSError:
+            await parts.plugins.close(PLUGIN_GRACE)
             await parts.resolver.close()
             await parts.store.close()
             raise
@@ -66,6 +69,7 @@ class Worker:
             chore.cancel()
         await parts.listener.close()
         await asyncio.gather(parts.listener.finish(grace), parts.engine.drain(grace))
+        await parts.plugins.close(PLUGIN_GRACE)  # they may still send
         # What came of the attempts first: whoever loses patience with us now makes no duplicates.
         sending.unbind()
         await parts.store.close()

@@ -124,10 +124,12 @@ class Plugins:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def close(self) -> None:
-        """The end: every plugin is closed, once what runs of it is over."""
+    async def close(self, grace: float) -> None:
+        """The end: every plugin is closed, once what runs of it is over. Takes `grace` seconds at most."""
         self.take({}, self.chain((), ()))
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        _, late = await asyncio.wait(self._closing, timeout=grace)
+        for task in late:
+            task.cancel()
         self._threads.close()
 
 
