@@ -25,7 +25,7 @@ def chain(
         for point, some in functions.items()
         for function in (some if isinstance(some, Sequence) else [some])
     ]
-    return lambda observer: Hooks(hooks, [offers] if offers else [], observer)
+    return lambda observer: Hooks(hooks, [("test", offers)] if offers else [], observer)
 
 
 def answering(answer: object, *, sync: bool = False) -> Function:
