@@ -162,6 +162,11 @@ def test_prometheus_finds_each_pod_by_the_labels_it_looks_for(helm: Helm) -> Non
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     pod = rendered.one("StatefulSet")["spec"]["template"]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    # The alerts and the dashboard take a job for a release.
+    assert (
+        pod["metadata"]["labels"][monitor["spec"]["jobLabel"]]
+        == monitor["metadata"]["labels"]["app.kubernetes.io/instance"]
+    )
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] in [each["name"] for each in pod["spec"]["containers"][0]["ports"]]
 
