@@ -15,7 +15,7 @@ app = App(
     help="An outbound mail relay: durable, fast, and at home in Kubernetes.",
     version=f"mailboat {__version__}",
 )
-config = App(name="config", help="Check and show a configuration directory.")
+config = App(name="config", help="Check and show a configuration directory, or import one of Haraka.")
 app.command(config)
 # Their help is said here, too: without it the list of commands would have to import them.
 app.command("mailboat.cli.queue:app", name="queue", help="See and change the queue.")
@@ -71,6 +71,22 @@ def show(directory: Path, *, json: Annotated[bool, Parameter(negative="")] = Fal
     from mailboat.cli.config import show as show_directory  # noqa: PLC0415
 
     return show_directory(directory, json)
+
+
+@config.command(name="import")
+def import_(source: Path, /, *, to: Path = Path("mailboat-config")) -> int:
+    """Write a directory that says what a Haraka configuration directory says, and what of it could not come along.
+
+    Parameters
+    ----------
+    source
+        Haraka's directory, such as /etc/haraka/config.
+    to
+        The new directory; nothing is written over another one.
+    """
+    from mailboat.cli.config import import_haraka  # noqa: PLC0415
+
+    return import_haraka(source, to)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`mailboat config check` and `mailboat config show`: what they print, and with which status they end.
+"""`mailboat config check`, `show` and `import`: what they print, and with which status they end.
 
 They read a directory as the relay would, `MAILBOAT_QUEUE_DIR` included, and change nothing. The command line that calls
 them is wired in `mailboat.cli`.
@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from mailboat.config.haraka.conversion import convert
+from mailboat.config.haraka.writing import TakenError, write
 from mailboat.config.load import Loaded, load
 from mailboat.config.show import as_data, as_text
 
@@ -39,6 +41,28 @@ def show(directory: Path, json: bool) -> int:
         print(json_format.dumps(as_data(loaded.settings), indent=2, ensure_ascii=False))
     else:
         sys.stdout.write(as_text(loaded.settings))
+    return 0
+
+
+def import_haraka(source: Path, target: Path) -> int:
+    """Write a Mailboat directory that says what a Haraka one does, and print a line for each that it cannot.
+
+    0; 66 when there is nothing to read, 73 when it cannot be written there.
+    """
+    if not source.is_dir():
+        print(f"mailboat config import: {source} is not a directory that can be read", file=sys.stderr)
+        return os.EX_NOINPUT
+    product = convert(source)
+    try:
+        write(product, target)
+    except (TakenError, OSError) as error:
+        print(f"mailboat config import: {error}", file=sys.stderr)
+        return os.EX_CANTCREAT
+    notes = product.journal.sorted()
+    for note in notes:
+        print(note)
+    lost = sum(note.is_lost for note in notes)
+    print(f"{target} is written; {lost} not carried over, {len(notes) - lost} to look at", file=sys.stderr)
     return 0
 
 

@@ -1,0 +1,144 @@
+"""Who may relay, as whom, and to where: Haraka's `relay_acl_allow`, `relay.ini` with its domains, and users."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+import orjson
+
+from mailboat.config.haraka.journal import Place
+from mailboat.config.haraka.product import Product
+from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean, is_number
+from mailboat.config.haraka.routes import Hop, add_route
+from mailboat.config.hosts import network
+
+ACL = "relay_acl_allow"
+DOMAINS = "relay_dest_domains.ini"
+USERS = "auth_flat_file.ini"
+
+_METHODS = ("PLAIN", "LOGIN", "CRAM-MD5")
+_ACTIONS = ("accept", "continue", "deny")
+
+
+def convert_acl(source: HarakaDirectory, product: Product, *, is_used: bool) -> None:
+    """Who may relay by address. Not `is_used`: no plugin of Haraka's looks at the list, so nobody may."""
+    lines = source.lines(ACL)
+    written = [f"{found}\n" for place, line in lines or () for found in _allowed(place, line, product)]
+    if not is_used:
+        for place, _ in (lines or [])[:1]:
+            product.journal.lost(
+                Place(place.file), "nothing reads it there: the plugin relay is not listed, or its acl is off"
+            )
+        written = []
+    if not written:
+        product.journal.remark(Place(ACL), "is empty: with Haraka nobody may relay by address, this machine neither")
+    product.file(ACL, "".join(written).encode())
+
+
+def _allowed(place: Place, line: str, product: Product) -> list[str]:
+    try:
+        found = network(line)
+    except ValueError as error:
+        product.journal.lost(place, str(error))
+        return []
+    if found.prefixlen == 0:
+        product.journal.lost(place, f"{line} would let everybody relay")
+        return []
+    if "/" not in line and isinstance(found, ipaddress.IPv6Network):
+        product.journal.became(place, f"{found}: Haraka takes an IPv6 address without a length for a /32 network")
+    return [str(found)]
+
+
+def convert_relay(source: HarakaDirectory, product: Product, *, is_listed: bool) -> bool:
+    """`relay.ini`; whether `relay_acl_allow` counts. Next hops become routes, and the rest stays with the plugin."""
+    ini = source.ini("relay.ini")
+    acl, all_, force, dest = (ini.take("relay", key) for key in ("acl", "all", "force_routing", "dest_domains"))
+    if not is_listed:
+        for name in ("relay.ini", DOMAINS):
+            if source.content(name) is not None:
+                product.journal.lost(Place(name), "the plugin relay is not listed")
+        return False
+    journal = product.journal
+    if all_ is not None and boolean(all_, journal):
+        journal.lost(all_.place, "would let everybody relay to everywhere")
+    for section in ini.sections():
+        for item in ini.rest(section):
+            journal.lost(item.place, "no such key is known")
+    asks_for_domains = dest is not None and boolean(dest, journal)
+    _domains(source.ini(DOMAINS), product, routing=force is None or boolean(force, journal), asking=asks_for_domains)
+    return acl is None or boolean(acl, journal)
+
+
+def _domains(ini: Ini, product: Product, *, routing: bool, asking: bool) -> None:
+    for item in ini.rest("domains"):
+        rule = _rule(item, product)
+        if rule is None:
+            continue
+        hop = rule.get("nexthop")
+        if hop is not None and routing:
+            pattern = "*" if item.key == "any" else item.key
+            if add_route(item.place, pattern, Hop(str(hop)), product):
+                product.journal.became(item.place, f"[route:…] in outbound.ini, to {hop}")
+        action = str(rule.get("action", ""))
+        if asking and action:
+            if action not in _ACTIONS:
+                product.journal.became(item.place, f'"deny", which is what Haraka takes {action[:40]!r} for')
+                action = "deny"
+            product.put(item.place, DOMAINS, "domains", item.key, orjson.dumps({"action": action}).decode())
+    for section in ini.sections():
+        for item in ini.rest(section):
+            product.journal.lost(item.place, f"Haraka reads no section [{section}] of this file")
+    if asking:
+        product.plugins.append("relay")
+        product.put(Place("relay.ini"), "relay.ini", "relay", "dest_domains", "true")
+        product.journal.remark(Place("relay.ini"), "the plugin relay asks its list of domains; the ACL needs no plugin")
+
+
+def _rule(item: Item, product: Product) -> dict[str, object] | None:
+    try:
+        rule = orjson.loads(item.value)
+    except orjson.JSONDecodeError as error:
+        product.journal.lost(item.place, f"not JSON: {error}")
+        return None
+    if isinstance(rule, dict):
+        return rule
+    product.journal.lost(item.place, "not a JSON object")
+    return None
+
+
+def convert_users(source: HarakaDirectory, product: Product, *, is_listed: bool) -> bool:
+    """`auth_flat_file.ini`; whether the plugin has anything to do."""
+    ini, journal = source.ini(USERS), product.journal
+    methods, constrain = ini.take("core", "methods"), ini.take("core", "constrain_sender")
+    users = ini.rest("users")
+    for section in ini.sections():
+        for item in ini.rest(section):
+            journal.lost(item.place, "Haraka does not read it" if section == MAIN else "no such key is known")
+    if not is_listed:
+        if users:
+            journal.lost(Place(USERS), "the plugin auth/flat_file is not listed")
+        return False
+    offered = _methods(methods, product)
+    if not offered:
+        journal.lost(Place(USERS), "no methods are offered, so nobody can authenticate")
+        return False
+    place = methods.place if methods else Place(USERS)
+    product.secret_inis.add(USERS)
+    product.put(place, USERS, "core", "methods", ",".join(offered))
+    if constrain is not None:
+        product.put(constrain.place, USERS, "core", "constrain_sender", str(boolean(constrain, journal)).lower())
+    for user in users:
+        kept = product.put(user.place, USERS, "users", user.key, user.value)
+        if kept and is_number(user.value):
+            journal.remark(user.place, "is text now; Haraka reads such a password as a number, and loses zeros")
+    return True
+
+
+def _methods(item: Item | None, product: Product) -> list[str]:
+    found = [word for word in re.split(r"[,\s]+", item.value) if word] if item else []
+    known = [word.upper() for word in found if word.upper() in _METHODS]
+    for word in found:
+        if item is not None and word.upper() not in _METHODS:
+            product.journal.lost(item.place, f"{word[:40]!r} is none of {', '.join(_METHODS)}")
+    return known

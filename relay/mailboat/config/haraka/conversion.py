@@ -1,0 +1,49 @@
+"""A whole Haraka directory converted: all that is to be written, and all that is to be said. Writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mailboat.config.haraka import incoming, outgoing, plugins, security
+from mailboat.config.haraka.journal import Journal, Place
+from mailboat.config.haraka.product import Product
+from mailboat.config.haraka.reader import HarakaDirectory
+
+_HTTP = "Haraka's HTTP server is for its plugins; Mailboat's admin listener stays at 127.0.0.1:9025 (see http.ini)"
+_LOG = "the event log goes to standard output, diagnostics to standard error; see --log-format"
+_FATE = {
+    "http.ini": _HTTP,
+    "internalcmd_key": "nothing is commanded over SMTP: use `mailboat queue` and signals",
+    "log.ini": _LOG,
+    "loglevel": _LOG,
+    "log_timestamps": _LOG,
+    "daemon_log_file": _LOG,
+    "daemon_pid_file": "the service manager or the container decides that",
+    "net-utils.ini": "look-ups have time limits of their own; see dns_servers in outbound.ini",
+    "smtp.json": "no JSON or YAML overrides other files",
+    "smtp.yaml": "no JSON or YAML overrides other files",
+    "smtpgreeting": "the texts of replies are fixed",
+    "ehlo_hello_message": "the texts of replies are fixed",
+    "connection_close_message": "the texts of replies are fixed",
+    "smtp_proxy.ini": "a message is never handed on while its client waits; see [route:NAME]",
+    "lmtp.ini": "write a [route:NAME] with protocol=lmtp",
+    "smtp_forward.ini": "the plugin queue/smtp_forward is not listed",
+    "limit.ini": "the plugin limit is not listed",
+    "quarantine.ini": "the plugin queue/quarantine is not listed",
+    "tls": "only one key and certificate serve all names; see key and cert in tls.ini",
+    "dkim": "mail is not signed; a plugin can do it at pre_send_trans_email",
+}
+
+
+def convert(directory: Path) -> Product:
+    """Convert; the product holds the journal."""
+    journal = Journal()
+    source, product = HarakaDirectory(directory, journal), Product(journal)
+    outgoing.convert(source, product)
+    security.convert(source, product)  # before the ports: TLS from the first octet needs a certificate
+    incoming.convert(source, product)
+    plugins.convert(source, product)
+    for name in source.unasked():
+        shown = name if name.isprintable() else ascii(name)
+        journal.lost(Place(shown), _FATE.get(name, "no part of Mailboat reads it"))
+    return product

@@ -1,0 +1,201 @@
+"""Haraka's list of plugins, and the files of those that Mailboat has a plugin, or something built in, for."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from mailboat.config.haraka import access
+from mailboat.config.haraka.journal import Place
+from mailboat.config.haraka.product import Product
+from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean
+from mailboat.config.haraka.routes import Hop, add_route
+
+LIST = "plugins"
+FORWARD = "smtp_forward.ini"
+QUARANTINE = "/var/spool/haraka/quarantine"
+"""Haraka's default."""
+
+_HEADERS = "Mailboat's plugin of that name changes headers; Haraka's checks those of mail that comes in"
+_INBOUND = "it judges mail from strangers, and Mailboat takes mail from known clients only"
+_FATE = {
+    "tls": "built in: STARTTLS is offered wherever there is a certificate",
+    "relay_acl": "built in: see relay_acl_allow",
+    "queue/deliver": "built in",
+    "toobusy": "built in: mail is put off when memory, disk or the queue's commits run short",
+    "max_unrecognized_commands": "built in: see max_errors in smtp.ini",
+    "prevent_credential_leaks": "no passwords are looked for in mail",
+    "status": "built in: see `mailboat queue` and the admin API",
+    "watch": "see /metrics and the event log",
+    "prometheus": "built in: /metrics",
+    "queue/smtp_proxy": "a message is never handed on while its client waits: it is queued first; see [route:NAME]",
+    "queue/smtp_bridge": "mail is not sent with each client's own password; see [route:NAME]",
+    "queue/lmtp": "write a [route:NAME] with protocol=lmtp",
+    "headers": _HEADERS,
+    "data.headers": _HEADERS,
+    "dkim_sign": "mail is not signed; a plugin can do it at pre_send_trans_email",
+    "dkim": "mail is not signed; a plugin can do it at pre_send_trans_email",
+    **dict.fromkeys(
+        ("access", "attachment", "bounce", "clamd", "dnsbl", "dns-list", "fcrdns", "geoip", "greylist", "helo.checks",
+         "karma", "mail_from.is_resolvable", "p0f", "rcpt_to.in_host_list", "rspamd", "spamassassin", "spf", "uribl"),
+        _INBOUND,
+    ),
+}  # fmt: skip
+_AS_THEY_ARE = {"process_title": "process_title", "queue/discard": "discard", "discard": "discard"}
+
+
+def convert(source: HarakaDirectory, product: Product) -> None:
+    """Read the list and, in its order, what belongs to each plugin."""
+    listed = _listed(source, product)
+    uses_acl = access.convert_relay(source, product, is_listed="relay" in listed) or "relay_acl" in listed
+    access.convert_acl(source, product, is_used=uses_acl)
+    may_authenticate = access.convert_users(source, product, is_listed="auth/flat_file" in listed)
+    own = {
+        "auth/flat_file": may_authenticate and "auth_flat_file",
+        "limit": "limit" in listed and _limit(source, product) and "limit",
+        "queue/quarantine": "queue/quarantine" in listed and _quarantine(source, product) and "quarantine",
+        **_AS_THEY_ARE,
+    }
+    if "queue/smtp_forward" in listed:
+        _forward(source, product, listed["queue/smtp_forward"])
+    for name, place in listed.items():
+        ours = own.get(name)
+        if ours:
+            product.plugins.append(str(ours))
+            if ours != name:
+                product.journal.became(place, str(ours))
+        elif name in _FATE:
+            product.journal.lost(place, _FATE[name])
+        elif name not in ("relay", "queue/smtp_forward", *own):
+            product.journal.lost(place, "Mailboat has no such plugin; docs/hooks.md says how to write one in Python")
+    product.plugins = list(dict.fromkeys(product.plugins))
+    _timeouts(source, product, {str(ours): name for name, ours in own.items() if ours})
+
+
+def _listed(source: HarakaDirectory, product: Product) -> dict[str, Place]:
+    listed: dict[str, Place] = {}
+    for place, line in source.lines(LIST) or ():
+        name = line.removeprefix("haraka-plugin-")
+        named = Place(place.file, place.line, line)
+        if name in listed:
+            product.journal.lost(named, f"listed in line {listed[name].line} already")
+        else:
+            listed[name] = named
+    return listed
+
+
+def _limit(source: HarakaDirectory, product: Product) -> bool:
+    """`limit.ini`: what is about deliveries. Whether there is anything."""
+    ini, found = source.ini("limit.ini"), False
+    for section in ("outbound", "rate_outbound"):
+        enabled = ini.take(section, "enabled")
+        items = ini.rest(section)
+        if enabled is None or not boolean(enabled, product.journal):
+            for item in items[:1]:
+                product.journal.lost(item.place, f"[{section}] is not enabled")
+            continue
+        for item in items:
+            found |= product.put(item.place, "limit.ini", section, item.key, _number_of_rate(item))
+        if items:
+            product.journal.remark(items[0].place, f"[{section}] counts in each worker; there is no outside store")
+    for section in ini.sections():
+        for item in ini.rest(section)[:1]:
+            product.journal.lost(
+                item.place, f"[{section}] is about clients; see max_connections… in smtp.ini, and Redis is not used"
+            )
+    return found
+
+
+def _number_of_rate(item: Item) -> str:
+    return item.value.replace(" ", "") if item.section == "rate_outbound" else item.value
+
+
+def _quarantine(source: HarakaDirectory, product: Product) -> bool:
+    ini = source.ini("quarantine.ini")
+    path = ini.take(MAIN, "quarantine_path")
+    place = path.place if path else Place("quarantine.ini")
+    where = path.value if path and path.value else QUARANTINE
+    for section in ini.sections():
+        for item in ini.rest(section):
+            product.journal.lost(item.place, "no such key is known")
+    if not PurePosixPath(where).is_absolute():
+        product.journal.lost(place, f"{where!r} is not an absolute path")
+        return False
+    product.journal.became(place, f"directory={where} in quarantine.ini; a message becomes ID.eml and ID.json there")
+    return product.put(place, "quarantine.ini", MAIN, "directory", where)
+
+
+def _forward(source: HarakaDirectory, product: Product, listed: Place) -> None:
+    """`smtp_forward.ini` as routes: queued first, and then handed to the same hosts."""
+    ini, journal = source.ini(FORWARD), product.journal
+    outbound = ini.take(MAIN, "enable_outbound")
+    if outbound is not None and not boolean(outbound, journal):
+        journal.lost(
+            outbound.place, "only forwards mail from strangers, and Mailboat takes mail from known clients only"
+        )
+        return
+    selector = ini.take(MAIN, "domain_selector")
+    by_sender = selector is not None and selector.value.lower() == "mail_from"
+    journal.became(listed, "[route:NAME] in outbound.ini: a message is queued first, and then handed on")
+    for section in ini.sections():
+        hop, place = _hop(section, ini, product)
+        if section == MAIN:
+            add_route(place, "*", hop or Hop("localhost:25", tls=False), product)
+        elif hop is None:
+            journal.lost(place, f"[{section}] has no host")
+        elif by_sender:
+            _by_sender(place, section, hop, product)
+        else:
+            add_route(place, section, hop, product)
+
+
+def _hop(section: str, ini: Ini, product: Product) -> tuple[Hop | None, Place]:
+    """One section's host; None when it names none."""
+    keys = ("host", "port", "enable_tls", "auth_type", "auth_user", "auth_pass")
+    found = {key: ini.take(section, key) for key in keys}
+    place = next((item.place for item in found.values() if item), Place(FORWARD))
+    for item in ini.rest(section):
+        product.journal.lost(item.place, "a route has no such key")
+    host, port, tls = found["host"], found["port"], found["enable_tls"]
+    if host is None and section != MAIN:
+        return None, place
+    name = host.value if host else "localhost"
+    name = f"[{name}]" if ":" in name and not name.startswith("[") else name
+    auth = {key: one.value if (one := found[f"auth_{key}"]) else "" for key in ("user", "pass", "type")}
+    password = found["auth_pass"]
+    if password is not None:
+        product.journal.became(password.place, "a file of its own, which auth_pass_file names")
+    return Hop(
+        host=f"{name}:{port.value if port else 25}",
+        tls=tls is not None and boolean(tls, product.journal),
+        user=auth["user"],
+        password=auth["pass"],
+        auth_type=auth["type"],
+    ), place
+
+
+def _by_sender(place: Place, domain: str, hop: Hop, product: Product) -> None:
+    section = f"from:{domain}"
+    values = {
+        "host": hop.host,
+        "auth_user": hop.user,
+        "auth_pass": hop.password,
+        "auth_type": hop.auth_type,
+        "tls": "" if hop.tls else "disabled",
+    }
+    if all(product.put(place, "forward.ini", section, key, value) for key, value in values.items() if value):
+        product.secret_inis.add("forward.ini")
+        product.plugins.append("forward")
+        product.journal.became(place, f"[{section}] in forward.ini, for the plugin forward")
+
+
+def _timeouts(source: HarakaDirectory, product: Product, names: dict[str, str]) -> None:
+    """`plugin_timeout`, and those of single plugins under their new names."""
+    wanted = {"plugin_timeout": "plugin_timeout", **{f"{old}.timeout": f"{new}.timeout" for new, old in names.items()}}
+    for old, new in wanted.items():
+        item = source.value(old)
+        if item is None:
+            continue
+        if item.value.isascii() and item.value.isdigit():
+            product.file(new, f"{item.value}\n".encode())
+        else:
+            product.journal.lost(item.place, f"{item.value[:40]!r} is not a whole number of seconds")
