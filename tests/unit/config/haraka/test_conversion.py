@@ -53,7 +53,7 @@ def test_a_fresh_installation(tmp_path: Path) -> None:
     assert made.smtp.databytes == 26_214_400
     assert made.smtp.listen == load_listen("25", tmp_path)
     assert made.relay_acl == ()
-    assert made.plugins == ()
+    assert made.plugins.names == ()
     assert "log.ini: not carried over: the event log goes to standard output" in "\n".join(said)
     assert "host_list: not carried over: Mailboat has no local domains" in "\n".join(said)
     assert not (target / "internalcmd_key").exists()
@@ -113,7 +113,7 @@ def test_a_submission_server(tmp_path: Path) -> None:
     assert made.tls_outbound.force_tls_hosts == ("secure.example",)
     assert made.tls_outbound.no_tls_hosts == ("127.0.0.2", "192.168.31.0/24")
     assert (made.tls_outbound.ciphers, made.tls_outbound.reject_unauthorized) == ("HIGH", False)
-    assert made.plugins == ("auth_flat_file", "limit", "process_title")
+    assert made.plugins.names == ("auth_flat_file", "limit", "process_title")
     assert made.bounce.text == SUBMISSION["outbound.bounce_message"]
     assert made.bounce.html == SUBMISSION["outbound.bounce_message_html"]
     users = target / "auth_flat_file.ini"
@@ -184,7 +184,7 @@ def test_a_gateway_with_flat_files_of_old(tmp_path: Path) -> None:
     assert routes["six.example"].tls is TlsLevel.DISABLED
     assert stat.S_IMODE(Path(smart.auth_pass_file).stat().st_mode) == 0o600
     assert "pa55" not in "".join(path.read_text() for path in target.glob("*.ini"))
-    assert made.plugins == ("relay", "quarantine", "discard")
+    assert made.plugins.names == ("relay", "quarantine", "discard")
     assert '{"action":"deny"}' in (target / "relay_dest_domains.ini").read_text()
     assert (target / "quarantine.ini").read_text() == "[main]\ndirectory=/srv/quarantine\n"
     assert made.http.listen == (Endpoint("127.0.0.1", 9025),)
@@ -209,7 +209,7 @@ def test_next_hops_by_sender_go_to_the_plugin_forward(tmp_path: Path) -> None:
         "[brand.example]\nhost=192.0.2.2\nauth_user=u\nauth_pass=p\n",
     }
     made, _, target = imported(tmp_path, files)
-    assert made.plugins == ("forward",)
+    assert made.plugins.names == ("forward",)
     assert [route.domains for route in made.outbound.routes] == [("*",)]
     text = "[from:brand.example]\nhost=192.0.2.2:25\nauth_user=u\nauth_pass=p\ntls=disabled\n"
     assert (target / "forward.ini").read_text() == text
