@@ -198,7 +198,7 @@ def storage() -> Sequence[Builder[Panel]]:
         ),
         graph(
             "Messages a commit",
-            "How many 250 share one fsync.",
+            "How many 250 share one fsync; a commit that only records deliveries has none.",
             [Query(mean(size), "mean"), Query(quantile(0.95, size), "95%")],
             Look(width=6),
         ),

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from mailboat.metrics.reference import INFOS, METRICS, Metric
+
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "charts" / "mailboat-relay" / "files"
 DASHBOARD = FILES / "dashboard.json"
@@ -17,6 +19,8 @@ ALERTS = FILES / "alerts.yaml"
 ALERT_TESTS = ROOT / "tests" / "observability" / "alerts_test.yaml"
 OPERATIONS = ROOT / "docs" / "operations.md"
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
+KNOWN = {metric.name: metric for metric in METRICS + INFOS}
+"""The table of the relay's metrics by name."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ def alerts() -> list[Alert]:
         for group in rules["groups"]
         for rule in group["rules"]
     ]
+
+
+def label_values(metric: Metric) -> dict[str, set[str]]:
+    """Each label of a metric of the table, and the values that it can have; labels and values have blanks between."""
+    rows = [value.split() for value in metric.values]
+    return {label: {row[place] for row in rows} for place, label in enumerate(metric.label.split()) if any(rows)}
 
 
 def dashboard() -> dict[str, Any]:
