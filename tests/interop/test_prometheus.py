@@ -101,6 +101,13 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield World(tls, plain, cutter, login, dns)
 
 
+async def test_promtool_finds_no_fault_with_the_names_of_the_metrics(tmp_path: Path, world: World) -> None:
+    async with running(Config(tmp_path / "relay", world.plain.port)) as relay:
+        _, text = await relay.http("/metrics")
+    done = await programs.run(programs.find("promtool"), "check", "metrics", stdin=text.encode())
+    assert (done.status, done.output) == (0, "")
+
+
 @contextlib.asynccontextmanager
 async def load(relay: Relay) -> AsyncIterator[None]:
     """Mail of every kind, over and over, one message after the other."""
