@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from mailboat.hooks import Connection, Hooks, Point
+from mailboat.config.settings import PluginSettings, Settings
+from mailboat.hooks import POINTS, Connection, Hooks, PluginConfig, Point
+from mailboat.hooks.loader import Plugins
 from mailboat.hooks.plugin import Hook
+from mailboat.hooks.plugin_config import PluginFiles
 from mailboat.model.observer import Observer
 
+T = TypeVar("T")
 Function = Callable[..., Any]
 
 
@@ -21,7 +26,7 @@ def chain(
 ) -> Callable[[Observer], Hooks]:
     """Hooks of plugins that are called after their functions, for `serving(hooks=…)`."""
     hooks = [
-        Hook(point, function, getattr(function, "__name__", "plugin"), timeout=timeout)
+        Hook(point, function, getattr(function, "__name__", "plugin"), 0, POINTS[point].failure, timeout)
         for point, some in functions.items()
         for function in (some if isinstance(some, Sequence) else [some])
     ]
@@ -69,3 +74,22 @@ class Gate:
     def open(self) -> None:
         """Let everybody go."""
         self._open.set()
+
+
+def loaded(directory: Path, *names: str) -> Callable[[Observer], Hooks]:
+    """Hooks of real plugins, which read their files in `directory`, for `serving(hooks=…)`."""
+
+    def make(observer: Observer) -> Hooks:
+        settings = Settings(
+            str(directory), "relay.test", plugins=PluginSettings(names, tuple(range(1, len(names) + 1)))
+        )
+        return Plugins(observer).stage(settings).commit()
+
+    return make
+
+
+def read(parse: Callable[[PluginConfig[None]], T], directory: Path, name: str, text: str) -> T:
+    """What a plugin makes of a file with this text. Raises ConfigError."""
+    (directory / name).write_text(text)
+    value: T = PluginFiles(directory).config(name, parse).value
+    return value

@@ -1,0 +1,147 @@
+"""Lets the users of `auth_flat_file.ini` authenticate, and holds their senders to their domain.
+
+docs/plugins/auth_flat_file.md
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from publicsuffixlist import PublicSuffixList
+
+from mailboat.hooks import (
+    CONT,
+    DENY,
+    OK,
+    Address,
+    Answer,
+    AuthAttempt,
+    Connection,
+    Plugin,
+    PluginConfig,
+    Point,
+    parse_address,
+)
+from mailboat.plugins import _passwords
+
+_METHODS: tuple[str, ...] = ("PLAIN", "LOGIN", "CRAM-MD5")
+_DEFAULT: tuple[str, ...] = _METHODS[:2]
+_KEYS = ("methods", "constrain_sender", "allow_plaintext")
+_NOTE = "auth_flat_file"
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """`auth_flat_file.ini`."""
+
+    passwords: Mapping[str, str] = field(repr=False)
+    """In clear, or a hash."""
+    methods: Sequence[str]
+    constrain_sender: bool
+    allow_plaintext: bool
+    decoy: str = field(repr=False)
+    """What an unknown user's password is held against, so that finding out who exists takes more than a watch."""
+
+    def check(self, attempt: AuthAttempt) -> bool:
+        """Whether the client knows the password of the user that it names. Takes as long as hashing takes."""
+        stored = self.passwords.get(attempt.user)
+        matches = _passwords.matches(attempt, self.decoy if stored is None else stored)
+        return matches and stored is not None
+
+
+def register(plugin: Plugin) -> None:
+    """Offer AUTH, check it, and look at senders."""
+    config = plugin.config("auth_flat_file.ini", parse)
+    attempts = plugin.metrics.counter("attempts", "AUTH attempts by their end.", {"result": ("succeeded", "failed")})
+
+    def offer(connection: Connection) -> Sequence[str]:
+        users = config.value
+        safe = connection.tls or users.allow_plaintext or _is_loopback(connection.remote_ip)
+        return users.methods if safe and users.passwords else ()
+
+    def auth(connection: Connection, attempt: AuthAttempt) -> Answer:  # sync: hashing keeps a thread busy, not the loop
+        if not config.value.check(attempt):
+            attempts.inc("failed")
+            plugin.logger.warning("%s: %r failed to authenticate by %s", *_who(connection, attempt))
+            return CONT
+        attempts.inc("succeeded")
+        connection.notes[_NOTE] = attempt.user
+        return OK
+
+    async def mail(connection: Connection, sender: Address, _: object) -> Answer:
+        user = connection.notes.get(_NOTE)
+        if not config.value.constrain_sender or user is None or user != connection.auth_user:
+            return CONT
+        if may_send(user, sender):
+            return CONT
+        return DENY, f"5.7.1 Sender's domain {sender.ascii_domain} does not match that of the user {user}"
+
+    _suffixes()  # read now, not while a client waits
+    plugin.offer_auth(offer)
+    plugin.register_hook(Point.AUTH, auth)
+    plugin.register_hook(Point.MAIL, mail)
+
+
+def _who(connection: Connection, attempt: AuthAttempt) -> tuple[str, str, str]:
+    return connection.remote_ip, attempt.user, attempt.method
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:  # a unix socket
+        return False
+
+
+def may_send(user: str, sender: Address) -> bool:
+    """Whether the sender belongs to the same organisation as the user, as far as names tell."""
+    if sender.is_null or "@" not in user:
+        return True
+    try:
+        domain = parse_address(user).ascii_domain
+    except ValueError:
+        domain = user.rpartition("@")[2].lower()
+    return domain == sender.ascii_domain or _organisation(domain) == _organisation(sender.ascii_domain)
+
+
+def _organisation(domain: str) -> str:
+    """The domain that somebody registered, such as `example.co.uk`; where the list knows none, the name itself."""
+    return _suffixes().privatesuffix(domain) or domain
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList(accept_unknown=False)
+
+
+def parse(config: PluginConfig[None]) -> Users:
+    """What the file says. ValueError for what is wrong with it."""
+    for key in config.section("core"):
+        if key not in _KEYS:
+            raise ValueError(f"[core] {key}: not one of {', '.join(_KEYS)}")
+    passwords = {user: config.read(user, _passwords.checked, "", "users") for user in config.section("users")}
+    hashed = [stored for stored in passwords.values() if _passwords.is_hash(stored)]
+    methods = config.read("methods", _methods, _DEFAULT, "core")
+    if hashed:  # whoever is offered CRAM-MD5 takes it, and a hash cannot answer it
+        methods = tuple(name for name in methods if name != "CRAM-MD5")
+        if not methods:
+            raise ValueError("[core] methods: CRAM-MD5 alone needs passwords in clear, and there are hashed ones")
+    return Users(
+        passwords,
+        methods,
+        constrain_sender=config.boolean("constrain_sender", True, "core"),
+        allow_plaintext=config.boolean("allow_plaintext", False, "core"),
+        decoy=hashed[0] if hashed else secrets.token_hex(16),
+    )
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    methods = tuple(name.strip().upper() for name in text.split(",") if name.strip())
+    for name in methods:
+        if name not in _METHODS:
+            raise ValueError(f"{name[:40]!r} is not one of {', '.join(_METHODS)}")
+    return tuple(dict.fromkeys(methods))
