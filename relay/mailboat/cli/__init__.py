@@ -57,6 +57,34 @@ def relay(
     return run_relay(WorkerOptions(config, log_format=log_format, drain_timeout=drain_timeout))
 
 
+@app.command
+def operator(
+    *,
+    namespace: tuple[str, ...] = (),
+    all_namespaces: Annotated[bool, Parameter(negative="")] = False,
+    listen: str = "127.0.0.1:9026",
+    log_format: Literal["json", "text"] = "json",
+) -> int:
+    """Run the Kubernetes operator in the foreground until SIGTERM or SIGINT.
+
+    It finds the API server by KUBECONFIG, or by the service account of its pod.
+
+    Parameters
+    ----------
+    namespace:
+        Look after the OutboundConfigs of this namespace; may be repeated. The default is the pod's own.
+    all_namespaces:
+        Look after those of all namespaces.
+    listen:
+        HOST:PORT of /livez, /readyz and /metrics.
+    log_format:
+        The log on standard error: JSON for machines, text for people.
+    """
+    from mailboat.cli.operator import run  # noqa: PLC0415
+
+    return run(namespace, listen, all_namespaces=all_namespaces, log_format=log_format)
+
+
 @config.command
 def check(directory: Path) -> int:
     """Say every fault of a directory, a line each; exit 78 if there is one."""

@@ -1,0 +1,271 @@
+"""Puts the operator together and runs it: lease, lists, watches, queue, probes. The only place that knows all of them.
+
+Called by the command line. Ends with 0 when it is asked to, and with 1 when it has lost what it needs: whoever started
+it starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import kopf
+import uvloop
+from kubernetes.aio.config import ConfigException
+
+from mailboat_operator import handlers, logs
+from mailboat_operator.apply import Applier
+from mailboat_operator.events import Recorder
+from mailboat_operator.health import Health
+from mailboat_operator.kube import ApiError, Kube, load_configuration
+from mailboat_operator.lease import Lease
+from mailboat_operator.listing import Lister
+from mailboat_operator.metrics import READY, Metrics
+from mailboat_operator.observe import Observer
+from mailboat_operator.observed import Key
+from mailboat_operator.pace import Pace
+from mailboat_operator.reconcile import Reconciler
+from mailboat_operator.relays import Relays
+from mailboat_operator.store import Store
+from mailboat_operator.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+EX_CONFIG = 78
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+RESYNC = 600.0
+"""Seconds between two readings of everything."""
+_RESYNC_SPREAD = 60.0
+"""Seconds over which the resources are looked at again after it."""
+_STALLED = 120.0
+"""Seconds after which a reconciliation, or a watch that does not show what was written, is taken for dead."""
+_STANDBY_SILENCE = 30.0
+"""Seconds without an answer of the API server after which one who waits for the lease is not ready to take over."""
+_LIST_AGAIN = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    namespaces: tuple[str, ...] = ()
+    """None for all there are."""
+    listen: tuple[str, int] = ("127.0.0.1", 9026)
+    version: str = ""
+    log_text: bool = False
+    resync: float = RESYNC
+
+
+def operator(options: Options) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    logs.set_up(text=options.log_text)
+    handlers.quiet()
+    return uvloop.run(_operator(options))
+
+
+def own_namespace() -> str:
+    """The namespace of the pod that this runs in; empty outside of any."""
+    if own := os.environ.get("POD_NAMESPACE"):
+        return own
+    try:
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+async def _operator(options: Options) -> int:
+    try:
+        configuration = await load_configuration()
+    except (ConfigException, OSError) as error:
+        log.critical("there is no API server to talk to: neither KUBECONFIG nor a service account: %s", error)
+        return EX_CONFIG
+    running = _Operator(options, configuration)
+    try:
+        return await running.run()
+    finally:
+        await running.close()
+
+
+class _Operator:
+    """All parts of one replica."""
+
+    def __init__(self, options: Options, configuration: Any) -> None:
+        self._options = options
+        self._metrics = metrics = Metrics(options.version)
+        self._kube = kube = Kube(configuration, metrics)
+        self._identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self._lease = Lease(kube, _lease_namespace(options), self._identity, metrics)
+        kube.may_write = self._lease.check
+        self._store = store = Store(time.monotonic)
+        self._relays = Relays()
+        observer, applier = Observer(kube, store, self._relays), Applier(kube, store)
+        self._recorder = Recorder(kube, self._identity)
+        reconcile = Reconciler(store, observer, applier, self._recorder, metrics, Pace(time.monotonic, metrics))
+        self._queue: WorkQueue[Key] = WorkQueue(reconcile, metrics)
+        kube.recovered = self._recovered
+        self._lister = Lister(kube, store, options.namespaces)
+        self._stop = asyncio.Event()
+        self._leading = False
+        self._listed = False
+        self._health = Health(
+            metrics,
+            {"queue": self._queue_stalled, "watches": self._watches_stalled},
+            {"api": self._deaf, "lists": self._not_listed},
+        )
+        metrics.lag.set_function(store.lag)
+        for ready in READY:
+            metrics.resources.labels(ready).set_function(partial(self._count, ready))
+
+    async def run(self) -> int:
+        """Wait for the lease, then work."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stop.set)
+        host, port = self._options.listen
+        try:
+            port = await self._health.start(host, port)
+        except OSError as error:
+            log.critical("cannot listen on %s:%s: %s", host, port, error)
+            return 1
+        log.info("%s %s listens on %s:%s", self._identity, self._options.version, host, port)
+        if not await self._unless_stopped(self._lease.acquire()):
+            return 0
+        self._leading = True
+        keeping = asyncio.create_task(self._lease.keep(), name="lease")
+        leading = asyncio.create_task(self._lead(), name="lead")
+        try:
+            await asyncio.wait([keeping, leading], return_when=asyncio.FIRST_COMPLETED)
+            return leading.result() if leading.done() else 1
+        finally:
+            await _end(leading)
+            await self._lease.release()
+            await _end(keeping)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self._relays.close()
+        await self._health.close()
+        await self._kube.close()
+
+    async def _lead(self) -> int:
+        """Read everything, then watch and work; ends when told to, or when the watches do."""
+        if not await self._unless_stopped(self._first_lists()):
+            return 0
+        registry = handlers.registry(self._store, self._queue.add, self._metrics, load_configuration)
+        chores = [
+            asyncio.create_task(self._queue.run(), name="queue"),
+            asyncio.create_task(self._recorder.run(), name="events"),
+            asyncio.create_task(self._resync(), name="resync"),
+        ]
+        for key in self._store.resources:
+            self._queue.add(key)
+        # kopf takes the signals from here on, and returns on one.
+        watching = asyncio.create_task(
+            kopf.operator(
+                registry=registry,
+                settings=handlers.settings(),
+                namespaces=self._options.namespaces,
+                clusterwide=not self._options.namespaces,
+                stop_flag=self._stop,
+            ),
+            name="kopf",
+        )
+        try:
+            done, _ = await asyncio.wait([watching, *chores], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if not task.cancelled() and (error := task.exception()):
+                    log.error("%s has failed: %r", task.get_name(), error)
+                    return 1
+            return 0
+        finally:
+            for task in (*chores, watching):
+                await _end(task)
+
+    async def _first_lists(self) -> None:
+        await self._lister.wait_for_crd()
+        while not self._listed:
+            try:
+                await self._lister.refresh()
+                self._listed = True
+            except ApiError as error:
+                log.warning("%s", error)
+                await asyncio.sleep(_LIST_AGAIN)
+
+    async def _resync(self) -> None:
+        """What no watch has told is found here."""
+        while True:
+            await asyncio.sleep(self._options.resync * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
+            try:
+                changed = await self._lister.refresh()
+            except ApiError as error:
+                log.warning("resync: %s", error)
+                continue
+            self._metrics.missed.inc(len(changed))
+            spread = min(_RESYNC_SPREAD, self._options.resync / 2)
+            for key in self._store.resources:
+                self._queue.add_later(key, 0.0 if key in changed else random.uniform(0, spread))  # noqa: S311
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether it came to its end before the operator had to."""
+        task, stop = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                await task
+            return task.done()
+        finally:
+            await _end(task)
+            await _end(stop)
+
+    def _recovered(self) -> None:
+        """The API server answers again."""
+        self._store.forget_expectations()
+        self._queue.hurry()
+
+    # Why a probe fails.
+
+    def _queue_stalled(self) -> str:
+        running = self._queue.longest_running()
+        return f"a reconciliation has run for {running:.0f} s" if running > _STALLED else ""
+
+    def _watches_stalled(self) -> str:
+        lag = self._store.lag()
+        return f"no watch has shown what was written {lag:.0f} s ago" if self._kube.reachable and lag > _STALLED else ""
+
+    def _deaf(self) -> str:
+        silence = self._lease.silence()
+        return f"the API server has not answered for {silence:.0f} s" if silence > _STANDBY_SILENCE else ""
+
+    def _not_listed(self) -> str:
+        return "" if self._listed or not self._leading else "not everything has been read yet"
+
+    def _count(self, ready: str) -> int:
+        return sum(_ready(resource) == ready for resource in self._store.resources.values())
+
+
+def _ready(resource: dict[str, Any]) -> str:
+    conditions = resource["status"].get("conditions") or ()
+    return next((str(c.get("status")) for c in conditions if c.get("type") == "Ready"), "Unknown")
+
+
+def _lease_namespace(options: Options) -> str:
+    return own_namespace() or next(iter(options.namespaces), "default")
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end; what it raises has been told or does not matter any more."""
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task

@@ -1,0 +1,117 @@
+"""The only writer of the API: does what `plan` says, and writes the status. Called by `reconcile`.
+
+A child that is not there is created, which the API server refuses should there be one after all; one that is there is
+written by server-side apply under its uid, so that neither can hit what belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mailboat_operator import names
+from mailboat_operator.desired.children import Child
+from mailboat_operator.kube import APPLY, MERGE, ApiError, Kube, core, group
+from mailboat_operator.observe import PLURALS
+from mailboat_operator.observed import ChildKey, Key
+from mailboat_operator.plan import Action, Create, Delete, Stamp, Update
+from mailboat_operator.store import Store, content
+
+_OURS = {"fieldManager": names.FIELD_MANAGER}
+_FORCED = {**_OURS, "force": "true"}
+
+
+class Applier:
+    """Writes."""
+
+    def __init__(self, kube: Kube, store: Store) -> None:
+        self._kube = kube
+        self._store = store
+
+    async def execute(self, key: Key, action: Action) -> None:
+        """Do it. ApiError when it was refused; then what is known of the child is what is there."""
+        match action:
+            case Create(child):
+                await self._child(child, self._create(child))
+            case Update(child, uid):
+                await self._child(child, self._update(child, uid))
+            case Delete(child_key, uid):
+                await self._delete(key, child_key, uid)
+            case Stamp(workload, hash_):
+                await self._stamp(key, workload, hash_)
+
+    async def status(self, key: Key, uid: str, status: Mapping[str, Any]) -> None:
+        """Write the status; nothing happens when the resource is gone."""
+        body = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+            "status": status,
+        }
+        path = group(names.API_VERSION, key.namespace, names.PLURAL, key.name)
+        try:
+            answer = await self._kube.write("PATCH", f"{path}/status", body, APPLY, **_FORCED)
+        except ApiError as error:
+            if error.status == 404:
+                return
+            raise
+        self._store.wrote(names.KIND, answer)
+
+    async def _child(self, child: Child, writing: Any) -> None:
+        try:
+            answer = await writing
+        except ApiError as error:
+            if error.status in (404, 409):
+                # Created, deleted or replaced meanwhile: look, so that the next try knows.
+                await self._look(child.owner, child.key)
+            raise
+        self._store.wrote(child.key.kind.value, answer)
+
+    async def _create(self, child: Child) -> dict[str, Any]:
+        path = core(child.owner.namespace, PLURALS[child.key.kind])
+        return await self._kube.write("POST", path, child.manifest(), **_OURS)
+
+    async def _update(self, child: Child, uid: str) -> dict[str, Any]:
+        path = core(child.owner.namespace, PLURALS[child.key.kind], child.key.name)
+        answer = await self._kube.write("PATCH", path, child.manifest(uid), APPLY, **_FORCED)
+        # Apply leaves alone what others have put beside: keys and owners that the relay must not see are taken out.
+        strangers = content(child.key.kind, answer).keys() - child.data.keys()
+        owners = (answer["metadata"].get("ownerReferences") or []) != [dict(child.owner_reference)]
+        if not strangers and not owners:
+            return answer
+        manifest = child.manifest(uid)
+        patch = {
+            "metadata": {"uid": uid, "ownerReferences": manifest["metadata"]["ownerReferences"]},
+            "data": dict.fromkeys(strangers) | manifest["data"],
+        }
+        if child.key.kind.value == "ConfigMap":
+            patch["binaryData"] = None
+        return await self._kube.write("PATCH", path, patch, MERGE, **_OURS)
+
+    async def _delete(self, key: Key, child: ChildKey, uid: str) -> None:
+        path = core(key.namespace, PLURALS[child.kind], child.name)
+        try:
+            await self._kube.write("DELETE", path, {"preconditions": {"uid": uid}})
+        except ApiError as error:
+            if error.status != 404:
+                await self._look(key, child)
+                raise
+        self._store.removed(key, child)
+
+    async def _look(self, key: Key, child: ChildKey) -> None:
+        body = await self._kube.get(core(key.namespace, PLURALS[child.kind], child.name))
+        if body is None:
+            self._store.removed(key, child)
+        else:
+            self._store.put(child.kind.value, body)
+
+    async def _stamp(self, key: Key, workload: str, hash_: str) -> None:
+        """No force: the annotation is ours, and nobody else writes it."""
+        body = {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": workload, "namespace": key.namespace},
+            "spec": {"template": {"metadata": {"annotations": {names.HASH: hash_}}}},
+        }
+        path = group("apps/v1", key.namespace, "statefulsets", workload)
+        self._store.put("StatefulSet", await self._kube.write("PATCH", path, body, APPLY, **_OURS))

@@ -1,0 +1,88 @@
+"""Are certificates, bundles, passwords and parameters what they should be? Pure; `checks` asks.
+
+Looks with the eyes of the relay: what passes here, it takes. Each function returns what is wrong, in words that hold
+nothing secret, or an empty text.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+MAX_SIZE = 2**20
+"""Octets of one file; the relay reads no more."""
+
+
+def certificate_fault(chain: bytes) -> str:
+    """Of a certificate chain, PEM, leaf first."""
+    return "" if _certificates(chain) else "holds no PEM certificate"
+
+
+def key_fault(key: bytes, chain: bytes) -> str:
+    """Of a private key, PEM; also when it does not belong to the first certificate of the chain."""
+    try:
+        private = serialization.load_pem_private_key(key, password=None)
+    except TypeError:
+        return "is encrypted; store it without a pass phrase"
+    except (ValueError, UnsupportedAlgorithm):
+        return "holds no PEM private key"
+    certificates = _certificates(chain)
+    if certificates and _spki(private.public_key()) != _spki(certificates[0].public_key()):
+        return "does not belong to the certificate"
+    return ""
+
+
+def bundle_fault(bundle: bytes) -> str:
+    """Of a bundle of CA certificates, PEM."""
+    return "" if _certificates(bundle) else "holds no PEM certificate"
+
+
+def parameters_fault(parameters: bytes) -> str:
+    """Of Diffie-Hellman parameters, PEM."""
+    try:
+        serialization.load_pem_parameters(parameters)
+    except (ValueError, UnsupportedAlgorithm):
+        return "holds no PEM parameters"
+    return ""
+
+
+def line_fault(content: bytes) -> str:
+    """Of a user name or password: one line of text that an ini file or a password file can hold."""
+    try:
+        text = content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        return "is not UTF-8 text"
+    if not text:
+        return "is empty"
+    if not text.isprintable():
+        return "has more than one line, or a control character"
+    return ""
+
+
+def user_fault(content: bytes) -> str:
+    """Of a user name: it stands in an ini file, which takes no blank at either end and no final backslash."""
+    fault = line_fault(content)
+    name = "" if fault else content.decode().removesuffix("\n").removesuffix("\r")
+    if name != name.strip() or name.endswith("\\"):
+        return "begins or ends with a blank, or ends with a backslash"
+    return fault
+
+
+def _certificates(pem: bytes) -> list[x509.Certificate]:
+    try:
+        with warnings.catch_warnings():
+            # Odd but usable certificates are OpenSSL's to judge.
+            warnings.simplefilter("ignore")
+            return x509.load_pem_x509_certificates(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        return []
+
+
+def _spki(key: object) -> bytes:
+    encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return encoded

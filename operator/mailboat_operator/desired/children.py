@@ -1,0 +1,98 @@
+"""The objects that one OutboundConfig has: two ConfigMaps, and a Secret where there are credentials. Pure.
+
+Called by `reconcile`; `plan` compares them with what is there, `apply` writes them.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mailboat.config.hash import config_hash
+from mailboat_operator import names
+from mailboat_operator.checks import Resolved
+from mailboat_operator.desired.files import bounce_files, outbound_ini, tls_ini
+from mailboat_operator.observed import ChildKey, Key, digest
+from mailboat_operator.references import SourceKind
+from mailboat_operator.spec import Spec
+
+MAX_SIZE = 900 * 1024
+"""Octets of one child; the API server takes 1 MiB with everything around."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One object that should be there."""
+
+    key: ChildKey
+    owner: Key
+    owner_reference: Mapping[str, Any]
+    data: Mapping[str, bytes] = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """What a live child is compared by."""
+        return digest(self.data, self.owner_reference, self.owner.name)
+
+    def manifest(self, uid: str = "") -> dict[str, Any]:
+        """The object for the API; with `uid` it is refused should it have been replaced by another."""
+        metadata: dict[str, Any] = {
+            "name": self.key.name,
+            "namespace": self.owner.namespace,
+            "labels": {names.MANAGED_BY: names.FIELD_MANAGER, names.OWNER: self.owner.name},
+            "ownerReferences": [dict(self.owner_reference)],
+        }
+        if uid:
+            metadata["uid"] = uid
+        manifest: dict[str, Any] = {"apiVersion": "v1", "kind": self.key.kind.value, "metadata": metadata}
+        if self.key.kind is SourceKind.SECRET:
+            return manifest | {
+                "type": "Opaque",
+                "data": {name: base64.b64encode(content).decode() for name, content in self.data.items()},
+            }
+        return manifest | {"data": {name: content.decode() for name, content in self.data.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """All children, in the order in which they are written: what is referred to comes before what refers."""
+
+    children: tuple[Child, ...]
+    hash: str
+    """What the relays will report."""
+
+
+def build(key: Key, uid: str, spec: Spec, resolved: Resolved) -> Desired:
+    """The children of one OutboundConfig. ValueError when it cannot be rendered."""
+    reference = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": key.name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    outbound = outbound_ini(spec, resolved).encode()
+    tls = tls_ini(spec, resolved).encode()
+    bounce = {name: text.encode() for name, text in bounce_files(resolved).items()}
+    contents: dict[ChildKey, Mapping[str, bytes]] = {
+        ChildKey(SourceKind.SECRET, key.name + names.CREDENTIALS): resolved.files,
+        ChildKey(SourceKind.CONFIG_MAP, key.name + names.OUTBOUND): {"outbound.ini": outbound, **bounce},
+        ChildKey(SourceKind.CONFIG_MAP, key.name + names.TLS): {"tls.ini": tls},
+    }
+    for child, data in contents.items():
+        if (size := sum(map(len, data.values()))) > MAX_SIZE:
+            raise ValueError(f"{child.kind} {child.name} would have {size} octets, more than {MAX_SIZE}")
+    children = tuple(Child(child, key, reference, data) for child, data in contents.items() if data)
+    return Desired(children, config_hash(outbound, tls))
+
+
+def possible(name: str) -> tuple[ChildKey, ...]:
+    """The keys of all children that an OutboundConfig of this name may have."""
+    return (
+        ChildKey(SourceKind.SECRET, name + names.CREDENTIALS),
+        ChildKey(SourceKind.CONFIG_MAP, name + names.OUTBOUND),
+        ChildKey(SourceKind.CONFIG_MAP, name + names.TLS),
+    )

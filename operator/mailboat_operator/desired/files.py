@@ -1,0 +1,70 @@
+"""The files that the relay reads, rendered from a spec. Pure; `children` puts them into objects.
+
+Written by the relay's own writer, which refuses whatever would not read back. Comments at the top change with what the
+files refer to, so that the configuration's hash covers that too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+from mailboat.config import ini
+from mailboat.config.ini import MAIN
+from mailboat_operator.checks import Resolved
+from mailboat_operator.spec import Section, Spec, TlsSpec
+
+BIND = "bind"
+BOUNCE = "outbound.bounce_message"
+BOUNCE_HTML = "outbound.bounce_message_html"
+_HEAD = "; Rendered by mailboat-operator; what is edited here is undone.\n"
+
+
+def outbound_ini(spec: Spec, resolved: Resolved) -> str:
+    """`outbound.ini`. ValueError for a value that cannot be written."""
+    sections: dict[str, Section] = {MAIN: spec.outbound}
+    if spec.binds:
+        sections[BIND] = dict(spec.binds)
+    for route in spec.routes:
+        keys = dict(route.keys)
+        if route.user:
+            keys |= {"auth_user": resolved.users[route.name], "auth_pass_file": f"route-{route.name}.password"}
+        sections[f"route:{route.name}"] = keys
+    marks = {"credentials": resolved.route_mark, "bounce message": _bounce_mark(resolved)}
+    return _head(marks) + ini.write(sections)
+
+
+def tls_ini(spec: Spec, resolved: Resolved) -> str:
+    """`tls.ini`. ValueError for a value that cannot be written."""
+    sections = {MAIN: dict(_tls(spec.tls, ""))}
+    if outbound := dict(_tls(spec.tls_outbound, "outbound-")):
+        sections["outbound"] = outbound
+    return _head({"credentials": resolved.tls_mark}) + ini.write(sections)
+
+
+def bounce_files(resolved: Resolved) -> dict[str, str]:
+    """The bounce templates that are given, by file name."""
+    given = {BOUNCE: resolved.bounce_text, BOUNCE_HTML: resolved.bounce_html}
+    return {name: text for name, text in given.items() if text is not None}
+
+
+def _tls(side: TlsSpec, prefix: str) -> Iterator[tuple[str, str | tuple[str, ...]]]:
+    if side.certificate:
+        yield "key", f"{prefix}tls.key"
+        yield "cert", f"{prefix}tls.crt"
+    if side.ca:
+        yield "ca", f"{prefix}ca.crt"
+    if side.dhparam:
+        yield "dhparam", f"{prefix}dhparam.pem"
+    yield from side.keys.items()
+
+
+def _head(marks: Mapping[str, str]) -> str:
+    return _HEAD + "".join(f"; {what} {mark}\n" for what, mark in marks.items() if mark)
+
+
+def _bounce_mark(resolved: Resolved) -> str:
+    files = bounce_files(resolved)
+    if not files:
+        return ""
+    return hashlib.sha256("".join(f"{name} {len(text)}\n{text}" for name, text in files.items()).encode()).hexdigest()

@@ -1,0 +1,89 @@
+"""Kubernetes Events: one for each change of state, posted in the background. Called by `reconcile`.
+
+They are for people who ask `kubectl describe`; when there is too much to tell, or no answer, they are dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import itertools
+import logging
+import os
+from dataclasses import dataclass
+
+from mailboat_operator import names
+from mailboat_operator.kube import ApiError, Kube, core
+from mailboat_operator.observed import Key
+
+log = logging.getLogger(__name__)
+
+_WAITING_MAX = 2000
+_PAUSE = 0.04
+"""Seconds between two Events: a thousand changed resources must not wait for a thousand Events."""
+_MESSAGE_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to an OutboundConfig."""
+
+    key: Key
+    uid: str
+    reason: str
+    message: str
+    warning: bool = False
+
+
+class Recorder:
+    """Posts events."""
+
+    def __init__(self, kube: Kube, instance: str) -> None:
+        """`instance` is this replica's name."""
+        self._kube = kube
+        self._instance = instance
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(_WAITING_MAX)
+        self._numbers = itertools.count()
+
+    def tell(self, event: Event) -> None:
+        """Post it soon."""
+        log.log(logging.WARNING if event.warning else logging.INFO, "%s: %s %s", event.key, event.reason, event.message)
+        with contextlib.suppress(asyncio.QueueFull):
+            self._queue.put_nowait(event)
+
+    async def run(self) -> None:
+        """Post until cancelled."""
+        while True:
+            event = await self._queue.get()
+            try:
+                await self._kube.write("POST", core(event.key.namespace, "events"), self._body(event))
+            except ApiError as error:
+                # Told in the log already; a namespace may be gone, too.
+                log.debug("an Event was not posted: %s", error)
+            await asyncio.sleep(_PAUSE)
+
+    def _body(self, event: Event) -> dict[str, object]:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {
+            "metadata": {
+                "name": f"{event.key.name}.{os.urandom(4).hex()}{next(self._numbers):x}",
+                "namespace": event.key.namespace,
+            },
+            "involvedObject": {
+                "apiVersion": names.API_VERSION,
+                "kind": names.KIND,
+                "namespace": event.key.namespace,
+                "name": event.key.name,
+                "uid": event.uid,
+            },
+            "type": "Warning" if event.warning else "Normal",
+            "reason": event.reason,
+            "message": event.message[:_MESSAGE_MAX],
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+            "source": {"component": names.FIELD_MANAGER},
+            "reportingComponent": names.FIELD_MANAGER,
+            "reportingInstance": self._instance,
+        }

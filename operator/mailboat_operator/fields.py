@@ -1,0 +1,85 @@
+"""Which field of an OutboundConfig is which key of an ini file, and why some keys have none. Pure tables.
+
+`spec` reads by them, `reference` prints them, and tests hold them against the CRD and the relay's settings: a key that
+is added to one and not to the others fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+OUTBOUND: Mapping[str, str] = MappingProxyType(
+    {
+        "disabled": "disabled",
+        "concurrency_max": "concurrencyMax",
+        "enable_tls": "enableTLS",
+        "always_split": "alwaysSplit",
+        "received_header": "receivedHeader",
+        "connect_timeout": "connectTimeoutSeconds",
+        "local_mx_ok": "localMXOK",
+        "temp_fail_intervals": "tempFailIntervals",
+        "maxTempFailures": "maxTempFailures",
+        "inet_prefer": "inetPrefer",
+        "dns_servers": "dnsServers",
+        "mx_port": "mxPort",
+        "destination_concurrency_max": "destinationConcurrencyMax",
+        "connection_max_messages": "connectionMaxMessages",
+        "connection_idle_timeout": "connectionIdleTimeoutSeconds",
+        "helo_timeout": "heloTimeoutSeconds",
+        "mail_timeout": "mailTimeoutSeconds",
+        "rcpt_timeout": "rcptTimeoutSeconds",
+        "data_timeout": "dataTimeoutSeconds",
+        "dot_timeout": "dotTimeoutSeconds",
+        "quit_timeout": "quitTimeoutSeconds",
+    }
+)
+"""`outbound.ini` [main] -> `spec.outbound`."""
+
+ROUTE: Mapping[str, str] = MappingProxyType(
+    {
+        "domains": "domains",
+        "hosts": "hosts",
+        "protocol": "protocol",
+        "tls": "tls",
+        "auth_user": "authSecretRef",
+        "auth_pass_file": "authSecretRef",
+        "auth_type": "authType",
+        "require_auth": "requireAuth",
+    }
+)
+"""`outbound.ini` [route:NAME] -> `spec.routes[]`."""
+
+TLS: Mapping[str, str] = MappingProxyType(
+    {
+        "key": "certificateSecretRef",
+        "cert": "certificateSecretRef",
+        "ca": "caBundleRef",
+        "dhparam": "dhparamSecretRef",
+        "ciphers": "ciphers",
+        "minVersion": "minVersion",
+        "requestCert": "requestCert",
+        "rejectUnauthorized": "rejectUnauthorized",
+        "honorCipherOrder": "honorCipherOrder",
+        "force_tls_hosts": "forceTLSHosts",
+        "no_tls_hosts": "noTLSHosts",
+    }
+)
+"""`tls.ini` [main] -> `spec.tls`."""
+
+TLS_OUTBOUND: Mapping[str, str] = MappingProxyType(
+    {ini: name for ini, name in TLS.items() if ini not in ("dhparam", "requestCert")}
+)
+"""`tls.ini` [outbound] -> `spec.tls.outbound`."""
+
+REFERENCES = frozenset({"certificateSecretRef", "caBundleRef", "dhparamSecretRef", "authSecretRef"})
+"""Fields whose value is another object: what the key says is a file of `<name>-credentials`."""
+
+UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("outbound.ini", "queue_dir"): "the queue is on the pod's volume: `MAILBOAT_QUEUE_DIR` of the pod names it",
+        ("tls.ini [outbound]", "dhparam"): "a client uses the server's parameters",
+        ("tls.ini [outbound]", "requestCert"): "a server always shows its certificate",
+    }
+)
+"""Keys without a field, by file; and why."""

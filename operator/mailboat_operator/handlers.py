@@ -1,0 +1,105 @@
+"""kopf's part: it watches; what it sees goes into the store, and the keys that concerns into the queue. No work here.
+
+Nothing here makes kopf write: no handler of it keeps state, so it sets neither annotations nor finalizers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import kopf
+from kubernetes.aio.client import Configuration
+
+from mailboat_operator import names
+from mailboat_operator.metrics import Metrics
+from mailboat_operator.observed import Key
+from mailboat_operator.store import Store
+
+_WATCHED = {
+    names.KIND: (names.GROUP, names.VERSION, names.PLURAL),
+    # Without a selector, because what users refer to carries no label of ours; the store keeps next to nothing of it.
+    "ConfigMap": ("", "v1", "configmaps"),
+    "Secret": ("", "v1", "secrets"),
+    "StatefulSet": ("apps", "v1", "statefulsets"),
+}
+_NO_RELEASES = "type!=helm.sh/release.v1"
+"""Field selector: Helm keeps megabytes in Secrets that nobody refers to."""
+
+
+class _Forever:
+    """Back-off that never ends: an API server that is away for an hour must not end the operator."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.5, 1.0, 2.0, 3.0)
+        while True:
+            yield 5.0
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf without what is not used."""
+    wanted = kopf.OperatorSettings()
+    wanted.peering.standalone = True  # the Lease decides who works
+    wanted.scanning.disabled = True
+    wanted.posting.enabled = False
+    wanted.persistence.finalizer = f"{names.GROUP}/operator"  # never set; should it be, then under our name
+    wanted.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"operator.{names.GROUP}")
+    wanted.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=f"operator.{names.GROUP}")
+    wanted.process.ultimate_exiting_timeout = None
+    wanted.watching.server_timeout = 300
+    wanted.watching.connect_timeout = 10
+    wanted.watching.chunk_size = 250
+    wanted.watching.field_selectors["", "v1", "secrets"] = _NO_RELEASES
+    wanted.networking.request_timeout = 30
+    wanted.networking.connect_timeout = 10
+    wanted.networking.error_backoffs = _Forever()
+    wanted.queueing.idle_timeout = 0.2  # a worker a watched object: they should not pile up
+    wanted.queueing.exit_timeout = 0.5
+    return wanted
+
+
+def registry(
+    store: Store, add: Callable[[Key], None], metrics: Metrics, configuration: Callable[[], Any]
+) -> kopf.OperatorRegistry:
+    """The handlers. `add` queues a resource; `configuration` is a coroutine function that says who we are."""
+    handlers = kopf.OperatorRegistry()
+    for kind, (group, version, plural) in _WATCHED.items():
+        kopf.on.event(group, version, plural, registry=handlers, id=plural)(_watcher(kind, store, add, metrics))
+
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return connection(await configuration())
+
+    kopf.on.login(registry=handlers)(login)
+    return handlers
+
+
+def _watcher(kind: str, store: Store, add: Callable[[Key], None], metrics: Metrics) -> Any:
+    counter = metrics.events.labels(kind)
+
+    async def watched(event: Any, **_: Any) -> None:
+        counter.inc()
+        for key in store.watched(kind, event["object"], event["type"]):
+            add(key)
+
+    return watched
+
+
+def connection(configuration: Configuration) -> kopf.ConnectionInfo:
+    """The official client's configuration as kopf wants it."""
+    scheme, _, token = configuration.api_key.get("BearerToken", "").partition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        scheme=scheme.capitalize() or None,
+        token=token.strip() or None,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+    )
+
+
+def quiet() -> None:
+    """kopf tells of each event that it was handled."""
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.WARNING)

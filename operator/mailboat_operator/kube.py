@@ -1,0 +1,178 @@
+"""Calls of the Kubernetes API: JSON in, JSON out, and one kind of error. Used by `observe`, `apply`, `lease`, `events`.
+
+The official client brings configuration, credentials and connections; bodies stay plain dictionaries, because
+typed models of a thousand ConfigMaps cost more than they tell. Knows no OutboundConfig.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import orjson
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from mailboat_operator.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+JSON = "application/json"
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_PAGE = 250
+"""Objects of one page of a list: large pages are what memory peaks are made of."""
+_THROTTLED_TRIES = 4
+_THROTTLED_MAX = 10.0
+"""Seconds that a request waits here when the server is busy; longer waits are the queue's."""
+
+_PERMANENT = frozenset({400, 403, 405, 413, 415, 422})
+
+
+class ApiError(Exception):
+    """The API server refused a call, or did not answer (`status` 0)."""
+
+    def __init__(self, status: int, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+        """Seconds that the server asks to wait."""
+
+    @property
+    def permanent(self) -> bool:
+        """Whether asking again the same way is in vain."""
+        return self.status in _PERMANENT
+
+
+async def load_configuration() -> Configuration:
+    """Where the API server is and who we are: KUBECONFIG, else the pod's service account, else ~/.kube/config.
+
+    Raises kubernetes' ConfigException, or OSError, when there is none of them.
+    """
+    configuration: Configuration = type.__call__(Configuration)  # not the default that the class remembers
+    if not os.environ.get("KUBECONFIG") and os.path.exists(_SERVICE_ACCOUNT):  # noqa: ASYNC240, PTH110 - a small file
+        config.load_incluster_config(client_configuration=configuration)
+    else:
+        await config.load_kube_config(client_configuration=configuration)
+    return configuration
+
+
+class Kube:
+    """One API server. Safe for any number of tasks."""
+
+    def __init__(self, configuration: Configuration, metrics: Metrics) -> None:
+        self._client = ApiClient(configuration)
+        self._metrics = metrics
+        self.may_write: Callable[[], None] = lambda: None
+        """Raises when this process must not change anything any more."""
+        self.reachable = True
+        """Whether the last call was answered."""
+        self.recovered: Callable[[], None] = lambda: None
+        """Called when calls are answered again."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def get(self, path: str) -> dict[str, Any] | None:
+        """One object; None when there is none."""
+        try:
+            return await self.call("GET", path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def pages(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
+        """A list, page by page. ApiError 410 when it takes so long that the rest is gone."""
+        following = ""
+        while True:
+            page = await self.call("GET", path, {**query, "limit": str(_PAGE), "continue": following})
+            yield page
+            following = page["metadata"].get("continue") or ""
+            if not following:
+                return
+
+    async def write(
+        self, method: str, path: str, body: Mapping[str, Any], kind: str = JSON, **query: str
+    ) -> dict[str, Any]:
+        """Change something, if this process may."""
+        self.may_write()
+        return await self.call(method, path, query, body, kind)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        kind: str = JSON,
+    ) -> dict[str, Any]:
+        """One call; a server that is busy is asked again, all other trouble is an ApiError."""
+        words = {key: value for key, value in (query or {}).items() if value}
+        url = f"{self._client.configuration.host}{path}" + (f"?{urlencode(words)}" if words else "")
+        for tries in range(1, _THROTTLED_TRIES + 1):
+            status, retry_after, answer = await self._once(method, url, body, kind)
+            if status < 300:
+                parsed: dict[str, Any] = orjson.loads(answer)
+                return parsed
+            if status != 429 or retry_after > _THROTTLED_MAX or tries == _THROTTLED_TRIES:
+                break
+            await asyncio.sleep(max(retry_after, 0.1))
+            if method != "GET":
+                self.may_write()
+        raise ApiError(status, f"{method} {path}: {status} {_message(answer)}", retry_after)
+
+    async def _once(self, method: str, url: str, body: Any, kind: str) -> tuple[int, float, bytes]:
+        headers = {"Accept": JSON, "Content-Type": kind}
+        try:
+            await self._client.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
+            answer = await self._client.call_api(method, url, headers, body, _request_timeout=_TIMEOUT)
+            content: bytes = await answer.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._metrics.requests.labels("<error>", method).inc()
+            self.reachable = False
+            raise ApiError(0, f"the API server does not answer: {error or type(error).__name__}") from error
+        self._metrics.requests.labels(str(answer.status), method).inc()
+        if not self.reachable:
+            self.reachable = True
+            self.recovered()
+        return answer.status, _seconds(answer.getheader("Retry-After")), content
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return max(0.0, float(text or 0))
+    except ValueError:
+        return 0.0  # a date; the queue's own back-off will do
+
+
+def _message(answer: bytes) -> str:
+    try:
+        said = orjson.loads(answer)
+    except ValueError:
+        return "(no message)"
+    return str(said.get("message", "")) if isinstance(said, dict) else "(no message)"
+
+
+def core(namespace: str, plural: str, name: str = "") -> str:
+    """The path of an object of the core group, or of all in a namespace, or (with an empty one) of all there are."""
+    return _path("/api/v1", namespace, plural, name)
+
+
+def group(api: str, namespace: str, plural: str, name: str = "") -> str:
+    """The same of another group, such as `apps/v1`."""
+    return _path(f"/apis/{api}", namespace, plural, name)
+
+
+def _path(base: str, namespace: str, plural: str, name: str) -> str:
+    where = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{base}{where}/{plural}" + (f"/{quote(name, safe='')}" if name else "")

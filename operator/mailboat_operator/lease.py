@@ -1,0 +1,144 @@
+"""One writer among several replicas: a Lease that is held, renewed, and left before it is over. Used by `app`.
+
+A holder that cannot renew for `DEADLINE` seconds may not write any more, and others may take over only after
+`DURATION`: between the two nobody writes. Times are this machine's own; clocks of different machines are not compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import time
+from typing import Any
+
+from mailboat_operator.kube import ApiError, Kube, group
+from mailboat_operator.metrics import Metrics
+from mailboat_operator.workqueue import RetryAfter
+
+log = logging.getLogger(__name__)
+
+NAME = "mailboat-operator"
+DURATION = 10
+"""Seconds that a lease is good for after it was renewed last."""
+DEADLINE = 6.0
+"""Seconds without a renewal after which the holder gives up by itself."""
+PERIOD = 2.0
+"""Seconds between two renewals, or two looks of one who waits."""
+
+_API = "coordination.k8s.io/v1"
+
+
+class NotLeaderError(RetryAfter):
+    """This replica must not write: it does not hold the lease, or can no longer be sure to."""
+
+
+def _now() -> float:
+    """Goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Lease:
+    """The lease, seen from one replica."""
+
+    def __init__(self, kube: Kube, namespace: str, identity: str, metrics: Metrics) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._path = group(_API, namespace, "leases", NAME)
+        self.identity = identity
+        self._leader = metrics.leader.labels(NAME)
+        self._renewed: float | None = None
+        """When the renewal that succeeded last was begun; None: not held."""
+        self._seen: tuple[object, ...] = ()
+        self._seen_at = 0.0
+        self._heard_at = _now()
+
+    def silence(self) -> float:
+        """Seconds since the API server has answered."""
+        return _now() - self._heard_at
+
+    @property
+    def held(self) -> bool:
+        """Whether this replica may write."""
+        return self._renewed is not None and _now() - self._renewed < DEADLINE
+
+    def check(self) -> None:
+        """Raise NotLeaderError unless it is held."""
+        if not self.held:
+            raise NotLeaderError("this replica does not hold the lease")
+
+    async def acquire(self) -> None:
+        """Wait until it is ours."""
+        while not await self._try():  # noqa: ASYNC110 - the other holder is not in this process
+            await asyncio.sleep(PERIOD)
+        self._leader.set(1)
+        log.info("%s holds the lease %s/%s", self.identity, self._namespace, NAME)
+
+    async def keep(self) -> None:
+        """Renew until it is lost."""
+        while self.held:
+            await asyncio.sleep(PERIOD)
+            try:
+                async with asyncio.timeout(DEADLINE):
+                    kept = await self._try()
+            except TimeoutError:
+                continue  # `held` decides
+            if not kept and not self._ours():
+                break
+        self._renewed = None
+        self._leader.set(0)
+        log.error("%s has lost the lease %s/%s", self.identity, self._namespace, NAME)
+
+    async def release(self) -> None:
+        """Give it to whoever waits, at once."""
+        if not self.held:
+            return
+        self._renewed = None
+        self._leader.set(0)
+        try:
+            lease = await self._kube.get(self._path)
+            if lease is not None and lease["spec"].get("holderIdentity") == self.identity:
+                lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+                await self._kube.call("PUT", self._path, body=lease)
+        except ApiError as error:
+            log.warning("the lease was not released; others wait until it is over: %s", error)
+
+    def _ours(self) -> bool:
+        return bool(self._seen) and self._seen[0] == self.identity
+
+    async def _try(self) -> bool:
+        """Take or renew it, if it is free, over, or ours."""
+        began = _now()
+        try:
+            lease = await self._kube.get(self._path)
+            self._heard_at = _now()
+            if lease is None:
+                body: dict[str, Any] = {"metadata": {"name": NAME, "namespace": self._namespace}, "spec": {}}
+                self._claim(body["spec"])
+                await self._kube.call("POST", group(_API, self._namespace, "leases"), body=body)
+            elif self._may_take(lease["spec"]):
+                self._claim(lease["spec"])
+                # The version that was read stands in it: of two who try, one gets 409.
+                await self._kube.call("PUT", self._path, body=lease)
+            else:
+                return False
+        except ApiError as error:
+            log.warning("the lease could not be taken or renewed: %s", error)
+            return False
+        self._renewed = began
+        return True
+
+    def _may_take(self, spec: dict[str, Any]) -> bool:
+        holder = spec.get("holderIdentity") or ""
+        state = (holder, spec.get("renewTime"), spec.get("leaseTransitions"))
+        if state != self._seen:
+            self._seen, self._seen_at = state, _now()
+        over = _now() - self._seen_at > (spec.get("leaseDurationSeconds") or DURATION)
+        return holder in ("", self.identity) or over
+
+    def _claim(self, spec: dict[str, Any]) -> None:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if spec.get("holderIdentity") != self.identity:
+            transitions = (spec.get("leaseTransitions") or 0) + 1 if spec.get("holderIdentity") is not None else 0
+            spec |= {"holderIdentity": self.identity, "acquireTime": now, "leaseTransitions": transitions}
+        spec |= {"renewTime": now, "leaseDurationSeconds": DURATION}

@@ -1,0 +1,85 @@
+"""Reads everything once, at the start and at each resync: the watches may have missed something. Used by `app`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mailboat_operator import names
+from mailboat_operator.kube import ApiError, Kube, core, group
+from mailboat_operator.observed import Key
+from mailboat_operator.store import DELETED, Store
+
+log = logging.getLogger(__name__)
+
+MANAGED = f"{names.MANAGED_BY}={names.FIELD_MANAGER}"
+_WAIT_FOR_CRD = 2.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What is listed of a kind."""
+
+    name: str
+    path: Callable[[str], str]
+    """Of a namespace, or of all for an empty one."""
+    selector: str = ""
+
+
+_KINDS = (
+    # Children first: a resource without its children in sight would have them created.
+    _Kind("ConfigMap", lambda namespace: core(namespace, "configmaps"), MANAGED),
+    _Kind("Secret", lambda namespace: core(namespace, "secrets"), MANAGED),
+    _Kind("StatefulSet", lambda namespace: group("apps/v1", namespace, "statefulsets")),
+    _Kind(names.KIND, lambda namespace: group(names.API_VERSION, namespace, names.PLURAL)),
+)
+
+
+class Lister:
+    """Lists what concerns the operator in its namespaces."""
+
+    def __init__(self, kube: Kube, store: Store, namespaces: Sequence[str]) -> None:
+        """`namespaces`: none for all there are."""
+        self._kube = kube
+        self._store = store
+        self._namespaces = namespaces
+
+    async def wait_for_crd(self) -> None:
+        """Return when the API server knows OutboundConfigs: the operator may be installed before its CRD is ready."""
+        while True:
+            try:
+                found = await self._kube.get(f"/apis/{names.API_VERSION}")
+                if any(resource["name"] == names.PLURAL for resource in (found or {}).get("resources", ())):
+                    return
+                log.warning("the CustomResourceDefinition of %s is not there yet", names.KIND)
+            except ApiError as error:
+                log.warning("%s", error)
+            await asyncio.sleep(_WAIT_FOR_CRD)
+
+    async def refresh(self) -> set[Key]:
+        """Put all that is there into the store; the resources that this changed anything for. May raise ApiError."""
+        changed: set[Key] = set()
+        for kind in _KINDS:
+            for namespace in self._namespaces or ("",):
+                changed |= await self._list(kind, namespace)
+        return changed
+
+    async def _list(self, kind: _Kind, namespace: str) -> set[Key]:
+        changed: set[Key] = set()
+        listed: set[tuple[str, str]] = set()
+        version = ""
+        async for page in self._pages(kind, namespace):
+            version = page["metadata"]["resourceVersion"]
+            for body in page["items"]:
+                listed.add((body["metadata"]["namespace"], body["metadata"]["name"]))
+                changed |= self._store.put(kind.name, body)
+        for body in self._store.unlisted(kind.name, listed, namespace, version):
+            changed |= self._store.put(kind.name, body, DELETED)
+        return changed
+
+    def _pages(self, kind: _Kind, namespace: str) -> AsyncIterator[dict[str, Any]]:
+        return self._kube.pages(kind.path(namespace), labelSelector=kind.selector)

@@ -1,0 +1,98 @@
+"""The only reader of the API for one reconciliation: what the watches know, and what has to be asked.
+
+Secrets that are referred to are read anew each time and never kept. Called by `reconcile`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from mailboat_operator import names
+from mailboat_operator.desired.children import possible
+from mailboat_operator.kube import Kube, core
+from mailboat_operator.observed import Key, Observed, PodState, Source
+from mailboat_operator.references import Reference, SourceKind
+from mailboat_operator.relays import Pod, Relays
+from mailboat_operator.spec import Spec
+from mailboat_operator.store import LiveWorkload, Store, content
+
+PLURALS = {SourceKind.SECRET: "secrets", SourceKind.CONFIG_MAP: "configmaps"}
+
+
+class Observer:
+    """Gathers."""
+
+    def __init__(self, kube: Kube, store: Store, relays: Relays) -> None:
+        self._kube = kube
+        self._store = store
+        self._relays = relays
+
+    async def gather(self, key: Key, resource: Mapping[str, Any], spec: Spec | None) -> Observed:
+        """Everything about a resource; without its spec only what is known of its children. May raise ApiError."""
+        children = self._store.children(key, possible(key.name))
+        if spec is None:
+            return Observed(key, resource, children, {})
+        wanted = dict.fromkeys(ref.source for ref in spec.references())
+        places = [(kind.value, name) for kind, name in wanted]
+        # First, so that a change while the sources are read is not lost.
+        self._store.refer(key, [*places, *([("StatefulSet", spec.target)] if spec.target else [])])
+        found = await asyncio.gather(*(self.source(key, kind, name) for kind, name in wanted))
+        live = self._store.workload(key.namespace, spec.target) if spec.target else None
+        return Observed(key, resource, children, dict(zip(wanted, found, strict=True)), live.workload if live else None)
+
+    async def source(self, key: Key, kind: SourceKind, name: str) -> Source | None:
+        """One Secret or ConfigMap."""
+        body = await self._kube.get(core(key.namespace, PLURALS[kind], name)) if name else None
+        version = body["metadata"]["resourceVersion"] if body else ""
+        self._store.saw(kind.value, key.namespace, name, version)
+        if body is None:
+            return None
+        return Source(body["metadata"]["uid"], version, body.get("type", ""), content(kind, body))
+
+    async def token(self, key: Key, ref: Reference | None) -> str:
+        """The bearer token of the admin API; empty where there is none."""
+        if ref is None:
+            return ""
+        source = await self.source(key, ref.kind, ref.name)
+        return (source.data.get(ref.key, b"") if source else b"").decode("ascii", "replace").strip()
+
+    async def ask(self, key: Key, spec: Spec) -> tuple[PodState, ...]:
+        """What the pods of the workload say of their configuration."""
+        pods = await self.pods(key, spec)
+        return tuple(await asyncio.gather(*map(self._relays.ask, pods)))
+
+    async def flush(self, key: Key, spec: Spec, token: str) -> dict[str, str]:
+        """Have the pods of the workload attempt their deferred mail; by pod what went wrong."""
+        return await self._relays.flush(await self.pods(key, spec), token)
+
+    async def pods(self, key: Key, spec: Spec) -> tuple[Pod, ...]:
+        """The pods of the workload, from the API server's cache."""
+        live = self._store.workload(key.namespace, spec.target) if spec.target else None
+        if live is None:
+            return ()
+        found = []
+        query = {"labelSelector": live.selector, "resourceVersion": "0"}
+        async for page in self._kube.pages(core(key.namespace, "pods"), **query):
+            found += [_pod(body) for body in page["items"] if _belongs(body, live)]
+        return tuple(sorted(found, key=lambda pod: pod.name))
+
+
+def _belongs(body: Mapping[str, Any], live: LiveWorkload) -> bool:
+    metadata = body["metadata"]
+    owned = any(owner.get("uid") == live.uid for owner in metadata.get("ownerReferences") or ())
+    return owned and not metadata.get("deletionTimestamp")
+
+
+def _pod(body: Mapping[str, Any]) -> Pod:
+    status = body.get("status") or {}
+    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
+    ports = [
+        port["containerPort"]
+        for container in (body.get("spec") or {}).get("containers") or ()
+        for port in container.get("ports") or ()
+        if port.get("name") == names.ADMIN_PORT_NAME
+    ]
+    address = status.get("podIP", "")
+    return Pod(body["metadata"]["name"], address, next(iter(ports), names.ADMIN_PORT), ready=ready and bool(address))

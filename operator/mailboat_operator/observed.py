@@ -1,0 +1,139 @@
+"""What was read for one OutboundConfig, as one value: itself, its children, its sources, its relays. Pure.
+
+`observe` makes it, `checks`, `plan` and `status` judge by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mailboat_operator import names
+from mailboat_operator.references import SourceKind
+
+
+class Key(NamedTuple):
+    """Names one OutboundConfig."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class ChildKey(NamedTuple):
+    """Names one child within its namespace."""
+
+    kind: SourceKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A Secret or ConfigMap that is referred to."""
+
+    uid: str
+    version: str
+    """Its resourceVersion: another one is another content."""
+    type: str
+    """Of a Secret; empty for a ConfigMap."""
+    data: Mapping[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChild:
+    """A Secret or ConfigMap with the name of a child, as it is."""
+
+    key: ChildKey
+    uid: str
+    version: str
+    controller: tuple[str, str, str]
+    """Kind, name and uid of the object that controls it; empty texts for none."""
+    label: str
+    """The OutboundConfig that its label names, if the label says that we manage it."""
+    digest: str
+    """See `digest`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The StatefulSet that `targetRef` names."""
+
+    replicas: int
+    stamp: str
+    """The configuration's hash in its pod template; empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodState:
+    """One pod of the workload, and what it says of its configuration."""
+
+    name: str
+    ready: bool
+    hash: str = ""
+    """Empty: it is not ready, or did not answer."""
+    error: str = ""
+    """Why it refuses the files that it sees."""
+    warnings: tuple[str, ...] = ()
+    """What keeps mail waiting: a source address that is not there."""
+    silence: str = ""
+    """Why it did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything that one reconciliation knows."""
+
+    key: Key
+    resource: Mapping[str, Any]
+    children: Mapping[ChildKey, LiveChild]
+    sources: Mapping[tuple[SourceKind, str], Source | None]
+    """None: it does not exist."""
+    workload: Workload | None = None
+    pods: tuple[PodState, ...] = ()
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The resource's."""
+        metadata: Mapping[str, Any] = self.resource["metadata"]
+        return metadata
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """The resource's; empty before the first."""
+        return self.resource.get("status") or {}
+
+    def annotation(self, name: str) -> str:
+        """The value of one of the resource's annotations; empty: it is not there."""
+        return str((self.metadata.get("annotations") or {}).get(name, ""))
+
+
+def digest(data: Mapping[str, bytes], owner: Mapping[str, Any], label: str) -> str:
+    """What makes one child differ from another: its content, its owner reference and its label."""
+    state = hashlib.sha256()
+    for part in (label, *(f"{key}={owner[key]}" for key in sorted(owner))):
+        state.update(f"{len(part)} {part}\n".encode())
+    for name in sorted(data):
+        state.update(f"{name} {len(data[name])}\n".encode())
+        state.update(data[name])
+    return state.hexdigest()
+
+
+def live_child(kind: SourceKind, body: Mapping[str, Any], data: Mapping[str, bytes]) -> LiveChild:
+    """A child from the API's object; `data` is its content decoded."""
+    metadata = body["metadata"]
+    labels = metadata.get("labels") or {}
+    label = labels.get(names.OWNER, "") if labels.get(names.MANAGED_BY) == names.FIELD_MANAGER else ""
+    owners: list[dict[str, Any]] = metadata.get("ownerReferences") or []
+    owner = next((ref for ref in owners if ref.get("controller")), {})
+    return LiveChild(
+        ChildKey(kind, metadata["name"]),
+        metadata["uid"],
+        metadata["resourceVersion"],
+        (owner.get("kind", ""), owner.get("name", ""), owner.get("uid", "")),
+        label,
+        digest(data, owner, label),
+    )

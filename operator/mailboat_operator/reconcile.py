@@ -1,0 +1,156 @@
+"""One OutboundConfig from what it says to what is there: the one idempotent step, run by the work queue.
+
+Gathers, judges, writes what differs, tells. What the user has to put right becomes a condition; what may pass by itself
+is raised, and the queue tries again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mailboat_operator import checks, names, plan, status
+from mailboat_operator.apply import Applier
+from mailboat_operator.desired.children import Desired, build
+from mailboat_operator.events import Event, Recorder
+from mailboat_operator.kube import ApiError
+from mailboat_operator.metrics import Metrics
+from mailboat_operator.observe import Observer
+from mailboat_operator.observed import Key, Observed
+from mailboat_operator.pace import Pace
+from mailboat_operator.relays_seen import judge
+from mailboat_operator.spec import Spec, is_paused, parse
+from mailboat_operator.status import Findings, Type
+from mailboat_operator.store import Store
+from mailboat_operator.workqueue import RetryAfter
+
+log = logging.getLogger(__name__)
+
+REFUSED_AGAIN = 60.0
+"""Seconds after which a write that the API server will not take is tried again: a quota may have grown."""
+
+
+class Reconciler:
+    """Everything that one run needs."""
+
+    def __init__(
+        self, store: Store, observer: Observer, applier: Applier, recorder: Recorder, metrics: Metrics, pace: Pace
+    ) -> None:
+        self._store = store
+        self._observer = observer
+        self._applier = applier
+        self._recorder = recorder
+        self._metrics = metrics
+        self._pace = pace
+
+    async def __call__(self, key: Key) -> float | None:
+        """Seconds after which to look again, or None. Raises RetryAfter for what may pass."""
+        resource = self._store.resources.get(key)
+        if resource is None or resource["metadata"]["deletionTimestamp"]:
+            # The API server collects what it owned.
+            self._pace.forget(key)
+            return None
+        try:
+            return await self._reconcile(key, resource)
+        except ApiError as error:
+            raise RetryAfter(str(error), error.retry_after) from error
+
+    async def _reconcile(self, key: Key, resource: Mapping[str, Any]) -> float | None:
+        if is_paused(resource, names.PAUSED):
+            observed = await self._observer.gather(key, resource, None)
+            await self._tell(observed, status.paused(observed, _now()))
+            return None
+        spec, faults = parse(resource)
+        observed = await self._observer.gather(key, resource, spec)
+        findings = Findings(faults=faults) if spec is None else await self._program(observed, spec)
+        await self._tell(observed, status.compute(observed, findings, _now()))
+        if findings.refused:
+            return REFUSED_AGAIN * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+        judgement = findings.judgement
+        return self._pace.next(key, judgement) if judgement else None
+
+    async def _program(self, observed: Observed, spec: Spec) -> Findings:
+        """Write what differs, and ask the relays."""
+        resolved, ref_faults = checks.resolve(spec, observed.sources)
+        if resolved is None:
+            return await self._with_relays(observed, spec, Findings(ref_faults=ref_faults))
+        try:
+            desired = build(observed.key, observed.metadata["uid"], spec, resolved)
+        except ValueError as error:
+            return Findings(faults=(str(error),))
+        wanted = plan.plan(observed, spec, desired)
+        if wanted.foreign:
+            return await self._with_relays(observed, spec, Findings(foreign=wanted.foreign))
+        if refused := await self._execute(observed, wanted):
+            return Findings(refused=refused)
+        self._pace.programmed(observed.key, desired.hash, changed=bool(wanted.actions))
+        return await self._with_relays(observed, spec, _programmed(desired))
+
+    async def _execute(self, observed: Observed, wanted: plan.Plan) -> str:
+        """Do it all; what the API server will never take is returned."""
+        for action in wanted.actions:
+            try:
+                await self._applier.execute(observed.key, action)
+            except ApiError as error:
+                if error.permanent:
+                    return str(error)
+                raise
+        for child in wanted.drifted:
+            self._metrics.drift.labels(child.kind.value).inc()
+            self._event(observed, "DriftCorrected", f"{child.kind} {child.name} was changed by somebody else")
+        return ""
+
+    async def _with_relays(self, observed: Observed, spec: Spec, findings: Findings) -> Findings:
+        """The findings with what the relays say of the configuration that is in force."""
+        hash_ = findings.hash or str((observed.status.get("config") or {}).get("hash", ""))
+        flushed = status.flush_requested(observed) and await self._flush(observed, spec)
+        pods = await self._observer.ask(observed.key, spec) if observed.workload else ()
+        judgement = judge(spec.target, observed.workload, pods, hash_) if hash_ else None
+        return replace(findings, judgement=judgement, flushed=flushed)
+
+    async def _flush(self, observed: Observed, spec: Spec) -> bool:
+        """Ask every ready relay to attempt its deferred mail; what comes of it is told."""
+        token = await self._observer.token(observed.key, spec.token)
+        results = await self._observer.flush(observed.key, spec, token)
+        failed = "; ".join(f"{pod}: {result}" for pod, result in results.items() if result)
+        if not results:
+            self._event(observed, "FlushFailed", "no relay pod is ready, or there is no targetRef", warning=True)
+        elif failed:
+            self._event(observed, "FlushFailed", failed, warning=True)
+        else:
+            self._event(observed, "Flushed", f"{len(results)} relay pods attempt their deferred mail")
+        return True
+
+    async def _tell(self, observed: Observed, new: Mapping[str, Any]) -> None:
+        """Write the status and post Events, where anything has changed."""
+        if new == observed.status:
+            return
+        await self._applier.status(observed.key, observed.metadata["uid"], new)
+        for kind, verdict in status.changes(observed.status, new):
+            if kind is Type.READY or verdict.status == "Unknown" or verdict.reason in _QUIET:
+                continue
+            message = verdict.message or f"{kind} is {verdict.status}"
+            warning = verdict.status == "False" and kind is not Type.PAUSED and verdict.reason not in _EXPECTED
+            self._event(observed, verdict.reason, message, warning=warning)
+
+    def _event(self, observed: Observed, reason: str, message: str, *, warning: bool = False) -> None:
+        uid = str(observed.metadata["uid"])
+        self._recorder.tell(Event(observed.key, uid, reason, message, warning))
+
+
+_QUIET = frozenset({"Accepted", "ResolvedRefs", "NotPaused"})
+"""Reasons that say only that nothing is wrong."""
+_EXPECTED = frozenset({"Loading", "NoReadyPods", "LastGoodKept"})
+"""Reasons of False that are no trouble, or told by another condition."""
+
+
+def _programmed(desired: Desired) -> Findings:
+    return Findings(hash=desired.hash, children=tuple(child.key for child in desired.children))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,45 @@
+"""What an OutboundConfig refers to: one key of a Secret or ConfigMap. Pure; `spec` makes it, `checks` follows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mailboat_operator.reader import Reader
+
+
+class SourceKind(StrEnum):
+    """Kinds of objects that hold what is referred to."""
+
+    SECRET = "Secret"  # noqa: S105 - a kind, not a password
+    CONFIG_MAP = "ConfigMap"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One key of an object in the same namespace."""
+
+    kind: SourceKind
+    name: str
+    key: str
+    path: str = field(compare=False)
+    """The field that refers, for people."""
+
+    @property
+    def source(self) -> tuple[SourceKind, str]:
+        """The object."""
+        return self.kind, self.name
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def secret_key(reader: Reader, field_name: str, key: str, key_field: str = "key") -> Reference | None:
+    """The Secret that a field names, and its key, which `key_field` may change."""
+    ref = reader.child(field_name)
+    return Reference(SourceKind.SECRET, ref.text("name"), ref.text(key_field, key), ref.path) if ref else None
+
+
+def config_map_key(ref: Reader, key_field: str, key: str) -> Reference:
+    """The ConfigMap that `ref` names, and its key, which `key_field` may change."""
+    return Reference(SourceKind.CONFIG_MAP, ref.text("name"), ref.text(key_field, key), ref.path)

@@ -1,0 +1,275 @@
+"""An OutboundConfig as a frozen value, or everything that is wrong with it. Pure; `reconcile` calls `parse`.
+
+Each value goes through the relay's own parser and comes out as the text that the ini file says, so that what is
+rendered is what the relay reads. Knows no API and no Secret's content: what is referred to has a name here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from mailboat.config.settings import NamedKey, OutboundSettings, Route, RouteHost, TlsSettings, keys_of
+from mailboat.config.show import text_of
+from mailboat.config.text import quoted
+from mailboat.config.values import route_hosts
+from mailboat_operator import fields
+from mailboat_operator.egress import Binds, read_egress
+from mailboat_operator.reader import Reader
+from mailboat_operator.references import Reference, SourceKind, config_map_key, secret_key
+
+Section = Mapping[str, str | tuple[str, ...]]
+"""Keys of an ini section and their text; a tuple is a list, one `key[]=` line an item."""
+
+
+class Reload(StrEnum):
+    """How a change reaches the pods."""
+
+    HOT = "Hot"
+    RESTART = "Restart"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSpec:
+    """One side of `tls.ini`."""
+
+    keys: Section
+    certificate: Reference | None = None
+    """Secret with `tls.crt` and `tls.key`."""
+    ca: Reference | None = None
+    dhparam: Reference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """One smart host."""
+
+    name: str
+    keys: Section
+    user: Reference | None = None
+    password: Reference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BounceSpec:
+    """The bounce message: its text, or where it stands."""
+
+    text: str | None = None
+    html: str | None = None
+    text_ref: Reference | None = None
+    html_ref: Reference | None = None
+    """The key may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What the resource says, checked."""
+
+    outbound: Section
+    binds: Binds
+    routes: tuple[RouteSpec, ...]
+    tls: TlsSpec
+    tls_outbound: TlsSpec
+    bounce: BounceSpec
+    target: str = ""
+    """Name of the StatefulSet; empty: none."""
+    token: Reference | None = None
+    """The admin API's bearer token."""
+    reload: Reload = Reload.HOT
+
+    def references(self) -> tuple[Reference, ...]:
+        """Everything that what is rendered refers to, in the order of the resource; not the token."""
+        return tuple(dict.fromkeys(self._references()))
+
+    def _references(self) -> Iterator[Reference]:
+        for side in (self.tls, self.tls_outbound):
+            yield from filter(None, (side.certificate, side.ca, side.dhparam))
+        for route in self.routes:
+            yield from filter(None, (route.user, route.password))
+        yield from filter(None, (self.bounce.text_ref, self.bounce.html_ref))
+
+
+def is_paused(resource: Mapping[str, Any], annotation: str) -> bool:
+    """Whether the spec or the annotation says so; known even where the rest of the spec is wrong."""
+    annotations = (resource.get("metadata") or {}).get("annotations") or {}
+    return (resource.get("spec") or {}).get("paused") is True or annotations.get(annotation) == "true"
+
+
+def parse(resource: Mapping[str, Any]) -> tuple[Spec | None, tuple[str, ...]]:
+    """The spec, or None and its faults, each with its path."""
+    faults: list[str] = []
+    given = resource.get("spec")
+    if given is not None and not isinstance(given, Mapping):
+        return None, ("spec: is not an object",)
+    spec = Reader(given or {}, "spec", faults)
+    target = spec.child("targetRef")
+    tls = spec.child("tls") or Reader({}, "spec.tls", faults)
+    outbound_tls = tls.child("outbound") or Reader({}, "spec.tls.outbound", faults)
+    name = target.text("name") if target else ""
+    parsed = Spec(
+        outbound=_outbound(spec.child("outbound") or Reader({}, "spec.outbound", faults)),
+        binds=read_egress(spec.child("egress") or Reader({}, "spec.egress", faults), name),
+        routes=_routes(spec),
+        tls=_tls(tls, fields.TLS),
+        tls_outbound=_tls(outbound_tls, fields.TLS_OUTBOUND, inherited=tls),
+        bounce=_bounce(spec.child("bounceMessage")),
+        target=name,
+        token=secret_key(target, "adminTokenSecretRef", "token") if target else None,
+        reload=spec.word("reload", {word.value: word for word in Reload}, Reload.HOT),
+    )
+    return (None if faults else parsed), tuple(faults)
+
+
+def _outbound(reader: Reader) -> Section:
+    if reader.has("tempFailIntervals") and reader.has("maxTempFailures"):
+        reader.fault("maxTempFailures", "has no effect beside tempFailIntervals: set one of them")
+    return _keys(reader, OutboundSettings, fields.OUTBOUND)
+
+
+def _keys(reader: Reader, kind: type, names: Mapping[str, str]) -> Section:
+    """The keys of a settings class that have a plain field here and are given."""
+    section: dict[str, str | tuple[str, ...]] = {}
+    for key in keys_of(kind):
+        name = names.get(key.ini)
+        if name is None or name in fields.REFERENCES or not reader.has(name):
+            continue
+        raw = reader.raw(name)
+        if isinstance(raw, list | tuple):
+            items = tuple(_items(reader, name, key))
+            if items:
+                section[key.ini] = items if key.is_list else ", ".join(items)
+            continue
+        try:
+            section[key.ini] = _text(key, raw)
+        except ValueError as error:
+            reader.fault(name, str(error))
+    return section
+
+
+def _text(key: NamedKey, raw: Any) -> str:
+    """A single value as the file says it."""
+    if isinstance(raw, bool):
+        raw = "true" if raw else "false"
+    elif isinstance(raw, int):
+        raw = str(raw)
+    if not isinstance(raw, str) or key.is_list:
+        raise ValueError("is of the wrong type")
+    return text_of(key, key.key.parse(raw))
+
+
+def _items(reader: Reader, name: str, key: NamedKey) -> Iterator[str]:
+    """The items of a list as the file says them."""
+    for where, text in reader.texts(name):
+        try:
+            yield str(_only(key.key.parse(text), text))
+        except ValueError as error:
+            reader.fault(where, str(error))
+
+
+def _only(values: Any, text: str) -> Any:
+    """The single value that `text` was parsed to; a comma in it would make two of an item."""
+    if not isinstance(values, tuple) or len(values) != 1:
+        raise ValueError(f"{quoted(text)} is not one item")
+    return values[0]
+
+
+def _routes(spec: Reader) -> tuple[RouteSpec, ...]:
+    routes = tuple(_route(reader) for reader in spec.children("routes"))
+    owners: dict[str, str] = {}
+    for number, route in enumerate(routes):
+        for domain in str(route.keys.get("domains", "")).split(", "):
+            owner = owners.setdefault(domain, route.name)
+            if domain and owner != route.name:
+                spec.fault(f"routes[{number}].domains", f"{domain} belongs to the route {owner} already")
+    if len({route.name for route in routes}) < len(routes):
+        spec.fault("routes", "two have the same name")
+    return routes
+
+
+def _route(reader: Reader) -> RouteSpec:
+    keys = dict(_keys(reader, Route, {k: v for k, v in fields.ROUTE.items() if k != "hosts"}))
+    hosts = tuple(filter(None, map(_host, reader.children("hosts"))))
+    if hosts:
+        keys["hosts"] = ", ".join(hosts)
+    user = secret_key(reader, "authSecretRef", "username", "usernameKey")
+    for name in ("domains", "hosts"):
+        if name not in keys:
+            reader.fault(name, "is missing: a route needs domains and hosts")
+    if user is None and reader.flag("requireAuth"):
+        reader.fault("requireAuth", "needs authSecretRef: all mail would be deferred for ever")
+    if user and keys.get("tls") == "disabled" and not reader.flag("allowPlaintextAuth"):
+        reader.fault("tls", "is Disabled: AUTH without TLS needs allowPlaintextAuth")
+    if keys.get("tls") in ("required", "implicit") and any(host.startswith("/") for host in hosts):
+        reader.fault("tls", "verified TLS cannot be had over a unix socket: it has no name to verify")
+    return RouteSpec(_route_name(reader), keys, user, secret_key(reader, "authSecretRef", "password", "passwordKey"))
+
+
+def _route_name(reader: Reader) -> str:
+    name = reader.text("name")
+    if not (0 < len(name) <= 63 and name.isascii() and name.replace("-", "a").isalnum()):
+        reader.fault("name", f"{quoted(name)} is not a route's name: letters, digits and `-`")
+    return name
+
+
+def _host(reader: Reader) -> str:
+    """`host[:port][/priority]`; empty when it is wrong."""
+    wanted = RouteHost(reader.text("host"), reader.number("port"), reader.number("priority"))
+    try:
+        parsed = _only(route_hosts(str(wanted)), wanted.host)
+    except ValueError as error:
+        reader.fault("host", str(error))
+        return ""
+    if (parsed.port, parsed.priority) != (wanted.port, wanted.priority):
+        reader.fault("host", f"{quoted(wanted.host)} says more than a host: port and priority have their own fields")
+    return str(parsed)
+
+
+def _tls(reader: Reader, names: Mapping[str, str], inherited: Reader | None = None) -> TlsSpec:
+    keys = _keys(reader, TlsSettings, names)
+    effective = {**_keys(inherited.quiet(), TlsSettings, fields.TLS), **keys} if inherited else keys
+    both = set(effective.get("force_tls_hosts", ())) & set(effective.get("no_tls_hosts", ()))
+    if not keys.keys() & {"force_tls_hosts", "no_tls_hosts"}:
+        both = set()  # inherited as they are: told where they stand
+    if both:
+        reader.fault("noTLSHosts", f"{', '.join(sorted(both))} is in forceTLSHosts too")
+    certificate = reader.child("certificateSecretRef")
+    return TlsSpec(
+        keys,
+        Reference(SourceKind.SECRET, certificate.text("name"), "tls.crt", certificate.path) if certificate else None,
+        _ca(reader),
+        secret_key(reader, "dhparamSecretRef", "dhparam.pem"),
+    )
+
+
+def _ca(reader: Reader) -> Reference | None:
+    bundle = reader.child("caBundleRef")
+    if bundle is None:
+        return None
+    kind = bundle.word("kind", {kind.value: kind for kind in SourceKind}, SourceKind.SECRET)
+    return Reference(kind, bundle.text("name"), bundle.text("key", "ca.crt"), bundle.path)
+
+
+def _bounce(reader: Reader | None) -> BounceSpec:
+    if reader is None:
+        return BounceSpec()
+    text, html = _template(reader, "text"), _template(reader, "html")
+    source = reader.child("configMapRef")
+    if source is None:
+        return BounceSpec(text, html)
+    if text is not None or html is not None:
+        reader.fault("configMapRef", "is set beside text or html: set one of them")
+    return BounceSpec(
+        text_ref=config_map_key(source, "textKey", "outbound.bounce_message"),
+        html_ref=config_map_key(source, "htmlKey", "outbound.bounce_message_html"),
+    )
+
+
+def _template(reader: Reader, name: str) -> str | None:
+    if not reader.has(name):
+        return None
+    text = reader.text(name)
+    if "\0" in text:
+        reader.fault(name, "has a NUL, which no text file holds")
+    return text

@@ -1,0 +1,206 @@
+"""The status of an OutboundConfig: its conditions, and what they are summed up to. Pure; `now` is an argument.
+
+A time changes only when the condition's status does, so that an unchanged status is equal to the one before and is
+not written. `docs/operator.md` explains each reason; a test holds the page to the enums here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from mailboat_operator import names
+from mailboat_operator.checks import RefFault
+from mailboat_operator.observed import ChildKey, Observed
+from mailboat_operator.relays_seen import Judgement
+
+_FLUSHED = "lastHandledFlushAt"
+_HANDLED_MAX = 64
+"""Characters of an annotation's value that the status repeats."""
+_MESSAGE_MAX = 1024
+"""Characters of a condition's message: a resource may have thousands of faults."""
+
+
+class Type(StrEnum):
+    """The conditions, in the order in which one depends on the other."""
+
+    ACCEPTED = "Accepted"
+    RESOLVED_REFS = "ResolvedRefs"
+    PROGRAMMED = "Programmed"
+    CONFIG_LOADED = "ConfigLoaded"
+    PAUSED = "Paused"
+    READY = "Ready"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions; those of ResolvedRefs are in `checks`, those of ConfigLoaded in `relays_seen`."""
+
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    RESOLVED_REFS = "ResolvedRefs"
+    NOT_CHECKED = "NotChecked"
+    PROGRAMMED = "Programmed"
+    LAST_GOOD_KEPT = "LastGoodKept"
+    CHILD_NOT_OWNED = "ChildNotOwned"
+    WRITE_REFUSED = "WriteRefused"
+    NOT_PROGRAMMED = "NotProgrammed"
+    PAUSED = "Paused"
+    NOT_PAUSED = "NotPaused"
+    READY = "Ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One condition before its times are known."""
+
+    status: str
+    """`True`, `False` or `Unknown`."""
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What one reconciliation found and did."""
+
+    faults: Sequence[str] = ()
+    """Of the spec."""
+    ref_faults: Sequence[RefFault] = ()
+    foreign: Sequence[ChildKey] = ()
+    refused: str = ""
+    """What the API server said to a write that it will never take."""
+    hash: str = ""
+    """Of the configuration that is written now; empty: none could be."""
+    children: Sequence[ChildKey] = ()
+    judgement: Judgement | None = None
+    """What the relays say; None: they were not asked."""
+    flushed: bool = False
+    """Whether the annotation that asks for a flush has been obeyed."""
+
+
+def verdicts(findings: Findings) -> dict[Type, Verdict]:
+    """All conditions but Paused, each judged by itself and by those before it."""
+    found = {
+        Type.ACCEPTED: _accepted(findings),
+        Type.RESOLVED_REFS: _resolved(findings),
+        Type.PROGRAMMED: _programmed(findings),
+        Type.CONFIG_LOADED: _loaded(findings),
+    }
+    bad = next((verdict for verdict in found.values() if verdict.status == "False"), None)
+    loaded = found[Type.CONFIG_LOADED]
+    ready = Verdict("True", Reason.READY, loaded.message)
+    return found | {Type.READY: Verdict("False", bad.reason, bad.message) if bad else ready}
+
+
+def compute(observed: Observed, findings: Findings, now: str) -> dict[str, Any]:
+    """The new status; equal to the old one where nothing has changed."""
+    generation = observed.metadata.get("generation", 0)
+    found = verdicts(findings) | {Type.PAUSED: Verdict("False", Reason.NOT_PAUSED, "")}
+    status: dict[str, Any] = {
+        "observedGeneration": generation,
+        "conditions": _conditions(observed.status, {t: found[t] for t in Type}, generation, now),
+    }
+    config = _config(findings) or observed.status.get("config")
+    if config:
+        status["config"] = config
+    if findings.judgement and findings.judgement.total is not None:
+        status["relays"] = findings.judgement.counts()
+    flushed = observed.annotation(names.FLUSH) if findings.flushed else str(observed.status.get(_FLUSHED, ""))
+    handled = {"lastHandledReconcileAt": observed.annotation(names.RECONCILE), _FLUSHED: flushed}
+    return status | {name: value[:_HANDLED_MAX] for name, value in handled.items() if value}
+
+
+def flush_requested(observed: Observed) -> bool:
+    """Whether the annotation asks for a flush that has not been done."""
+    wanted = observed.annotation(names.FLUSH)[:_HANDLED_MAX]
+    return bool(wanted) and wanted != observed.status.get(_FLUSHED)
+
+
+def paused(observed: Observed, now: str) -> dict[str, Any]:
+    """The status of a paused resource: as it was, but for the condition Paused."""
+    generation = observed.metadata.get("generation", 0)
+    message = "nothing is written; what was rendered last stays in force"
+    condition = _conditions(observed.status, {Type.PAUSED: Verdict("True", Reason.PAUSED, message)}, generation, now)
+    others = [c for c in observed.status.get("conditions") or () if c.get("type") != Type.PAUSED]
+    order = {kind.value: number for number, kind in enumerate(Type)}
+    conditions = sorted([*others, *condition], key=lambda c: order.get(c["type"], len(order)))
+    return {**observed.status, "conditions": conditions}
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Type, Verdict]]:
+    """The conditions whose status or reason is another one now."""
+    before = {c.get("type"): (c.get("status"), c.get("reason")) for c in old.get("conditions") or ()}
+    return [
+        (Type(c["type"]), Verdict(c["status"], c["reason"], c["message"]))
+        for c in new["conditions"]
+        if before.get(c["type"]) != (c["status"], c["reason"])
+    ]
+
+
+def _accepted(findings: Findings) -> Verdict:
+    if findings.faults:
+        return Verdict("False", Reason.INVALID_SPEC, _short("; ".join(findings.faults)))
+    return Verdict("True", Reason.ACCEPTED, "")
+
+
+def _resolved(findings: Findings) -> Verdict:
+    if findings.faults:
+        return Verdict("Unknown", Reason.NOT_CHECKED, "the spec has to be accepted first")
+    if findings.ref_faults:
+        message = _short("; ".join(fault.message for fault in findings.ref_faults))
+        return Verdict("False", findings.ref_faults[0].reason, message)
+    return Verdict("True", Reason.RESOLVED_REFS, "")
+
+
+def _programmed(findings: Findings) -> Verdict:
+    if findings.faults or findings.ref_faults:
+        return Verdict("False", Reason.LAST_GOOD_KEPT, "what was rendered before, if anything, stays in force")
+    if findings.foreign:
+        mine = ", ".join(f"{key.kind} {key.name}" for key in findings.foreign)
+        return Verdict("False", Reason.CHILD_NOT_OWNED, f"{mine} belongs to somebody else; rename or delete it")
+    if findings.refused:
+        return Verdict("False", Reason.WRITE_REFUSED, _short(findings.refused))
+    return Verdict("True", Reason.PROGRAMMED, "")
+
+
+def _loaded(findings: Findings) -> Verdict:
+    judgement = findings.judgement
+    if judgement is None:
+        return Verdict("Unknown", Reason.NOT_PROGRAMMED, "nothing has been rendered")
+    return Verdict(judgement.status, judgement.reason, _short(judgement.message))
+
+
+def _config(findings: Findings) -> dict[str, Any]:
+    if not findings.hash:
+        return {}
+    named: dict[str, list[str]] = {"configMaps": [], "secrets": []}
+    for key in findings.children:
+        named["secrets" if key.kind.value == "Secret" else "configMaps"].append(key.name)
+    return {"hash": findings.hash} | {kind: found for kind, found in named.items() if found}
+
+
+def _conditions(
+    old: Mapping[str, Any], found: Mapping[Type, Verdict], generation: int, now: str
+) -> list[dict[str, Any]]:
+    before = {condition.get("type"): condition for condition in old.get("conditions") or ()}
+    conditions = []
+    for kind, verdict in found.items():
+        last = before.get(kind.value, {})
+        since = last.get("lastTransitionTime") if last.get("status") == verdict.status else None
+        conditions.append(
+            {
+                "type": kind.value,
+                "status": verdict.status,
+                "observedGeneration": generation,
+                "lastTransitionTime": since or now,
+                "reason": str(verdict.reason),
+                "message": verdict.message,
+            }
+        )
+    return conditions
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= _MESSAGE_MAX else f"{message[:_MESSAGE_MAX]}…"

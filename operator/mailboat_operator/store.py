@@ -1,0 +1,293 @@
+"""What the watches have told, kept small: resources whole, their children as digests, of other objects a version.
+
+Event handlers and the lister put things in and learn which OutboundConfigs that concerns; `observe` reads. What this
+process wrote itself is put in with the answer, so that its echo from the watch concerns nobody. No I/O.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mailboat_operator import names
+from mailboat_operator.observed import ChildKey, Key, LiveChild, Workload, live_child
+from mailboat_operator.references import SourceKind
+
+DELETED = "DELETED"
+_KEPT_ANNOTATIONS = (names.PAUSED, names.RECONCILE, names.FLUSH)
+_SUFFIXES = {
+    SourceKind.SECRET: (names.CREDENTIALS,),
+    SourceKind.CONFIG_MAP: (names.OUTBOUND, names.TLS),
+}
+
+Object = Mapping[str, Any]
+_Place = tuple[str, str, str]
+"""Kind, namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorkload:
+    """A StatefulSet and how its pods are found."""
+
+    workload: Workload
+    uid: str
+    selector: str
+    version: str
+
+
+class Store:
+    """The state of one operator. `clock` is monotonic."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.resources: dict[Key, dict[str, Any]] = {}
+        self._children: dict[tuple[str, ChildKey], LiveChild] = {}
+        self._workloads: dict[tuple[str, str], LiveWorkload] = {}
+        self._referrers: dict[_Place, set[Key]] = {}
+        self._references: dict[Key, frozenset[_Place]] = {}
+        self._seen: dict[_Place, str] = {}
+        """Version of each source as a reconciliation has read it last."""
+        self._expected: dict[_Place, tuple[int, float]] = {}
+        """Our own writes that no watch has shown yet: version, and when."""
+
+    # Reading.
+
+    def children(self, key: Key, candidates: Iterable[ChildKey]) -> dict[ChildKey, LiveChild]:
+        """Those of `candidates` that are there."""
+        found = ((child, self._children.get((key.namespace, child))) for child in candidates)
+        return {child: live for child, live in found if live is not None}
+
+    def workload(self, namespace: str, name: str) -> LiveWorkload | None:
+        """A StatefulSet."""
+        return self._workloads.get((namespace, name))
+
+    def lag(self) -> float:
+        """Seconds since the oldest of our writes that no watch has shown."""
+        oldest = min((since for _, since in self._expected.values()), default=None)
+        return 0.0 if oldest is None else self._clock() - oldest
+
+    def forget_expectations(self) -> None:
+        """The watches begin anew: what is missing will be in their lists."""
+        self._expected.clear()
+
+    # Writing: each returns the OutboundConfigs that have to be looked at.
+
+    def watched(self, kind: str, body: Object, type_: str | None) -> set[Key]:
+        """An object from a watch; `type_` is the event's, None for the list that the watch begins with."""
+        metadata = body["metadata"]
+        place = (kind, metadata["namespace"], metadata["name"])
+        expected = self._expected.get(place)
+        if expected is not None and (_number(metadata["resourceVersion"]) or 0) >= expected[0]:
+            del self._expected[place]
+        return self.put(kind, body, type_)
+
+    def put(self, kind: str, body: Object, type_: str | None = None) -> set[Key]:
+        """An object from wherever."""
+        metadata = body["metadata"]
+        place = (kind, metadata["namespace"], metadata["name"])
+        gone = type_ == DELETED
+        if kind == names.KIND:
+            return self._put_resource(body, gone=gone)
+        if kind == "StatefulSet":
+            return self._put_workload(body, gone=gone)
+        return self._put_child(SourceKind(kind), body, gone=gone) | self._put_source(place, body, gone=gone)
+
+    def wrote(self, kind: str, body: Object) -> None:
+        """The API server's answer to a write of ours: known before the watch tells it, most of the time."""
+        metadata = body["metadata"]
+        place = (kind, metadata["namespace"], metadata["name"])
+        version = _number(metadata["resourceVersion"])
+        told = version is not None and (_number(self._version(place)) or 0) >= version
+        self.put(kind, body)
+        if version is not None and not told:
+            self._expected.setdefault(place, (version, self._clock()))
+
+    def removed(self, key: Key, child: ChildKey) -> None:
+        """A child was deleted by us."""
+        self._children.pop((key.namespace, child), None)
+
+    def refer(self, key: Key, places: Iterable[tuple[str, str]]) -> None:
+        """What a resource refers to now: kinds and names. Their changes will concern it."""
+        new = frozenset((kind, key.namespace, name) for kind, name in places)
+        old = self._references.get(key, frozenset())
+        for place in old - new:
+            referrers = self._referrers[place]
+            referrers.discard(key)
+            if not referrers:
+                del self._referrers[place]
+                self._seen.pop(place, None)
+        for place in new - old:
+            self._referrers.setdefault(place, set()).add(key)
+        if new:
+            self._references[key] = new
+        else:
+            self._references.pop(key, None)
+
+    def saw(self, kind: str, namespace: str, name: str, version: str) -> None:
+        """A reconciliation has read this version of a source; empty: it is not there."""
+        self._seen[(kind, namespace, name)] = version
+
+    def forget(self, key: Key) -> None:
+        """A resource is gone."""
+        self.resources.pop(key, None)
+        self.refer(key, ())
+
+    def unlisted(self, kind: str, listed: set[tuple[str, str]], namespace: str, version: str) -> list[Object]:
+        """What is known of a kind, was not `listed`, and is no newer than the list: as objects to `put` as deleted.
+
+        `namespace` is the one that was listed; empty: all.
+        """
+        return [
+            {"metadata": {"namespace": space, "name": name, "resourceVersion": known, "uid": ""}}
+            for space, name, known in self._known(kind)
+            if (space, name) not in listed
+            and namespace in ("", space)
+            and (_number(known) or 0) <= (_number(version) or 0)
+        ]
+
+    def _known(self, kind: str) -> Iterator[tuple[str, str, str]]:
+        if kind == names.KIND:
+            for key, body in self.resources.items():
+                yield key.namespace, key.name, body["metadata"]["resourceVersion"]
+        elif kind == "StatefulSet":
+            for (namespace, name), live in self._workloads.items():
+                yield namespace, name, live.version
+        else:
+            for (namespace, child), known in self._children.items():
+                # Lists are of what carries our label; the watch tells of the rest.
+                if child.kind == kind and known.label:
+                    yield namespace, child.name, known.version
+
+    def _put_resource(self, body: Object, *, gone: bool) -> set[Key]:
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        known = self.resources.get(key)
+        if gone:
+            if known is not None:
+                self.forget(key)
+            return {key} if known is not None else set()
+        if known is not None and not _newer(body, known["metadata"]):
+            return set()
+        self.resources[key] = _trimmed(body)
+        return {key}
+
+    def _put_workload(self, body: Object, *, gone: bool) -> set[Key]:
+        metadata = body["metadata"]
+        place = (metadata["namespace"], metadata["name"])
+        known = self._workloads.get(place)
+        if gone:
+            self._workloads.pop(place, None)
+        elif known is not None and known.version == metadata["resourceVersion"]:
+            return set()
+        else:
+            self._workloads[place] = _workload(body)
+        return set(self._referrers.get(("StatefulSet", *place), ()))
+
+    def _put_child(self, kind: SourceKind, body: Object, *, gone: bool) -> set[Key]:
+        metadata = body["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        suffix = next((suffix for suffix in _SUFFIXES[kind] if name.endswith(suffix)), None)
+        if suffix is None:
+            return set()
+        place = (namespace, ChildKey(kind, name))
+        known = self._children.get(place)
+        if gone:
+            if known is None or metadata["uid"] not in ("", known.uid):
+                return set()
+            del self._children[place]
+        elif known is not None and known.uid == metadata["uid"] and not _later(metadata, known.version):
+            return set()
+        else:
+            self._children[place] = live_child(kind, body, content(kind, body))
+        owner = Key(namespace, name.removesuffix(suffix))
+        return {owner} if owner in self.resources else set()
+
+    def _put_source(self, place: _Place, body: Object, *, gone: bool) -> set[Key]:
+        referrers = self._referrers.get(place)
+        if not referrers or self._seen.get(place) == ("" if gone else body["metadata"]["resourceVersion"]):
+            return set()
+        return set(referrers)
+
+    def _version(self, place: _Place) -> str:
+        """The version of a resource or child that is known; empty: none."""
+        kind, namespace, name = place
+        if kind == names.KIND:
+            resource = self.resources.get(Key(namespace, name))
+            return str(resource["metadata"]["resourceVersion"]) if resource else ""
+        child = self._children.get((namespace, ChildKey(SourceKind(kind), name)))
+        return child.version if child else ""
+
+
+def content(kind: SourceKind, body: Object) -> dict[str, bytes]:
+    """The data of a Secret or ConfigMap as octets. What is no base64 is taken as it stands."""
+    data: dict[str, bytes] = {}
+    for name, text in (body.get("data") or {}).items():
+        data[name] = _decoded(text) if kind is SourceKind.SECRET else text.encode()
+    for name, text in (body.get("binaryData") or {}).items():
+        data[name] = _decoded(text)
+    return data
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return text.encode()
+
+
+def _trimmed(body: Object) -> dict[str, Any]:
+    """A resource without what nobody here reads; a thousand of them stay in memory."""
+    metadata = body["metadata"]
+    annotations = metadata.get("annotations") or {}
+    kept = {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion") if name in metadata}
+    return {
+        "metadata": kept
+        | {
+            "generation": metadata.get("generation", 0),
+            "deletionTimestamp": metadata.get("deletionTimestamp"),
+            "annotations": {name: annotations[name] for name in _KEPT_ANNOTATIONS if name in annotations},
+        },
+        "spec": body.get("spec") or {},
+        "status": body.get("status") or {},
+    }
+
+
+def _workload(body: Object) -> LiveWorkload:
+    metadata, spec = body["metadata"], body["spec"]
+    template = (spec.get("template") or {}).get("metadata") or {}
+    stamp = (template.get("annotations") or {}).get(names.HASH, "")
+    replicas = spec.get("replicas")
+    return LiveWorkload(
+        Workload(1 if replicas is None else replicas, stamp),
+        metadata["uid"],
+        _selector(spec.get("selector") or {}),
+        metadata["resourceVersion"],
+    )
+
+
+def _selector(selector: Object) -> str:
+    """A label selector as a query says it."""
+    words = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    for rule in selector.get("matchExpressions") or ():
+        key, values = rule["key"], ",".join(rule.get("values") or ())
+        operators = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}
+        words.append(operators.get(rule["operator"], f"!{key}"))
+    return ",".join(words)
+
+
+def _newer(body: Object, known: Object) -> bool:
+    """Whether an object is another, or a later state, than the one that is known."""
+    metadata = body["metadata"]
+    return metadata["uid"] != known["uid"] or _later(metadata, known["resourceVersion"])
+
+
+def _later(metadata: Object, version: str) -> bool:
+    """Whether an object's version is later than `version`; versions that are no numbers are compared for equality."""
+    new, old = _number(metadata["resourceVersion"]), _number(version)
+    return metadata["resourceVersion"] != version if new is None or old is None else new > old
+
+
+def _number(version: str) -> int | None:
+    return int(version) if version.isdecimal() else None

@@ -1,0 +1,131 @@
+"""CRD, renderer, relay settings and pages say the same: a key added to one and not to the others fails here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from tests.support.outbound_config import crd, schema
+
+from mailboat.config.settings import NamedKey, OutboundSettings, Route, TlsSettings, keys_of
+from mailboat.config.show import text_of
+from mailboat_operator import fields
+
+TABLES: list[tuple[str, type, Mapping[str, str], tuple[str, ...]]] = [
+    ("outbound.ini", OutboundSettings, fields.OUTBOUND, ("outbound",)),
+    ("outbound.ini", Route, fields.ROUTE, ("routes", "[]")),
+    ("tls.ini", TlsSettings, fields.TLS, ("tls",)),
+    ("tls.ini [outbound]", TlsSettings, fields.TLS_OUTBOUND, ("tls", "outbound")),
+]
+NOT_OF_A_FILE = {"routes": {"name", "allowPlaintextAuth"}, "tls": {"outbound"}}
+"""Fields that are no key: the name of a section, a permission, a section."""
+UNSET = {"tempFailIntervals", "maxTempFailures", "dnsServers", "ciphers", "authType", "forceTLSHosts", "noTLSHosts"}
+"""Fields without a default: unset is a value of its own, or it would contradict another field."""
+
+
+CASES = [
+    pytest.param(file, key, table, path, id=f"{file}-{kind.__name__}-{key.ini}")
+    for file, kind, table, path in TABLES
+    for key in keys_of(kind)
+]
+
+
+@pytest.mark.parametrize(("file", "key", "table", "path"), CASES)
+def test_every_key_of_the_relay_has_a_field_or_a_reason(
+    file: str, key: NamedKey, table: Mapping[str, str], path: tuple[str, ...]
+) -> None:
+    if (file, key.ini) in fields.UNREACHABLE:
+        assert key.ini not in table
+        return
+    assert table[key.ini] in schema(*path)["properties"]
+
+
+@pytest.mark.parametrize(("file", "kind", "table", "path"), TABLES)
+def test_every_field_is_a_key_of_the_relay(
+    file: str, kind: type, table: Mapping[str, str], path: tuple[str, ...]
+) -> None:
+    known = {key.ini for key in keys_of(kind)}
+    assert table.keys() <= known
+    others = schema(*path)["properties"].keys() - set(table.values())
+    assert others == NOT_OF_A_FILE.get(path[-1] if path[-1] != "[]" else path[-2], set())
+    assert {ini for name, ini in fields.UNREACHABLE if name == file and kind is not Route} <= known
+
+
+@pytest.mark.parametrize(("file", "key", "table", "path"), CASES)
+def test_defaults_are_the_relays(file: str, key: NamedKey, table: Mapping[str, str], path: tuple[str, ...]) -> None:
+    name = table.get(key.ini, "")
+    if not name or name in fields.REFERENCES or name in UNSET or key.ini in ("domains", "hosts"):
+        return
+    field = schema(*path)["properties"][name]
+    if path == ("tls", "outbound"):
+        assert "default" not in field, "what is not set is inherited"
+        return
+    assert key.key.parse(_ini(field["default"])) == key.default
+
+
+@pytest.mark.parametrize(("file", "key", "table", "path"), CASES)
+def test_bounds_are_the_relays(file: str, key: NamedKey, table: Mapping[str, str], path: tuple[str, ...]) -> None:
+    """The lowest and highest numbers that the schema allows are taken by the relay, and those beyond are not."""
+    field = schema(*path)["properties"].get(table.get(key.ini, ""), {})
+    if "minimum" not in field:
+        return
+    for bound, beyond in ((field["minimum"], -1), (field["maximum"], 1)):
+        assert text_of(key, key.key.parse(str(bound))) == str(bound)
+        with pytest.raises(ValueError, match="is not"):
+            key.key.parse(str(bound + beyond))
+
+
+@pytest.mark.parametrize(("file", "key", "table", "path"), CASES)
+def test_words_are_the_relays(file: str, key: NamedKey, table: Mapping[str, str], path: tuple[str, ...]) -> None:
+    field = schema(*path)["properties"].get(table.get(key.ini, ""), {})
+    for word in field.get("enum", ()):
+        assert text_of(key, key.key.parse(word)).lower() == word.lower()
+
+
+def _ini(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _schemas(of: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, of
+    for name, below in of.get("properties", {}).items():
+        yield from _schemas(below, f"{path}.{name}")
+    if "items" in of:
+        yield from _schemas(of["items"], f"{path}[]")
+
+
+def everything() -> list[Any]:
+    version = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    both = [*_schemas(version["spec"], "spec"), *_schemas(version["status"], "status")]
+    return [pytest.param(of, id=path) for path, of in both]
+
+
+@pytest.mark.parametrize("of", everything())
+def test_every_field_is_explained_and_bounded(of: dict[str, Any]) -> None:
+    """`kubectl explain` says something, and no rule can cost more than the API server grants."""
+    assert of["description"].endswith((".", "*", "'"))
+    if of["type"] == "string" and "enum" not in of and "format" not in of:
+        assert of["maxLength"]
+    if of["type"] == "array":
+        assert of["maxItems"]
+        assert of["x-kubernetes-list-type"]
+    if of["type"] == "integer" and "spec" in of:
+        assert {"minimum", "maximum"} <= of.keys()
+    for rule in of.get("x-kubernetes-validations", ()):
+        assert rule["message"]
+
+
+def test_columns_show_what_is_there() -> None:
+    version = crd()["spec"]["versions"][0]
+    properties = version["schema"]["openAPIV3Schema"]["properties"]
+    shown = properties | {"metadata": {"properties": {"creationTimestamp": {}}}}
+    for column in version["additionalPrinterColumns"]:
+        found: dict[str, Any] = {"properties": shown}
+        for name in column["jsonPath"].partition("[")[0].strip(".").split("."):
+            found = found["properties"][name]
+
+
+def test_each_unreachable_key_is_one() -> None:
+    known = {(file, key.ini) for file, kind, _, _ in TABLES for key in keys_of(kind)}
+    assert fields.UNREACHABLE.keys() <= known
