@@ -258,6 +258,33 @@ def configuration() -> Sequence[Builder[Panel]]:
     ]
 
 
+def plugins() -> Sequence[Builder[Panel]]:
+    """How plugins fare."""
+    return [
+        graph(
+            "Failures of plugins",
+            "Hooks that raised, took too long or answered nonsense, by point and reason.",
+            [
+                Query(
+                    f"{total(rate('mailboat_hook_failures_total'), 'point, reason')} > 0",
+                    "{{point}}: {{reason}}",
+                )
+            ],
+            Look("cps"),
+        ),
+        graph(
+            "Tasks of plugins",
+            "Started by hooks, or hooks that were given up and do not end.",
+            [Query(total(series("mailboat_plugin_tasks"), "pod"), "{{pod}}")],
+        ),
+        graph(
+            "Threads stuck in plugins",
+            "In hooks that were given up.",
+            [Query(total(series("mailboat_plugin_stuck_threads"), "pod"), "{{pod}}")],
+        ),
+    ]
+
+
 def process() -> Sequence[Builder[Panel]]:
     """What the relays use."""
     started = series("process_start_time_seconds")
@@ -284,6 +311,7 @@ ROWS = (
     ("Delivery", delivery),
     ("Storage", storage),
     ("Configuration", configuration),
+    ("Plugins", plugins),
     ("Process", process),
 )
 

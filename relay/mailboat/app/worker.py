@@ -12,6 +12,7 @@ from mailboat.app.build import Parts, WorkerOptions
 from mailboat.app.reload import ConfigWatch
 from mailboat.app.watch import Watch, disk_of
 from mailboat.config.load import Loaded
+from mailboat.metrics.plugins import pack
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.observer import Observer
 from mailboat.outbound import sending
@@ -115,7 +116,14 @@ class Worker:
         unbound = parts.unbound(self.config.settings)
         disk = await asyncio.to_thread(disk_of, self.config.settings.outbound.queue_dir)
         ready = all(check.ok for check in self._ready())
-        return parts.telling.tally.snapshot(parts.store.stats(), unbound, disk, ready=ready)
+        snapshot = parts.telling.tally.snapshot(parts.store.stats(), unbound, disk, ready=ready)
+        tasks, threads = parts.plugins.at_large()
+        snapshot["gauges"] |= {
+            "mailboat_plugin_tasks": {"": float(tasks)},
+            "mailboat_plugin_stuck_threads": {"": float(threads)},
+        }
+        snapshot["plugins"] = pack(parts.plugins.counters.snapshot())
+        return snapshot
 
     async def queue_page(
         self, selection: Selection, limit: int, after: str | None

@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from mailboat.hooks.codes import CONT, CONTINUE, Decision
+from mailboat.hooks.crew import Crew
 from mailboat.hooks.objects import Connection
 from mailboat.hooks.plugin import AuthOffer, Hook
 from mailboat.hooks.points import NonsenseError, Point, understand
-from mailboat.hooks.runner import Runners
 from mailboat.hooks.running import Running
-from mailboat.hooks.threads import Thread, Threads
+from mailboat.hooks.threads import Thread
 from mailboat.model.observer import HookFailure, Observer
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Hooks:
         hooks: Iterable[Hook],
         auth_offers: Sequence[tuple[str, AuthOffer]] = (),
         observer: Observer | None = None,
-        threads: Threads | None = None,
+        crew: Crew | None = None,
     ) -> None:
         """`hooks` come in the order of `config/plugins`; each of `auth_offers` with its plugin's name."""
         self._observer = observer or Observer()
@@ -54,8 +54,7 @@ class Hooks:
         for hook in sorted(hooks, key=lambda hook: hook.priority):
             by_point.setdefault(hook.point, []).append(hook)
         self._hooks = {point: tuple(chain) for point, chain in by_point.items()}
-        self.threads = threads or Threads()
-        self.runners = Runners()
+        self.crew = crew or Crew()
         self.barred: set[str] = set()
         """Plugins that have left too much stuck to be asked."""
         self._stuck: Counter[tuple[str, type]] = Counter()
@@ -114,7 +113,6 @@ class Hooks:
                 await asyncio.wait_for(self._emptied.wait(), DRAIN)
             except TimeoutError:
                 log.warning("plugins that were replaced are still at work: %d hooks", len(self._waiting))
-        self.runners.close()
 
     # For `running`.
 
@@ -160,9 +158,13 @@ class Hooks:
     def leave_thread(self, hook: Hook, thread: Thread) -> None:
         """A thread that nobody waits for: stuck until its hook returns."""
         self._leave(hook.plugin, Thread, +1)
-        self.threads.give_up(thread, lambda: self._leave(hook.plugin, Thread, -1))
+        self.crew.threads.give_up(thread, lambda: self._leave(hook.plugin, Thread, -1))
 
     def _leave(self, plugin: str, kind: type, change: int) -> None:
+        if kind is Thread:
+            self.crew.stuck_threads += change
+        else:
+            self.crew.stuck_tasks += change
         self._stuck[plugin, kind] += change
         threads, tasks = self._stuck[plugin, Thread], self._stuck[plugin, asyncio.Task]
         if threads >= MAX_STUCK_THREADS or tasks >= MAX_STUCK_TASKS:

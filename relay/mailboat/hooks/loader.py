@@ -19,12 +19,12 @@ from mailboat.config.fault import Fault
 from mailboat.config.plugins import plain
 from mailboat.config.settings import PluginSettings, Settings
 from mailboat.hooks.chain import Hooks
+from mailboat.hooks.crew import Crew
 from mailboat.hooks.metrics import Counters
 from mailboat.hooks.plugin import AuthOffer, Hook, Plugin
 from mailboat.hooks.plugin_config import ConfigError, PluginFiles, StagedFile
 from mailboat.hooks.points import POINTS
 from mailboat.hooks.source import PluginFaultError, Source, fault_of, find, run
-from mailboat.hooks.threads import Threads
 from mailboat.model.observer import Observer
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Plugins:
     def __init__(self, observer: Observer, counters: Counters | None = None) -> None:
         self.counters = counters or Counters()
         self._observer = observer
-        self._threads = Threads()
+        self._crew = Crew()
         self.hooks = self.chain((), ())
         """What is in force."""
         self._loaded: dict[str, _Loaded] = {}
@@ -111,8 +111,8 @@ class Plugins:
         return _Loaded(source, plugin, files)
 
     def chain(self, hooks: Iterable[Hook], offers: Sequence[tuple[str, AuthOffer]]) -> Hooks:
-        """Hooks that share the threads of this worker."""
-        return Hooks(hooks, offers, self._observer, self._threads)
+        """Hooks that share the threads and tasks of this worker."""
+        return Hooks(hooks, offers, self._observer, self._crew)
 
     def take(self, plugins: dict[str, _Loaded], hooks: Hooks) -> None:
         """Put into force what was staged, and close what it replaces."""
@@ -124,13 +124,17 @@ class Plugins:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
+    def at_large(self) -> tuple[int, int]:
+        """Tasks of plugins that live, those of hooks that were given up included, and threads that are stuck."""
+        return len(self._crew.tasks) + self._crew.stuck_tasks, self._crew.stuck_threads
+
     async def close(self, grace: float) -> None:
         """The end: every plugin is closed, once what runs of it is over. Takes `grace` seconds at most."""
         self.take({}, self.chain((), ()))
         _, late = await asyncio.wait(self._closing, timeout=grace)
         for task in late:
             task.cancel()
-        self._threads.close()
+        self._crew.close()
 
 
 @dataclass(slots=True)

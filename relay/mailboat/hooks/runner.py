@@ -27,7 +27,10 @@ class Runner:
         self._context = contextvars.copy_context()
         self._wake: asyncio.Future[None] | None = None
         self._job: tuple[_Rest[Any], Callable[[Any], None]] | None = None
-        self.task: asyncio.Task[None] = loop.create_task(self._work(), name="hook", context=self._context)
+        self.whose: Callable[[], str] = _nobodys
+        """The plugin whose hook runs in it; nothing while it is idle."""
+        # Not by the loop's factory, which would ask whose it is.
+        self.task: asyncio.Task[None] = asyncio.Task(self._work(), loop=loop, name="hook", context=self._context)
 
     def step(self, coroutine: Coroutine[Any, Any, _T], done: Callable[[_T], None]) -> tuple[_T] | None:
         """Make the first step; its result if that was all, else None, and `done` is called with it later.
@@ -98,22 +101,27 @@ class _Rest(Generic[_T]):
             return result
 
 
+def _nobodys() -> str:
+    return ""
+
+
 class Runners:
     """The idle ones of an event loop."""
 
     def __init__(self) -> None:
         self._idle: list[Runner] = []
 
-    def take(self, loop: asyncio.AbstractEventLoop) -> Runner:
-        """One to step with."""
+    def idle(self) -> Runner | None:
+        """One to step with; None when a new one is needed."""
         while self._idle:
             runner = self._idle.pop()
             if not (runner.task.done() or runner.task.cancelling()):  # a hook may have left a timer behind
                 return runner
-        return Runner(loop)
+        return None
 
     def give_back(self, runner: Runner) -> None:
         """It was not needed any further."""
+        runner.whose = _nobodys
         if len(self._idle) < MAX_IDLE:
             self._idle.append(runner)
         else:

@@ -74,7 +74,7 @@ class Running:
             else:
                 self._hop = Hop(self, self.index)
                 owner.expect(self)
-                owner.threads.submit(self._hop)
+                owner.crew.threads.submit(self._hop)
                 return None
             if decision is not CONTINUE:
                 return decision
@@ -105,14 +105,18 @@ class Running:
 
     def _step(self) -> Decision | None:
         owner = self._owner
-        runner = owner.runners.take(asyncio.get_running_loop())
+        runner = owner.crew.runner()
+        runner.whose = self._plugin
         result = runner.step(self._ask(), self._asked)
         if result is not None:
-            owner.runners.give_back(runner)
+            owner.crew.runners.give_back(runner)
             return result[0]
         self._runner = runner
         owner.expect(self)
         return None
+
+    def _plugin(self) -> str:
+        return self.hooks[self.index].plugin if self.index < len(self.hooks) else ""
 
     async def _ask(self) -> Decision | None:
         """Ask async hooks as long as they follow one another; None for a chain that has gone on without them."""
@@ -139,14 +143,17 @@ class Running:
         return CONTINUE
 
     def _asked(self, decision: Decision | None) -> None:
-        if decision is not None:
+        if decision is not None and self._runner is not None:
+            self._runner.whose = str  # what comes now is no plugin's
             self._runner = None
             self.go_on(decision)
 
     def _leave_task(self) -> None:
         runner, self._runner = self._runner, None
         if runner is not None:
-            self._owner.leave_task(self.hooks[self.index], runner.task)
+            hook = self.hooks[self.index]
+            runner.whose = lambda: hook.plugin
+            self._owner.leave_task(hook, runner.task)
 
     # Sync hooks.
 

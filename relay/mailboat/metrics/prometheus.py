@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from mailboat.metrics import reference
+from mailboat.metrics import plugins, reference
 from mailboat.metrics.reference import INFOS, METRICS, Kind
 from mailboat.metrics.tally import HistogramSnapshot, Snapshot
 
@@ -43,9 +43,10 @@ class _SnapshotCollector(Collector):
             family = GaugeMetricFamily(info.name, info.help, labels=[info.label])
             family.add_metric([self._info[info.label]], 1)
             yield family
+        yield from plugins.families(self._snapshot.get("plugins", {}))
 
     def _family(self, metric: reference.Metric) -> Metric:
-        labels = [metric.label] if metric.label else []
+        labels = metric.label.split()
         if metric.kind is Kind.HISTOGRAM:
             histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels)
             for value, one in self._snapshot["histograms"].get(metric.name, {}).items():
@@ -60,7 +61,7 @@ class _SnapshotCollector(Collector):
 
 
 def _values(value: str) -> list[str]:
-    return [value] if value else []
+    return value.split()
 
 
 def _cumulative(bounds: Sequence[float], one: HistogramSnapshot) -> list[tuple[str, float]]:

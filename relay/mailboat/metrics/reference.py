@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from mailboat.hooks.points import Point
 from mailboat.model.envelope import State
-from mailboat.model.observer import BounceResult, DnsResult, RejectReason
+from mailboat.model.observer import BounceResult, DnsResult, HookFailure, RejectReason
 from mailboat.model.outcome import Result
 
 NO_TLS = "none"
@@ -47,9 +48,9 @@ class Metric:
     kind: Kind
     help: str
     label: str = ""
-    """The name of its only label; empty: none."""
+    """The name of its label, or of several with blanks between; empty: none."""
     values: tuple[str, ...] = ("",)
-    """Every value that the label can have; one empty text where there is no label."""
+    """Every value that the label can have, or values with blanks between; one empty text where there is no label."""
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram, ascending; `+Inf` is understood."""
     merge: Merge = Merge.SUM
@@ -179,6 +180,19 @@ METRICS: tuple[Metric, ...] = (
         "Lines of the event log that were lost because nobody read them fast enough.",
     ),
     Metric(
+        "mailboat_hook_failures_total",
+        Kind.COUNTER,
+        "Hooks of plugins that raised, took too long or answered what their point does not take.",
+        "point reason",
+        tuple(f"{point} {reason}" for point in Point for reason in HookFailure),
+    ),
+    Metric(
+        "mailboat_plugin_tasks",
+        Kind.GAUGE,
+        "Tasks of plugins now: those that their hooks have started, and hooks that were given up and do not end.",
+    ),
+    Metric("mailboat_plugin_stuck_threads", Kind.GAUGE, "Threads now that are stuck in a hook that was given up."),
+    Metric(
         "mailboat_config_reloads_total",
         Kind.COUNTER,
         "Reloads of the configuration; a failed one changed nothing.",
@@ -221,9 +235,11 @@ def markdown() -> str:
 
 
 def _row(metric: Metric) -> str:
-    label = f"`{metric.label}`" if metric.label else ""
-    if metric.label and metric.values != ("",):
-        label += " = " + ", ".join(f"`{value}`" for value in metric.values)
+    columns = [list(dict.fromkeys(column)) for column in zip(*map(str.split, metric.values), strict=True)]
+    label = "; ".join(
+        f"`{name}`" + (" = " + ", ".join(f"`{value}`" for value in column) if column else "")
+        for name, column in zip(metric.label.split(), columns or [[]], strict=False)
+    )
     return f"| `{metric.name}` | {metric.kind} | {label} | {metric.help} |"
 
 
@@ -233,6 +249,8 @@ _HEAD = """\
 `GET /metrics` on the admin listener (`http.ini`), in the Prometheus text format. One endpoint and one sum for a relay,
 however many worker processes it has: a worker that died stays in the counters, and counters never go back while the
 relay runs. Label values come from closed sets, so the number of series is fixed; each is there from the start with 0.
+
+Plugins have counters of their own, `mailboat_plugin_<plugin>_<name>_total`, summed and kept in the same way.
 
 This page is printed from the table in the code: `python -m mailboat.metrics.reference > docs/metrics.md`.
 

@@ -12,12 +12,21 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+from mailboat.metrics import plugins
 from mailboat.metrics.reference import BY_NAME, METRICS, NO_TLS, OTHER_TLS, Kind, Merge
 from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Entry, State
-from mailboat.model.observer import BounceResult, ConfigReloaded, DnsResult, Observer, Received, Rejected
+from mailboat.model.observer import (
+    BounceResult,
+    ConfigReloaded,
+    DnsResult,
+    HookFailure,
+    Observer,
+    Received,
+    Rejected,
+)
 from mailboat.model.outcome import AttemptReport, Result
 from mailboat.queue.faults import Disk
 from mailboat.queue.store import StateStats
@@ -34,11 +43,13 @@ class HistogramSnapshot(TypedDict):
 
 
 class Snapshot(TypedDict):
-    """All series of one process at one instant: name -> label value -> number."""
+    """All series of one process at one instant: name -> label values, with blanks between -> number."""
 
     counters: dict[str, dict[str, float]]
     gauges: dict[str, dict[str, float]]
     histograms: dict[str, dict[str, HistogramSnapshot]]
+    plugins: NotRequired[dict[str, plugins.PluginCounter]]
+    """Counters that plugins made; their names are their own."""
 
 
 class _Histogram:
@@ -136,6 +147,9 @@ class Tally(Observer):
     def authentication_failed(self, host: str, reply: str) -> None:  # noqa: ARG002
         self._counters["mailboat_upstream_auth_failures_total"][""] += 1
 
+    def hook_failed(self, point: str, plugin: str, reason: HookFailure) -> None:  # noqa: ARG002
+        self._counters["mailboat_hook_failures_total"][f"{point} {reason}"] += 1
+
     def config_reloaded(self, fact: ConfigReloaded) -> None:
         self._reload_ok = not fact.error
         self._counters["mailboat_config_reloads_total"]["success" if self._reload_ok else "failure"] += 1
@@ -162,6 +176,8 @@ class Tally(Observer):
             "mailboat_config_last_reload_successful": {"": float(self._reload_ok)},
             "mailboat_bind_address_available": {f"ipv{version}": float(version not in unbound) for version in (4, 6)},
             "mailboat_ready": {"": float(ready)},
+            "mailboat_plugin_tasks": {"": 0.0},  # `app` knows
+            "mailboat_plugin_stuck_threads": {"": 0.0},
         }
         gauges |= _queue_gauges(queue or {}, self._clock.now())
         gauges |= _disk_gauges(disk) if disk else {}
@@ -225,6 +241,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
         _add_counters(merged["counters"], snapshot["counters"])
         _add_gauges(merged["gauges"], snapshot["gauges"])
         _add_histograms(merged["histograms"], snapshot["histograms"])
+        plugins.add(merged.setdefault("plugins", {}), snapshot.get("plugins", {}))
     return merged
 
 
