@@ -207,8 +207,7 @@ class Route:
     tls: TlsLevel = setting(
         TlsLevel.OPPORTUNISTIC,
         values.choice(TlsLevel),
-        "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, from the first "
-        "octet).",
+        "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, at once).",
     )
     auth_user: str = setting("", values.text, "User name for AUTH.")
     auth_pass_file: str = setting(
@@ -304,6 +303,9 @@ class OutboundSettings:
         values.seconds(1, 86400),
         "Seconds for the reply to the final dot (RFC 5321 4.5.3.2.6). Shorter means duplicates: the peer may have "
         "taken the message.",
+    )
+    bounce_original_max: int = setting(
+        0, values.size(0, 2**40), "Octets of an original that comes back whole with a bounce, else its header; 0: any."
     )
     quit_timeout: float = setting(5.0, values.seconds(1, 3600), "Seconds for the reply to QUIT.")
     binds: tuple[tuple[str, Bind], ...] = ()

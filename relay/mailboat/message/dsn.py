@@ -19,8 +19,8 @@ from mailboat.model.address import Address
 from mailboat.model.envelope import Message
 from mailboat.model.outcome import Outcome
 
-ORIGINAL_LIMIT = 1_048_576
-"""Octets up to which the whole original comes back; a larger one returns as its header alone."""
+HEAD = 1_048_576
+"""Octets of an original that are enough for a `Dsn` of a larger one."""
 
 _HEADER_LIMIT = 65_536
 """Octets of the original's header that come back at most."""
@@ -73,19 +73,34 @@ class Part:
         return self.header + b"\r\n" + self.content
 
 
-def build(dsn: Dsn, texts: templates.Templates, *, limit: int = ORIGINAL_LIMIT) -> bytes:
+def build(dsn: Dsn, texts: templates.Templates) -> bytes:
     """The report as a message with CRLF line ends, without trace fields.
 
     It is ASCII unless the original is not: then it needs 8BITMIME, and SMTPUTF8 if the original did (RFC 6533 4).
-    `limit` is in octets; an original that is larger, or cut, comes back as its header alone.
+    An original that is cut comes back as its header alone.
     """
+    return _report(dsn, texts, None)
+
+
+def frame(dsn: Dsn, texts: templates.Templates, *, is_ascii: bool) -> tuple[bytes, bytes]:
+    """The same around an original that is too large for memory: what stands before it, and what behind.
+
+    `dsn.original` is its beginning. The caller puts it between, as `text.wrapped` makes its lines.
+    """
+    # Whoever wrote the original could not know this: it depends on when the report is made. Nor the boundaries.
+    stand_in = b"%b%b\r\n" % (_boundary_base(dsn).encode(), b"" if is_ascii else b"\xff")
+    before, _, behind = _report(dsn, texts, stand_in).partition(stand_in)
+    return before, behind
+
+
+def _report(dsn: Dsn, texts: templates.Templates, stand_in: bytes | None) -> bytes:
     facts = headers.scan(dsn.original[:_HEADER_LIMIT], whole=not dsn.cut and len(dsn.original) <= _HEADER_LIMIT)
     values = _values(dsn, facts)
     template = templates.parse(texts.text)
     parts = (
         _notice(template.body, texts, values, _boundary_base(dsn)),
         _status(dsn),
-        _original(dsn, facts, limit),
+        _original(dsn, facts, stand_in),
     )
     preamble = b"This is a report in several parts (MIME).\r\n"
     report = _multipart("report; report-type=delivery-status", parts, _boundary_base(dsn), preamble)
@@ -193,10 +208,10 @@ def _recipient_fields(failure: Failure, now: float, utf8: bool) -> list[tuple[st
     return fields
 
 
-def _original(dsn: Dsn, facts: headers.HeaderFacts, limit: int) -> Part:
-    """The message itself, or its header where it is too large (RFC 6522 3)."""
+def _original(dsn: Dsn, facts: headers.HeaderFacts, stand_in: bytes | None) -> Part:
+    """The message itself, or what stands for it, or its header where it is too large (RFC 6522 3)."""
     utf8 = dsn.message.smtputf8
-    if dsn.cut or len(dsn.original) > limit:
+    if dsn.cut and stand_in is None:
         visible = _HEADER_LIMIT if facts.header_end < 0 else facts.header_end
         content = wrapped(dsn.original[:visible])
         kind, words = (
@@ -204,7 +219,7 @@ def _original(dsn: Dsn, facts: headers.HeaderFacts, limit: int) -> Part:
             b"Header of the undelivered message",
         )
     else:
-        content = wrapped(dsn.original)
+        content = wrapped(dsn.original) if stand_in is None else stand_in
         kind, words = (b"message/global" if utf8 else b"message/rfc822"), b"Undelivered message"
     header = b"Content-Description: %b\r\nContent-Type: %b\r\n" % (words, kind)
     return Part(header + _transfer_encoding(content), content)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailboat.config.settings import BounceTemplates
-from mailboat.message.dsn import Dsn, Failure, build
+from mailboat.message.dsn import Dsn, Failure, build, frame
 from mailboat.model.address import Address
 from mailboat.model.envelope import Message
 from mailboat.model.outcome import Outcome, Result, Stage
@@ -138,10 +138,18 @@ def test_the_whole_original_comes_back_octet_for_octet() -> None:
 
 
 def test_a_large_original_comes_back_as_its_header() -> None:
-    data = build(dsn(original=ORIGINAL + b"x" * 900 + b"\r\n"), NONE, limit=500)
+    data = build(replace(dsn(original=ORIGINAL + b"x" * 900 + b"\r\n"), cut=True), NONE)
     part = parts(parse(data))[2]
     assert part.get_content_type() == "text/rfc822-headers"
     assert text_of(part) == ORIGINAL.decode().split("\r\n\r\n")[0] + "\r\n"
+
+
+@pytest.mark.parametrize("octets", [b"x", b"\xff"], ids=["ascii", "8bit"])
+def test_a_frame_is_what_stands_around_the_original(octets: bytes) -> None:
+    """Put together it is the report that would have been built of the whole."""
+    original = ORIGINAL + octets * 900 + b"\r\n"
+    before, behind = frame(replace(dsn(original=ORIGINAL), cut=True), NONE, is_ascii=octets.isascii())
+    assert before + original + behind == build(dsn(original=original), NONE)
 
 
 def test_a_cut_original_comes_back_as_its_header() -> None:
