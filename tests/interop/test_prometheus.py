@@ -108,6 +108,14 @@ async def test_promtool_finds_no_fault_with_the_names_of_the_metrics(tmp_path: P
     assert (done.status, done.output) == (0, "")
 
 
+def give_a_faulty_plugin(config: RelayConfig) -> None:
+    """One whose hook fails each time."""
+    place = config.directory / "plugins.d"
+    place.mkdir()
+    (place / "faulty.py").write_text("def hook_delivered(hmail, params):\n    raise RuntimeError\n")
+    config.put("plugins", "faulty\n")
+
+
 @contextlib.asynccontextmanager
 async def load(relay: Relay) -> AsyncIterator[None]:
     """Mail of every kind, over and over, one message after the other."""
@@ -147,6 +155,7 @@ def chosen(expression: str) -> str:
 
 async def test_every_panel_shows_data_of_a_relay_under_load(tmp_path: Path, world: World) -> None:
     config = Config(tmp_path / "relay", 0, outbound=world.main(), sections=world.routes(tmp_path / "none")[:6])
+    give_a_faulty_plugin(config)
     async with (
         running(config) as relay,
         Prometheus.start(tmp_path / "prometheus", {"relay-0": config.admin_port}) as prometheus,
@@ -179,6 +188,7 @@ PROVOKED = {
     "MailboatConfigDiffers",
     "MailboatConfigReloadFailed",
     "MailboatDnsFailing",
+    "MailboatHookFailures",
     "MailboatUpstreamAuthRefused",
 }
 
@@ -188,6 +198,7 @@ async def test_every_alert_stands_on_data_and_sees_the_trouble_that_is_there(tmp
     config = Config(tmp_path / "relay-0", 0, outbound=world.main(), sections=world.routes(tmp_path / "secret"))
     astray = ["[bind]", "default=192.0.2.77", *section("*", world.plain.port)]
     other = Config(tmp_path / "relay-1", 0, sections=astray)
+    give_a_faulty_plugin(config)
     targets = {"relay-0": config.admin_port, "relay-1": other.admin_port}
     async with (
         running(config) as relay,
@@ -195,7 +206,7 @@ async def test_every_alert_stands_on_data_and_sees_the_trouble_that_is_there(tmp
         Prometheus.start(tmp_path / "prometheus", targets) as prometheus,
     ):
         for domain in BROKEN:
-            await relay.submit("cat@cut.test", "joe@login.test", f"lin@{domain}")
+            await relay.submit("eve@plain.test", "cat@cut.test", "joe@login.test", f"lin@{domain}")
         other.put("outbound.ini", "concurrency_max=many\n")
         await begun(prometheus, PROVOKED)
         for alert in alerts():
