@@ -35,8 +35,10 @@ interop: $(VENV)/.dev ## Run the tests with other people's software; as root, it
 	@tests/interop/setup
 	$(BIN)/python -m pytest -m interop $(ARGS)
 
-e2e: $(VENV)/.dev ## Run the tests with a real API server and in a real cluster, which they make themselves; needs root and Go
-	$(BIN)/python -m pytest -m "apiserver or e2e or helm" $(ARGS)
+e2e: $(VENV)/.dev ## Run the tests in a real cluster, which they make themselves, as root and with Go
+	@tests/cluster/setup
+	$(BIN)/python -m tests.cluster build
+	$(BIN)/python -m pytest -m "apiserver or helm or e2e" $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and who imports whom
 	$(BIN)/ruff check

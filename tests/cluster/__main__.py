@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -19,11 +20,8 @@ def main(words: list[str]) -> int:
     """Run a command; its exit code."""
     try:
         match words:
-            case ["build", "programs"]:
-                all_programs()
             case ["build"]:
-                all_programs()
-                images.archives()
+                _build()
             case ["up"]:
                 _up()
             case ["down", directory]:
@@ -37,9 +35,14 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _up() -> None:
+def _build() -> None:
     all_programs()
-    images.archives()
+    if "KUBECONFIG" not in os.environ:  # a cluster that is there has its images already
+        images.archives()
+
+
+def _up() -> None:
+    _build()
     begin = time.monotonic()
     machine = Machine(make_directory())
     try:

@@ -7,6 +7,7 @@ ends is started again, unless a file `held/NAME` says that it shall not be; noth
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
 import ssl
@@ -16,7 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from tests.cluster.node import ADDRESS
+from tests.cluster.node import ADDRESS, BRIDGE, POD_RANGES
 from tests.cluster.processes import Service
 
 _TICK = 0.05
@@ -77,6 +78,11 @@ def _network() -> None:
     for interface in ("node0", "node1"):
         _run("ip", "link", "set", interface, "up")
     _run("ip", "route", "add", "default", "via", "10.89.0.254", "dev", "node0")
+    # The plugin would make the bridge, but give it one IPv4 address only.
+    _run("ip", "link", "add", BRIDGE, "type", "bridge")
+    for network in map(ipaddress.ip_network, POD_RANGES):
+        _run("ip", "address", "add", f"{network[1]}/{network.prefixlen}", "dev", BRIDGE, "nodad")
+    _run("ip", "link", "set", BRIDGE, "up")
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
 

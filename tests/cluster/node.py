@@ -17,6 +17,7 @@ from tests.cluster.control_plane import ControlPlane
 
 ADDRESS = "10.89.0.1"
 NAME = "node1"
+BRIDGE = "cni0"
 POD_RANGES = ("10.90.0.0/24", "10.91.0.0/24", "fd90::/64")
 DOMAIN = "test"
 """The domain of `names.Zone`: mail for anything within it finds its way by MX records."""
@@ -152,7 +153,7 @@ def _network(layout: Layout) -> dict[str, Any]:
         "ranges": [[{"subnet": subnet}] for subnet in POD_RANGES],
         "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
     }
-    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "hairpinMode": True, "ipam": addresses}
+    bridge = {"type": "bridge", "bridge": BRIDGE, "hairpinMode": True, "ipam": addresses}
     return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge]}
 
 

@@ -33,6 +33,10 @@ class Arrival:
 class Ledger:
     """The books."""
 
+    host: str = "127.0.0.1"
+    """Where clients submit."""
+    pace: float = 0.01
+    """Seconds between two connections of a client."""
     life: int = 0
     promised: dict[str, set[str]] = field(default_factory=dict)
     """Domains by subject, of what was answered 250."""
@@ -92,10 +96,10 @@ class Ledger:
         while True:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, Closed):
                 await self._session(port)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(self.pace)
 
     async def _session(self, port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection(self.host, port)
         try:
             await answer(reader)
             await say(reader, writer, b"EHLO client.test\r\n")
