@@ -7,7 +7,7 @@
 # `wheels` of the context are taken instead of an index, and then the build needs no network (`make e2e` builds this way).
 ARG BASE=docker.io/library/python:3.13-slim
 
-# One wheel of Mailboat, and an environment with what the relay runs on.
+# What builds, and an environment that is still empty.
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
@@ -17,19 +17,28 @@ RUN if ls inputs/*.whl >/dev/null 2>&1; then printf '[global]\nno-index = true\n
  && tools/bin/pip install --require-hashes -r inputs/requirements-build.txt \
  && python3 -m venv --without-pip /opt/mailboat \
  && mkdir -p spool
+
+# What each runs on changes less often than the sources, so it comes first.
+FROM build AS needs-of-relay
+RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/requirements.txt
+
+FROM build AS needs-of-operator
+RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/requirements-operator.txt
+
+FROM build AS wheel
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY relay relay
 COPY operator operator
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist .
 
-FROM build AS build-relay
-RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/requirements.txt \
- && tools/bin/pip --python /opt/mailboat/bin/python install --no-deps dist/*.whl \
+FROM needs-of-relay AS build-relay
+COPY --from=wheel /build/dist dist
+RUN tools/bin/pip --python /opt/mailboat/bin/python install --no-deps dist/*.whl \
  && /opt/mailboat/bin/python -m compileall -q -j 0 /opt/mailboat/lib
 
-FROM build AS build-operator
-RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/requirements-operator.txt \
- && tools/bin/pip --python /opt/mailboat/bin/python install --no-deps dist/*.whl \
+FROM needs-of-operator AS build-operator
+COPY --from=wheel /build/dist dist
+RUN tools/bin/pip --python /opt/mailboat/bin/python install --no-deps dist/*.whl \
  && /opt/mailboat/bin/python -m compileall -q -j 0 /opt/mailboat/lib
 
 # The operator's image: `docker run mailboat-operator operator --all-namespaces`.

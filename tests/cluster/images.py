@@ -33,7 +33,7 @@ _LOCKS = ("requirements-build.txt", "requirements-operator.txt")
 """The operator's holds the relay's."""
 _CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt")
 _PLATFORMS = ("manylinux_2_36_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
-_MOST_LAYERS = 80
+_MOST_LAYERS = 400
 """Images in the builder's store, intermediate ones included, after which it is made anew."""
 
 
