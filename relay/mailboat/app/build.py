@@ -118,6 +118,7 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     telling = build_telling(options, clock)
     observer = telling.observer
     plugins = Plugins(observer)
+    plugins.numbers = lambda: _numbers(telling.tally, store)
     staged = plugins.stage(settings)
     tls = ServerTls(settings.tls)
     store = await open_store(settings.outbound.queue_dir, options.worker, options.workers, clock, observer)
@@ -150,6 +151,12 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
         submitter=submitter,
         plugins=plugins,
     )
+
+
+def _numbers(tally: Tally, store: Store) -> Mapping[str, Mapping[str, float]]:
+    """The metrics of this worker without labels of their own, for plugins."""
+    now = tally.snapshot(store.stats())
+    return now["counters"] | now["gauges"]
 
 
 _NO_ROOM = {

@@ -211,6 +211,8 @@ class Engine:
                 change, recorded = await self._conclude(entry, change, hooks)
             finally:
                 self._schedule.finish(destination)
+                if hooks is not None:
+                    hooks.over()
             if hooks is not None and hooks.tells_delivered(change):
                 self._telling.soon(destination, hooks, change, recorded)
         except asyncio.CancelledError:

@@ -188,6 +188,14 @@ class Consultation:
             )
             await self._run(Point.DELIVERED, params)
 
+    def over(self) -> None:
+        """The attempt is over, whatever came of it: tell the plugins that want to know."""
+        for function in self.hmail.is_over():
+            try:
+                function()
+            except Exception:
+                log.exception("%s: what a plugin wanted to do at the end of the attempt", self._entry.id)
+
     async def _ask(self, point: Point, *more: object) -> Decision | None:
         return await self._run(point, *more) if self._hooks.wants(point) else None
 

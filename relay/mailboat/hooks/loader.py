@@ -21,7 +21,7 @@ from mailboat.config.settings import PluginSettings, Settings
 from mailboat.hooks.chain import Hooks
 from mailboat.hooks.crew import Crew
 from mailboat.hooks.metrics import Counters
-from mailboat.hooks.plugin import AuthOffer, Hook, Plugin
+from mailboat.hooks.plugin import AuthOffer, Hook, Numbers, Plugin
 from mailboat.hooks.plugin_config import ConfigError, PluginFiles, StagedFile
 from mailboat.hooks.points import POINTS
 from mailboat.hooks.source import PluginFaultError, Source, fault_of, find, run
@@ -68,6 +68,8 @@ class Plugins:
         self._crew = Crew()
         self.hooks = self.chain((), ())
         """What is in force."""
+        self.numbers: Numbers = dict
+        """For `Plugin.numbers`; `app` sets it."""
         self._loaded: dict[str, _Loaded] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -95,7 +97,7 @@ class Plugins:
     def _load(self, source: Source, directory: Path) -> _Loaded:
         """Run a plugin and have it register itself."""
         files = PluginFiles(directory)
-        plugin = Plugin(source.name, self.counters.of(source.name), files)
+        plugin = Plugin(source.name, self.counters.of(source.name), files, self.numbers)
         code = run(source)
         try:
             register(plugin, code)

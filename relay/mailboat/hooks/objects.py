@@ -174,6 +174,22 @@ class HMail:
     todo: Todo
     notes: dict[str, Any]
     """For plugins: of these recipients only. Stored with the next outcome."""
+    _over: list[Callable[[], object]] | None = field(default_factory=list, repr=False)
+
+    def when_over(self, function: Callable[[], object]) -> None:
+        """Have `function` called, once, when this attempt is over, whatever came of it: also when it was put off.
+
+        It is called on the event loop, after the hooks, and must not wait for anything. At once, if it is over already.
+        """
+        if self._over is None:
+            function()
+        else:
+            self._over.append(function)
+
+    def is_over(self) -> Sequence[Callable[[], object]]:
+        """For the relay: the attempt is over; who wants to know."""
+        functions, self._over = self._over or (), None
+        return functions
 
 
 @dataclass(frozen=True, slots=True)

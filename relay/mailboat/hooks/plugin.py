@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
@@ -18,6 +18,9 @@ HookFunction = Callable[..., Answer] | Callable[..., Coroutine[Any, Any, Answer]
 """`hook_POINT`: takes the parameters of its point; sync functions are called in a thread, never on the event loop."""
 AuthOffer = Callable[[Connection], Sequence[str]]
 """The mechanisms to offer to this connection now. Called on the event loop: it must not wait for anything."""
+
+Numbers = Callable[[], Mapping[str, Mapping[str, float]]]
+"""Metrics as they are now, by name and label value (empty where there is no label)."""
 
 _T = TypeVar("_T")
 
@@ -45,7 +48,7 @@ class Hook:
 class Plugin:
     """One plugin while it registers."""
 
-    def __init__(self, name: str, metrics: PluginMetrics, files: PluginFiles) -> None:
+    def __init__(self, name: str, metrics: PluginMetrics, files: PluginFiles, numbers: Numbers = dict) -> None:
         self.name = name
         """As in `config/plugins`."""
         self.metrics = metrics
@@ -54,6 +57,8 @@ class Plugin:
         self.hooks: list[Hook] = []
         self.auth_offers: list[AuthOffer] = []
         self.closers: list[Callable[[], object]] = []
+        self.numbers = numbers
+        """The metrics of this worker now, by name and label value; call it on the event loop. Empty without a relay."""
         self._files = files
 
     def register_hook(

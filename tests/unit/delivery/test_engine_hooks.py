@@ -405,6 +405,50 @@ async def test_what_is_no_json_is_not_stored_and_loses_nothing_else(caplog: pyte
     assert "hmail.notes['bad'] is not stored" in caplog.text
 
 
+@pytest.mark.parametrize("end", ["delivered", "deferred", "bounced", "put off", "failed", "broken", "cancelled"])
+async def test_a_plugin_can_learn_of_the_end_of_an_attempt_however_it_ends(end: str) -> None:
+    over: list[str] = []
+
+    async def send_email(hmail: HMail) -> Answer:
+        hmail.when_over(lambda: 1 / 0)  # one that fails does not keep the others from it
+        hmail.when_over(lambda: over.append(hmail.todo.domain))
+        return (DELAY, 60) if end == "put off" else CONT
+
+    rig = Rig(temp_fail_intervals=HOUR)
+    rig.plug(send_email=send_email, **({"get_mx": _raise} if end == "failed" else {}))
+    results: dict[str, Result | Exception] = {
+        "deferred": Result.DEFERRED,
+        "bounced": Result.BOUNCED,
+        "broken": RuntimeError("a bug"),
+    }
+    rig.attempter.results["one.test"] = results.get(end, Result.DELIVERED)
+    if end == "cancelled":
+        rig.attempter.hang("one.test")
+    rig.engine.start()
+    await rig.accept("a@one.test")
+    if end == "cancelled":
+        await rig.until(lambda: rig.attempter.started)
+        await rig.engine.drain(0.01)
+    async with asyncio.timeout(5):
+        while not over:  # noqa: ASYNC110 - told to nobody but the plugin
+            await asyncio.sleep(0)
+    assert over[0] == "one.test"
+    await rig.engine.drain(1)
+
+
+def test_what_is_over_already_is_told_at_once() -> None:
+    from tests.support.facts import entry
+
+    from mailboat.delivery.hooks import _hmail
+    from mailboat.delivery.notes import NoteBook
+
+    over: list[int] = []
+    hmail = _hmail(entry(), NoteBook(entry()), Rig.with_outbound())
+    assert not hmail.is_over()
+    hmail.when_over(lambda: over.append(1))
+    assert (over, hmail.is_over()) == ([1], ())
+
+
 # Hooks that misbehave.
 
 

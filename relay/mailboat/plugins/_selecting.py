@@ -1,0 +1,42 @@
+"""Which messages `quarantine` and `discard` take: those that another plugin marked, or that their ini file names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailboat.hooks import Connection, PluginConfig, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Selecting:
+    """The rules of one ini file, its `[main]`."""
+
+    note: str
+    """The note, of the message or the connection, that marks a message."""
+    everything: bool
+    senders: frozenset[str]
+    """Domains."""
+    recipients: frozenset[str]
+    """Domains; a message is meant when all of its recipients are in them, for they share its fate."""
+
+    @classmethod
+    def parse(cls, config: PluginConfig[None], note: str) -> Selecting:
+        """The rules as written. ValueError for what is wrong with them."""
+        senders, recipients = (
+            frozenset(domain.strip().lower() for domain in config.get(key).split(",") if domain.strip())
+            for key in ("sender_domains", "recipient_domains")
+        )
+        return cls(note, config.boolean("all"), senders, recipients)
+
+    def why(self, connection: Connection, message: Transaction) -> str:
+        """Why a message is meant; empty when it is not."""
+        marked = message.notes.get(self.note) or connection.notes.get(self.note)
+        if marked:
+            return marked if isinstance(marked, str) else "marked by a plugin"
+        if self.everything:
+            return "everything is"
+        if message.mail_from.host in self.senders:
+            return f"from {message.mail_from.host}"
+        if self.recipients and all(address.host in self.recipients for address in message.rcpt_to):
+            return "by its recipients"
+        return ""

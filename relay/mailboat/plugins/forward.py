@@ -1,0 +1,103 @@
+"""Hands mail to smart hosts instead of the MX: all of it, or by the recipient's or the sender's domain.
+
+`forward.ini` says where to; a plugin that saw the message before says it with a note. docs/plugins/forward.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mailboat.hooks import CONT, OK, Answer, HMail, Mx, Plugin, PluginConfig, Point
+
+_FIELDS = ("auth_user", "auth_pass", "auth_type", "bind", "bind_helo", "tls")
+_SENDER = "from:"
+_OURS = ("forward", "smtp_forward")
+"""What `queue.wants` calls this plugin; the second is Haraka's name for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`forward.ini`, ready to be asked: hosts by domain, `.domain` (all below it) and "" (the rest)."""
+
+    recipients: Mapping[str, tuple[Mx, ...]]
+    senders: Mapping[str, tuple[Mx, ...]]
+
+    def find(self, sender: str, recipient: str) -> tuple[Mx, ...]:
+        """The hosts for a message; empty: it goes its usual way."""
+        found = _look_up(self.senders, sender) or _look_up(self.recipients, recipient)
+        return found or self.recipients.get("", ())
+
+
+def register(plugin: Plugin) -> None:
+    """Read the table, and answer `get_mx`."""
+    config = plugin.config("forward.ini", parse)
+
+    async def get_mx(hmail: HMail, domain: str) -> Answer:
+        queue = _queue_notes(hmail.todo.notes)
+        wanted = queue.get("wants")
+        if wanted is not None and wanted not in _OURS:
+            return CONT  # another plugin has it, or it is to go by MX
+        if hop := queue.get("next_hop"):
+            return OK, hop
+        hosts = config.value.find(hmail.todo.mail_from.host, domain)
+        return (OK, hosts) if hosts else CONT
+
+    plugin.register_hook(Point.GET_MX, get_mx)
+
+
+def parse(config: PluginConfig[None]) -> Table:
+    """The table in `forward.ini`. ValueError for what is wrong with it."""
+    recipients: dict[str, tuple[Mx, ...]] = {}
+    senders: dict[str, tuple[Mx, ...]] = {}
+    for section in config.sections:
+        hosts = _hosts(config, section)
+        if section.startswith(_SENDER):
+            senders[section.removeprefix(_SENDER).strip().lower()] = hosts
+        elif hosts or section != "main":
+            recipients["" if section == "main" else section.lower()] = hosts
+    return Table(recipients, senders)
+
+
+def _hosts(config: PluginConfig[None], section: str) -> tuple[Mx, ...]:
+    given = config.section(section)
+    for key in given:
+        if key not in (*_FIELDS, "host", "using_lmtp"):
+            raise ValueError(f"[{section}] {key}: not one of host, using_lmtp, {', '.join(_FIELDS)}")
+    if "host" not in given:
+        if given or section != "main":
+            raise ValueError(f"[{section}] has no host=")
+        return ()
+    more: dict[str, Any] = {key: config.get(key, section=section) for key in _FIELDS if key in given}
+    if "using_lmtp" in given:
+        more["using_lmtp"] = config.boolean("using_lmtp", section=section)
+    return config.read("host", lambda text: tuple(_host(one, more) for one in text.split(",")), (), section)
+
+
+def _host(text: str, more: Mapping[str, Any]) -> Mx:
+    """One host, with what the section says of all of them. ValueError."""
+    mx = Mx.of(text)
+    fields: dict[str, Any] = {"exchange": mx.exchange, "path": mx.path, "using_lmtp": mx.using_lmtp, "tls": mx.tls}
+    fields |= {"auth_user": mx.auth_user, "auth_pass": mx.auth_pass} if mx.auth_user else {}
+    if mx.port_given:
+        fields["port"] = mx.port
+    return Mx.of(fields | dict(more))
+
+
+def _look_up(table: Mapping[str, tuple[Mx, ...]], domain: str) -> tuple[Mx, ...]:
+    """By name, else by the nearest `.parent` above it."""
+    found = table.get(domain)
+    dot = domain.find(".")
+    while found is None and dot >= 0:
+        found = table.get(domain[dot:])
+        dot = domain.find(".", dot + 1)
+    return found or ()
+
+
+def _queue_notes(notes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`queue.wants` and `queue.next_hop`, nested as Haraka stores them, or under their whole names."""
+    nested = notes.get("queue")
+    if isinstance(nested, Mapping):
+        return nested
+    return {key: notes[f"queue.{key}"] for key in ("wants", "next_hop") if f"queue.{key}" in notes}
