@@ -216,8 +216,10 @@ async def serving(
         await rig.listener.finish(1.0)
         if store is None:
             await chosen.close()
+        if hooks is not None:
+            await context.hooks.drained()
         loop.set_exception_handler(None)
     await facts.until(lambda facts: facts.here == 0)
-    assert not rig.faults
+    assert not rig.faults, rig.faults
     assert not context.connections
     assert admission.connections == 0
