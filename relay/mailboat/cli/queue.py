@@ -1,6 +1,7 @@
 """`mailboat queue`: see and change the queue of a relay. Plain functions, wired into the command by `app`.
 
-On a running relay everything goes through its admin API; on a stopped one the reading verbs read the databases.
+On a running relay everything goes through its admin API; on a stopped one the databases are read and changed. Only
+`flush` needs a relay that can do what it says.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mailboat.config.load import load
 from mailboat.config.sections import read_section
 from mailboat.config.settings import HttpSettings
 from mailboat.model.envelope import State
-from mailboat.queue.store import Selection, StorageError
+from mailboat.queue.store import QueueInUse, Selection, StorageError
 from mailboat.smtp.grammar import GrammarError, normalize_domain
 
 app = App(name="queue", help="See and change the queue.")
@@ -190,6 +191,7 @@ def delete(
     sender: str = "",
     state: State | None = None,
     all: Annotated[bool, _Flag] = False,  # noqa: A002 - the option's name
+    yes: Annotated[bool, _Flag] = False,
     json: _Json = False,
 ) -> int:
     """Remove mail from the queue without telling anybody. It must be said what, or --all.
@@ -207,7 +209,9 @@ def delete(
     state
         Only mail in this state.
     all
-        Everything.
+        Everything; on a terminal it is asked for once more.
+    yes
+        Do not ask.
     json
         Print the count as JSON.
     """
@@ -217,9 +221,18 @@ def delete(
         if (selection == Selection()) != all:
             text = "--all contradicts the other options" if all else "say what to delete, or --all"
             raise QueueCommandError(text, os.EX_USAGE)
+        if all and not yes and sys.stdin is not None and sys.stdin.isatty():
+            _ask_once_more()
         return selection
 
     return _change("delete", config, select, json)
+
+
+def _ask_once_more() -> None:
+    """A slip of the fingers shall not cost all mail; programs are not asked."""
+    print("Delete everything in the queue, and tell nobody? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise QueueCommandError("nothing was deleted", 1)
 
 
 _DONE = {"flush": "due now", "hold": "held", "release": "released", "delete": "deleted"}
@@ -227,7 +240,9 @@ _DONE = {"flush": "due now", "hold": "held", "release": "released", "delete": "d
 
 def _change(verb: str, config: Path, select: Callable[[], Selection], json: bool) -> int:
     def body() -> int:
-        count = Api(_http_settings(config)).change(verb, select())
+        selection = select()
+        source = Api(_http_settings(config)) if verb == "flush" else _source(config)
+        count = source.change(verb, selection)
         print(orjson.dumps({"count": count}).decode() if json else f"{count} {_DONE[verb]}")
         return os.EX_OK
 
@@ -275,6 +290,9 @@ def _guarded(body: Callable[[], int]) -> int:
     except QueueCommandError as error:
         print(f"mailboat queue: {error}", file=sys.stderr)
         return error.status
+    except QueueInUse as error:
+        print(f"mailboat queue: a relay has this queue, but nothing answers for it: {error}", file=sys.stderr)
+        return os.EX_TEMPFAIL
     except StorageError as error:
         print(f"mailboat queue: no relay is running, and its queue cannot be read: {error}", file=sys.stderr)
         return os.EX_UNAVAILABLE

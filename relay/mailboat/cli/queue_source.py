@@ -1,10 +1,12 @@
 """Where `mailboat queue` gets its answers: the admin API of a running relay, or the databases of a stopped one.
 
-`Api` speaks HTTP to whatever `http.ini` names; `Offline` only reads. `mailboat.cli.queue` chooses and prints.
+`Api` speaks HTTP to whatever `http.ini` names; `Offline` opens the databases, for changes under
+their lock. `mailboat.cli.queue` chooses and prints.
 """
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -63,6 +65,9 @@ class Source(Protocol):
 
     def stats(self) -> dict[State, Share]:
         """The queue's size by state."""
+
+    def change(self, verb: str, selection: Selection) -> int:
+        """What a changing verb means to these entries; how many."""
 
 
 class Api:
@@ -192,13 +197,14 @@ def _wanted(selection: Selection) -> dict[str, Any]:
 
 
 class Offline:
-    """The databases of a stopped relay. Raises `StorageError`."""
+    """The databases of a stopped relay. Raises `StorageError`, also when there are none."""
 
     def __init__(self, queue_dir: str, now: Callable[[], float] = time.time) -> None:
         # A running relay's queue needs no database here, and `queue` shall start quickly.
         from mailboat.queue.offline import OfflineQueue  # noqa: PLC0415
 
         self._queue = OfflineQueue(queue_dir)
+        self._queue_dir = queue_dir
         self._now = now
 
     def messages(self, selection: Selection) -> Iterator[EntryJson]:
@@ -208,6 +214,23 @@ class Offline:
     def show(self, id: str) -> list[EntryJson]:  # noqa: A002
         """The entry of this id, or those of this message."""
         return [entry_to_json(entry) for entry in self._queue.get(id)]
+
+    def change(self, verb: str, selection: Selection) -> int:
+        """Hold, release or delete what is meant, while no relay has the queue open; how many."""
+        return asyncio.run(self._change(verb, selection))
+
+    async def _change(self, verb: str, selection: Selection) -> int:
+        from mailboat.model.clock import SystemClock  # noqa: PLC0415
+        from mailboat.model.observer import Observer  # noqa: PLC0415
+        from mailboat.queue.shelf import open_store  # noqa: PLC0415
+
+        # As one worker, which adopts the databases of all others. Raises QueueInUse where a relay runs after all.
+        store = await open_store(self._queue_dir, 0, 1, SystemClock(), Observer())
+        try:
+            changes = {"hold": store.hold, "release": store.release, "delete": store.delete}
+            return await changes[verb](selection)
+        finally:
+            await store.close()
 
     def stats(self) -> dict[State, Share]:
         """As the databases say."""

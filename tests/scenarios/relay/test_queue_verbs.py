@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,9 +53,7 @@ async def test_verbs_change_a_running_relay(tmp_path: Path, mx: ScriptedMx, node
     assert sorted(mail.recipients[0] for mail in mx.mails) == ["a@one.test", "b@two.test"]
 
 
-async def test_reading_verbs_work_on_a_stopped_relay_and_changing_ones_say_why_not(
-    tmp_path: Path, mx: ScriptedMx
-) -> None:
+async def test_verbs_work_on_a_stopped_relay_but_for_flush_which_says_why_not(tmp_path: Path, mx: ScriptedMx) -> None:
     async with running(RelayConfig(tmp_path / "config", mx.port, 2, outbound=["disabled=true"])) as relay:
         ids = {await relay.submit(f"u{n}@d{n}.test") for n in range(6)}
         assert await relay.stop() == 0
@@ -63,6 +62,9 @@ async def test_reading_verbs_work_on_a_stopped_relay_and_changing_ones_say_why_n
         assert name in await queue(relay, "show", name)
         assert "6" in await queue(relay, "stats")
         await queue(relay, "flush", code=69)
+        assert "1 held" in await queue(relay, "hold", name)
+        assert "6 deleted" in await queue(relay, "delete", "--all")
+        assert await listed(relay) == []
 
 
 @pytest.mark.parametrize("nodes", [0, 2])
@@ -80,6 +82,45 @@ async def test_sighup_tries_all_deferred_mail_now(tmp_path: Path, mx: ScriptedMx
         await relay.settled()
         assert relay.process.returncode is None
     assert len(mx.mails) == 5
+
+
+async def test_sighup_is_an_attempt_like_another_and_leaves_held_mail_alone(tmp_path: Path, mx: ScriptedMx) -> None:
+    """Also where a terminal sends it to every process of the relay: the supervisor alone acts on it."""
+    mx.on_rcpt("a@one.test", "450 4.2.0 later")
+    mx.on_rcpt("b@two.test", "450 4.2.0 later")
+    async with running(RelayConfig(tmp_path / "config", mx.port, 2)) as relay:
+        await relay.submit("a@one.test")
+        await relay.submit("b@two.test")
+        await relay.event("deferred", 2)
+        await queue(relay, "hold", "--domain", "two.test")
+        os.killpg(relay.process.pid, signal.SIGHUP)
+        deferred = await relay.event("deferred", 3)
+        assert (deferred[2]["domain"], deferred[2]["attempt"]) == ("one.test", 2)
+        entries = await relay.poll(relay.queue, lambda entries: sorted(e["attempts"] for e in entries) == [1, 2])
+        assert {entry["domain"]: entry["state"] for entry in entries} == {"one.test": "deferred", "two.test": "held"}
+        assert await relay.stop() == 0
+    assert sum("are tried now" in line for line in relay.log) == 1
+    assert len([event for event in relay.events if event["event"] == "deferred"]) == 3
+
+
+async def test_mail_flushed_by_domain_is_delivered_once_and_never_heard_of(tmp_path: Path, mx: ScriptedMx) -> None:
+    """The time that it was to be tried at comes and goes: a later message that waits as long says when."""
+    mx.on_rcpt("a@one.test", "450 4.2.0 later", "250 2.1.5 ok")
+    mx.on_rcpt("b@two.test", "450 4.2.0 later", "250 2.1.5 ok")
+    config = RelayConfig(tmp_path / "config", mx.port, outbound=["temp_fail_intervals=5s"])
+    async with running(config) as relay:
+        await relay.submit("a@one.test")
+        await relay.event("deferred")
+        await relay.poll(relay.queue, lambda entries: [e["attempts"] for e in entries] == [1])
+        assert "1 due now" in await queue(relay, "flush", "--domain", "one.test")
+        await relay.event("delivered")
+        await relay.submit("b@two.test")
+        await relay.event("delivered", 2)
+        await relay.settled()
+        kinds = [(event["event"], event["domain"]) for event in relay.events if "domain" in event]
+    assert kinds.count(("delivered", "one.test")) == 1
+    assert [kind for kind, domain in kinds if domain == "one.test" and kind != "attempt"] == ["deferred", "delivered"]
+    assert [mail.recipients for mail in mx.mails] == [["a@one.test"], ["b@two.test"]]
 
 
 @pytest.mark.parametrize("nodes", [0, 2])

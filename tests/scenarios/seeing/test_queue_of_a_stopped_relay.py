@@ -1,7 +1,9 @@
-"""`mailboat queue` reads the databases of a relay that is not running."""
+"""`mailboat queue` reads and changes the databases of a relay that is not running."""
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import os
 from pathlib import Path
@@ -53,9 +55,67 @@ def test_an_unknown_id_is_exit_1(config: Path, capsys: pytest.CaptureFixture[str
     assert "XXXXX-9" in capsys.readouterr().err
 
 
-def test_changing_verbs_say_that_no_relay_runs(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert queue.delete(config=config, all=True) == os.EX_UNAVAILABLE
+def listed(config: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Domain and state of each entry."""
+    assert queue.list_messages(config=config, json=True) == 0
+    return {entry["domain"]: entry["state"] for entry in map(json.loads, capsys.readouterr().out.splitlines())}
+
+
+def test_mail_is_held_released_and_deleted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert queue.hold(config=config, domain="one.example") == 0
+    assert queue.release(config=config, domain="two.example") == 0
+    assert capsys.readouterr().out == "1 held\n1 released\n"
+    assert listed(config, capsys) == {"one.example": "held", "two.example": "active"}
+    assert queue.delete(config=config, all=True) == 0
+    assert capsys.readouterr().out == "2 deleted\n"
+    assert listed(config, capsys) == {}
+
+
+async def test_the_databases_of_all_workers_are_changed(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for worker in (1, 2):
+        store = await open_store(str(tmp_path / "queue"), worker, 3, SystemClock(), Observer())
+        await store.accept(Draft(address("alice@example.org"), [address("c@more.example")], b"Subject: x\r\n\r\ny\r\n"))
+        await store.close()
+    assert await asyncio.to_thread(queue.hold, config=config, domain="more.example") == 0
+    assert capsys.readouterr().out == "2 held\n"
+    assert await asyncio.to_thread(queue.delete, config=config, domain="more.example", json=True) == 0
+    assert json.loads(capsys.readouterr().out) == {"count": 2}
+    assert listed(config, capsys) == {"one.example": "active", "two.example": "held"}
+
+
+def test_nothing_can_be_attempted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert queue.flush(config=config) == os.EX_UNAVAILABLE
     assert capsys.readouterr().err == "mailboat queue: no relay is running: nothing answers at 127.0.0.1:1\n"
+
+
+async def test_a_queue_that_somebody_has_open_is_left_alone(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = await open_store(str(tmp_path / "queue"), 0, 1, SystemClock(), Observer())
+    assert await asyncio.to_thread(queue.delete, config=config, all=True) == os.EX_TEMPFAIL
+    assert "a relay has this queue, but nothing answers for it" in capsys.readouterr().err
+    await store.close()
+    assert len(listed(config, capsys)) == 2
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", 0), ("n\n", 2), ("\n", 2), ("", 2)])
+def test_on_a_terminal_deleting_everything_is_asked_for_once_more(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str, left: int
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    assert queue.delete(config=config, all=True) == (1 if left else 0)
+    assert "tell nobody? [y/N]" in capsys.readouterr().err
+    assert len(listed(config, capsys)) == left
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert queue.delete(config=config, all=True, yes=True) == 0
+    capsys.readouterr()
+    assert listed(config, capsys) == {}
 
 
 def test_without_a_queue_directory_it_is_exit_69(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
