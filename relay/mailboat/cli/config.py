@@ -9,12 +9,16 @@ from __future__ import annotations
 import json as json_format
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from mailboat.config.fault import Fault
 from mailboat.config.haraka.conversion import convert
 from mailboat.config.haraka.writing import TakenError, write
 from mailboat.config.load import Loaded, load
+from mailboat.config.settings import Settings
 from mailboat.config.show import as_data, as_text
+from mailboat.model.observer import Observer
 
 EX_CONFIG = 78
 """sysexits.h: something was found in an unconfigured or misconfigured state."""
@@ -54,7 +58,7 @@ def import_haraka(source: Path, target: Path) -> int:
         return os.EX_NOINPUT
     product = convert(source)
     try:
-        write(product, target)
+        write(product, target, _plugin_faults)
     except (TakenError, OSError) as error:
         print(f"mailboat config import: {error}", file=sys.stderr)
         return os.EX_CANTCREAT
@@ -64,6 +68,16 @@ def import_haraka(source: Path, target: Path) -> int:
     lost = sum(note.is_lost for note in notes)
     print(f"{target} is written; {lost} not carried over, {len(notes) - lost} to look at", file=sys.stderr)
     return 0
+
+
+def _plugin_faults(settings: Settings) -> Sequence[Fault]:
+    from mailboat.hooks.loader import Plugins, PluginsError  # noqa: PLC0415 - plugins' libraries are not needed to check
+
+    try:
+        Plugins(Observer()).stage(settings)
+    except PluginsError as error:
+        return error.faults
+    return ()
 
 
 def _print_warnings(loaded: Loaded) -> None:

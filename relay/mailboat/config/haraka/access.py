@@ -81,7 +81,9 @@ def _domains(ini: Ini, product: Product, *, routing: bool, asking: bool) -> None
             if add_route(item.place, pattern, Hop(str(hop)), product):
                 product.journal.became(item.place, f"[route:…] in outbound.ini, to {hop}")
         action = str(rule.get("action", ""))
-        if asking and action:
+        if asking and item.key == "any" and action and action != "deny":
+            product.journal.lost(item.place, f"action {action[:40]} for every domain would let everybody relay")
+        elif asking and action:
             if action not in _ACTIONS:
                 product.journal.became(item.place, f'"deny", which is what Haraka takes {action[:40]!r} for')
                 action = "deny"

@@ -63,6 +63,10 @@ class Product:
             gone = self.files.pop(fault.file, None)
             if fault.file == "plugins" and 0 < fault.line <= len(self.plugins):
                 gone = self.plugins.pop(fault.line - 1)
+        plugin = fault.file.removesuffix(".ini")
+        if gone is None and plugin in self.plugins:
+            self.plugins.remove(plugin)
+            gone = plugin
         self.journal.lost(place, fault.message)
         return gone is not None
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from mailboat.config.fault import Fault
 from mailboat.config.haraka.product import NewFile, Product
 from mailboat.config.load import load
+from mailboat.config.settings import Settings
 
 _ROUNDS = 100
 """Each takes a fault out; there are never so many."""
@@ -21,10 +24,11 @@ class TakenError(Exception):
     """There is something already."""
 
 
-def write(product: Product, target: Path) -> None:
+def write(product: Product, target: Path, more: Callable[[Settings], Iterable[Fault]] = lambda _: ()) -> None:
     """Write the directory beside `target` and put it there when it is good.
 
-    Raises TakenError when there is anything but an empty directory, OSError when it cannot be written.
+    `more` finds what the check of files cannot: faults of plugins. Raises TakenError when there is anything but an
+    empty directory, OSError when it cannot be written.
     """
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise TakenError(f"{target} is there already; name a new directory, or an empty one")
@@ -34,8 +38,9 @@ def write(product: Product, target: Path) -> None:
     try:
         for _ in range(_ROUNDS):
             _write_all(product.all_files(), trial)
-            dropped = [product.drop(fault) for fault in load(trial, {}).faults]
-            if not any(dropped):
+            loaded = load(trial, {})
+            faults = loaded.faults if loaded.settings is None else more(loaded.settings)
+            if not any([product.drop(fault) for fault in faults]):  # noqa: C419 - all of them, not only the first
                 break
         trial.chmod(0o755)
         trial.rename(target)  # only an empty directory gives way to another one

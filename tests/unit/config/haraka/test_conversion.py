@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.pem import self_signed
 
-from mailboat.cli.config import import_haraka
+from mailboat.cli.config import _plugin_faults, import_haraka
 from mailboat.config.haraka.conversion import convert
 from mailboat.config.haraka.writing import write
 from mailboat.config.load import load
@@ -29,10 +29,11 @@ def imported(tmp_path: Path, files: Files) -> tuple[Settings, list[str], Path]:
         (source / name).write_text(text)
     source.mkdir(exist_ok=True)
     product = convert(source)
-    write(product, target)
+    write(product, target, _plugin_faults)
     loaded = load(target, {})
     assert [str(fault) for fault in loaded.faults] == []
     assert loaded.settings is not None
+    assert _plugin_faults(loaded.settings) == ()
     return loaded.settings, [str(note) for note in product.journal.sorted()], target
 
 
@@ -318,6 +319,21 @@ def test_what_would_not_pass_the_check_is_taken_out_and_named(tmp_path: Path) ->
     assert not (target / "me").exists()
     assert any(line.startswith("me: not carried over: ") for line in said)
     assert any(line.startswith("tls.ini") and "not carried over" in line for line in said), said
+
+
+def test_what_a_plugin_would_not_take_is_taken_out_and_named(tmp_path: Path) -> None:
+    files = {
+        "plugins": "relay\nlimit\nauth/flat_file\nprocess_title\n",
+        "limit.ini": "[outbound]\nenabled=true\nexample.com=lots\n",
+        "auth_flat_file.ini": "[core]\nmethods=PLAIN\n[users]\nanna=$x$unknown hash\n",
+        "relay.ini": "[relay]\ndest_domains=true\n",
+        "relay_dest_domains.ini": '[domains]\nany={"action":"accept"}\none.example={"action":"accept"}\n',
+    }
+    made, said, _ = imported(tmp_path, files)
+    assert made.plugins.names == ("relay", "limit", "auth_flat_file", "process_title")
+    assert any(line.startswith("limit.ini") and "not carried over" in line for line in said)
+    assert any(line.startswith("auth_flat_file.ini") and "not carried over" in line for line in said)
+    assert "relay_dest_domains.ini:2: any: not carried over: action accept for every domain" in "\n".join(said)
 
 
 def test_links_and_pipes_and_huge_files_are_named_and_not_followed_for_ever(tmp_path: Path) -> None:
