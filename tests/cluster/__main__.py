@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.cluster import images
-from tests.cluster.machine import Machine, make_directory
+from tests.cluster.machine import Machine
 from tests.cluster.programs import Unable, all_programs
 
 
@@ -44,7 +44,7 @@ def _build() -> None:
 def _up() -> None:
     _build()
     begin = time.monotonic()
-    machine = Machine(make_directory())
+    machine = Machine.new()
     try:
         machine.start(tied=False)
     except BaseException:

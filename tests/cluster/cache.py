@@ -39,7 +39,10 @@ def entry(name: str, key: str, make: Callable[[Path], None]) -> Path:
     Two processes that want the same make it once. What `make` raises is raised; nothing is left of it then.
     """
     place = root() / f"{name}-{key}"
-    with _alone(name):
+    with alone(name):
+        # Whoever was here before and was killed has left this behind.
+        for half in root().glob(f".{name}-*"):
+            shutil.rmtree(half, ignore_errors=True)
         if not place.is_dir():
             fresh = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root()))
             try:
@@ -54,13 +57,11 @@ def entry(name: str, key: str, make: Callable[[Path], None]) -> Path:
 
 
 @contextlib.contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
+    """Be the only process of this user that is here under this name."""
     root().mkdir(parents=True, exist_ok=True)
     with (root() / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Whoever held the lock before and was killed has left this behind.
-        for half in root().glob(f".{name}-*"):
-            shutil.rmtree(half, ignore_errors=True)
         yield
 
 

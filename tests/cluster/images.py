@@ -7,6 +7,7 @@ sources only they are installed anew. Needs root.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,9 @@ PYTHON = "3.11"
 PAUSE = "localhost/pause:e2e"
 RELAY = "localhost/mailboat-relay:e2e"
 OPERATOR = "localhost/mailboat-operator:e2e"
+
+ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+"""Where root's programs are, too: not every shell of root's says so."""
 
 _PACKAGES = "python3-minimal,python3-venv,ca-certificates"
 _NEEDLESS = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
@@ -133,7 +137,9 @@ def _buildah(store: Path, *words: str) -> str:
 
 
 def _run(*words: str) -> str:
-    done = subprocess.run(["nice", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["nice", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
     if done.returncode:
         raise Unable(f"{words[0]} fails: {' '.join(words)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     return done.stdout

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.cluster import credentials, images, node
+from tests.cluster.cache import alone
 from tests.cluster.kubectl import Kubectl, run, until
 from tests.cluster.names import Zone
 from tests.cluster.processes import TIED
@@ -36,6 +37,7 @@ class Machine:
     """A cluster that runs, of a run directory."""
 
     def __init__(self, directory: Path) -> None:
+        """The one of a directory, which may run already; `new` makes another."""
         self.layout = node.Layout(directory, program)
         self.directory = directory
         self.kubeconfig = self.layout.plane.pki / "admin.kubeconfig"
@@ -50,11 +52,22 @@ class Machine:
 
     # Its life.
 
+    @classmethod
+    def new(cls) -> Machine:
+        """One that is still to be started. What earlier ones left, because they were killed, is removed."""
+        with alone("machines"):  # so that nobody takes the directory away before it is locked
+            for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+                if _nobody_uses(old):
+                    _remove(old)
+            machine = cls(Path(tempfile.mkdtemp(prefix=PREFIX)))
+            machine._lock = (machine.directory / "lock").open("w")
+            fcntl.flock(machine._lock, fcntl.LOCK_SH)
+        return machine
+
     def start(self, tied: bool = True) -> None:
         """Start it, and return when the node is ready and has all images. `tied`: it dies with this process."""
+        assert self._lock, "it runs already"
         self._write()
-        self._lock = (self.directory / "lock").open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_SH)
         with (self.directory / "log" / "node.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -63,6 +76,7 @@ class Machine:
                     *(sys.executable, "-m", "tests.cluster.inside", self.directory),
                 ],
                 cwd=images.ROOT,
+                env=images.ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -123,7 +137,7 @@ class Machine:
             self._process.wait()
         if self._lock:
             self._lock.close()
-        remove(self.directory)
+        _remove(self.directory)
 
     # What tests ask of it.
 
@@ -178,15 +192,7 @@ class Machine:
                     yield int(path.name)
 
 
-def make_directory() -> Path:
-    """A new run directory; what earlier ones left behind, because they were killed, is removed."""
-    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if _nobody_uses(old):
-            remove(old)
-    return Path(tempfile.mkdtemp(prefix=PREFIX))
-
-
-def remove(directory: Path) -> None:
+def _remove(directory: Path) -> None:
     """Remove a run directory and the cgroups of its pods, once its processes are gone."""
     deadline = time.monotonic() + 20
     groups = [hierarchy / directory.name for hierarchy in _hierarchies()]

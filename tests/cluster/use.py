@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Failed, Kubectl, until
-from tests.cluster.machine import Machine, make_directory
+from tests.cluster.machine import Machine
 from tests.cluster.processes import TIED
 from tests.cluster.programs import all_programs, program
 from tests.support.relay_process import free_ports
@@ -89,7 +89,7 @@ def provided() -> Iterator[Cluster]:
         machine.load_images()
         yield Cluster(machine.kubeconfig, machine)
     else:
-        machine = Machine(make_directory())
+        machine = Machine.new()
         try:
             machine.start()
             yield Cluster(machine.kubeconfig, machine)

@@ -53,7 +53,7 @@ class Sink:
     def mails(self) -> list[Delivery]:
         """All that it has taken, in order."""
         lines = self._kubectl("logs", self.name).splitlines()
-        return [_parsed(line) for line in lines if " -> " in line]
+        return [parsed(line) for line in lines if " -> " in line]
 
     def until(self, count: int, subject: str = "", patience: float = 60) -> list[Delivery]:
         """Wait for so many mails, of a subject if one is given."""
@@ -111,7 +111,8 @@ def objects(image: str, name: str, *more: str) -> list[dict[str, Any]]:
     return [pod, service]
 
 
-def _parsed(line: str) -> Delivery:
+def parsed(line: str) -> Delivery:
+    """A line of its log. Raises AssertionError where it has another shape."""
     found = _LINE.fullmatch(line)
     assert found, f"the sink's log has changed its shape: {line}"
     return Delivery(

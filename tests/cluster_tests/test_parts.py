@@ -1,0 +1,121 @@
+"""The parts of the test cluster that need no cluster: the cache, the zone, how the sink's log is read."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.cluster import cache, programs
+from tests.cluster.images import context_files
+from tests.cluster.names import Zone
+from tests.e2e import sink
+
+from mailboat.cli.sink import Mail, line_of
+
+SETUP = Path(__file__).parents[1] / "cluster" / "setup"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the real one alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_what_is_in_the_cache_is_not_made_again() -> None:
+    made: list[str] = []
+
+    def make(into: Path) -> None:
+        made.append(into.name)
+        (into / "it").write_text("content")
+
+    first = cache.entry("thing", "1", make)
+    assert cache.entry("thing", "1", make) == first
+    assert (first / "it").read_text() == "content"
+    assert len(made) == 1
+
+
+def test_what_fails_halfway_leaves_nothing() -> None:
+    def make(into: Path) -> None:
+        (into / "half").touch()
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        cache.entry("thing", "1", make)
+    assert [path for path in cache.root().iterdir() if path.is_dir()] == []
+
+
+def test_old_entries_of_a_name_go_and_those_of_others_stay() -> None:
+    other = cache.entry("thing-of-others", "1", Path.touch)
+    entries = [cache.entry("thing", str(number), Path.touch) for number in range(cache.KEPT + 2)]
+    assert [path.exists() for path in entries] == [False] * 2 + [True] * cache.KEPT
+    assert other.exists()
+
+
+def test_a_key_changes_with_content_name_and_mode(tmp_path: Path) -> None:
+    file, other = tmp_path / "a", tmp_path / "b"
+    keys = set()
+    for change in (
+        lambda: file.write_text("one"),
+        lambda: file.write_text("two"),
+        lambda: file.chmod(0o755),
+        lambda: file.rename(other),
+    ):
+        change()
+        keys.add(cache.digest(tmp_path, [path for path in (file, other) if path.exists()]))
+    assert len(keys) == 4
+
+
+def test_a_machine_without_go_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    programs._go.cache_clear()
+    with pytest.raises(programs.Unable, match=r"there is no Go: install Go 1\.26 or newer"):
+        programs._go()
+
+
+def test_somebody_who_is_not_root_is_told_so(tmp_path: Path) -> None:
+    fake = tmp_path / "id"
+    fake.write_text("#!/bin/sh\necho 1000\n")
+    fake.chmod(0o755)
+    done = subprocess.run(
+        [SETUP], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "needs root" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_cluster_that_is_there_needs_nothing_installed() -> None:
+    done = subprocess.run([SETUP], env={"PATH": "/usr/bin:/bin", "KUBECONFIG": "/some/where"}, check=False)
+    assert done.returncode == 0
+
+
+def test_the_images_are_made_of_sources_and_locks_only() -> None:
+    names = {path.name for path in context_files()}
+    assert {"Dockerfile", "requirements.txt", "requirements-operator.txt", "pyproject.toml"} <= names
+    assert not any(name.endswith(".pyc") for name in names)
+
+
+def test_records_are_replaced_and_each_change_has_a_new_serial_number(tmp_path: Path) -> None:
+    zone = Zone(tmp_path / "zone")
+    serials = set()
+    for target in ("one.test", "two.test"):
+        zone.mx("example.test", target)
+        lines = zone.path.read_text().splitlines()
+        serials.add(next(line for line in lines if "SOA" in line))
+        assert [line for line in lines if "MX" in line] == [f"example.test. 1 IN MX 10 {target}."]
+    zone.address("one.test", "10.91.0.7", "fd90::7")
+    assert "one.test. 1 IN A 10.91.0.7" in zone.path.read_text()
+    assert "one.test. 1 IN AAAA fd90::7" in zone.path.read_text()
+    assert len(serials) == 2
+
+
+@pytest.mark.parametrize("tls", ["", "TLSv1.3"])
+@pytest.mark.parametrize("subject", ["hi", "it's", 'a "b" -> c'])
+def test_a_line_of_the_sinks_log_is_read_as_it_was_meant(tls: str, subject: str) -> None:
+    body = f"Subject: {subject}\r\n\r\n.\r\n".encode()
+    mail = Mail("a@b.test", "10.91.0.3", "relay-0.test", tls, ["c@d.test", "e@f.test"], body)
+    read = sink.parsed(line_of(mail, 1_700_000_000.0))
+    assert read == sink.Delivery(
+        "a@b.test", ("c@d.test", "e@f.test"), len(body), "relay-0.test", "10.91.0.3", tls, subject
+    )
