@@ -69,7 +69,7 @@ class Transaction(Protocol):
 
     @property
     def rcpt_to(self) -> list[Address]:
-        """The recipients that were accepted so far."""
+        """The recipients that were accepted so far. From `data_post` on they may be added to and taken from."""
 
     @property
     def notes(self) -> Notes:
@@ -88,7 +88,8 @@ class Connection(Protocol):
     """A client, or whoever sends from within."""
 
     relaying: bool
-    """Whether this client may send to everybody. May be set."""
+    """Whether this client may send to everybody. May be set: in `rcpt` it counts for that recipient, in `mail` for that
+    message, before that for the connection."""
 
     @property
     def uuid(self) -> str:

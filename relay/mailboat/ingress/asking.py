@@ -42,10 +42,11 @@ class Asking(Wire):
 
     def _ask(self, point: Point, then: Then, *args: object) -> None:
         """Have plugins decide, and go on with `then`: at once where none is asked, or none waits for anything."""
-        if not self._hooks.wants(point):
+        hooks = self._context.hooks
+        if not hooks.wants(point):
             then(CONTINUE)
             return
-        asked = self._hooks.begin(point, self._who, *args)
+        asked = hooks.begin(point, self._who, *args)
         if isinstance(asked, Decision):
             then(asked)
             return

@@ -48,8 +48,9 @@ class Authentication(Asking):
 
     def _must_authenticate(self) -> bool:
         """Whether this client came in where nobody may send without AUTH (RFC 6409 4.3), and has not relayed yet."""
-        is_submission = self._implicit_tls or self._who.local_port == SUBMISSION_PORT
-        return is_submission and not self._who.relaying and self._session.offers.auth is not None
+        if self._who.relaying or self._session.offers.auth is None:
+            return False
+        return self._implicit_tls or self._who.local_port == SUBMISSION_PORT
 
     def _relay_denied(self) -> bytes:
         """The reply where AUTH would help, or not (RFC 4954 6)."""

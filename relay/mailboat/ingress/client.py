@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import dataclass, field
 
@@ -14,10 +15,9 @@ from mailboat.ingress.transaction import Transaction
 class Client:
     """A client and its open transaction. A plugin may set `relaying` and `notes`."""
 
+    _transport: asyncio.BaseTransport | None = None
     remote_ip: str = ""
     """Empty when it has none."""
-    remote_port: int = 0
-    local_port: int = 0
     relaying: bool = False
     """Whether it may send to everybody. How long what a plugin sets here counts, `asking` says."""
     hello_name: str = ""
@@ -34,6 +34,20 @@ class Client:
         if not self._uuid:
             self._uuid = str(uuid.uuid4()).upper()
         return self._uuid
+
+    @property
+    def remote_port(self) -> int:
+        """The client's port; 0 when it has none."""
+        return self._port("peername")
+
+    @property
+    def local_port(self) -> int:
+        """Our port; 0 when there is none."""
+        return self._port("sockname")
+
+    def _port(self, end: str) -> int:
+        address = self._transport.get_extra_info(end) if self._transport is not None else None
+        return int(address[1]) if isinstance(address, tuple) else 0
 
     @property
     def transaction(self) -> MessageTransaction | None:

@@ -49,8 +49,7 @@ class Connection(Queueing):
             return reply
         self._entered = True
         self._context.observer.inbound_connections(+1)
-        peer, here = (self._transport.get_extra_info(name) for name in ("peername", "sockname"))
-        self._who = Client(self._client, _port(peer), _port(here), relaying=admission.may_relay(self._client))
+        self._who = Client(self._transport, self._client, admission.may_relay(self._client))
         self._may_relay = self._who.relaying
         return None
 
@@ -153,7 +152,7 @@ class Connection(Queueing):
 
     def _take_recipient(self, event: events.Rcpt, *, allowed: bool) -> None:
         if allowed:
-            self._current().recipients.append(event.recipient)
+            self._current().take_recipient(event.recipient)
             self._answer(replies.RECIPIENT_OK)
         else:
             self._refuse(RejectReason.RELAY_DENIED, self._relay_denied(), str(event.recipient))
@@ -216,10 +215,6 @@ class Connection(Queueing):
         events.Quit: _on_quit,
         events.Refusal: _on_refusal,
     }
-
-
-def _port(address: object) -> int:
-    return int(address[1]) if isinstance(address, tuple) else 0
 
 
 def _parameters(event: events.Mail) -> dict[str, str]:

@@ -48,8 +48,6 @@ class Transaction:
     _writer: BodyWriter = field(init=False)
     _body: Body | None = None
     """The whole message with its trace header; ours until it is in a draft."""
-    _accepted: tuple[Address, ...] = ()
-    """The recipients at the end of data."""
     _for_hooks: MessageTransaction | None = None
 
     def __post_init__(self) -> None:
@@ -66,11 +64,17 @@ class Transaction:
         view = self._for_hooks
         if view is None:
             self.id = self.id or self.store.reserve_id()
-            view = MessageTransaction(self.id, self.mail.sender, self.recipients, utf8=self.mail.smtputf8)
+            view = MessageTransaction(self.id, self.mail.sender, list(self.recipients), utf8=self.mail.smtputf8)
             if self._body is not None:
                 view.hold(self._body)
             self._for_hooks = view
         return view
+
+    def take_recipient(self, recipient: Address) -> None:
+        """RCPT is accepted."""
+        self.recipients.append(recipient)
+        if self._for_hooks is not None:
+            self._for_hooks.rcpt_to.append(recipient)
 
     @property
     def is_too_big(self) -> bool:
@@ -88,7 +92,6 @@ class Transaction:
     def finish(self) -> None:
         """The octets have all come: put the trace header on. Raises OSError or TooManyHops."""
         self._body = self._writer.finish()
-        self._accepted = tuple(self.recipients)
         if self._for_hooks is not None:
             self._for_hooks.hold(self._body)
 
@@ -105,17 +108,17 @@ class Transaction:
 
     def draft(self) -> Draft:
         """The finished message, ready for the store: from now on its body is the store's. Raises OSError."""
-        if self._for_hooks is not None:
-            self._body = self._for_hooks.edited(self.store.new_body_file)
+        view = self._for_hooks
+        if view is not None:
+            self._body = view.edited(self.store.new_body_file)
+            self.recipients = self._left_by_plugins(view)
         body, self._body = self._body, None
         assert body is not None
-        recipients = self._recipients()
-        view = self._for_hooks
         return Draft(
             sender=self.mail.sender,
-            recipients=recipients,
+            recipients=self.recipients,
             body=body,
-            groups=group(recipients, split=self.settings.outbound.always_split),
+            groups=group(self.recipients, split=self.settings.outbound.always_split),
             id=self.id,
             smtputf8=self.mail.smtputf8,
             eightbit=self.mail.eightbit,
@@ -123,14 +126,12 @@ class Transaction:
             notes=view.stored_notes() if view is not None else {},
         )
 
-    def _recipients(self) -> list[Address]:
-        """Those that were accepted, as plugins left the list; nobody at all is taken for a mistake of theirs."""
-        if self._for_hooks is None:
-            return self.recipients
-        left = [address for address in self.recipients if isinstance(address, Address) and not address.is_null]
+    def _left_by_plugins(self, view: MessageTransaction) -> list[Address]:
+        """The recipients as plugins left them; nobody at all is taken for a mistake of theirs."""
+        left = [address for address in view.rcpt_to if isinstance(address, Address) and not address.is_null]
         if not left:
             log.error("%s: plugins left no recipient, so the message goes to all that were accepted", self.id)
-        return left or list(self._accepted)
+        return left or self.recipients
 
     def discard(self) -> None:
         """Forget the octets, and remove the file if there is one."""

@@ -108,10 +108,11 @@ class ServerSession:
         if self._awaiting is None and self.state is not State.DEAF:
             if self.state is State.DATA:
                 return self._next_data_event()
-            line = self._lines.next_line(self._line_limit())
+            exchange = self._exchange
+            line = self._lines.next_line(self._line_limit() if exchange or self.offers.auth else MAX_COMMAND_LINE)
             if line is None:
                 return None
-            event = self._response(line, self._exchange) if self._exchange else self._command(line)
+            event = self._command(line) if exchange is None else self._response(line, exchange)
             if type(event) in _ANSWERED:
                 self._awaiting = event
             return event
@@ -204,8 +205,8 @@ class ServerSession:
         return self._awaiting
 
     def _line_limit(self) -> int:
-        """The longest line that may come now."""
-        may_be_long = self._exchange is not None or (self.offers.auth and self._lines.begins_with(b"AUTH "))
+        """The longest line that may come now, where AUTH is offered."""
+        may_be_long = self._exchange is not None or self._lines.begins_with(b"AUTH ")
         return MAX_AUTH_LINE if may_be_long else MAX_COMMAND_LINE
 
     def _command(self, line: bytes | LineFault) -> Event:

@@ -7,7 +7,7 @@ from tests.support.ingress import Rig, serving
 from tests.support.plugins import answering, chain
 from tests.support.smtp_client import TEXT, Client
 
-from mailboat.hooks import CONT, DENY, DENYDISCONNECT, DENYSOFT, DENYSOFTDISCONNECT, OK, Code, Point
+from mailboat.hooks import CONT, DENY, DENYDISCONNECT, DENYSOFT, DENYSOFTDISCONNECT, OK, Code, Connection, Point
 from mailboat.model.observer import RejectReason
 
 STEPS = {
@@ -195,3 +195,24 @@ async def test_points_are_asked_in_the_order_of_the_dialogue_with_what_they_are_
     assert (str(recipient), parameters) == ("bob@there.test", {})
     (text,) = by_name["queue_ok"]
     assert reply == f"250 2.0.0 {text}"
+
+
+async def test_plugins_know_the_client() -> None:
+    seen: list[Connection] = []
+
+    async def look(connection: Connection, *_: object) -> None:
+        seen.append(connection)
+        facts = (connection.remote_ip, connection.local_port, connection.tls, connection.auth_user)
+        assert facts == ("127.0.0.1", rig.listener.ports[0], False, None)
+        assert connection.remote_port > 0
+        assert len(connection.uuid) == 36
+
+    async with serving(hooks=chain(dict.fromkeys((Point.CONNECT, *GATES), look))) as rig:
+        client = await rig.greeted()
+        await client.mail()
+        await client.quit()
+        assert rig.facts.failures == []
+    assert len(seen) == 6
+    assert all(connection is seen[0] for connection in seen)
+    assert seen[0].hello_name == "client.test"
+    assert seen[0].transaction is None
