@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
 
@@ -21,7 +23,9 @@ class FakePort:
         self._pieces.append(octets)
 
     async def commit(self) -> str:
-        """Keep the letter."""
+        """Keep the letter, or hang."""
+        if self._box.hangs:
+            await asyncio.Event().wait()
         self._box.letters.append((self._letter, b"".join(self._pieces)))
         return f"L-{len(self._box.letters)}"
 
@@ -38,6 +42,8 @@ class Letterbox:
         self.refusal: Exception | None = None
         """What a piece is answered with."""
         self.abandoned = 0
+        self.hangs = False
+        """Whether a commit never ends."""
 
     async def begin(self, letter: Letter) -> Port:
         """Start one."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Operated, Probe
-from mailboat.app.submissions import Desk, RemoteSubmission, pack
+from mailboat.app.submissions import Desk, RemoteSubmission, WorkerGoneError, pack
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.envelope import State
 from mailboat.outbound.letter import Letter, Refused, RefusedError
@@ -36,10 +36,6 @@ class WorkerPort(Operated, Protocol):
 
     async def snapshot(self) -> Snapshot:
         """Its numbers."""
-
-
-class WorkerGoneError(StorageError):
-    """The worker does not answer: it is starting, stopping or dead."""
 
 
 class RemoteWorker:

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from mailboat import __version__
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
-from mailboat.app.channel import WorkerGoneError, WorkerPort
+from mailboat.app.channel import WorkerPort
+from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.prometheus import exposition
 from mailboat.metrics.tally import Totals
 from mailboat.outbound.letter import Letter

@@ -21,6 +21,10 @@ from mailboat.queue.store import StorageError
 Ask = Callable[..., Awaitable[Any]]
 
 
+class WorkerGoneError(StorageError):
+    """The worker does not answer: it is starting, stopping or dead."""
+
+
 class Beginner(Protocol):
     """What the desk needs of a worker."""
 
@@ -40,8 +44,11 @@ class RemoteSubmission:
         await self._ask("write", self._handle, b64encode(octets).decode())
 
     async def commit(self) -> str:
-        """See `Port`."""
-        return str(await self._ask("commit", self._handle))
+        """See `Port`. TimeoutError: nobody knows whether it is queued."""
+        try:
+            return str(await self._ask("commit", self._handle))
+        except WorkerGoneError as error:
+            raise TimeoutError(str(error)) from None
 
     async def abandon(self) -> None:
         """See `Port`."""

@@ -12,7 +12,8 @@ from tests.support.letters import Letterbox
 from tests.support.stores import address
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
-from mailboat.app.channel import RemoteWorker, WorkerGoneError, serve
+from mailboat.app.channel import RemoteWorker, serve
+from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.address import Address
 from mailboat.model.envelope import State
@@ -167,3 +168,18 @@ async def test_what_a_dead_supervisor_left_open_is_abandoned_and_a_dead_worker_i
         with pytest.raises(WorkerGoneError):
             await port.write(b"x")
         await port.abandon()
+
+
+async def test_a_worker_that_goes_while_it_commits_leaves_it_unknown_whether_it_has() -> None:
+    """Not the same as storage trouble, where nothing was queued and a program may send again without a thought."""
+    worker = FakeWorker()
+    worker.hangs = True
+    async with line(worker) as (remote, served):
+        port = await remote.begin(LETTER)
+        await port.write(b"x")
+        committing = asyncio.create_task(port.commit())
+        await remote.flush(Selection())  # answered after the commit was asked for
+        served.cancel()
+        await asyncio.wait([served])
+        with pytest.raises(TimeoutError):
+            await committing

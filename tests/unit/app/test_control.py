@@ -9,8 +9,8 @@ from tests.support.letters import Letterbox
 from tests.support.stores import address
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
-from mailboat.app.channel import WorkerGoneError
 from mailboat.app.control import RelayControl
+from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.tally import Snapshot, Totals
 from mailboat.outbound.letter import Letter
 from mailboat.queue.store import Selection
