@@ -318,9 +318,10 @@ async def hook_deferred(hmail, info):
     )
     async with running(config) as relay:
         await relay.submit()
-        await waits(relay, 1)
+        entry = await waits(relay, 1)
         await relay.kill_all()
     async with running(config) as relay:
+        assert (await waits(relay, 1))["next_attempt_at"] == entry["next_attempt_at"]
         await relay.http("/v1/queue/flush", "POST", {"domain": "there.test"})
         (deferred,) = await relay.event("deferred")
         await waits(relay, 2)
