@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mailboat.config.hosts import domain_name
 from mailboat.hooks import Connection, PluginConfig, Transaction
 
 
@@ -23,7 +24,7 @@ class Selecting:
     def parse(cls, config: PluginConfig[None], note: str) -> Selecting:
         """The rules as written. ValueError for what is wrong with them."""
         senders, recipients = (
-            frozenset(domain.strip().lower() for domain in config.get(key).split(",") if domain.strip())
+            frozenset(domain_name(domain.strip()) for domain in config.get(key).split(",") if domain.strip())
             for key in ("sender_domains", "recipient_domains")
         )
         return cls(note, config.boolean("all"), senders, recipients)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mailboat.config.hosts import domains
 from mailboat.hooks import CONT, OK, Answer, HMail, Mx, Plugin, PluginConfig, Point
 
 _FIELDS = ("auth_user", "auth_pass", "auth_type", "bind", "bind_helo", "tls")
@@ -54,10 +55,20 @@ def parse(config: PluginConfig[None]) -> Table:
     for section in config.sections:
         hosts = _hosts(config, section)
         if section.startswith(_SENDER):
-            senders[section.removeprefix(_SENDER).strip().lower()] = hosts
-        elif hosts or section != "main":
-            recipients["" if section == "main" else section.lower()] = hosts
+            senders[_domain(section.removeprefix(_SENDER).strip())] = hosts
+        elif section != "main":
+            recipients[_domain(section)] = hosts
+        elif hosts:
+            recipients[""] = hosts
     return Table(recipients, senders)
+
+
+def _domain(text: str) -> str:
+    """A domain, or `.domain` for all below it, normalised. ValueError."""
+    found = domains(text)
+    if len(found) != 1 or found[0] == "*":
+        raise ValueError(f"[{text}]: name one domain; keys before all sections are for the rest")
+    return found[0]
 
 
 def _hosts(config: PluginConfig[None], section: str) -> tuple[Mx, ...]:

@@ -23,6 +23,8 @@ host=below.test
 [.deep.example.com]
 host=/run/lmtp.sock
 using_lmtp=true
+[bücher.test]
+host=idn.test
 [from:Shop.test]
 host=smtps://u%40x:p%3Aw@shop-hop.test
 bind=192.0.2.9
@@ -49,6 +51,7 @@ async def hosts(it: Plugged, to: str, sender: str = "a@b.test", **notes: Any) ->
         ("a@x.deep.example.com", "a@b.test", ["lmtp:/run/lmtp.sock"]),
         ("a@example.com", "a@shop.test", ["smtps://shop-hop.test:465"]),
         ("a@example.com", "", ["smtp://example.test:25"]),
+        ("a@xn--bcher-kva.test", "a@b.test", ["smtp://idn.test:25"]),
     ],
 )
 async def test_by_sender_then_by_recipient_then_the_rest(
@@ -102,8 +105,9 @@ async def test_a_change_of_the_file_is_taken_live(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["host=a b\n", "host=x.test:99999\n", "hosts=x.test\n", "[a.test]\ntls=required\n", "host=x.test\ntls=maybe\n",
+     "[*]\nhost=x.test\n", "[a b]\nhost=x.test\n", "[a.test,b.test]\nhost=x.test\n",
      "host=http://x.test\n", "[a.test]\nhost=\n"],
 )  # fmt: skip
 def test_what_names_no_host_is_a_fault(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ValueError, match=r"forward\.ini|host"):
+    with pytest.raises(ValueError, match=r"forward\.ini|host|domain"):
         Plugged.of(forward, tmp_path, forward_ini=text)
