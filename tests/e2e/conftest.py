@@ -40,6 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Be in the cluster's network while a test is set up, runs and is taken down; start the cluster for the first."""
+    if item.get_closest_marker("e2e") is None:
+        return (yield)  # pytest asks this hook about the tests of all directories
     config = item.config
     if _CLUSTER not in config.stash:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the cluster is ended in order
