@@ -99,3 +99,32 @@ async def test_a_hook_that_hangs_does_not_keep_the_relay_from_ending(
     if took:
         assert "ok@there.test" not in left, "who has it does not get it twice"
     assert "grey@there.test" in left
+
+
+@pytest.mark.parametrize("point", ["delivered", "deferred", "bounce"])
+async def test_a_kill_while_a_hook_runs_after_an_attempt_delivers_nothing_twice(
+    config: PluginConfig, mx: ScriptedMx, point: str
+) -> None:
+    """Who has the message is on stable storage before the hook is called; who was put off or refused is tried again."""
+    mx.on_rcpt("grey@there.test", "450 4.7.1 grey", "250 2.1.5 ok")
+    mx.on_rcpt("bad@there.test", "550 5.1.1 no such user")
+    config.plug(
+        "p",
+        f"""
+        import asyncio, sys
+        async def hook_{point}({POINTS[point]}):
+            print("here", file=sys.stderr, flush=True)
+            await asyncio.sleep(3600)
+        """,
+    )
+    async with running(config) as relay:
+        await relay.submit("ok@there.test", "grey@there.test", "bad@there.test")
+        await relay.logged("here")
+        await relay.kill_all()
+    config.put("plugins", "")
+    async with running(config) as relay:
+        await relay.http("/v1/queue/flush", "POST", {"domain": "there.test"})
+        await mx.wait_for(lambda mx: len(mx.mails) == 3)
+        await relay.settled()
+    received = sorted(address for mail in mx.mails for address in mail.recipients)
+    assert received == ["alice@sender.test", "grey@there.test", "ok@there.test"]
