@@ -75,7 +75,8 @@ class Plugin:
         except ValueError:
             raise ValueError(f"{point!r} is no hook point; there are {', '.join(Point)}") from None
         facts = POINTS[point]
-        if on_failure is not CONT and not (facts.choice_of_failure and on_failure in facts.answers):
+        possible = on_failure in facts.answers and on_failure is not Code.OK  # nothing is let in by mistake
+        if on_failure is not CONT and not (facts.choice_of_failure and possible):
             raise ValueError(f"on_failure={on_failure.value} is not possible at {point}")
         if not callable(function):
             raise ValueError(f"what is registered at {point} cannot be called")  # noqa: TRY004

@@ -6,7 +6,6 @@ table is a failure of the plugin, never a guess.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -183,7 +182,12 @@ def understand(point: Point, answer: object) -> tuple[Code, Any]:
     kind = POINTS[point].answers.get(code)
     if kind is None:
         raise NonsenseError(f"{code.value} is no answer of {point}")
-    return code, _READERS[kind](value)
+    try:
+        return code, _READERS[kind](value)
+    except NonsenseError:
+        raise
+    except Exception as error:  # the value is a plugin's, and so is what happens when it is looked at
+        raise NonsenseError(f"{_shown(value)} cannot be read: {type(error).__name__}") from error
 
 
 def _nothing(value: object) -> None:
@@ -201,7 +205,7 @@ def _text(value: object) -> str | None:
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise NonsenseError(f"{_shown(value)} is no number of seconds")
-    if not (math.isfinite(value) and 0 <= value <= MAX_SECONDS):
+    if not 0 <= value <= MAX_SECONDS:  # false of a NaN too
         raise NonsenseError(f"{value!r:.60} s is not between 0 and {MAX_SECONDS:.0f}")
     return float(value)
 

@@ -29,7 +29,7 @@ _SWEEP = object()
 class Running:
     """A chain; once `advance` has returned None, it waits for something."""
 
-    __slots__ = ("_callback", "_hop", "_owner", "_runner", "args", "cancelled", "hooks", "index", "since")
+    __slots__ = ("_callback", "_decision", "_hop", "_owner", "_runner", "args", "cancelled", "hooks", "index", "since")
 
     def __init__(self, owner: Hooks, hooks: tuple[Hook, ...], args: tuple[object, ...]) -> None:
         self._owner = owner
@@ -43,12 +43,16 @@ class Running:
         self._runner: Runner | None = None
         self._hop: Hop | None = None
         self._callback: Callable[[Decision], None] | None = None
+        self._decision: Decision | None = None
 
     # For whoever asked.
 
     def on_done(self, callback: Callable[[Decision], None]) -> None:
         """Have `callback` called on the event loop with the decision, once; not after `cancel`."""
-        self._callback = callback
+        if self._decision is None:
+            self._callback = callback
+        elif not self.cancelled:
+            asyncio.get_running_loop().call_soon(callback, self._decision)
 
     def cancel(self) -> None:
         """Nobody wants to know any more. What waits is cancelled; a thread ends with the hook that it is in."""
@@ -87,6 +91,7 @@ class Running:
         if decision is None:
             return
         self._owner.forget(self)
+        self._decision = decision
         callback, self._callback = self._callback, None
         if callback is not None:
             callback(decision)
