@@ -70,7 +70,9 @@ class Authentication(Asking):
         close = decision.code in denials.DISCONNECTS
         if decision.code is Code.OK:
             self._authenticated(user)
-        elif decision.code in denials.TEMPORARY:
+            return
+        self._who.relaying = self._may_relay  # whatever a plugin set that did not say OK
+        if decision.code in denials.TEMPORARY:
             self._auth_refused(denials.denial(Point.AUTH, decision), close=close)
         elif decision.code in denials.PERMANENT:
             self._auth_failed(denials.denial(Point.AUTH, decision), close=close)

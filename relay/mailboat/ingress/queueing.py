@@ -81,11 +81,10 @@ class Queueing(Authentication):
     def _rewritten(self, message: Transaction, done: asyncio.Future[None]) -> None:
         """The file has its new header, or there was no room for it."""
         self._committing = False
+        error = done.exception()
         if self._closing:  # nobody was promised anything
             message.discard()
-            return
-        error = done.exception()
-        if error is None:
+        elif error is None:
             self._queue(message)
         else:
             self._storage_failed(error)

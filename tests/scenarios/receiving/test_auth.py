@@ -9,6 +9,7 @@ import smtplib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.support.stores import until
 
 from mailboat.config.settings import TlsSettings
 from mailboat.hooks import DENY, DENYDISCONNECT, DENYSOFT, DENYSOFTDISCONNECT, OK, AuthAttempt, Code, Connection, Point
+from mailboat.ingress import authentication
 from mailboat.ingress.authentication import MAX_FAILURES
 from mailboat.model.observer import HookFailure, RejectReason
 
@@ -347,6 +349,35 @@ async def test_without_auth_mail_is_refused_where_only_our_clients_come_and_reci
             await client.ask("RSET")
         assert (await client.ask(PLAIN)).startswith("235 ")
         assert (await client.mail(sender=SENDER)).startswith("250 2.0.0 ")
+        await client.quit()
+
+
+async def test_the_submission_port_is_for_those_who_authenticate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with relay(tmp_path) as rig:
+        monkeypatch.setattr(authentication, "SUBMISSION_PORT", rig.listener.ports[0])
+        client = await rig.greeted()
+        assert (await client.ask("MAIL FROM:<>")) == "530 5.7.0 Authentication required"
+        assert (await client.ask(PLAIN)).startswith("235 ")
+        assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
+        await client.quit()
+        rig.configure(relay_acl=(ip_network("127.0.0.0/8"),))
+        client = await rig.greeted()
+        assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
+        await client.quit()
+
+
+async def test_relaying_that_a_plugin_sets_without_saying_ok_does_not_last() -> None:
+    async def auth(connection: Connection, _: object) -> Code:
+        connection.relaying = True
+        return DENYSOFT
+
+    async with serving(acl=(), hooks=chain({Point.AUTH: auth}, offers=lambda _: ("PLAIN",))) as rig:
+        client = await rig.greeted()
+        assert (await client.ask(PLAIN)).startswith("454 ")
+        await client.ask("MAIL FROM:<>")
+        assert (await client.ask("RCPT TO:<bob@there.test>")).startswith("530 ")
         await client.quit()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.scenarios.receiving.test_large_bodies import spooling
 from tests.support.ingress import Rig, serving
 from tests.support.plugins import chain
 from tests.support.smtp_client import TEXT, Client
+from tests.support.stores import files_in, until
 
 from mailboat.hooks import Connection, Point, Transaction, parse_address
 from mailboat.model.observer import HookFailure
@@ -207,4 +209,33 @@ async def test_no_room_for_the_changed_file_is_said_as_storage_trouble(
         assert (await client.mail(LARGE)).startswith("452 4.3.1 ")
         assert (await client.ask("NOOP")).startswith("250 ")
         await client.quit()
+        assert await rig.mails() == []
+
+
+async def test_a_client_that_leaves_while_its_file_is_rewritten_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`spooling` looks for what is left."""
+    asked, go = threading.Event(), threading.Event()
+
+    def edit(transaction: Transaction) -> None:
+        transaction.header.add("X-One", "1")
+        new_body_file = rig.store.new_body_file
+
+        def slowly() -> tuple[str, int]:
+            asked.set()
+            go.wait(60)
+            return new_body_file()
+
+        monkeypatch.setattr(rig.store, "new_body_file", slowly)
+
+    async with spooling(tmp_path, hooks=chain({Point.DATA_POST: using(edit)})) as rig:
+        client = await rig.greeted()
+        await client.begin()
+        client.send(LARGE + b".\r\n")
+        await until(asked.is_set)
+        client.reset()
+        await rig.facts.until(lambda facts: facts.here == 0)
+        go.set()
+        await until(lambda: files_in(tmp_path / "incoming") == [])
         assert await rig.mails() == []
