@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mailboat.config.hosts import domain_name
 from mailboat.hooks import Connection, PluginConfig, Transaction
+from mailboat.plugins._checks import only
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +22,9 @@ class Selecting:
     """Domains; a message is meant when all of its recipients are in them, for they share its fate."""
 
     @classmethod
-    def parse(cls, config: PluginConfig[None], note: str) -> Selecting:
-        """The rules as written. ValueError for what is wrong with them."""
+    def parse(cls, config: PluginConfig[None], note: str, *more: str) -> Selecting:
+        """The rules as written; `more` are other keys of the file. ValueError for what is wrong with them."""
+        only(config, {"main": ("all", "sender_domains", "recipient_domains", *more)})
         senders, recipients = (
             frozenset(domain_name(domain.strip()) for domain in config.get(key).split(",") if domain.strip())
             for key in ("sender_domains", "recipient_domains")

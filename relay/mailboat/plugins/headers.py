@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mailboat.hooks import Connection, Plugin, PluginConfig, Point
 from mailboat.message.header import Header
+from mailboat.plugins._checks import only
 
 _KEEP = frozenset({"received"})
 """Without these fields a loop could not be seen (RFC 5321 6.3)."""
@@ -50,6 +51,7 @@ def _filled(value: str, id_: str, sender: str) -> str:
 
 def parse(config: PluginConfig[None]) -> Changes:
     """The changes in `headers.ini`. ValueError for one that cannot be made."""
+    only(config, {"main": ("remove", "bounces"), "add": None, "add_leading": None})
     remove = config.items("remove")
     for name in remove:
         if name.lower() in _KEEP:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mailboat.hooks import CONT, DELAY, Answer, HMail, Plugin, PluginConfig, Point
+from mailboat.plugins._checks import only
 
 NOTE = "limit.turn"
 """In `hmail.notes`: when the message has its place, seconds since the epoch."""
@@ -148,6 +149,7 @@ def _limit_of(table: Mapping[str, _T], domain: str) -> tuple[str, _T | None]:
 
 def parse(config: PluginConfig[None]) -> Limits:
     """The limits in `limit.ini`. ValueError for what is wrong with them."""
+    only(config, {"outbound": None, "rate_outbound": None})
     delay = config.seconds("delay", 30.0, "outbound")
     if delay < 1:
         raise ValueError("[outbound] delay: at least one second")

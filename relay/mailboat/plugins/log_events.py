@@ -25,6 +25,7 @@ from mailboat.hooks import (
     Point,
 )
 from mailboat.model.clock import SystemClock, rfc3339
+from mailboat.plugins._checks import only
 
 FIRST = -1_000_000
 """The priority: before all others."""
@@ -51,6 +52,7 @@ def register(plugin: Plugin) -> None:
 
 def parse(config: PluginConfig[None]) -> tuple[frozenset[Point], Path | None]:
     """The points to write of, none for all of them, and the file. ValueError for what is wrong with them."""
+    only(config, {"main": ("points", "file")})
     names = [name.strip() for name in config.get("points").split(",") if name.strip()]
     file = config.get("file")
     if file and not Path(file).is_absolute():

@@ -54,7 +54,7 @@ def parse(config: PluginConfig[None]) -> Rules:
     directory = Path(config.get("directory"))
     if not directory.is_absolute():
         raise ValueError("[main] directory: name an absolute path on a disk that lasts")
-    return Rules(directory, Selecting.parse(config, "quarantine"))
+    return Rules(directory, Selecting.parse(config, "quarantine", "directory"))
 
 
 def store(directory: Path, message: Transaction, why: str) -> None:

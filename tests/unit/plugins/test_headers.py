@@ -46,7 +46,15 @@ async def test_without_a_file_nothing_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["remove=Received\n", "[add]\na:b=c\n", f"[add]\nX-Long={'x' * 5000}\n", "bounces=maybe\n"]
+    "text",
+    [
+        "removes=X\n",
+        "[added]\na=b\n",
+        "remove=Received\n",
+        "[add]\na:b=c\n",
+        f"[add]\nX-Long={'x' * 5000}\n",
+        "bounces=maybe\n",
+    ],
 )
 def test_what_cannot_be_done_is_a_fault(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -146,6 +146,8 @@ async def test_the_domains_that_are_remembered_are_bounded(
     [
         "[outbound]\none.test=-1\n",
         "[outbound]\none.test=x\n",
+        "one.test=5\n",
+        "[rate]\none.test=5/1s\n",
         "[outbound]\ndelay=0\n",
         "[rate_outbound]\none.test=5\n",
         "[rate_outbound]\none.test=5/0s\n",

@@ -84,6 +84,12 @@ async def test_what_cannot_be_put_aside_is_refused_for_now_and_leaves_nothing(tm
     assert it.count("messages") == 0
 
 
+@pytest.mark.parametrize("module", [discard, quarantine])
+def test_a_slip_in_a_key_is_a_fault(tmp_path: Path, module: ModuleType) -> None:
+    with pytest.raises(ValueError, match="sender_domain is not known"):
+        plugged(module, tmp_path, "sender_domain=spam.test\n")
+
+
 def test_a_directory_that_is_not_absolute_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="absolute"):
         Plugged.of(quarantine, tmp_path, quarantine_ini="directory=aside\n")

@@ -1,0 +1,21 @@
+"""What several shipped plugins ask of their ini files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from mailboat.hooks import PluginConfig
+
+
+def only(config: PluginConfig[None], known: Mapping[str, Collection[str] | None]) -> None:
+    """Refuse sections and keys that are not known: a slip would change nothing, and nobody would see it.
+
+    `known` has the keys of each section, None where any will do. Raises ValueError.
+    """
+    for section in config.sections:
+        if section not in known:
+            raise ValueError(f"[{section}] is not a section of this file; there are {', '.join(known)}")
+        keys = known[section]
+        for key in config.section(section) if keys is not None else ():
+            if key not in (keys or ()):
+                raise ValueError(f"[{section}] {key} is not known; there are {', '.join(keys or ())}")
