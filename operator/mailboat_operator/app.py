@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kopf
 import uvloop
@@ -179,6 +179,8 @@ class _Operator:
                 namespaces=self._options.namespaces,
                 clusterwide=not self._options.namespaces,
                 stop_flag=self._stop,
+                # Without one, kopf asks who the user is, and an image need not know a name for its number.
+                identity=cast("Any", self._identity),
             ),
             name="kopf",
         )

@@ -22,6 +22,7 @@ from mailboat.config.settings import Endpoint
 
 _DELIVERED = 'mailboat_deliveries_total{outcome="delivered"}'
 _POLL_SECONDS = 0.5
+_RETRY_SECONDS = 5.0
 
 
 def main() -> int:
@@ -43,7 +44,7 @@ def main() -> int:
 
 def _must_be_refused(server: str, here: object) -> int:
     try:
-        _submit(server, "helm-test@example.com", "stranger")
+        _submit(server, "helm-test@example.invalid", "stranger")
     except smtplib.SMTPRecipientsRefused as error:
         print(f"{here} is not in config.relayAllow and was refused, as it must be: {error.recipients}")
         print("To let applications in: helm upgrade … --set 'config.relayAllow={NETWORK}'")
@@ -64,10 +65,9 @@ async def _deliver(given: argparse.Namespace) -> int:
     literal = f"[IPv6:{here}]" if ":" in here else f"[{here}]"
     sink = await serve(Endpoint(here, given.port), take)
     before = await asyncio.to_thread(_deliveries, given.pods)
-    await asyncio.to_thread(_submit, given.server, given.recipient or f"helm-test@{literal}", mark)
-    print(f"taken by {given.server}")
     try:
         async with asyncio.timeout(given.timeout):
+            await _taken(given.server, given.recipient or f"helm-test@{literal}", mark)
             if not given.recipient:
                 await arrived.wait()
                 print("arrived here")
@@ -81,6 +81,19 @@ async def _deliver(given: argparse.Namespace) -> int:
         sink.close()
     print("counted as delivered")
     return 0
+
+
+async def _taken(server: str, recipient: str, mark: str) -> None:
+    """Submit; while it is refused again, for a change of `config.relayAllow` takes up to a minute to reach the pods."""
+    while True:
+        try:
+            await asyncio.to_thread(_submit, server, recipient, mark)
+        except smtplib.SMTPRecipientsRefused as error:
+            print(f"refused, will try again: {error.recipients}")
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            print(f"taken by {server}")
+            return
 
 
 async def _counted(pods: str, before: float) -> None:
