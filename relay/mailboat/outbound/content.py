@@ -43,7 +43,7 @@ class Normalizer:
         """Whole lines, normalised."""
         if not data:
             return b""
-        text = _LINE_END.sub(b"\r\n", data)
+        text = _crlf(data)
         if len(text) > self._line_limit and max(map(len, text.split(b"\r\n"))) > self._line_limit:
             raise self._too_long()
         return self._unstuffed(text) if self._dot_stuffed else text
@@ -62,3 +62,13 @@ class Normalizer:
 
     def _too_long(self) -> RefusedError:
         return RefusedError(f"a line is longer than {self._line_limit} octets")
+
+
+def _crlf(data: bytes) -> bytes:
+    """Every line end as CRLF; mostly all are of one kind, and that takes no work a line."""
+    returns = data.count(b"\r")
+    if not returns:
+        return data.replace(b"\n", b"\r\n")
+    if returns == data.count(b"\n") == data.count(b"\r\n"):
+        return data
+    return _LINE_END.sub(b"\r\n", data)

@@ -17,7 +17,10 @@ def convert(source: HarakaDirectory, product: Product) -> None:
     ini = source.ini(FILE)
     for key, default in (("disabled", False), ("enable_tls", True), ("always_split", False), ("local_mx_ok", False)):
         _switch(ini.take(MAIN, key), source.value(f"outbound.{key}"), key, default, product)
-    _number(ini.take(MAIN, "concurrency_max"), source.value("outbound.concurrency_max"), "concurrency_max", product)
+    concurrency, legacy = ini.take(MAIN, "concurrency_max"), source.value("outbound.concurrency_max")
+    _number(concurrency, legacy, "concurrency_max", product)
+    if concurrency is None and legacy is None:
+        product.journal.remark(Place(FILE, 0, "concurrency_max"), "is 100 where it is unset; Haraka's code takes 10000")
     _received(ini.take(MAIN, "received_header") or source.value("outbound.received_header"), product)
     _connect_timeout(ini.take(MAIN, "connect_timeout"), product)
     _intervals(ini, source, product)

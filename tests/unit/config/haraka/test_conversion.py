@@ -252,14 +252,14 @@ def test_a_schedule_that_haraka_refuses_or_misreads_is_left_out(tmp_path: Path, 
     made, said, _ = imported(tmp_path, {"outbound.ini": f"temp_fail_intervals={text}\nmaxTempFailures=7\n"})
     assert made.outbound.temp_fail_intervals is None
     assert made.outbound.max_temp_failures == 7
-    assert said[0].startswith("outbound.ini:1: temp_fail_intervals: not carried over: ")
+    assert any(line.startswith("outbound.ini:1: temp_fail_intervals: not carried over: ") for line in said)
 
 
 def test_the_last_of_two_values_counts_and_odd_lines_are_named(tmp_path: Path) -> None:
     text = "concurrency_max=1\n  ; comment\nno key here!\n concurrency_max = 7 \nlocal_mx_ok\nquiet=1\nend \\"
     made, said, _ = imported(tmp_path, {"outbound.ini": text})
     assert made.outbound.concurrency_max == 7
-    assert [line.partition(": ")[0] for line in said if line.startswith("outbound.ini")] == [
+    assert [line.partition(": ")[0] for line in said if line.startswith("outbound.ini:")] == [
         "outbound.ini:1",
         "outbound.ini:3",
         "outbound.ini:6",
