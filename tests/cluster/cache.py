@@ -12,11 +12,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-KEPT = 4
-"""Entries of a name; the ones that were used last stay."""
+KEPT = 3
+"""Entries of a name that stay: the ones that were used last, and besides them what was used a moment ago."""
+MOMENT = 30 * 60.0
+"""Seconds."""
 
 
 def root() -> Path:
@@ -67,5 +70,7 @@ def alone(name: str) -> Iterator[None]:
 
 def _throw_away_old(name: str) -> None:
     entries = [path for path in root().glob(f"{name}-*") if path.name.removeprefix(f"{name}-").isalnum()]
-    for path in sorted(entries, key=lambda each: each.stat().st_mtime)[:-KEPT]:
-        shutil.rmtree(path, ignore_errors=True)
+    used = {path: path.stat().st_mtime for path in entries}
+    for path in sorted(entries, key=lambda each: used[each])[:-KEPT]:
+        if used[path] < time.time() - MOMENT:  # another process may be about to read it
+            shutil.rmtree(path, ignore_errors=True)

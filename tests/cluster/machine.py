@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from tests.cluster import credentials, images, node
 from tests.cluster.cache import alone
@@ -183,6 +183,13 @@ class Machine:
             if wanted in groups and pod_uid in groups:
                 found.append(int(path.parent.name))
         return sorted(found)
+
+    def addresses_of(self, pod: dict[str, Any], container: str) -> list[str]:
+        """Every address that a pod has, those of further networks included, which the API does not show."""
+        state = next(each for each in pod["status"]["containerStatuses"] if each["name"] == container)
+        pid = self.processes_of(pod["metadata"]["uid"], state["containerID"])[0]
+        shown = json.loads(run("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-json", "address"))
+        return [each["local"] for interface in shown for each in interface["addr_info"]]
 
     def _all_pids(self) -> Iterator[int]:
         namespace = Path(f"/proc/{self.pid}/ns/pid").readlink()
