@@ -28,11 +28,15 @@ _CLUSTER = pytest.StashKey[use.Cluster]()
 _REPORT = pytest.StashKey[pytest.TestReport]()
 
 
+def _is_here(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(Path(__file__).parent)
+
+
 @pytest.hookimpl(tryfirst=True)  # before items are chosen by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that is here needs a cluster, and more time than other tests."""
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if _is_here(item):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.timeout(600))
 
@@ -40,8 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Be in the cluster's network while a test is set up, runs and is taken down; start the cluster for the first."""
-    if item.get_closest_marker("e2e") is None:
-        return (yield)  # pytest asks this hook about the tests of all directories
+    if not _is_here(item):  # pytest asks this hook about the tests of all directories
+        return (yield)
     config = item.config
     if _CLUSTER not in config.stash:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the cluster is ended in order
