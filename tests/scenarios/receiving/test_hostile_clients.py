@@ -8,9 +8,11 @@ import tracemalloc
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from tests.support.ingress import Rig, serving
+from tests.support.ingress import Chain, Rig, serving
+from tests.support.plugins import chain
 from tests.support.smtp_client import PATIENCE, TEXT, Client
 
+from mailboat.hooks import DENYSOFT, Code, Point
 from mailboat.ingress.wire import LINGER
 
 
@@ -133,18 +135,38 @@ words = st.sampled_from(
         *(b"EHLO c", b"HELO", b"MAIL FROM:<a@b.test>", b"MAIL FROM:<>", b"RCPT TO:<c@d.test>", b"DATA", b"STARTTLS"),
         *(b"RSET", b"NOOP", b"BDAT 3 LAST", b"AUTH PLAIN", b".", b"..", b" ", b"<", b"\x00", b"\xff"),
         *(b"\r\n", b"\n", b"\r", b"\r\n.\r\n"),
+        *(b"AUTH PLAIN AGEAYg==", b"AUTH LOGIN", b"AUTH CRAM-MD5", b"AUTH LOGIN YQ==", b"YQ==", b"*", b"="),
     ]
 )
 garbage = st.lists(st.one_of(words, words, st.binary(max_size=20)), max_size=40).map(b"".join)
 lines = st.lists(st.one_of(words, st.binary(max_size=20)), max_size=40).map(b"\r\n".join)
 
 
-@given(st.one_of(garbage, lines), st.integers(1, 4))
+async def waits(*_: object) -> None:
+    await asyncio.sleep(0)
+
+
+async def knows_nobody(*_: object) -> Code:
+    await asyncio.sleep(0)
+    return DENYSOFT
+
+
+PLUGINS = chain(
+    {
+        **dict.fromkeys((Point.CONNECT, Point.EHLO, Point.MAIL, Point.RCPT, Point.DATA_POST, Point.QUEUE_OK), waits),
+        Point.AUTH: knows_nobody,
+    },
+    offers=lambda _: ("PLAIN", "LOGIN", "CRAM-MD5"),
+)
+
+
+@pytest.mark.parametrize("plugins", [None, PLUGINS], ids=["alone", "plugins"])
+@given(octets=st.one_of(garbage, lines), pieces=st.integers(1, 4))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_no_octets_at_all_make_the_relay_stumble(octets: bytes, pieces: int) -> None:
+async def test_no_octets_at_all_make_the_relay_stumble(octets: bytes, pieces: int, plugins: Chain | None) -> None:
     """Every connection ends with an answer and a close, and `serving` sees that no exception reached the loop."""
     assume(b"QUIT" not in octets.upper())  # who talks on behind it may find the connection reset
-    async with serving() as rig:
+    async with serving(hooks=plugins) as rig:
         client = await rig.stranger()
         step = len(octets) // pieces + 1
         await client.drip(octets[at : at + step] for at in range(0, len(octets), step))
