@@ -20,6 +20,11 @@ app.command(config)
 # Their help is said here, too: without it the list of commands would have to import them.
 app.command("mailboat.cli.queue:app", name="queue", help="See and change the queue.")
 app.command(
+    "mailboat.cli.plugin:app",
+    name="plugin",
+    help="See plugins and the order in which they are asked, or begin a new one.",
+)
+app.command(
     "mailboat.cli.send:send",
     name="send",
     help="Submit a mail by SMTP, or over HTTP with --api, and print the reply.\n\n"
