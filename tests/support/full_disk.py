@@ -26,17 +26,20 @@ TRIES = 300
 BODY = os.urandom(10_000)
 
 
-async def accept_until_refused(store: Store) -> list[Entry]:
-    """Many clients at once; each goes on a while after it was refused."""
+async def accept_until_refused(store: Store) -> tuple[list[Entry], set[str]]:
+    """Many clients at once; each goes on a while after it was refused. What was taken, and why the rest was not."""
     entries: list[Entry] = []
+    refusals: set[str] = set()
 
     async def client() -> None:
         for _ in range(TRIES):
-            with contextlib.suppress(StorageFull):
+            try:
                 entries.extend(await store.accept(draft(body=BODY)))
+            except StorageFull as full:
+                refusals.add(str(full))
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
-    return entries
+    return entries, refusals
 
 
 def take_the_rest(path: Path) -> None:
@@ -49,11 +52,11 @@ def take_the_rest(path: Path) -> None:
 async def main(disk: Path) -> None:
     """Fill, settle without any room, make room, go on."""
     store = await open_store(str(disk / "queue"), 0, 1, SystemClock(), Observer())
-    entries = await accept_until_refused(store)
+    entries, refusals = await accept_until_refused(store)
     facts: dict[str, object] = {
         "accepted": len(entries),
         "refused": CLIENTS * TRIES - len(entries),
-        "fault": store.fault,
+        "refusals": sorted(refusals),
     }
     take_the_rest(disk / "other")
     done, later = entries[::2], entries[1::2]

@@ -144,6 +144,7 @@ class Committer:
                 if last_chance and self._retained:
                     reports.append(Refused(self._retained, StorageError(f"{self._path}: closed while storage fails")))
                     self._retained = []
+                self._secure_room()
                 self._report(reports)
                 self._check_log()
         finally:
@@ -319,6 +320,15 @@ class Committer:
     def _check_log(self) -> None:
         """Copy the log into the database when it has grown: between commits, when everybody has been told."""
         if self._log_octets >= self._room.log_limit:
+            self._copy_log()
+
+    def _secure_room(self) -> None:
+        """With little room, copy the log before anybody is told.
+
+        Mail in the log makes the database grow when it is copied, and before that the log cannot begin anew: were the
+        last room taken by somebody else meanwhile, no outcome of that mail could be recorded.
+        """
+        if self._log_octets and self._room.is_tight():
             self._copy_log()
 
     def _copy_log(self) -> None:

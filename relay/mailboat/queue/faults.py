@@ -134,3 +134,9 @@ class Room:
         if now.f_files and not now.f_favail:
             return StorageFull(f"{self.directory}: no inodes left")
         return None
+
+    def is_tight(self) -> bool:
+        """Whether new mail will soon be refused. A file system that does not say is taken for a roomy one."""
+        with contextlib.suppress(OSError):
+            return Disk.of(self.directory).free < 2 * self.reserve
+        return False
