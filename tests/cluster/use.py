@@ -1,7 +1,7 @@
 """A cluster as tests use it: one that they made themselves, or one that KUBECONFIG names.
 
 The difference is small and stays in here: in the own one a test is in the node's network and reaches every pod by its
-address, elsewhere `kubectl port-forward` leads there; and only the own one lets a test kill what runs on its node.
+address, elsewhere `way_in` leads there; and only the own one lets a test kill what runs on its node.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.cluster import images
 from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Failed, Kubectl, until
 from tests.cluster.machine import Machine
-from tests.cluster.processes import TIED
 from tests.cluster.programs import all_programs, program
-from tests.support.relay_process import free_ports
+from tests.cluster.way_in import WayIn, opened
 
 
 class Cluster:
@@ -30,6 +29,8 @@ class Cluster:
         self.kubeconfig = kubeconfig
         self.machine = machine
         """None: it is somebody else's."""
+        self._open = contextlib.ExitStack()
+        self._inside: WayIn | None = None
 
     def kubectl(self, namespace: str = "default") -> Kubectl:
         """kubectl as the administrator."""
@@ -51,15 +52,24 @@ class Cluster:
 
         A service whose pods are ready answers a little later: that is waited for.
         """
+        found = kubectl.get(target)
+        address = found["spec"].get("clusterIP") or found["status"]["podIP"]
         if self.machine is None:
-            with _forwarded(kubectl, target, port) as local:
+            with self._way_in(kubectl).reach(address, port) as local:
                 yield "127.0.0.1", local
         else:
-            found = kubectl.get(target)
-            address = found["spec"].get("clusterIP")
-            if address:
+            if target.startswith("service/"):
                 until(lambda: _answers(address, port), bool, patience=30)
-            yield (address or found["status"]["podIP"]), port
+            yield address, port
+
+    def _way_in(self, kubectl: Kubectl) -> WayIn:
+        if self._inside is None:
+            self._inside = self._open.enter_context(opened(kubectl.within("default"), images.RELAY))
+        return self._inside
+
+    def close(self) -> None:
+        """Close the way in."""
+        self._open.close()
 
     def sigkill(self, kubectl: Kubectl, pod: str, container: str) -> None:
         """SIGKILL to every process of a container."""
@@ -83,7 +93,8 @@ def provided() -> Iterator[Cluster]:
     """The cluster of KUBECONFIG; or the one of MAILBOAT_CLUSTER; or a new one, of which nothing is left afterwards."""
     all_programs()
     if kubeconfig := os.environ.get("KUBECONFIG"):
-        yield Cluster(Path(kubeconfig))
+        with contextlib.closing(Cluster(Path(kubeconfig).resolve())) as cluster:
+            yield cluster
     elif directory := os.environ.get("MAILBOAT_CLUSTER"):
         machine = Machine(Path(directory))
         machine.load_images()
@@ -106,30 +117,6 @@ def _answers(host: str, port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5):
         return True
     return False
-
-
-@contextlib.contextmanager
-def _forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[int]:
-    """A local port that leads to a pod, for as long as that lives."""
-    (local,) = free_ports(1)
-    words = [str(kubectl.program), f"--kubeconfig={kubectl.kubeconfig}", f"--namespace={kubectl.namespace}"]
-    process = subprocess.Popen(
-        [*TIED, *words, "port-forward", target, f"{local}:{port}"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout
-    try:
-        first = process.stdout.readline()
-        if not first.startswith("Forwarding"):
-            raise Failed(f"port-forward to {target}: {first}{process.stdout.read()}")
-        yield local
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 __all__ = ["Cluster", "container_state", "provided", "until"]
