@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from tests.support import chart_config
 from tests.support.helm import EXAMPLES, Helm
 from tests.support.pem import self_signed
+from tests.support.relay_process import COMMAND
 
 from mailboat.config.load import load
 from mailboat.config.settings import Endpoint, Settings
@@ -18,7 +20,7 @@ from mailboat.config.settings import Endpoint, Settings
 pytestmark = pytest.mark.helm
 
 CONTENTS = {
-    "relay-users": {"auth_flat_file.ini": "[core]\n"},
+    "relay-users": {"auth_flat_file.ini": "[users]\napp@example.com=secret\n"},
     "relay-admin": {"token": "secret"},
 }
 
@@ -115,5 +117,6 @@ def test_an_admin_token_is_found(helm: Helm, tmp_path: Path) -> None:
 def test_each_example_is_a_configuration_that_the_relay_takes(helm: Helm, tmp_path: Path, example: Path) -> None:
     key, chain = (pem.decode() for pem in self_signed("relay.example.com"))
     others = {**CONTENTS, "relay-tls": {"tls.key": key, "tls.crt": chain}}
-    settings = settings_of(helm, tmp_path, yaml.safe_load(example.read_text()), others)
-    assert settings.smtp.listen
+    chart_config.write(helm.template("mailboat-relay", values=yaml.safe_load(example.read_text())), tmp_path, others)
+    checked = subprocess.run([COMMAND, "config", "check", tmp_path], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

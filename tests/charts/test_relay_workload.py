@@ -136,6 +136,7 @@ def test_a_service_never_leads_to_the_pod_of_the_test(helm: Helm) -> None:
         {"config": {"me": "relay.example.com"}},
         {"config": {"smtp": {"databytes": "50M"}}},
         {"config": {"files": {"outbound.ini": "disabled=true\n"}}},
+        {"config": {"plugins": ["process_title"], "files": {"process_title.ini": ""}}},
         {"outboundConfig": {"create": True}},
         {"replicaCount": 5},
         {"metrics": {"podMonitor": {"enabled": True}}},
@@ -152,7 +153,9 @@ def test_what_a_running_relay_takes_up_replaces_no_pod(helm: Helm, change: Any) 
         {"config": {"smtp": {"nodes": "cpus"}}},
         {"listen": {"addresses": ["0.0.0.0"]}},
         {"tls": {"secretName": "t"}, "smtps": {"enabled": True}},
-        {"config": {"plugins": ["process_title"]}},
+        {"hostNetwork": True},
+        {"config": {"files": {"plugins.d/mine.py": ""}}},
+        {"image": {"tag": "x"}},
     ],
 )
 def test_what_takes_a_restart_replaces_the_pods(helm: Helm, change: Any) -> None:

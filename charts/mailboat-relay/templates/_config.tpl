@@ -18,10 +18,7 @@
 
 {{/* What makes a difference only for a pod that starts: a change of it replaces the pods. All else is reloaded live. */}}
 {{- define "mailboat-relay.restart" -}}
-{{- $files := dict -}}
-{{- range $name, $content := .Values.config.files }}{{ if hasSuffix ".py" $name }}{{ $_ := set $files $name $content }}{{ end }}{{ end -}}
-{{- dict "listen" .Values.listen "smtps" .Values.smtps.enabled "nodes" (.Values.config.smtp.nodes | toString)
-  "host" .Values.hostNetwork "plugins" .Values.config.plugins "files" $files | toJson -}}
+{{- dict "listen" .Values.listen "smtps" .Values.smtps.enabled "nodes" (.Values.config.smtp.nodes | toString) "host" .Values.hostNetwork | toJson -}}
 {{- end -}}
 
 {{/* Sources of the projected volume; of two files with one name the later source's is seen. */}}
