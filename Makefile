@@ -15,10 +15,10 @@ DASHBOARD := charts/mailboat-relay/files/dashboard.json
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test crash interop e2e lint format lock docs charts bench clean
+.PHONY: help install run test crash interop e2e lint format lock docs charts bench bench-hooks clean
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.relay ## Run a relay and a sink here, with the queue under var/; Ctrl-C ends both
 	@scripts/run-local
@@ -69,6 +69,9 @@ docs: $(VENV)/.dev ## Write the reference pages and the dashboard anew from the 
 
 bench: $(VENV)/.dev ## Measure against other relays; prints a table
 	@if [ -x bench/run ]; then bench/run $(ARGS); else echo "bench/run is missing" >&2; exit 1; fi
+
+bench-hooks: $(VENV)/.dev ## Measure what plugins cost: ten that do nothing, against none
+	bench/hooks $(ARGS)
 
 clean: ## Remove what was made here, except the queue in var/
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from bench import interpreter, load, machine, process, tls_submit
+from bench import hooks, interpreter, load, machine, process, tls_submit
 from bench.fault import BenchError
 from bench.interpreter import Interpreter
 from bench.measure import Bench, measure
@@ -32,14 +33,15 @@ _WRITE_TIMEOUT = 60.0
 class _Profiled(Mailboat):
     """Mailboat with py-spy attached."""
 
-    def __init__(self, interpreter: Interpreter, output: Path) -> None:
+    def __init__(self, interpreter: Interpreter, output: Path, files: Mapping[str, str]) -> None:
         super().__init__(interpreter)
+        self._files = files
         self._output = output
         self._spy: Service | None = None
 
-    def start(self, place: Place, outbound: str = "") -> Service:
+    def start(self, place: Place, outbound: str = "", files: Mapping[str, str] | None = None) -> Service:
         """Starts the relay, and the sampling once it greets: then all its workers exist."""
-        service = super().start(place, outbound)
+        service = super().start(place, outbound, {**self._files, **(files or {})})
         process.wait_for_greeting(service, place.port)
         how = ["--subprocesses", "--nonblocking", "--rate", "200", "--format", _FORMATS[self._output.suffix]]
         command: list[str | Path] = [_SPY, "record", *how, "--pid", str(service.pid), "--output", self._output]
@@ -70,6 +72,7 @@ def main() -> int:
     parser.add_argument("--tls", choices=TLS, default="off")
     parser.add_argument("--parallel", type=int, default=20, metavar="N", help="SMTP sessions at once (20)")
     parser.add_argument("--seconds", type=float, default=7, metavar="S", help="length of the load (7)")
+    parser.add_argument("--plugins", choices=hooks.KINDS, default="none", help="ten that do nothing (none)")
     interpreter.add_option(parser)
     parser.add_argument(
         "--output", type=Path, default=_OUTPUT, metavar="FILE", help=f"{', '.join(_FORMATS)} ({_OUTPUT.name})"
@@ -96,7 +99,7 @@ def _profile(options: argparse.Namespace) -> int:
         machine.file_system(directory)
         bench = Bench(directory, tls_submit.make_certificate(directory), options.seconds, delay=0)
         wanted = load.Load(options.parallel, SESSIONS[options.sessions], SIZES[options.size])
-        relay = _Profiled(interpreter.choose(options.python), options.output.resolve())
+        relay = _Profiled(interpreter.choose(options.python), options.output.resolve(), hooks.files(options.plugins))
         cell = measure(bench, relay, wanted, tls=TLS[options.tls], slow=False)
     print(relay.version())
     print(f"{cell.rate:,.0f} messages/s while sampled, {cell.cpu * 1e3:.2f} ms CPU a message; {options.output}")

@@ -133,6 +133,16 @@ def memory(root: int) -> int:
     return total
 
 
+def tree_cpu(root: int) -> float:
+    """Seconds of CPU time of `root` and its living descendants."""
+    ticks = 0
+    for pid in tree(root):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def peak_resident(pid: int) -> int:
     """Most octets that were resident in one process since it was started (VmHWM of proc(5))."""
     status = Path(f"/proc/{pid}/status").read_text()

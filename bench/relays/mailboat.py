@@ -6,6 +6,7 @@ Called by `bench.measure`, `bench.destinations` and `bench.backlog`; the configu
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench import process
@@ -35,8 +36,11 @@ class Mailboat:
         mailboat = process.run([self._interpreter.command, "--version"]).strip()
         return f"{mailboat} on {self._interpreter.described}"
 
-    def start(self, place: Place, outbound: str = "") -> Service:
-        """Runs the relay in the foreground; `outbound` replaces the route to the next hop in `outbound.ini`."""
+    def start(self, place: Place, outbound: str = "", files: Mapping[str, str] | None = None) -> Service:
+        """Runs the relay in the foreground; `outbound` replaces the route to the next hop in `outbound.ini`.
+
+        `files` are more files of the configuration directory.
+        """
         config = place.directory / "config"
         route = f"[route:sink]\ndomains=*\nhosts=127.0.0.1:{place.next_hop}\n"
         values = {
@@ -46,6 +50,9 @@ class Mailboat:
             "OUTBOUND": outbound or route,
         }
         render(_TEMPLATE, config, values)
+        for name, text in (files or {}).items():
+            (config / name).parent.mkdir(exist_ok=True)
+            (config / name).write_text(text)
         shutil.copy(place.certificate.cert, config / "tls_cert.pem")
         shutil.copy(place.certificate.key, config / "tls_key.pem")
         command: list[str | Path] = [self._interpreter.command, "relay", "--config", config]
