@@ -21,6 +21,7 @@ from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Failed, Kubectl
 from tests.cluster.programs import Unable
 from tests.e2e import sink as sinks
+from tests.e2e.releases import Releases
 from tests.e2e.sink import Sink
 
 _OPEN = pytest.StashKey[ExitStack]()
@@ -129,6 +130,12 @@ def helm(helm4: Helm) -> Helm:
 def sink(kubectl: Kubectl) -> Sink:
     """A sink in the test's namespace."""
     return sinks.start(kubectl, images.RELAY)
+
+
+@pytest.fixture
+def releases(cluster: use.Cluster, kubectl: Kubectl, helm: Helm, sink: Sink) -> Releases:
+    """The charts, to be installed in the test's namespace."""
+    return Releases(cluster, kubectl, helm, sink)
 
 
 def _what_happened(kubectl: Kubectl) -> str:

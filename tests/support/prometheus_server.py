@@ -33,8 +33,10 @@ class Prometheus:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls, directory: Path, targets: Mapping[str, int]) -> AsyncIterator[Prometheus]:
-        """Run until the block ends; `targets` are pods' names and their ports of `/metrics`. Each was scraped once."""
+    async def start(cls, directory: Path, targets: Mapping[str, int | str]) -> AsyncIterator[Prometheus]:
+        """Run until the block ends; `targets` are pods' names and where their `/metrics` are: a port of this machine,
+        or a host and port. Each was scraped once.
+        """
         (port,) = free_ports(1)
         self = cls(directory, port)
         self._write(targets)
@@ -68,11 +70,14 @@ class Prometheus:
         answer = await self._get("/api/v1/rules", {"type": "alert"})
         return {rule["name"]: rule for group in answer["data"]["groups"] for rule in group["rules"]}
 
-    def _write(self, targets: Mapping[str, int]) -> None:
+    def _write(self, targets: Mapping[str, int | str]) -> None:
         self._directory.mkdir()
         pods = [
-            {"targets": [f"127.0.0.1:{port}"], "labels": {"namespace": NAMESPACE, "pod": pod}}
-            for pod, port in targets.items()
+            {
+                "targets": [f"127.0.0.1:{place}" if isinstance(place, int) else place],
+                "labels": {"namespace": NAMESPACE, "pod": pod},
+            }
+            for pod, place in targets.items()
         ]
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
@@ -89,7 +94,7 @@ class Prometheus:
             body: dict[str, Any] = await answer.json()
             return body
 
-    async def _up(self, process: asyncio.subprocess.Process, targets: Mapping[str, int]) -> None:
+    async def _up(self, process: asyncio.subprocess.Process, targets: Mapping[str, int | str]) -> None:
         async def seen() -> bool:
             assert process.returncode is None, f"Prometheus ended with {process.returncode}"
             with contextlib.suppress(aiohttp.ClientError):  # it does not listen yet
