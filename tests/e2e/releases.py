@@ -77,8 +77,8 @@ class Releases:
     def _adopt_type(self) -> None:
         """The resource type outlives releases and belongs to one: in a cluster of many tests, to the one of now."""
         if self.kubectl.exists(TYPE):
-            owner = [f"meta.helm.sh/release-{key}" for key in (f"name={OPERATOR}", f"namespace={self.kubectl.namespace}")]
-            self.kubectl("annotate", "--overwrite", TYPE, *owner)
+            owner = (f"name={OPERATOR}", f"namespace={self.kubectl.namespace}")
+            self.kubectl("annotate", "--overwrite", TYPE, *(f"meta.helm.sh/release-{word}" for word in owner))
             self.kubectl("label", "--overwrite", TYPE, "app.kubernetes.io/managed-by=Helm")
 
     # The OutboundConfig.

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 PERIOD = 0.3
 """Seconds between two looks; a change is taken within 1 s."""
+DELIVERY_FILES = frozenset(("outbound.ini", "tls.ini"))
+"""Without them a relay delivers with defaults."""
 
 
 class ConfigWatch:
@@ -37,6 +39,7 @@ class ConfigWatch:
         self._marks = first.fingerprint
         self.settings: Settings = first.settings
         """What is in force."""
+        self._used = first.present & DELIVERY_FILES
         self.loaded_at = clock.now()
         self.error: str | None = None
         """Why the files as they are now were refused."""
@@ -60,8 +63,13 @@ class ConfigWatch:
             log.warning("%s", warning)
         if loaded.settings is None:
             self._refuse("; ".join(str(fault) for fault in loaded.faults))
-        elif loaded.settings != self.settings or self.error is not None:
-            self._take(loaded.settings, take)
+        elif vanished := self._used - loaded.present:
+            # Not by accident: mail for a smart host would go by MX, from any address, because a ConfigMap was deleted.
+            self._refuse(f"{' and '.join(sorted(vanished))} vanished; to go on without, restart")
+        else:
+            self._used |= loaded.present & DELIVERY_FILES
+            if loaded.settings != self.settings or self.error is not None:
+                self._take(loaded.settings, take)
 
     def _take(self, new: Settings, take: Callable[[Settings], None]) -> None:
         old = self.settings

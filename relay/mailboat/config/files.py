@@ -63,17 +63,21 @@ class ConfigDirectory:
         self.path = path
         self.outside: dict[Path, Mark] = {}
         """Files that settings name, in order, there or not; each with its mark from before it was read."""
+        self.present: set[str] = set()
+        """Files of the directory that have been read."""
         self._report = report
 
     def content(self, name: str) -> bytes | None:
         """A file of the directory; None when it is missing, or unreadable (then a fault is told)."""
         try:
-            return read_file(self.path / name)
+            content = read_file(self.path / name)
         except FileNotFoundError:
             return None
         except FileError as error:
             self._report.fault(name, str(error))
             return None
+        self.present.add(name)
+        return content
 
     def has(self, name: str) -> bool:
         """Whether there is anything of that name."""

@@ -70,6 +70,8 @@ class Loaded:
     """The files that settings name (keys, passwords), there or not: `fingerprint` wants them."""
     fingerprint: object
     """What `fingerprint(directory, outside)` was just before each file was read; another value means: load again."""
+    present: frozenset[str] = frozenset()
+    """The files of the directory that there were, as far as the relay itself reads them."""
 
 
 def load(directory: Path, environ: Mapping[str, str]) -> Loaded:
@@ -85,7 +87,9 @@ def load(directory: Path, environ: Mapping[str, str]) -> Loaded:
     settings = _settings(files, environ, report)
     faults, warnings = _in_order(report.faults), _in_order(report.warnings)
     watched = (marks, tuple(files.outside.values()))
-    return Loaded(None if faults else settings, faults, warnings, tuple(files.outside), watched)
+    return Loaded(
+        None if faults else settings, faults, warnings, tuple(files.outside), watched, frozenset(files.present)
+    )
 
 
 def restart_needed(old: Settings, new: Settings) -> list[str]:

@@ -88,6 +88,31 @@ def test_going_back_to_what_runs_clears_the_error(rig: Rig) -> None:
     assert rig.told.errors[-1] == ""
 
 
+def test_a_file_that_vanishes_is_no_reason_to_fall_back_to_defaults(rig: Rig) -> None:
+    """In a cluster it goes with the resource that it was made from."""
+    good, file = rig.watch.settings, rig.directory.path / "outbound.ini"
+    file.unlink()
+    rig.directory.write("me", "other.test\n")
+    rig.watch.look(rig.take)
+    assert rig.watch.settings is good
+    assert rig.taken == []
+    assert rig.watch.error == "outbound.ini vanished; to go on without, restart"
+    rig.write("concurrency_max=7\n")
+    (taken,) = rig.taken
+    assert (taken.outbound.concurrency_max, taken.me) == (7, "other.test")
+    assert rig.watch.error is None
+
+
+def test_a_file_that_came_later_is_missed_when_it_vanishes(rig: Rig) -> None:
+    tls = rig.directory.path / "tls.ini"
+    rig.directory.write("tls.ini", "minVersion=TLSv1.3\n")
+    rig.watch.look(rig.take)
+    tls.unlink()
+    rig.watch.look(rig.take)
+    assert len(rig.taken) == 1
+    assert rig.watch.error == "tls.ini vanished; to go on without, restart"
+
+
 @pytest.mark.parametrize("trouble", [OSError("no such certificate"), ValueError("no such cipher")])
 def test_what_cannot_be_put_into_force_is_refused(rig: Rig, trouble: Exception) -> None:
     good, rig.trouble = rig.watch.settings, trouble
