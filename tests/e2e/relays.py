@@ -9,7 +9,7 @@ from typing import Any
 import aiosmtplib
 from prometheus_client.parser import text_string_to_metric_families
 from tests.cluster.kubectl import Failed, Kubectl, until
-from tests.cluster.use import Cluster
+from tests.cluster.use import Cluster, container_state
 
 ADMIN = 9025
 SMTP = 2525
@@ -59,6 +59,14 @@ class Relays:
     def config_hash(self, number: int) -> str:
         """The hash of the configuration that a pod runs with."""
         return str(json.loads(self.ask(number, "/configz"))["hash"])
+
+    def hashes(self) -> set[str]:
+        """The hashes of all pods: one, where all run the same configuration."""
+        return {self.config_hash(number) for number in range(len(self.pods()))}
+
+    def lives(self) -> list[tuple[str, int]]:
+        """What changes when a pod is replaced, or its container started again: uid and restarts of each."""
+        return [(pod["metadata"]["uid"], container_state(pod, self.container)["restartCount"]) for pod in self.pods()]
 
     def queue(self, number: int) -> list[dict[str, Any]]:
         """What waits in a pod's queue."""
