@@ -10,6 +10,8 @@ from typing import Any
 from tests.cluster.kubectl import Kubectl, until
 
 PORT = 25
+EVERYWHERE = "everywhere"
+"""To listen on for both IP versions; in some clusters pods have no IPv6 at all."""
 _LINE = re.compile(
     r"\S+  <(?P<sender>.*?)> -> (?P<people>.*)  (?P<size>\d+) octets from (?P<hello>\S+) \[(?P<peer>\S+)\]"
     r"(?: (?P<tls>TLS\S*))?  (?P<subject>['\"].*)"
@@ -65,20 +67,20 @@ class Sink:
         return result
 
 
-def start(kubectl: Kubectl, image: str, name: str = "sink", *more: str) -> Sink:
+def start(kubectl: Kubectl, image: str, name: str = "sink", *more: str, listen: str = "0.0.0.0") -> Sink:
     """Start a sink and wait until it listens; `more` are further words of its command."""
-    kubectl.apply(*objects(image, name, *more))
+    kubectl.apply(*objects(image, name, *more, listen=listen))
     kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
     return Sink(kubectl, name)
 
 
-def objects(image: str, name: str, *more: str) -> list[dict[str, Any]]:
+def objects(image: str, name: str, *more: str, listen: str) -> list[dict[str, Any]]:
     """Its pod and its service."""
     container = {
         "name": "sink",
         "image": image,
         "imagePullPolicy": "Never",
-        "args": ["sink", "--listen", f"0.0.0.0:{PORT}", *more],
+        "args": ["sink", "--listen", f"{listen}:{PORT}", *more],
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -99,6 +101,7 @@ def objects(image: str, name: str, *more: str) -> list[dict[str, Any]]:
                 # So that it may listen where mail goes without being root.
                 "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}],
             },
+            "hostAliases": [{"ip": ip, "hostnames": [EVERYWHERE]} for ip in ("0.0.0.0", "::")],
             "containers": [container],
         },
     }
