@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,6 +217,30 @@ def test_the_notes_say_the_next_commands(helm: Helm) -> None:
     assert "helm -n mail test mailboat-relay --logs" in notes
     assert "NOBODY BUT THE PODS THEMSELVES MAY RELAY YET" in notes
     assert "NOBODY" not in helm.notes("mailboat-relay", {"config": {"relayAllow": ["10.0.0.0/8"]}})
+
+
+@pytest.mark.parametrize(
+    ("values", "warning"),
+    [
+        (
+            {"service": {"type": "LoadBalancer"}, "config": {"relayAllow": ["10.0.0.0/8"]}},
+            "not that of a load balancer",
+        ),
+        ({"persistence": {"retention": {"whenScaled": "Delete"}}}, "is lost"),
+        ({"hostNetwork": True}, "Pod Security"),
+    ],
+)
+def test_the_notes_warn_of_what_is_dangerous(helm: Helm, values: Any, warning: str) -> None:
+    assert warning in helm.notes("mailboat-relay", values)
+    assert warning not in helm.notes("mailboat-relay")
+
+
+@pytest.mark.parametrize("chart", ["mailboat-relay", "mailboat-operator"])
+def test_a_packed_chart_renders_the_same(helm: Helm, chart: str, tmp_path: Path) -> None:
+    helm.run("package", CHARTS / chart, "--destination", tmp_path)
+    (packed,) = tmp_path.glob("*.tgz")
+    text = helm.run("template", chart, packed, "--namespace", "mail")
+    assert [each for each in yaml.safe_load_all(text) if each] == helm.template(chart).objects
 
 
 def test_both_charts_pass_helms_own_check(helm: Helm) -> None:
