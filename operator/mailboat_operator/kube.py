@@ -62,6 +62,8 @@ async def load_configuration() -> Configuration:
         config.load_incluster_config(client_configuration=configuration)
     else:
         await config.load_kube_config(client_configuration=configuration)
+    # Else two threads look for a netrc file at each call. A proxy can be named in the kubeconfig.
+    configuration.client_session_kwargs = {"trust_env": False}
     return configuration
 
 
