@@ -115,8 +115,10 @@ class _Operator:
         reconcile = Reconciler(store, observer, applier, self._recorder, metrics, Pace(time.monotonic, metrics))
         self._queue: WorkQueue[Key] = WorkQueue(reconcile, metrics)
         kube.recovered = self._recovered
+        self._lease.regained = self._queue.hurry
         self._lister = Lister(kube, store, options.namespaces)
         self._stop = asyncio.Event()
+        self._relisted = asyncio.Event()
         self._leading = False
         self._listed = False
         self._health = Health(
@@ -163,7 +165,8 @@ class _Operator:
         """Read everything, then watch and work; ends when told to, or when the watches do."""
         if not await self._unless_stopped(self._first_lists()):
             return 0
-        registry = handlers.registry(self._store, self._queue.add, self._metrics, load_configuration)
+        sinks = handlers.Sinks(self._store, self._queue.add, self._relisted.set, self._metrics)
+        registry = handlers.registry(sinks, load_configuration)
         chores = [
             asyncio.create_task(self._queue.run(), name="queue"),
             asyncio.create_task(self._recorder.run(), name="events"),
@@ -206,9 +209,13 @@ class _Operator:
                 await asyncio.sleep(_LIST_AGAIN)
 
     async def _resync(self) -> None:
-        """What no watch has told is found here."""
+        """What no watch has told is found here: from time to time, and when a watch has lost its thread."""
         while True:
-            await asyncio.sleep(self._options.resync * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._options.resync * random.uniform(0.9, 1.1)):  # noqa: S311 - no secret
+                    await self._relisted.wait()
+                    await asyncio.sleep(_LIST_AGAIN)  # others may begin anew, too
+            self._relisted.clear()
             try:
                 changed = await self._lister.refresh()
             except ApiError as error:

@@ -6,7 +6,8 @@ Nothing here makes kopf write: no handler of it keeps state, so it sets neither 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import kopf
@@ -72,13 +73,23 @@ def settings() -> kopf.OperatorSettings:
     return wanted
 
 
-def registry(
-    store: Store, add: Callable[[Key], None], metrics: Metrics, configuration: Callable[[], Any]
-) -> kopf.OperatorRegistry:
-    """The handlers. `add` queues a resource; `configuration` is a coroutine function that says who we are."""
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """Where what is seen goes."""
+
+    store: Store
+    add: Callable[[Key], None]
+    """Queues a resource."""
+    relisted: Callable[[], None]
+    """A watch has begun anew with a list: what was deleted meanwhile, nobody will tell."""
+    metrics: Metrics
+
+
+def registry(sinks: Sinks, configuration: Callable[[], Awaitable[Configuration]]) -> kopf.OperatorRegistry:
+    """The handlers. `configuration` says who we are."""
     handlers = kopf.OperatorRegistry()
     for kind, (group, version, plural) in _WATCHED.items():
-        kopf.on.event(group, version, plural, registry=handlers, id=plural)(_watcher(kind, store, add, metrics))
+        kopf.on.event(group, version, plural, registry=handlers, id=plural)(_watcher(kind, sinks))
 
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return connection(await configuration())
@@ -87,13 +98,21 @@ def registry(
     return handlers
 
 
-def _watcher(kind: str, store: Store, add: Callable[[Key], None], metrics: Metrics) -> Any:
-    counter = metrics.events.labels(kind)
+def _watcher(kind: str, sinks: Sinks) -> Any:
+    counter = sinks.metrics.events.labels(kind)
+    listed: dict[str, str] = {}
+    """The last object of a list, by namespace."""
 
     async def watched(event: Any, **_: Any) -> None:
         counter.inc()
-        for key in store.watched(kind, event["object"], event["type"]):
-            add(key)
+        if event["type"] is None:
+            # A list is sorted: who does not come after the one before begins another list.
+            metadata = event["object"]["metadata"]
+            if metadata["name"] <= listed.get(metadata["namespace"], ""):
+                sinks.relisted()
+            listed[metadata["namespace"]] = metadata["name"]
+        for key in sinks.store.watched(kind, event["object"], event["type"]):
+            sinks.add(key)
 
     return watched
 

@@ -1,6 +1,6 @@
 """One writer among several replicas: a Lease that is held, renewed, and left before it is over. Used by `app`.
 
-A holder that cannot renew for `DEADLINE` seconds may not write any more, and others may take over only after
+A holder that cannot renew for `DEADLINE` seconds may not write until it can again, and others may take over only after
 `DURATION`: between the two nobody writes. Times are this machine's own; clocks of different machines are not compared.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import datetime
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mailboat_operator.kube import ApiError, Kube, group
@@ -52,6 +53,8 @@ class Lease:
         self._seen: tuple[object, ...] = ()
         self._seen_at = 0.0
         self._heard_at = _now()
+        self.regained: Callable[[], None] = lambda: None
+        """Called when it is held again after it could not be renewed for a while."""
 
     def silence(self) -> float:
         """Seconds since the API server has answered."""
@@ -75,15 +78,20 @@ class Lease:
         log.info("%s holds the lease %s/%s", self.identity, self._namespace, NAME)
 
     async def keep(self) -> None:
-        """Renew until it is lost."""
-        while self.held:
+        """Renew until somebody else has it. While the API server is away nobody can take it, and nothing is written."""
+        while True:
             await asyncio.sleep(PERIOD)
+            was_held = self.held
+            self._leader.set(was_held)
             try:
                 async with asyncio.timeout(DEADLINE):
                     kept = await self._try()
             except TimeoutError:
-                continue  # `held` decides
-            if not kept and not self._ours():
+                continue
+            if kept and not was_held:
+                log.info("%s holds the lease again", self.identity)
+                self.regained()
+            if kept is False:
                 break
         self._renewed = None
         self._leader.set(0)
@@ -103,11 +111,8 @@ class Lease:
         except ApiError as error:
             log.warning("the lease was not released; others wait until it is over: %s", error)
 
-    def _ours(self) -> bool:
-        return bool(self._seen) and self._seen[0] == self.identity
-
-    async def _try(self) -> bool:
-        """Take or renew it, if it is free, over, or ours."""
+    async def _try(self) -> bool | None:
+        """Take or renew it, if it is free, over, or ours; whether that is done. None: the API server did not let us."""
         began = _now()
         try:
             lease = await self._kube.get(self._path)
@@ -124,7 +129,7 @@ class Lease:
                 return False
         except ApiError as error:
             log.warning("the lease could not be taken or renewed: %s", error)
-            return False
+            return None
         self._renewed = began
         return True
 

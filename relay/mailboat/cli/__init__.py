@@ -68,6 +68,7 @@ def operator(
     namespace: tuple[str, ...] = (),
     all_namespaces: Annotated[bool, Parameter(negative="")] = False,
     listen: str = "127.0.0.1:9026",
+    resync: float = 600.0,
     log_format: Literal["json", "text"] = "json",
 ) -> int:
     """Run the Kubernetes operator in the foreground until SIGTERM or SIGINT.
@@ -82,12 +83,14 @@ def operator(
         Look after those of all namespaces.
     listen:
         HOST:PORT of /livez, /readyz and /metrics.
+    resync:
+        Seconds between two readings of everything, for what no watch has told.
     log_format:
         The log on standard error: JSON for machines, text for people.
     """
     from mailboat.cli.operator import run  # noqa: PLC0415
 
-    return run(namespace, listen, all_namespaces=all_namespaces, log_format=log_format)
+    return run(namespace, listen, resync, all_namespaces=all_namespaces, log_format=log_format)
 
 
 @config.command

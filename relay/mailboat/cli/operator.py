@@ -10,7 +10,7 @@ from mailboat.cli.endpoint import parse_endpoint
 EX_UNAVAILABLE = 69
 
 
-def run(namespaces: tuple[str, ...], listen: str, *, all_namespaces: bool, log_format: str) -> int:
+def run(namespaces: tuple[str, ...], listen: str, resync: float, *, all_namespaces: bool, log_format: str) -> int:
     """Run the operator until SIGTERM or SIGINT; the exit code."""
     try:
         from mailboat_operator import app  # noqa: PLC0415 - the relay's image has neither kopf nor kubernetes
@@ -24,6 +24,7 @@ def run(namespaces: tuple[str, ...], listen: str, *, all_namespaces: bool, log_f
             namespaces=() if all_namespaces else namespaces or (own,),
             listen=(where.host, where.port),
             version=__version__,
+            resync=resync,
             log_text=log_format == "text",
         )
     )

@@ -1,0 +1,46 @@
+"""Fixtures of the tests with a real API server: the CRD, one operator for all namespaces, a namespace for each test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from tests.cluster.apiserver import ApiServer
+from tests.cluster.kubectl import Kubectl
+from tests.support.kube_api import KubeApi
+from tests.support.operator_process import OperatorProcess, operator
+from tests.support.outbound_config import CRD_FILE
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def crd_server(apiserver: ApiServer) -> ApiServer:
+    """The API server, knowing OutboundConfigs."""
+    kubectl = apiserver.kubectl()
+    kubectl.apply(CRD_FILE.read_text())
+    kubectl("wait", "--for=condition=Established", "crd/outboundconfigs.mailboat.dev")
+    return apiserver
+
+
+@pytest.fixture
+def kubectl(crd_server: ApiServer) -> Kubectl:
+    """kubectl in a new namespace."""
+    name = f"test-{next(_numbers)}"
+    kubectl = crd_server.kubectl(name)
+    kubectl("create", "namespace", name)
+    return kubectl
+
+
+@pytest.fixture
+def api(crd_server: ApiServer, kubectl: Kubectl) -> KubeApi:
+    """The API in the same namespace."""
+    return KubeApi(crd_server.kubeconfig, kubectl.namespace)
+
+
+@pytest.fixture(scope="module")
+def running(crd_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """An operator for all namespaces; its resync is far away, so that everything is the watches' doing."""
+    with operator(crd_server.kubeconfig, tmp_path_factory.mktemp("operator"), "--all-namespaces") as it:
+        yield it
