@@ -42,6 +42,8 @@ class Ledger:
     """Domains by subject, of what was answered 250."""
     refused: int = 0
     """Messages that got an answer other than 250."""
+    refused_for_good: int = 0
+    """Those of them with an answer that tells a client not to try again."""
     last_refusal: str = ""
     arrivals: dict[tuple[str, str], list[Arrival]] = field(default_factory=dict)
     """By subject and domain."""
@@ -125,6 +127,7 @@ class Ledger:
         else:
             self.refused += 1
             self.last_refusal = next(reply for reply in replies if reply[0] in "45")
+            self.refused_for_good += self.last_refusal[0] == "5"
             await say(reader, writer, b"RSET\r\n")
 
 
