@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import aiosmtplib
 import pytest
 from tests.cluster import images
-from tests.cluster.kubectl import Kubectl, until
+from tests.cluster.kubectl import Failed, Kubectl, until
 from tests.cluster.use import Cluster
 from tests.e2e import manifests
 from tests.e2e.load import load, more, settle
@@ -51,3 +52,22 @@ def test_sigkill_of_a_relay_in_its_pod_under_load_loses_nothing(
         relays.ready()
         more(books, 200)
     settle(books, sink)
+
+
+async def test_mail_flows_while_the_api_server_is_away(
+    cluster: Cluster, kubectl: Kubectl, relays: Relays, sink: Sink
+) -> None:
+    node = cluster.own()
+    with cluster.reach(kubectl, "service/relay", 25) as (host, port):
+        node.kill("kube-apiserver", held=True)
+        try:
+            with pytest.raises(Failed, match="refused"):
+                kubectl("get", "pods")
+            client = aiosmtplib.SMTP(hostname=host, port=port, start_tls=False, timeout=30)
+            async with client:
+                await client.sendmail("alice@sender.test", ["bob@there.test"], b"Subject: meanwhile\r\n\r\n.\r\n")
+        finally:
+            node.release("kube-apiserver")
+    until(lambda: kubectl.items("pods"), bool)
+    sink.until(1, "meanwhile")
+    assert [relays.restarts(number) for number in range(2)] == [0, 0]
