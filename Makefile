@@ -64,6 +64,7 @@ charts: $(VENV)/.dev ## Write the charts' copy of the resource type and their ta
 docs: $(VENV)/.dev ## Write the reference pages and the dashboard anew from the code
 	$(BIN)/python -m mailboat.config.reference >docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 	$(BIN)/python -m mailboat.metrics.reference >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	$(BIN)/python -m mailboat_operator.reference >docs/outboundconfig.md.new && mv docs/outboundconfig.md.new docs/outboundconfig.md
 	$(BIN)/python -m mailboat.hooks.reference >docs/hooks.md.new && mv docs/hooks.md.new docs/hooks.md
 	$(BIN)/python -m observability.dashboard >$(DASHBOARD).new && mv $(DASHBOARD).new $(DASHBOARD)
 

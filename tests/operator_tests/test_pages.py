@@ -1,0 +1,38 @@
+"""The pages say what the code does: reasons, metrics, fields."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mailboat_operator.checks import RefReason
+from mailboat_operator.metrics import Metrics
+from mailboat_operator.reference import render
+from mailboat_operator.relays_seen import LoadReason
+from mailboat_operator.status import Reason, Type
+
+ROOT = Path(__file__).resolve().parents[2]
+OPERATOR = (ROOT / "docs" / "operator.md").read_text()
+
+
+def test_the_page_of_fields_is_printed_from_the_crd() -> None:
+    """`make docs` writes it anew."""
+    assert (ROOT / "docs" / "outboundconfig.md").read_text() == render()
+
+
+def test_the_page_explains_every_reason_and_no_other() -> None:
+    told = re.findall(r"^\| (?:`(\w+)`)? ?\| (?:True|False|Unknown) \| `(\w+)` \|", OPERATOR, re.MULTILINE)
+
+    assert {reason for _, reason in told} == {*Reason, *RefReason, *LoadReason}
+    assert [condition for condition, _ in told if condition] == list(Type)
+
+
+def test_the_page_lists_every_metric_with_its_kind() -> None:
+    told = re.findall(r"^\| `((?:mailboat|controller|work|rest|leader)\w+)` \| (\w+) \|", OPERATOR, re.MULTILINE)
+    known = [(name(family.name, family.type), family.type) for family in Metrics().registry.collect()]
+
+    assert sorted(told) == sorted(known)
+
+
+def name(family: str, kind: str) -> str:
+    return f"{family}_total" if kind == "counter" else family
