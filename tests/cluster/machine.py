@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from tests.cluster import credentials, images, node
+from tests.cluster import containerd, credentials, images, node
 from tests.cluster.cache import alone
 from tests.cluster.kubectl import Kubectl, run, until
 from tests.cluster.names import Zone
@@ -44,6 +44,11 @@ class Machine:
         self.zone = Zone(self.layout.zone)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
+
+    @property
+    def _images(self) -> Path:
+        """Which archives the node holds, one a line."""
+        return self.directory / "images"
 
     @property
     def pid(self) -> int:
@@ -84,7 +89,6 @@ class Machine:
                 pass_fds=[self._lock.fileno()],  # as long as anything of it lives, nobody takes the directory away
             )
         (self.directory / "pid").write_text(str(self._first_child(self._process.pid)))
-        self.load_images()
         with self.entered():
             kubectl = self.kubectl()
             until(lambda: kubectl.get("node", node.NAME), _is_ready, patience=60)
@@ -103,6 +107,8 @@ class Machine:
         for number in range(node.VOLUMES):
             (layout.volumes / f"{number:03}").mkdir(parents=True)
         self.zone.write()
+        containerd.copy_store(layout.containerd_root)
+        self._images.write_text(_lines(images.archives()))
         for hierarchy in _hierarchies():
             (hierarchy / layout.cgroup).mkdir(exist_ok=True)
         daemons = [
@@ -117,17 +123,13 @@ class Machine:
         return int(until(lambda: _read(children).split(), bool, patience=10)[0])
 
     def load_images(self) -> None:
-        """Have the node hold the images of this checkout, whatever it held before."""
-        socket = self.layout.containerd_socket
-        loaded = self.directory / "images"
-        loaded.mkdir(exist_ok=True)
-        client = ("ctr", "--address", socket, "--namespace", "k8s.io")
-        until(lambda: run(*client, "version"), bool, patience=30)
-        for number, archive in enumerate(images.archives().values()):
-            stamp = loaded / str(number)
-            if _read(stamp) != str(archive):
-                run(*client, "images", "import", archive)
-                stamp.write_text(str(archive))
+        """Have the node, which runs, hold the images of this checkout in the place of those that it held before."""
+        wanted = images.archives()
+        held = self._images.read_text().splitlines()
+        for name, archive in wanted.items():
+            if str(archive) not in held:
+                containerd.load(self.layout.containerd_socket, {name: archive})
+        self._images.write_text(_lines(wanted))
 
     def stop(self) -> None:
         """End it and everything in it, and remove its directory."""
@@ -206,6 +208,10 @@ def _remove(directory: Path) -> None:
     while any(map(_remove_cgroup, groups)) and time.monotonic() < deadline:
         time.sleep(0.05)
     shutil.rmtree(directory)
+
+
+def _lines(archives: dict[str, Path]) -> str:
+    return "\n".join(map(str, archives.values()))
 
 
 def _nobody_uses(directory: Path) -> bool:

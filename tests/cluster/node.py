@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.cluster import containerd
 from tests.cluster.control_plane import ControlPlane
 
 ADDRESS = "10.89.0.1"
@@ -41,6 +42,11 @@ class Layout:
     def containerd_socket(self) -> Path:
         """Where containerd listens."""
         return self.directory / "containerd" / "containerd.sock"
+
+    @property
+    def containerd_root(self) -> Path:
+        """What containerd keeps: images, and the containers made of them."""
+        return self.directory / "containerd" / "root"
 
     @property
     def volumes(self) -> Path:
@@ -101,7 +107,9 @@ def files(layout: Layout) -> dict[Path, str]:
         directory / "kubelet.json": json.dumps(_kubelet(layout)),
         directory / "proxy.json": json.dumps(_proxy(layout)),
         directory / "cni" / "10-pods.conflist": json.dumps(_network(layout)),
-        directory / "containerd.toml": _containerd(layout),
+        directory / "containerd.toml": containerd.configuration(
+            layout.containerd_root, layout.containerd_socket, directory / "cni"
+        ),
         directory / "Corefile": _corefile(layout),
     }
 
@@ -155,22 +163,6 @@ def _network(layout: Layout) -> dict[str, Any]:
     }
     bridge = {"type": "bridge", "bridge": BRIDGE, "hairpinMode": True, "ipam": addresses}
     return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge]}
-
-
-def _containerd(layout: Layout) -> str:
-    directory = layout.directory / "containerd"
-    return f"""version = 2
-root = "{directory / "root"}"
-state = "{directory / "state"}"
-[grpc]
-  address = "{layout.containerd_socket}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:e2e"
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{layout.directory / "cni"}"
-"""
 
 
 def _corefile(layout: Layout) -> str:
