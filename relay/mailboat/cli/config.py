@@ -25,12 +25,16 @@ EX_CONFIG = 78
 
 
 def check(directory: Path) -> int:
-    """Print one line a fault on standard output, warnings on standard error; 0, or 78 when there is any fault."""
+    """Print one line a fault on standard output, warnings on standard error; 0, or 78 when there is any fault.
+
+    Plugins are loaded too, as a relay does that starts: their code runs, their hooks do not.
+    """
     loaded = load(directory, os.environ)
     _print_warnings(loaded)
-    for fault in loaded.faults:
+    faults = loaded.faults if loaded.settings is None else _plugin_faults(loaded.settings)
+    for fault in faults:
         print(fault)
-    return EX_CONFIG if loaded.faults else 0
+    return EX_CONFIG if faults else 0
 
 
 def show(directory: Path, json: bool) -> int:
@@ -71,7 +75,7 @@ def import_haraka(source: Path, target: Path) -> int:
 
 
 def _plugin_faults(settings: Settings) -> Sequence[Fault]:
-    from mailboat.hooks.loader import Plugins, PluginsError  # noqa: PLC0415 - plugins' libraries are not needed to check
+    from mailboat.hooks.loader import Plugins, PluginsError  # noqa: PLC0415 - `config show` needs no plugins
 
     try:
         Plugins(Observer()).stage(settings)

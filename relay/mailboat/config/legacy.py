@@ -81,6 +81,5 @@ LEGACY_FILES: Mapping[str, str] = {
     "connection.ini": "is not read: its limits are keys of smtp.ini",
     "smtp.json": "is not read: JSON overrides are not supported",
     "smtp.yaml": "is not read: YAML overrides are not supported",
-    "relay_dest_domains.ini": "is not read here: see [route:NAME] in outbound.ini",
 }
 """Files that Haraka takes settings from. Plugins' own files are not among them."""

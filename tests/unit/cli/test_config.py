@@ -1,0 +1,44 @@
+"""`mailboat config check`: whatever would keep a relay from starting is found, plugins included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mailboat.cli.config import check
+
+
+def test_a_directory_without_faults_passes_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "me").write_text("relay.example.com\n")
+    (tmp_path / "plugins").write_text("relay\n")
+    (tmp_path / "relay.ini").write_text("[relay]\ndest_domains=true\n")
+    (tmp_path / "relay_dest_domains.ini").write_text('[domains]\nexample.com={"action":"accept"}\n')
+    assert check(tmp_path) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_plugin_that_does_not_load_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plugins").write_text("mine\n")
+    (tmp_path / "plugins.d").mkdir()
+    (tmp_path / "plugins.d" / "mine.py").write_text("\nraise ValueError('broken')\n")
+    assert check(tmp_path) == 78
+    assert capsys.readouterr().out == "plugins.d/mine.py:2: ValueError: broken\n"
+
+
+def test_a_slip_in_the_file_of_a_plugin_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plugins").write_text("relay\n")
+    (tmp_path / "relay.ini").write_text("[relay]\nall=true\n")
+    assert check(tmp_path) == 78
+    assert capsys.readouterr().out.startswith("relay.ini:2: [relay] all: ")
+
+
+def test_faults_of_files_come_before_any_plugin_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "outbound.ini").write_text("concurrency_max=none\n")
+    (tmp_path / "plugins").write_text("mine\n")
+    (tmp_path / "plugins.d").mkdir()
+    (tmp_path / "plugins.d" / "mine.py").write_text("print('ran')\n")
+    assert check(tmp_path) == 78
+    out = capsys.readouterr().out
+    assert out.startswith("outbound.ini:1: [main] concurrency_max: ")
+    assert "ran" not in out
