@@ -188,10 +188,19 @@ class Machine:
 
     def addresses_of(self, pod: dict[str, Any], container: str) -> list[str]:
         """Every address that a pod has, those of further networks included, which the API does not show."""
+        shown = json.loads(self._within(pod, container, "ip", "-json", "address"))
+        return [each["local"] for interface in shown for each in interface["addr_info"]]
+
+    def add_address(self, pod: dict[str, Any], container: str, address: str) -> None:
+        """Give a running pod one address more, until it ends; with its prefix, such as 10.90.0.200/24."""
+        usable_at_once = ("nodad",) if ":" in address else ()
+        self._within(pod, container, "ip", "address", "add", address, "dev", "eth0", *usable_at_once)
+
+    def _within(self, pod: dict[str, Any], container: str, *words: str) -> str:
+        """Run a program of this machine in a pod's network."""
         state = next(each for each in pod["status"]["containerStatuses"] if each["name"] == container)
         pid = self.processes_of(pod["metadata"]["uid"], state["containerID"])[0]
-        shown = json.loads(run("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-json", "address"))
-        return [each["local"] for interface in shown for each in interface["addr_info"]]
+        return run("nsenter", f"--net=/proc/{pid}/ns/net", *words)
 
     def _all_pids(self) -> Iterator[int]:
         namespace = Path(f"/proc/{self.pid}/ns/pid").readlink()

@@ -13,7 +13,6 @@ import pytest
 from tests.cluster import images
 from tests.cluster.kubectl import Kubectl, until
 from tests.cluster.use import Cluster
-from tests.e2e import addresses
 from tests.e2e import sink as sinks
 from tests.e2e.relays import Relays
 from tests.e2e.releases import RELAY, Releases, Values
@@ -43,6 +42,13 @@ def egress(kubectl: Kubectl, sink: Sink, egress: Values) -> Values:
     return {"egress": egress, "routes": routes, "outbound": {"tempFailIntervals": "5s*100"}}
 
 
+def second_address(cluster: Cluster, relays: Relays, number: int) -> str:
+    """A pod's address in the second network."""
+    found = cluster.own().addresses_of(relays.pods()[number], relays.container)
+    (address,) = [address for address in found if address.startswith("10.91.")]
+    return address
+
+
 async def arrivals(relays: Relays, sink: Sink, subject: str) -> dict[int, dict[str, tuple[str, str]]]:
     """Submit to each pod by itself; by its number and the recipient's domain, where it came from and its EHLO name."""
     for number in PODS:
@@ -60,11 +66,10 @@ async def test_each_mode_sends_from_the_addresses_and_names_that_it_says(
 ) -> None:
     """PerPod, Network and PodIP one after the other, in the same pods."""
     lives = relays.lives()
-    pods = [relays.pod(number) for number in PODS]
-    four = [addresses.of_pod(cluster, kubectl, pod, "10.91.") for pod in pods]
+    four = [second_address(cluster, relays, number) for number in PODS]
     six = [f"fd90::a:{number}" for number in PODS]
-    for pod, address in zip(pods, six, strict=True):
-        addresses.put(cluster, kubectl, pod, f"{address}/64")
+    for pod, address in zip(relays.pods(), six, strict=True):
+        cluster.own().add_address(pod, relays.container, f"{address}/64")
     assert len({*four, *six}) == 2 * len(PODS)
 
     listed = [
@@ -104,7 +109,7 @@ async def test_mail_waits_where_an_address_is_missing_and_goes_when_it_comes(
     cluster: Cluster, kubectl: Kubectl, releases: Releases, relays: Relays, sink: Sink
 ) -> None:
     """Pod 0 has its address, pod 1 lacks it, pod 2 is not listed: condition, metric and queue say so."""
-    first = addresses.of_pod(cluster, kubectl, relays.pod(0), "10.91.")
+    first = second_address(cluster, relays, 0)
     missing = "10.90.0.250"
     listed = [{"ordinal": 0, "bindIPs": [first]}, {"ordinal": 1, "bindIPs": [missing]}]
     releases.configure(egress(kubectl, sink, {"mode": "PerPod", "pods": listed}))
@@ -125,10 +130,10 @@ async def test_mail_waits_where_an_address_is_missing_and_goes_when_it_comes(
     assert relays.metrics(0)["mailboat_bind_failures_total"] == 0
     assert [mail.subject for mail in sink.mails()] == ["pod 0"], "nothing came from another address"
 
-    addresses.put(cluster, kubectl, relays.pod(1), f"{missing}/24")
+    cluster.own().add_address(relays.pods()[1], relays.container, f"{missing}/24")
     (late,) = sink.until(1, "pod 1")
     assert late.peer == missing
-    third = addresses.of_pod(cluster, kubectl, relays.pod(2), "10.91.")
+    third = second_address(cluster, relays, 2)
     releases.configure(egress(kubectl, sink, {"mode": "PerPod", "pods": [*listed, {"ordinal": 2, "bindIPs": [third]}]}))
     releases.loaded()
     (last,) = sink.until(1, "pod 2")
