@@ -56,6 +56,15 @@ def test_the_operators_files_are_optional_and_come_last(helm: Helm) -> None:
     assert chart_config.volume(rendered)["projected"]["defaultMode"] == 0o440
 
 
+@pytest.mark.parametrize(
+    ("values", "waits"), [({"create": True}, True), ({"required": True}, True), ({"name": "mine"}, False)]
+)
+def test_mail_waits_for_an_outboundconfig_that_is_to_come(helm: Helm, values: Any, waits: bool) -> None:
+    rendered = helm.template("mailboat-relay", values={"outboundConfig": values})
+    config = rendered.one("ConfigMap", "mailboat-relay-config")
+    assert ("await_outbound=true" in config["data"]["smtp.ini"].splitlines()) is waits
+
+
 def test_pods_obey_pod_security_restricted(helm: Helm) -> None:
     """What that standard asks of each field that a chart sets; the API server of the cluster tests asks it again."""
     rendered = helm.template("mailboat-relay", values={"config": {"relayAllow": ["10.0.0.0/8"]}})

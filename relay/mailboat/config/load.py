@@ -127,6 +127,9 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
     smtp_settings = SmtpSettings(**read_section(smtp, MAIN, SmtpSettings, report))
     http_settings = _http(http, files, report)
     outbound_settings = read_outbound(files.ini("outbound.ini", outbound), files, environ, report)
+    if outbound is None and smtp_settings.await_outbound:
+        outbound_settings = replace(outbound_settings, disabled=True)
+        report.warn("outbound.ini", "is not there yet: mail waits for it, because smtp.ini says await_outbound")
     tls_inbound, tls_outbound = read_tls(files.ini("tls.ini", tls), files, report)
     if smtp_settings.smtps_listen and not tls_inbound.cert:
         report.faults.append(smtp.fault(MAIN, "smtps_listen", "needs a key and a certificate in tls.ini"))

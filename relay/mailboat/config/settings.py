@@ -52,7 +52,6 @@ __all__ = [
     "keys_of",
 ]
 
-
 DEFAULT_RELAY_ACL: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 """Who may relay without AUTH where `relay_acl_allow` does not say: this machine."""
 
@@ -171,6 +170,7 @@ class SmtpSettings:
         values.choice(BareNewline),
         "A CR or LF alone in a message: `refuse` with 550 5.6.0, or `normalize` to CRLF. Never the end of the message.",
     )
+    await_outbound: bool = setting(False, values.boolean, "Let mail wait as long as there is no `outbound.ini`.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,3 +220,14 @@ def test_no_content_makes_loading_raise(directory: Directory, name: str, content
     for fault in directory.faults():
         assert fault.isprintable()
         assert fault.startswith(name) or name in ("smtp.ini", "http.ini")
+
+
+def test_delivery_is_off_until_an_outbound_ini_that_is_awaited_is_there(directory: Directory) -> None:
+    directory.write("smtp.ini", "await_outbound=true\n")
+    loaded = directory.load()
+    assert loaded.settings is not None
+    assert loaded.settings.outbound.disabled
+    (warning,) = directory.warnings()
+    assert warning.startswith("outbound.ini: is not there yet")
+    directory.write("outbound.ini", "concurrency_max=7\n")
+    assert not directory.settings().outbound.disabled
