@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from tests.cluster import containerd, credentials, images, node
 from tests.cluster.cache import alone
-from tests.cluster.kubectl import Kubectl, run, until
+from tests.cluster.kubectl import Failed, Kubectl, run, until
 from tests.cluster.names import Zone
 from tests.cluster.processes import TIED
 from tests.cluster.programs import program
@@ -89,9 +89,16 @@ class Machine:
                 pass_fds=[self._lock.fileno()],  # as long as anything of it lives, nobody takes the directory away
             )
         (self.directory / "pid").write_text(str(self._first_child(self._process.pid)))
+        try:
+            self._until_ready()
+        except Failed as error:
+            logs = [f"{log.name}:\n{_read(log)[-1500:]}" for log in sorted((self.directory / "log").glob("*.log"))]
+            raise Failed("\n".join([f"the node does not become ready: {error}", *logs])) from None
+
+    def _until_ready(self) -> None:
         with self.entered():
             kubectl = self.kubectl()
-            until(lambda: kubectl.get("node", node.NAME), _is_ready, patience=60)
+            until(lambda: kubectl.get("node", node.NAME), _is_ready, patience=180)
             until(lambda: kubectl.exists("serviceaccount", "default"), bool)
             kubectl.apply(*node.objects(self.layout))
 
