@@ -37,10 +37,11 @@ async def test_strangers_reach_the_listed_domains_by_their_way(tmp_path: Path, m
             refused = await asyncio.to_thread(send, config.smtp_port, *everybody)
             assert refused == {"c@never.test": 550, "d@unlisted.test": 550}
             await relay.event("delivered", 2)
+            # Seen before the change: mail that was taken by the old rules may still leave by the new ones.
+            assert {recipient for mail in mx.mails for recipient in mail.recipients} == {"b@usual.test"}
             config.put("relay_dest_domains.ini", '[domains]\nway.test={"action": "deny"}\n')
             while not await asyncio.to_thread(send, config.smtp_port, "a@way.test"):
                 pass  # the change is taken within a second
-        assert {recipient for mail in mx.mails for recipient in mail.recipients} == {"b@usual.test"}
         assert {recipient for mail in other.mails for recipient in mail.recipients} == {"a@way.test"}
 
 
