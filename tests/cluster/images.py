@@ -7,6 +7,7 @@ sources only they are installed anew. Needs root.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.cluster.cache import digest, entry
+from tests.cluster.cache import alone, digest, entry
 from tests.cluster.programs import Unable, program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,16 +72,10 @@ def _build(target: str, name: str, into: Path) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
         shutil.copytree(_wheels(), context / "wheels")
-        store = entry("store", _store_key(), _make_store)
-        options = ["--layers", "--isolation=chroot", "--pull-never", "--build-arg=BASE=localhost/base"]
-        try:
+        with _store() as store:
+            options = ["--layers", "--isolation=chroot", "--pull-never", "--build-arg=BASE=localhost/base"]
             _buildah(store, "bud", *options, f"--target={target}", f"--tag={name}", str(context))
             _buildah(store, "push", name, f"docker-archive:{into / 'image.tar'}:{name}")
-        except Unable:
-            shutil.rmtree(store, ignore_errors=True)  # it may be the store that is broken
-            raise
-        if len(_buildah(store, "images", "--all", "--quiet").splitlines()) > _MOST_LAYERS:
-            shutil.rmtree(store, ignore_errors=True)
     _say(f"built the image {name} in {time.monotonic() - begin:.0f} s")
 
 
@@ -96,9 +91,23 @@ def _build_pause(binary: Path, into: Path) -> None:
         context = Path(directory)
         shutil.copy(binary, context / "pause")
         (context / "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nUSER 65535\nENTRYPOINT ["/pause"]\n')
+        with _store() as store:
+            _buildah(store, "bud", "--isolation=chroot", f"--tag={PAUSE}", str(context))
+            _buildah(store, "push", PAUSE, f"docker-archive:{into / 'image.tar'}:{PAUSE}")
+
+
+@contextlib.contextmanager
+def _store() -> Iterator[Path]:
+    """The builder's store, for one process at a time. It goes after a failure, which may be its, and when large."""
+    with alone("builder"):
         store = entry("store", _store_key(), _make_store)
-        _buildah(store, "bud", "--isolation=chroot", f"--tag={PAUSE}", str(context))
-        _buildah(store, "push", PAUSE, f"docker-archive:{into / 'image.tar'}:{PAUSE}")
+        keep = False
+        try:
+            yield store
+            keep = len(_buildah(store, "images", "--all", "--quiet").splitlines()) <= _MOST_LAYERS
+        finally:
+            if not keep:
+                shutil.rmtree(store, ignore_errors=True)
 
 
 def _store_key() -> str:
