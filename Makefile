@@ -15,10 +15,10 @@ DASHBOARD := charts/mailboat-relay/files/dashboard.json
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test crash interop e2e lint format lock docs charts bench bench-hooks clean
+.PHONY: help install run test crash interop e2e lint format lock docs charts bench bench-hooks bench-operator clean
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.relay ## Run a relay and a sink here, with the queue under var/; Ctrl-C ends both
 	@scripts/run-local
@@ -73,6 +73,9 @@ bench: $(VENV)/.dev ## Measure against other relays; prints a table
 
 bench-hooks: $(VENV)/.dev ## Measure what plugins cost: ten that do nothing, against none
 	bench/hooks $(ARGS)
+
+bench-operator: $(VENV)/.dev ## Measure the operator over 1,000 OutboundConfigs; prints a table with the limits
+	bench/operator $(ARGS)
 
 clean: ## Remove what was made here, except the queue in var/
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
