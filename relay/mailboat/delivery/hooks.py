@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -223,6 +224,12 @@ class Consultation:
         return AttemptReport(tuple(outcomes), None, self._clock.now(), 0.0)
 
 
+@lru_cache(maxsize=64)
+def _path(queue_dir: str, spool: int) -> str:
+    """Paths are made slowly, and few."""
+    return str(database_path(Path(queue_dir), spool))
+
+
 def _hmail(entry: Entry, book: NoteBook, settings: Settings) -> HMail:
     message = entry.message
     todo = Todo(
@@ -234,8 +241,7 @@ def _hmail(entry: Entry, book: NoteBook, settings: Settings) -> HMail:
         uuid=message.id,
         force_tls=entry.force_tls,
     )
-    path = database_path(Path(settings.outbound.queue_dir), entry.key.spool)
-    return HMail(str(path), entry.id, entry.attempts, todo, book.hmail())
+    return HMail(_path(settings.outbound.queue_dir, entry.key.spool), entry.id, entry.attempts, todo, book.hmail())
 
 
 def _line(text: str) -> str:

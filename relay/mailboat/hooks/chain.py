@@ -20,7 +20,7 @@ from mailboat.hooks.objects import Connection
 from mailboat.hooks.plugin import AuthOffer, Hook
 from mailboat.hooks.points import NonsenseError, Point, understand
 from mailboat.hooks.running import Running
-from mailboat.hooks.threads import Thread
+from mailboat.hooks.threads import Job, Thread
 from mailboat.model.observer import HookFailure, Observer
 
 log = logging.getLogger(__name__)
@@ -155,10 +155,10 @@ class Hooks:
         self._leave(hook.plugin, asyncio.Task, +1)
         task.add_done_callback(lambda _: self._leave(hook.plugin, asyncio.Task, -1))
 
-    def leave_thread(self, hook: Hook, thread: Thread) -> None:
-        """A thread that nobody waits for: stuck until its hook returns."""
+    def leave_thread(self, hook: Hook, thread: Thread, job: Job) -> None:
+        """A thread that nobody waits for: stuck in a job until its hook returns."""
         self._leave(hook.plugin, Thread, +1)
-        self.crew.threads.give_up(thread, lambda: self._leave(hook.plugin, Thread, -1))
+        self.crew.threads.give_up(thread, job, lambda: self._leave(hook.plugin, Thread, -1))
 
     def _leave(self, plugin: str, kind: type, change: int) -> None:
         if kind is Thread:

@@ -182,7 +182,7 @@ class Running:
         for hook, error in hop.failures:
             self._owner.failed(hook, HookFailure.RAISED, error)
         if hop.thread is not None:
-            self._owner.leave_thread(self.hooks[index], hop.thread)
+            self._owner.leave_thread(self.hooks[index], hop.thread, hop)
         self._after_timeout(self.hooks[index])
 
     def _after_timeout(self, hook: Hook) -> None:

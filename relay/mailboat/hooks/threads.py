@@ -3,6 +3,10 @@
 The jobs of one turn of the event loop wake one thread, which works off whatever has come by then; finished jobs wake
 the event loop once, however many they are. More threads are woken when jobs wait: some hooks block. A thread whose
 hook never comes back is given up by `chain` and replaced.
+
+Most hooks take microseconds, less than it costs to wake the event loop again. So it stands aside for a moment, `MOMENT`
+at most, in which the thread has the interpreter for itself; where that has not been enough, it does not do so for a
+while.
 """
 
 from __future__ import annotations
@@ -17,6 +21,12 @@ from typing import Protocol
 
 MAX_THREADS = 32
 """Threads at once, those not counted that were given up."""
+GATHER = 4
+"""Turns of the event loop that jobs wait at most for others to share a hop with; each takes microseconds."""
+MOMENT = 0.0002
+"""Seconds that the event loop stands aside."""
+MOST_TURNS = 1000
+"""Turns without standing aside after it was in vain; at first one, then ever more."""
 PATIENCE = 0.003
 """Seconds that jobs wait before more threads are woken."""
 
@@ -36,6 +46,8 @@ class Thread:
 
     def __init__(self, pool: Threads) -> None:
         self._pool = pool
+        self.job: Job | None = None
+        """What it is at; changed and read under the pool's lock."""
         self.given_up: Callable[[], None] | None = None
         """To be called on the event loop when it comes back after all; None: it is not missed."""
         threading.Thread(target=self._run, name="hook", daemon=True).start()
@@ -43,9 +55,9 @@ class Thread:
     def _run(self) -> None:
         pool = self._pool
         while pool.wait():
-            while (job := pool.next_job()) is not None:
+            while (job := pool.next_job(self)) is not None:
                 job.work(self)
-                pool.done(job)
+                pool.done(job, self)
                 if self.given_up is not None:
                     pool.tell(self.given_up)
                     return
@@ -64,41 +76,80 @@ class Threads:
         self._active = 0
         """Threads that look for jobs, or have been sent to."""
         self._flushing = False
+        self._fresh = False
+        """A job has come in this turn of the event loop."""
         self._watching = False
         self._woken = False
         """The event loop has been told that jobs are done, and has not looked yet."""
+        self._aside = False
+        """The event loop stands aside: it looks anyway."""
+        self._through = threading.Lock()
+        """Held, but for the instant in which a thread says that there is nothing more to do."""
+        self._through.acquire()
+        self._turns, self._vain = 0, 0
+        """Turns to go without standing aside, and how many the last time."""
 
     # On the event loop.
 
     def submit(self, job: Job) -> None:
         """Have a job done."""
         self._jobs.append(job)
+        self._fresh = True
         if not self._flushing:
             self._flushing = True
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._gather, GATHER)
 
-    def give_up(self, thread: Thread, back: Callable[[], None]) -> None:
+    def give_up(self, thread: Thread, job: Job, back: Callable[[], None]) -> None:
         """Its hook does not come back: another thread may take its place. `back` is called should it return."""
-        thread.given_up = back
         with self._lock:
-            self._threads.discard(thread)
-            self._active -= 1
-        self._wake(1)
+            stuck = thread.job is job
+            if stuck:
+                thread.given_up = back
+                self._threads.discard(thread)
+                self._active -= 1
+        if stuck:
+            self._wake(1)
+        else:  # it has come back just now
+            back()
 
     def close(self) -> None:
         """End the threads as they become idle."""
         for _ in self._threads:
             self._tokens.put(False)
 
+    def _gather(self, turns: int) -> None:
+        """Let others join, as long as some do."""
+        if self._fresh and turns and self._loop is not None:
+            self._fresh = False
+            self._loop.call_soon(self._gather, turns - 1)
+        else:
+            self._flush()
+
     def _flush(self) -> None:
         self._flushing = False
         if not self._active:
             self._wake(1)
+            if self._turns:
+                self._turns -= 1
+            elif self._stand_aside():
+                return
         if not self._watching and self._loop is not None:
             self._watching = True
             self._loop.call_later(PATIENCE, self._look)
+
+    def _stand_aside(self) -> bool:
+        """Wait a moment for the thread that was sent; whether that was enough for everything."""
+        self._aside = True
+        through = self._through.acquire(timeout=MOMENT)
+        with self._lock:
+            self._aside = False  # before looking: what is done from now on wakes the event loop
+            through = through or self._through.acquire(blocking=False)  # it came just now
+        self._vain = 0 if through else min(2 * self._vain + 1, MOST_TURNS)
+        self._turns = self._vain
+        self._drain()
+        return through
 
     def _look(self) -> None:
         """Jobs that wait by now wait for threads that are stuck in hooks: as many more may help."""
@@ -139,23 +190,25 @@ class Threads:
         """Wait to be needed; False to end."""
         return self._tokens.get()
 
-    def next_job(self) -> Job | None:
+    def next_job(self, thread: Thread) -> Job | None:
         """What to do next; None to wait."""
-        while True:
-            try:
-                return self._jobs.popleft()
-            except IndexError:
-                pass
-            with self._lock:
-                # A job that came after the look above has either been seen here, or its `_flush` sees this.
-                if not self._jobs:
-                    self._active -= 1
-                    return None
+        with self._lock:
+            # A job that comes later has a `_flush` that sees what is done here.
+            if self._jobs:
+                thread.job = self._jobs.popleft()
+                return thread.job
+            self._active -= 1
+            if self._aside and not self._active:
+                self._aside = False
+                self._through.release()
+            return None
 
-    def done(self, job: Job) -> None:
+    def done(self, job: Job, thread: Thread) -> None:
         """A job is done."""
+        with self._lock:
+            thread.job = None
         self._done.append(job)
-        if not self._woken:
+        if not self._woken and not self._aside:
             self._woken = True
             self.tell(self._drain)
 

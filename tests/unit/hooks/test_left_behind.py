@@ -230,6 +230,18 @@ async def test_blocking_hooks_run_beside_one_another() -> None:
     assert set(await asyncio.gather(*(chain.ask() for _ in range(10)))) == {CONTINUE}
 
 
+async def test_hooks_that_block_and_hooks_that_do_not_all_come_back() -> None:
+    def sometimes(number: int) -> tuple[object, str] | None:
+        if number % 7 == 0:
+            time.sleep(number % 3 / 1000)
+        return (DENY, str(number)) if number % 2 else None
+
+    chain = Chain(sometimes, last)
+    answers = await asyncio.gather(*(chain.ask(number) for number in range(1000)))
+    assert [a.text for a in answers] == [str(n) if n % 2 else "the last one" for n in range(1000)]
+    assert chain.failures.seen == []
+
+
 def test_what_runs_at_the_end_of_the_loop_harms_nothing(recwarn: pytest.WarningsRecorder) -> None:
     stuck = Stuck()
 
