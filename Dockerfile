@@ -5,7 +5,7 @@
 #
 # BASE is any image with Python 3.11 or newer as `python3`, with venv; nothing else of it is used. Wheels in a directory
 # `wheels` of the context are taken instead of an index, and then the build needs no network (`make e2e` builds this way).
-ARG BASE=docker.io/library/python:3.13-slim
+ARG BASE=python:3.13-slim
 
 # What builds, and an environment that is still empty.
 FROM ${BASE} AS build
