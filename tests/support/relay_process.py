@@ -79,7 +79,7 @@ class RelayConfig:
 
     def put(self, name: str, text: str) -> None:
         """Replace a file at once, as an editor should."""
-        fresh = self.directory / f".{name}.new"
+        fresh = self.directory / f".{name.replace('/', '.')}.new"
         fresh.write_text(text)
         fresh.rename(self.directory / name)
 

@@ -14,6 +14,8 @@ import resource
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ GC_THRESHOLD = 50_000
 costs a tenth of the throughput."""
 
 
+THREAD_GRACE = 5.0
+"""Seconds for threads that are left at the end to go."""
 LAST_GRACE = 0.5
 """Seconds for tasks that are left at the end, and are cancelled, to go."""
 
@@ -54,12 +58,21 @@ def run(main: Coroutine[Any, Any, int], log_level: int = logging.INFO) -> int:
     gc.set_threshold(GC_THRESHOLD, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(main)
+        threading.Thread(target=_cut_short, args=(code,), daemon=True).start()
         if runner.run(_stragglers()):
             # Closing the event loop would wait for them for ever. All that matters is on disk.
             logging.shutdown()
             sys.stdout.flush()
             os._exit(code)
         return code
+
+
+def _cut_short(code: int) -> None:
+    """End the process where threads, of plugins surely, keep it from ending: Python would wait for them for ever."""
+    time.sleep(THREAD_GRACE)
+    log.warning("threads of plugins do not end: they end with the process")
+    logging.shutdown()
+    os._exit(code)
 
 
 async def _stragglers() -> int:
