@@ -70,7 +70,7 @@ def plan(observed: Observed, spec: Spec, desired: Desired) -> Plan:
     programmed = (observed.status.get("config") or {}).get("hash") == desired.hash
     for child in desired.children:
         there = live.get(child.key)
-        if there is not None and there.digest == child.digest:
+        if there is not None and there.digest == child.digest and child.key not in stale:
             continue
         if programmed and child.key not in stale:
             drifted.append(child.key)

@@ -218,3 +218,22 @@ async def test_a_file_that_is_written_in_two_steps_is_taken_as_it_ends(tmp_path:
         await relay.poll(lambda: relay.http("/configz"), lambda answer: wanted.items() <= answer[1].items())
         await relay.submit()
         assert mx.connections == []
+
+
+async def test_a_source_address_that_is_missing_is_told_until_it_is_there(tmp_path: Path, mx: ScriptedMx) -> None:
+    """By `/configz`, which the operator reads, and by a metric; mail waits meanwhile."""
+    config = RelayConfig(tmp_path / "config", mx.port)
+    name = "mailboat_bind_address_available"
+    async with running(config) as relay:
+        assert (await relay.http("/configz"))[1]["warnings"] == []
+        config.outbound_is("[bind]", "default=192.0.2.77")
+        _, told = await relay.poll(lambda: relay.http("/configz"), lambda now: now[1]["warnings"])
+        assert told["error"] is None
+        assert told["warnings"] == ["this machine does not have the source address 192.0.2.77, which [bind] names"]
+        metrics = await relay.metrics()
+        assert (metrics[f"{name}{{family=ipv4}}"], metrics[f"{name}{{family=ipv6}}"]) == (0, 1)
+        await relay.submit("bob@there.test")
+        await relay.event("bind_failed")
+        config.outbound_is("[bind]", "default=127.0.0.1")
+        await relay.poll(lambda: relay.http("/configz"), lambda now: not now[1]["warnings"])
+        assert (await relay.metrics())[f"{name}{{family=ipv4}}"] == 1

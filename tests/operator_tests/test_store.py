@@ -1,0 +1,154 @@
+"""What the watches tell becomes keys to look at, and what this process wrote itself becomes none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support.outbound_config import KEY, UID
+
+from mailboat_operator.observed import ChildKey, Key
+from mailboat_operator.references import SourceKind
+from mailboat_operator.store import DELETED, Store
+
+CONFIG_MAP = ChildKey(SourceKind.CONFIG_MAP, "relay-tls")
+LABELS = {"app.kubernetes.io/managed-by": "mailboat-operator", "mailboat.dev/outboundconfig": "relay"}
+
+
+def body(name: str, version: int, uid: str = "u", **more: Any) -> dict[str, Any]:
+    metadata = {"namespace": KEY.namespace, "name": name, "uid": uid, "resourceVersion": str(version)}
+    return {"metadata": metadata | more.pop("metadata", {}), **more}
+
+
+@pytest.fixture
+def store() -> Store:
+    """A store that knows one resource."""
+    store = Store(lambda: 100.0)
+    store.put("OutboundConfig", body("relay", 10, UID, spec={}))
+    return store
+
+
+def test_a_resource_is_told_when_it_is_new_or_changed_and_not_else(store: Store) -> None:
+    assert store.put("OutboundConfig", body("relay", 10, UID)) == set()
+    assert store.put("OutboundConfig", body("relay", 9, UID)) == set()
+    assert store.put("OutboundConfig", body("relay", 11, UID)) == {KEY}
+    assert store.put("OutboundConfig", body("relay", 5, "another")) == {KEY}
+    assert store.put("OutboundConfig", body("other", 12)) == {Key(KEY.namespace, "other")}
+
+
+def test_only_what_is_needed_of_a_resource_is_kept(store: Store) -> None:
+    annotations = {"mailboat.dev/paused": "true", "kubectl.kubernetes.io/last-applied-configuration": "x" * 9999}
+    store.put("OutboundConfig", body("relay", 12, UID, metadata={"annotations": annotations, "managedFields": [1]}))
+
+    metadata = store.resources[KEY]["metadata"]
+    assert metadata["annotations"] == {"mailboat.dev/paused": "true"}
+    assert "managedFields" not in metadata
+
+
+def test_a_resource_that_is_gone_is_told_once(store: Store) -> None:
+    assert store.put("OutboundConfig", body("relay", 11, UID), DELETED) == {KEY}
+    assert store.put("OutboundConfig", body("relay", 11, UID), DELETED) == set()
+    assert KEY not in store.resources
+
+
+def test_a_child_is_told_to_its_resource(store: Store) -> None:
+    assert store.put("ConfigMap", body("relay-tls", 20)) == {KEY}
+    assert store.put("ConfigMap", body("relay-tls", 20)) == set()
+    assert store.put("ConfigMap", body("relay-tls", 21), DELETED) == {KEY}
+    assert store.put("ConfigMap", body("relay-tls", 21), DELETED) == set()
+    assert store.children(KEY, [CONFIG_MAP]) == {}
+
+
+def test_a_late_word_of_a_predecessor_changes_nothing(store: Store) -> None:
+    store.put("ConfigMap", body("relay-tls", 30, "new"))
+
+    assert store.put("ConfigMap", body("relay-tls", 29, "old"), DELETED) == set()
+    assert store.children(KEY, [CONFIG_MAP])[CONFIG_MAP].uid == "new"
+
+
+@pytest.mark.parametrize(("kind", "name"), [("ConfigMap", "kube-root-ca.crt"), ("ConfigMap", "x-tls"), ("Secret", "a")])
+def test_what_is_nobodys_concerns_nobody(store: Store, kind: str, name: str) -> None:
+    assert store.put(kind, body(name, 20)) == set()
+
+
+def test_a_source_is_told_to_all_that_refer_to_it(store: Store) -> None:
+    other = Key(KEY.namespace, "other")
+    store.refer(KEY, [("Secret", "cert")])
+    store.refer(other, [("Secret", "cert"), ("Secret", "auth")])
+
+    assert store.put("Secret", body("cert", 20)) == {KEY, other}
+    store.refer(other, [])
+    assert store.put("Secret", body("cert", 21)) == {KEY}
+    assert store.put("Secret", body("auth", 22)) == set()
+
+
+def test_a_source_that_was_read_in_this_version_is_not_told(store: Store) -> None:
+    store.refer(KEY, [("Secret", "cert")])
+    store.saw("Secret", KEY.namespace, "cert", "20")
+
+    assert store.put("Secret", body("cert", 20)) == set()
+    assert store.put("Secret", body("cert", 21)) == {KEY}
+    assert store.put("Secret", body("cert", 22), DELETED) == {KEY}
+
+
+def test_the_echo_of_our_own_write_concerns_nobody(store: Store) -> None:
+    store.wrote("ConfigMap", body("relay-tls", 20))
+
+    assert store.lag() == 0.0
+    assert store.watched("ConfigMap", body("relay-tls", 20), "ADDED") == set()
+
+
+def test_a_write_that_no_watch_shows_is_noticed() -> None:
+    now = [100.0]
+    store = Store(lambda: now[0])
+    store.wrote("ConfigMap", body("relay-tls", 20))
+    now[0] = 160.0
+    assert store.lag() == 60.0
+
+    store.watched("ConfigMap", body("relay-tls", 19), "MODIFIED")
+    assert store.lag() == 60.0
+    store.watched("ConfigMap", body("relay-tls", 21), "MODIFIED")
+    assert store.lag() == 0.0
+
+
+def test_a_write_that_the_watch_showed_first_is_not_waited_for(store: Store) -> None:
+    store.watched("ConfigMap", body("relay-tls", 20), "ADDED")
+    store.wrote("ConfigMap", body("relay-tls", 20))
+
+    assert store.lag() == 0.0
+
+
+def test_what_a_list_lacks_is_gone_unless_it_is_newer_or_not_of_that_list(store: Store) -> None:
+    managed = {"labels": LABELS}
+    store.put("ConfigMap", body("relay-tls", 20, metadata=managed))
+    store.put("ConfigMap", body("relay-outbound", 40, metadata=managed))
+    store.put("ConfigMap", body("foreign-tls", 20))
+
+    gone = store.unlisted("ConfigMap", set(), "", "30")
+
+    assert [found["metadata"]["name"] for found in gone] == ["relay-tls"]
+    assert store.unlisted("ConfigMap", set(), "elsewhere", "30") == []
+    assert store.put("ConfigMap", gone[0], DELETED) == {KEY}
+
+
+def test_a_workload_is_told_to_those_that_name_it(store: Store) -> None:
+    store.refer(KEY, [("StatefulSet", "relay")])
+    spec = {
+        "replicas": 3,
+        "selector": {
+            "matchLabels": {"app": "relay"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "In", "values": ["a", "b"]},
+                {"key": "x", "operator": "DoesNotExist"},
+            ],
+        },
+        "template": {"metadata": {"annotations": {"mailboat.dev/config-hash": "h"}}},
+    }
+
+    assert store.put("StatefulSet", body("relay", 20, spec=spec)) == {KEY}
+    found = store.workload(KEY.namespace, "relay")
+    assert found is not None
+    assert (found.workload.replicas, found.workload.stamp) == (3, "h")
+    assert found.selector == "app=relay,tier in (a,b),!x"
+    assert store.put("StatefulSet", body("relay", 20, spec=spec)) == set()
+    assert store.put("StatefulSet", body("relay", 21, spec=spec), DELETED) == {KEY}
