@@ -57,8 +57,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         except (Unable, Failed, RuntimeError) as error:
             pytest.exit(f"there is no cluster: {error}", returncode=1)
         print(f"\nthe cluster was ready after {time.monotonic() - begin:.1f} s", file=sys.__stderr__, flush=True)
-    with config.stash[_CLUSTER].entered():
-        return (yield)
+    with ExitStack() as inside:
+        inside.enter_context(config.stash[_CLUSTER].entered())
+        try:
+            return (yield)
+        except BaseException:
+            # Interrupted: fixtures are taken down later, and what they call then is in there, too.
+            config.stash[_OPEN].push(inside.pop_all())
+            raise
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
