@@ -133,7 +133,7 @@ class Reconciler:
         for kind, verdict in status.changes(observed.status, new):
             if kind is Type.READY or verdict.status == "Unknown" or verdict.reason in _QUIET:
                 continue
-            message = verdict.message or f"{kind} is {verdict.status}"
+            message = verdict.message or _WORDS.get(verdict.reason, "")
             warning = verdict.status == "False" and kind is not Type.PAUSED and verdict.reason not in _EXPECTED
             self._event(observed, verdict.reason, message, warning=warning)
 
@@ -144,6 +144,7 @@ class Reconciler:
 
 _QUIET = frozenset({"Accepted", "ResolvedRefs", "NotPaused"})
 """Reasons that say only that nothing is wrong."""
+_WORDS = {"Programmed": "what it says is rendered for the relays"}
 _EXPECTED = frozenset({"Loading", "NoReadyPods", "LastGoodKept"})
 """Reasons of False that are no trouble, or told by another condition."""
 

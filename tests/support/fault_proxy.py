@@ -81,6 +81,9 @@ class FaultProxy:
         self.port = self._runner.addresses[0][1]
 
     async def _stop(self) -> None:
+        # Watches do not end by themselves.
+        for task in asyncio.all_tasks(self._loop) - {asyncio.current_task()}:
+            task.cancel()
         await self._runner.cleanup()
         await self._session.close()
 
