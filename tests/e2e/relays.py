@@ -97,7 +97,8 @@ class Relays:
         """Wait until a pod with another uid is there and ready."""
 
         def good(pod: dict[str, Any]) -> bool:
-            ready = any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"]["conditions"])
+            conditions = pod["status"].get("conditions", [])  # a pod that was just created has none
+            ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
             return pod["metadata"]["uid"] != uid and ready
 
         until(lambda: self.kubectl.get("pod", self.pod(number)), good, patience)
