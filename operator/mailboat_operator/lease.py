@@ -25,7 +25,9 @@ DURATION = 10
 DEADLINE = 6.0
 """Seconds without a renewal after which the holder gives up by itself."""
 PERIOD = 2.0
-"""Seconds between two renewals, or two looks of one who waits."""
+"""Seconds between two renewals."""
+LOOK = 1.0
+"""Seconds between two looks of one who waits: twice this and `DURATION` are what a fail-over takes at most."""
 
 _API = "coordination.k8s.io/v1"
 
@@ -73,7 +75,7 @@ class Lease:
     async def acquire(self) -> None:
         """Wait until it is ours."""
         while not await self._try():  # noqa: ASYNC110 - the other holder is not in this process
-            await asyncio.sleep(PERIOD)
+            await asyncio.sleep(LOOK)
         self._leader.set(1)
         log.info("%s holds the lease %s/%s", self.identity, self._namespace, NAME)
 
