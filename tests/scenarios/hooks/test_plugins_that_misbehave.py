@@ -119,7 +119,8 @@ async def test_a_kill_while_a_hook_runs_after_an_attempt_delivers_nothing_twice(
     )
     async with running(config) as relay:
         await relay.submit("ok@there.test", "grey@there.test", "bad@there.test")
-        await relay.logged("here")
+        # Behind `delivered` the bounce is on its way too: killed between reply and record of it, it comes twice.
+        await relay.logged("here", times=2 if point == "delivered" else 1)
         await relay.kill_all()
     config.put("plugins", "")
     async with running(config) as relay:
