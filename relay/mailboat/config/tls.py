@@ -24,6 +24,14 @@ OUTBOUND = "outbound"
 _FILES = ("key", "cert", "ca", "dhparam")
 _DEPRECATED = ("TLSv1", "TLSv1.1")
 
+VERSIONS = {
+    "TLSv1": ssl.TLSVersion.TLSv1,
+    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
+    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
+    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
+}
+"""What `minVersion` names, for whoever builds a context."""
+
 
 def read_tls(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[TlsSettings, TlsSettings]:
     """The settings for clients and those for deliveries; what is wrong goes into the report."""

@@ -13,13 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mailboat.config.settings import Settings, TlsSettings
-
-_VERSIONS = {
-    "TLSv1": ssl.TLSVersion.TLSv1,
-    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
-    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
-    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
-}
+from mailboat.config.tls import VERSIONS
 
 NO_TLS_MEMORY = 600.0
 """Seconds for which a host that failed the handshake is spoken to in plaintext (where that is allowed)."""
@@ -36,7 +30,7 @@ def client_context(settings: TlsSettings, directory: str, *, verify: bool) -> ss
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = verify
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
-    context.minimum_version = _VERSIONS[settings.min_version]
+    context.minimum_version = VERSIONS[settings.min_version]
     if settings.ciphers:
         context.set_ciphers(settings.ciphers)
     if verify:

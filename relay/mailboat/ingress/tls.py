@@ -5,13 +5,7 @@ from __future__ import annotations
 import ssl
 
 from mailboat.config.settings import TlsSettings
-
-_VERSIONS = {
-    "TLSv1": ssl.TLSVersion.TLSv1,
-    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
-    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
-    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
-}
+from mailboat.config.tls import VERSIONS
 
 
 class ServerTls:
@@ -39,7 +33,7 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext | None:
     if not (settings.cert and settings.key):
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = _VERSIONS[settings.min_version]
+    context.minimum_version = VERSIONS[settings.min_version]
     context.load_cert_chain(settings.cert, settings.key)
     if settings.ciphers:
         context.set_ciphers(settings.ciphers)
