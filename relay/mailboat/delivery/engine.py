@@ -91,7 +91,7 @@ class Engine:
         self._parts = parts
         self._schedule = Schedule(IN_MEMORY)
         self._attempts: dict[EntryKey, asyncio.Task[None]] = {}
-        self._telling = Telling(self._schedule, self._pump)
+        self._telling = Telling(self._schedule, self._pump, lambda: self._settings.outbound.destination_concurrency_max)
         self._cursor: tuple[float, EntryKey] | None = None
         """How far `due` has been read; everything before it is in memory, settled, or marked in the schedule."""
         self._read_until = 0.0
@@ -151,7 +151,7 @@ class Engine:
 
     async def _finish(self, timeout: float | None) -> None:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        while tasks := [*self._attempts.values(), *self._telling.tasks]:
+        while tasks := [*self._attempts.values(), *self._telling.pending]:
             left = None if deadline is None else deadline - asyncio.get_running_loop().time()
             if left is not None and left <= 0:
                 return
@@ -253,8 +253,8 @@ class Engine:
             left = undelivered(entry, change)
             assert left is not None  # else there is nothing to ask
             await asyncio.shield(self._parts.store.settle(entry, Settlement(left)))
-            if hooks.tells_delivered(change):
-                await hooks.delivered(change)
+            if hooks.tells_delivered(change) and (telling := hooks.tell(change)) is not None:
+                await telling
         return await hooks.after(change)
 
     def _without_bounce(self, entry: Entry, change: Transition) -> Transition:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mailboat.config.settings import Settings
 from mailboat.delivery import verdict
 from mailboat.delivery.chosen import hop_of, mx_of
 from mailboat.delivery.notes import NoteBook
-from mailboat.hooks import BounceError, Code, Decision, DeferredInfo, Delivered, HMail, Hooks, Point, Todo
+from mailboat.hooks import BounceError, Code, Decision, DeferredInfo, Delivered, HMail, Hooks, Point, Running, Todo
 from mailboat.model.address import Address
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry, Noted
@@ -39,6 +39,7 @@ _POINTS = (
     *(Point.SEND_EMAIL, Point.GET_MX, Point.DEFERRED, Point.BOUNCE, Point.DELIVERED),
     Point.PRE_SEND_TRANS_EMAIL,  # of bounce messages: `bounce` calls it
 )
+_BEFORE_ATTEMPT = (Point.SEND_EMAIL, Point.GET_MX)
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\s+")
 
 
@@ -85,7 +86,6 @@ class Consultation:
         self._way = way
         self._clock = clock
         self._book = NoteBook(entry)
-        self._addresses = {recipient.id: recipient.address for recipient in entry.recipients}
         self.hmail = _hmail(entry, self._book, settings)
         self._told = False
         """Of deliveries, already."""
@@ -99,13 +99,13 @@ class Consultation:
         return report if noted is None else replace(report, noted=noted)
 
     async def _decided_before(self) -> AttemptReport | RoutingAnswer | None:
-        decision = await self._ask(Point.SEND_EMAIL)
-        if decision is not None and decision.code is Code.DELAY:
+        domain = self._entry.domain
+        asked = self._hooks.begin_row(_BEFORE_ATTEMPT, self.hmail, domain)
+        decision = asked if isinstance(asked, Decision) else await asked.wait()
+        if decision.code is Code.DELAY:
             delay = max(LEAST_DELAY, decision.seconds)
             return self._put_off(f"plugin {decision.plugin} delays it by {delay:g} s", delay)
-        domain = self._entry.domain
-        decision = await self._ask(Point.GET_MX, domain)
-        if decision is None or decision.code is Code.CONT:
+        if decision.code is Code.CONT:
             return None
         if decision.failed:
             # It must not go a way that the plugin would have changed, and it must not bounce for it.
@@ -144,7 +144,7 @@ class Consultation:
         last = failed[-1]
         mx = mx_of(last, change.report.peer)
         info = DeferredInfo(change.delay or 0.0, last.reason, self._people(failed), mx)
-        decision = await self._run(Point.DEFERRED, info)
+        decision = await self._ask(Point.DEFERRED, info)
         if decision.code is Code.OK:
             log.info("%s: plugin %s gives %d recipients up", self._entry.id, decision.plugin, len(failed))
             return given_up(change)
@@ -159,16 +159,29 @@ class Consultation:
         last = failed[-1]
         mx = mx_of(last, change.report.peer)
         error = BounceError(last.reason, mx, self._people(expired), self._people(refused))
-        decision = await self._run(Point.BOUNCE, error)
+        decision = await self._ask(Point.BOUNCE, error)
         return unannounced(change) if decision.code is Code.OK and change.bounced else change
 
     def tells_delivered(self, change: Transition) -> bool:
         """Whether somebody wants to hear of the recipients who have it now, and has not yet."""
         return bool(change.delivered) and not self._told and self._hooks.wants(Point.DELIVERED)
 
-    async def delivered(self, change: Transition) -> None:
-        """Tell of deliveries, once for each host that took the message."""
+    def tell(self, change: Transition) -> Coroutine[Any, Any, None] | None:
+        """Tell of deliveries, once for each host that took the message; what is to be awaited if a hook waits."""
         self._told = True
+        deliveries = self._deliveries(change)
+        for params in deliveries:
+            asked = self._hooks.begin(Point.DELIVERED, self.hmail, params)
+            if not isinstance(asked, Decision):
+                return self._tell_others(asked, deliveries)
+        return None
+
+    async def _tell_others(self, asked: Running, deliveries: Iterator[Delivered]) -> None:
+        await asked.wait()
+        for params in deliveries:
+            await self._ask(Point.DELIVERED, params)
+
+    def _deliveries(self, change: Transition) -> Iterator[Delivered]:
         peer = change.report.peer or PeerFacts()
         by_host: dict[str, list[Outcome]] = {}
         for outcome in change.delivered:
@@ -176,7 +189,7 @@ class Consultation:
         for host, outcomes in by_host.items():
             facts = peer if host in ("", peer.host) else PeerFacts(host)
             reply = outcomes[-1].reply
-            params = Delivered(
+            yield Delivered(
                 host=facts.host,
                 ip=facts.ip,
                 response=_text_of(reply.text) if reply is not None else "",
@@ -187,7 +200,6 @@ class Consultation:
                 secured=bool(facts.tls_version),
                 authenticated=facts.authenticated,
             )
-            await self._run(Point.DELIVERED, params)
 
     def over(self) -> None:
         """The attempt is over, whatever came of it: tell the plugins that want to know."""
@@ -197,14 +209,14 @@ class Consultation:
             except Exception:
                 log.exception("%s: what a plugin wanted to do at the end of the attempt", self._entry.id)
 
-    async def _ask(self, point: Point, *more: object) -> Decision | None:
-        return await self._run(point, *more) if self._hooks.wants(point) else None
-
-    async def _run(self, point: Point, *more: object) -> Decision:
-        return await self._hooks.run(point, self.hmail, *more)
+    async def _ask(self, point: Point, *more: object) -> Decision:
+        # `begin`, not `run`: once a message and point, a coroutine less.
+        asked = self._hooks.begin(point, self.hmail, *more)
+        return asked if isinstance(asked, Decision) else await asked.wait()
 
     def _people(self, outcomes: Sequence[Outcome]) -> list[Address]:
-        return [self._addresses[outcome.recipient] for outcome in outcomes]
+        addresses = {recipient.id: recipient.address for recipient in self._entry.recipients}
+        return [addresses[outcome.recipient] for outcome in outcomes]
 
     def _noted(self) -> Noted | None:
         return self._book.noted(self.hmail)

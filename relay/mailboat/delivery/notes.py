@@ -42,6 +42,8 @@ class NoteBook:
         """What is to be stored now; None when nothing differs from what is."""
         entry, todo = self._entry, hmail.todo
         force_tls = bool(todo.force_tls)
+        if hmail.notes == todo.notes == {} and self._hmail is self._todo is _NONE and force_tls == entry.force_tls:
+            return None  # as mostly
         of_hmail = self._stored(hmail.notes, self._hmail, "hmail.notes")
         of_todo = self._stored(todo.notes, self._todo, "todo.notes")
         if of_hmail == self._hmail and of_todo == self._todo and force_tls == entry.force_tls:

@@ -54,6 +54,7 @@ class Hooks:
         for hook in sorted(hooks, key=lambda hook: hook.priority):
             by_point.setdefault(hook.point, []).append(hook)
         self._hooks = {point: tuple(chain) for point, chain in by_point.items()}
+        self._rows: dict[tuple[Point, ...], tuple[Hook, ...]] = {}
         self.crew = crew or Crew()
         self.barred: set[str] = set()
         """Plugins that have left too much stuck to be asked."""
@@ -92,18 +93,25 @@ class Hooks:
         decision = running.advance()
         return running if decision is None else decision
 
+    def begin_row(self, points: tuple[Point, ...], *args: object) -> Decision | Running:
+        """The same at several points in a row, as long as nobody objects; each is given as many of `args` as it takes.
+
+        What lies between two points would cost sync hooks a hop more. `Decision.point` says where it ended.
+        """
+        hooks = self._rows.get(points)
+        if hooks is None:
+            hooks = self._rows[points] = tuple(hook for point in points for hook in self.of(point))
+        if not hooks:
+            return CONTINUE
+        running = Running(self, hooks, args)
+        running.is_row = True
+        decision = running.advance()
+        return running if decision is None else decision
+
     async def run(self, point: Point, *args: object) -> Decision:
         """Ask the plugins in their order; the first answer that is not CONT is the decision."""
         started = self.begin(point, *args)
-        if isinstance(started, Decision):
-            return started
-        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        started.on_done(future.set_result)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            started.cancel()
-            raise
+        return started if isinstance(started, Decision) else await started.wait()
 
     async def drained(self) -> None:
         """Wait until nothing of it runs any more, or has had time enough to end."""
@@ -124,12 +132,14 @@ class Hooks:
             if inspect.iscoroutine(answer):
                 answer.close()  # it would complain that nobody awaited it
             return self.failed(hook, HookFailure.NONSENSE, error)
-        return CONTINUE if code is CONT else Decision(code, value, hook.plugin)
+        return CONTINUE if code is CONT else Decision(code, value, hook.plugin, point=hook.point)
 
     def failed(self, hook: Hook, reason: HookFailure, error: BaseException) -> Decision:
         """A hook has failed: count it, and say what holds instead of its answer."""
         self._count(hook.point, hook.plugin, reason, error)
-        return CONTINUE if hook.on_failure is CONT else Decision(hook.on_failure, None, hook.plugin, failed=True)
+        if hook.on_failure is CONT:
+            return CONTINUE
+        return Decision(hook.on_failure, None, hook.plugin, failed=True, point=hook.point)
 
     def bar(self, hook: Hook) -> Decision:
         """A hook is not asked: too much of its plugin is stuck."""

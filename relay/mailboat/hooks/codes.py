@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ class Decision:
     """Who said so; empty for CONT."""
     failed: bool = False
     """Nobody said so: a plugin failed, and this is what the failure policy says instead."""
+    point: str = field(default="", compare=False)
+    """Where; empty for CONT."""
 
     @property
     def text(self) -> str:

@@ -29,7 +29,7 @@ class Crew:
             loop = asyncio.get_running_loop()
             runner = Runner(loop)
             self.tasks.install(loop)
-            self.tasks.lend(runner.task, lambda: runner.whose())  # noqa: PLW0108 - it changes with each hook
+            self.tasks.lend(runner.task, runner.plugin)
         return runner
 
     def close(self) -> None:

@@ -38,11 +38,14 @@ class Hook:
     timeout: float = 30.0
     """Seconds; 0: none."""
     is_async: bool = field(init=False)
+    arity: int = field(init=False)
+    """How many arguments its point gives."""
 
     def __post_init__(self) -> None:
         call = getattr(self.function, "__call__", None)  # noqa: B004 - of an object, its own
         is_async = inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
         object.__setattr__(self, "is_async", is_async)
+        object.__setattr__(self, "arity", len(POINTS[self.point].parameters))
 
 
 class Plugin:

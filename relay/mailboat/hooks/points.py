@@ -7,7 +7,7 @@ table is a failure of the plugin, never a guess.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -65,6 +65,8 @@ class PointFacts:
     """What a failure of a plugin is taken for."""
     choice_of_failure: bool = False
     """A plugin may choose another (`register_hook(on_failure=)`)."""
+    ok_goes_on: bool = False
+    """Where several points are asked in a row, OK leads to the next one."""
 
 
 _REFUSALS = {
@@ -119,7 +121,7 @@ POINTS: Mapping[Point, PointFacts] = MappingProxyType(
         ),
         Point.MAIL: _gate("MAIL FROM", ("connection", "address", "params"), "250"),
         Point.RCPT: _gate("RCPT TO", ("connection", "address", "params"), "250: accepted without asking who may relay"),
-        Point.DATA_POST: _gate("the whole message has come", ("connection",), "goes on"),
+        Point.DATA_POST: replace(_gate("the whole message has come", ("connection",), "goes on"), ok_goes_on=True),
         Point.QUEUE_OUTBOUND: _gate(
             "before the message is queued", ("connection",), "250: it is queued elsewhere, and not here"
         ),
@@ -137,6 +139,7 @@ POINTS: Mapping[Point, PointFacts] = MappingProxyType(
             ("hmail",),
             MappingProxyType({Code.OK: Value.NOTHING, Code.DELAY: Value.SECONDS}),
             {Code.OK: "the attempt begins", Code.DELAY: "again after so many seconds; no attempt is counted"},
+            ok_goes_on=True,
         ),
         Point.GET_MX: PointFacts(
             "where to is about to be looked up",

@@ -11,12 +11,22 @@ import asyncio
 import contextvars
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 _T = TypeVar("_T")
 
 MAX_IDLE = 64
 """Runners that are kept for later; more come and go with need."""
+
+
+class Work(Protocol):
+    """What a runner is lent for."""
+
+    def done(self, result: Any) -> None:
+        """The coroutine that had to wait is through."""
+
+    def plugin(self) -> str:
+        """Whose hook runs now; empty for nobody's."""
 
 
 class Runner:
@@ -27,16 +37,17 @@ class Runner:
         self._context = contextvars.copy_context()
         self._wake: asyncio.Future[None] | None = None
         self._job: tuple[_Rest[Any], Callable[[Any], None]] | None = None
-        self.whose: Callable[[], str] = _nobodys
-        """The plugin whose hook runs in it; nothing while it is idle."""
+        self.work: Work | None = None
+        """Whose hooks run in it; None while it is idle."""
         # Not by the loop's factory, which would ask whose it is.
         self.task: asyncio.Task[None] = asyncio.Task(self._work(), loop=loop, name="hook", context=self._context)
 
-    def step(self, coroutine: Coroutine[Any, Any, _T], done: Callable[[_T], None]) -> tuple[_T] | None:
-        """Make the first step; its result if that was all, else None, and `done` is called with it later.
+    def step(self, coroutine: Coroutine[Any, Any, _T], work: Work) -> tuple[_T] | None:
+        """Make the first step; its result if that was all, else None, and `work.done` is called with it later.
 
         The coroutine handles its own exceptions.
         """
+        self.work = work
         loop, task = self._loop, self.task
         current = asyncio.current_task(loop)
         if current is not None:
@@ -45,15 +56,20 @@ class Runner:
         try:
             waited = self._context.run(coroutine.send, None)
         except StopIteration as end:
+            self.work = None
             return (end.value,)
         finally:
             _leave_task(loop, task)
             if current is not None:
                 _enter_task(loop, current)
-        self._job = (_Rest(coroutine, waited), done)
+        self._job = (_Rest(coroutine, waited), work.done)
         if self._wake is not None:
             self._wake.set_result(None)
         return None
+
+    def plugin(self) -> str:
+        """The plugin whose hook runs in it; empty while there is none."""
+        return self.work.plugin() if self.work is not None else ""
 
     async def _work(self) -> None:
         """Wait for something to take over; end after that, for it may have left its marks on the task."""
@@ -101,10 +117,6 @@ class _Rest(Generic[_T]):
             return result
 
 
-def _nobodys() -> str:
-    return ""
-
-
 class Runners:
     """The idle ones of an event loop."""
 
@@ -115,13 +127,12 @@ class Runners:
         """One to step with; None when a new one is needed."""
         while self._idle:
             runner = self._idle.pop()
-            if not (runner.task.done() or runner.task.cancelling()):  # a hook may have left a timer behind
+            if not runner.task.cancelling():  # a hook may have left a timer behind
                 return runner
         return None
 
     def give_back(self, runner: Runner) -> None:
         """It was not needed any further."""
-        runner.whose = _nobodys
         if len(self._idle) < MAX_IDLE:
             self._idle.append(runner)
         else:

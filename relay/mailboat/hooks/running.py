@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mailboat.hooks.codes import CONT, CONTINUE, Decision
+from mailboat.hooks.codes import CONT, CONTINUE, OK, Decision
+from mailboat.hooks.points import POINTS, Point
 from mailboat.hooks.runner import Runner
 from mailboat.hooks.threads import Thread
 from mailboat.model.observer import HookFailure
@@ -29,21 +30,23 @@ _SWEEP = object()
 class Running:
     """A chain; once `advance` has returned None, it waits for something."""
 
-    __slots__ = ("_callback", "_decision", "_hop", "_owner", "_runner", "args", "cancelled", "hooks", "index", "since")
+    # Of the class until something waits: most chains are decided at once, and are made for each point of each message.
+    index = 0
+    """The hook that is asked, or is to be asked next."""
+    since = 0.0
+    """Monotonic: since when the chain, or its present async hook, waits; 0 before it does."""
+    cancelled = False
+    is_row = False
+    """The hooks are of several points."""
+    _runner: Runner | None = None
+    _hop: Hop | None = None
+    _callback: Callable[[Decision], None] | None = None
+    _decision: Decision | None = None
 
     def __init__(self, owner: Hooks, hooks: tuple[Hook, ...], args: tuple[object, ...]) -> None:
         self._owner = owner
         self.hooks = hooks
         self.args = args
-        self.index = 0
-        """The hook that is asked, or is to be asked next."""
-        self.since = 0.0
-        """Monotonic: since when the chain, or its present async hook, waits; 0 before it does."""
-        self.cancelled = False
-        self._runner: Runner | None = None
-        self._hop: Hop | None = None
-        self._callback: Callable[[Decision], None] | None = None
-        self._decision: Decision | None = None
 
     # For whoever asked.
 
@@ -53,6 +56,17 @@ class Running:
             self._callback = callback
         elif not self.cancelled:
             asyncio.get_running_loop().call_soon(callback, self._decision)
+
+    async def wait(self) -> Decision:
+        """The decision, for a caller in a task; if that is cancelled, so is this."""
+        future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        # The caller may have been cancelled, and not know it yet.
+        self.on_done(lambda decision: None if future.done() else future.set_result(decision))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
 
     def cancel(self) -> None:
         """Nobody wants to know any more. What waits is cancelled; a thread ends with the hook that it is in."""
@@ -80,13 +94,23 @@ class Running:
                 owner.expect(self)
                 owner.crew.threads.submit(self._hop)
                 return None
-            if decision is not CONTINUE:
+            if decision is not CONTINUE and not self._leads_on(decision):
                 return decision
         return CONTINUE
 
+    def _leads_on(self, decision: Decision | None) -> bool:
+        """Whether the decision of one point leads to the next one, which then begins."""
+        if not self.is_row or decision is None or decision.code is not OK:
+            return False
+        if not POINTS[Point(decision.point)].ok_goes_on:
+            return False
+        while self.index < len(self.hooks) and self.hooks[self.index].point == decision.point:
+            self.index += 1
+        return True
+
     def go_on(self, decision: Decision | None) -> None:
         """What waited is over: ask on, or tell the decision."""
-        if decision is CONTINUE and not self.cancelled:
+        if not self.cancelled and (decision is CONTINUE or self._leads_on(decision)):
             decision = self.advance()
         if decision is None:
             return
@@ -111,8 +135,7 @@ class Running:
     def _step(self) -> Decision | None:
         owner = self._owner
         runner = owner.crew.runner()
-        runner.whose = self._plugin
-        result = runner.step(self._ask(), self._asked)
+        result = runner.step(self._ask(), self)
         if result is not None:
             owner.crew.runners.give_back(runner)
             return result[0]
@@ -120,36 +143,50 @@ class Running:
         owner.expect(self)
         return None
 
-    def _plugin(self) -> str:
+    def plugin(self) -> str:
+        """Whose hook runs now."""
         return self.hooks[self.index].plugin if self.index < len(self.hooks) else ""
 
     async def _ask(self) -> Decision | None:
         """Ask async hooks as long as they follow one another; None for a chain that has gone on without them."""
         hooks, args, owner, index = self.hooks, self.args, self._owner, self.index
-        while index < len(hooks) and (hook := hooks[index]).is_async:
-            if owner.barred and hook.plugin in owner.barred:
+        for hook in hooks[index:] if index else hooks:
+            if not hook.is_async or (owner.barred and hook.plugin in owner.barred):
                 break
+            self.index = index
             try:
-                answer: Any = await hook.function(*args)  # type: ignore[misc] # it is async
+                given = args[: hook.arity] if self.is_row else args
+                answer: Any = await hook.function(*given)  # type: ignore[misc] # it is async
             except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - mail flows
-                if self.index != index or self.cancelled:
+                if self._is_past(index):
                     return None
                 decision = owner.failed(hook, HookFailure.RAISED, error)
             else:
-                if self.index != index or self.cancelled:
+                if self.since and self._is_past(index):
                     return None
-                decision = CONTINUE if answer is None else owner.understand(hook, answer)
+                if answer is None:
+                    index += 1
+                    continue
+                decision = owner.understand(hook, answer)
             index += 1
-            self.index = index
             if decision is not CONTINUE:
+                self.index = index
                 return decision
-            if self.since:
-                self.since = time.monotonic()
+        self.index = index
         return CONTINUE
 
-    def _asked(self, decision: Decision | None) -> None:
+    def _is_past(self, index: int) -> bool:
+        """Whether the chain has gone on without the hook that comes back now; if not, the next one's time begins."""
+        if self.index != index or self.cancelled:
+            return True
+        if self.since:
+            self.since = time.monotonic()
+        return False
+
+    def done(self, decision: Decision | None) -> None:
+        """Async hooks that had to wait are through; None for those that were left behind."""
         if decision is not None and self._runner is not None:
-            self._runner.whose = str  # what comes now is no plugin's
+            self._runner.work = None  # what comes now is no plugin's
             self._runner = None
             self.go_on(decision)
 
@@ -157,7 +194,7 @@ class Running:
         runner, self._runner = self._runner, None
         if runner is not None:
             hook = self.hooks[self.index]
-            runner.whose = lambda: hook.plugin
+            runner.work = _LeftBehind(hook.plugin)
             self._owner.leave_task(hook, runner.task)
 
     # Sync hooks.
@@ -189,6 +226,20 @@ class Running:
         self.index += 1
         error = TimeoutError(f"no answer within {hook.timeout:g} s")
         self.go_on(self._owner.failed(hook, HookFailure.TIMEOUT, error))
+
+
+class _LeftBehind:
+    """A hook that nobody waits for any more; the tasks that it still starts are its plugin's."""
+
+    def __init__(self, plugin: str) -> None:
+        self._plugin = plugin
+
+    def done(self, result: Any) -> None:
+        """Not heard."""
+
+    def plugin(self) -> str:
+        """Its plugin."""
+        return self._plugin
 
 
 class Hop:
@@ -225,7 +276,7 @@ class Hop:
             self._at = (at, time.monotonic())
             answer, error = None, None
             try:
-                answer = hook.function(*args)
+                answer = hook.function(*(args[: hook.arity] if run.is_row else args))
             except BaseException as caught:  # noqa: BLE001 - a thread of ours survives whatever a plugin does
                 error = caught
             if claims.setdefault(at, thread) is not thread:

@@ -21,7 +21,7 @@ from typing import Protocol
 
 MAX_THREADS = 32
 """Threads at once, those not counted that were given up."""
-GATHER = 4
+GATHER = 16
 """Turns of the event loop that jobs wait at most for others to share a hop with; each takes microseconds."""
 MOMENT = 0.0002
 """Seconds that the event loop stands aside."""

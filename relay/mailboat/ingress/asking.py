@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from mailboat.hooks import CONTINUE, Decision, Hooks, Point, Running
+from mailboat.hooks import Decision, Hooks, Point, Running
 from mailboat.ingress import denials, replies
 from mailboat.ingress.client import Client
 from mailboat.ingress.context import IngressContext
@@ -42,11 +42,10 @@ class Asking(Wire):
 
     def _ask(self, point: Point, then: Then, *args: object) -> None:
         """Have plugins decide, and go on with `then`: at once where none is asked, or none waits for anything."""
-        hooks = self._context.hooks
-        if not hooks.wants(point):
-            then(CONTINUE)
-            return
-        asked = hooks.begin(point, self._who, *args)
+        self._await(self._context.hooks.begin(point, self._who, *args), then)
+
+    def _await(self, asked: Decision | Running, then: Then) -> None:
+        """Go on with what plugins decided, or are yet to decide."""
         if isinstance(asked, Decision):
             then(asked)
             return

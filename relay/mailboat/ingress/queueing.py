@@ -22,6 +22,8 @@ from mailboat.smtp import events
 
 log = logging.getLogger(__name__)
 
+_BEFORE_QUEUEING = (Point.DATA_POST, Point.QUEUE_OUTBOUND, Point.PRE_SEND_TRANS_EMAIL)
+
 
 class Queueing(Authentication):
     """A connection that can take a whole message."""
@@ -45,21 +47,15 @@ class Queueing(Authentication):
         except OSError as error:
             self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
         else:
-            self._ask(Point.DATA_POST, self._data_decided)
+            self._await(self._hooks.begin_row(_BEFORE_QUEUEING, self._who), self._message_decided)
 
-    def _data_decided(self, decision: Decision) -> None:
+    def _message_decided(self, decision: Decision) -> None:
         if decision.code in denials.REFUSALS:
-            self._deny_message(Point.DATA_POST, decision)
-        else:
-            self._ask(Point.QUEUE_OUTBOUND, self._queue_decided)
-
-    def _queue_decided(self, decision: Decision) -> None:
-        if decision.code in denials.REFUSALS:
-            self._deny_message(Point.QUEUE_OUTBOUND, decision)
-        elif decision.code is Code.OK:
+            self._deny_message(Point(decision.point), decision)
+        elif decision.code is Code.OK and decision.point == Point.QUEUE_OUTBOUND:
             self._taken_elsewhere(decision)
         else:
-            self._ask(Point.PRE_SEND_TRANS_EMAIL, self._ready)
+            self._ready()
 
     def _taken_elsewhere(self, decision: Decision) -> None:
         """A plugin has taken the message: it is not ours any more."""
@@ -69,7 +65,7 @@ class Queueing(Authentication):
         self._idle_commands = 0
         self._answer(denials.accepted(b"250", "2.0.0", f"{decision.text or 'Message Queued'} ({id_})"))
 
-    def _ready(self, _: Decision) -> None:
+    def _ready(self) -> None:
         message = self._current()
         if message.needs_rewriting:
             self._committing = True
