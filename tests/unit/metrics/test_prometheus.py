@@ -14,7 +14,7 @@ from mailboat.metrics.tally import Tally
 from mailboat.model.envelope import State
 from mailboat.queue.store import StateStats
 
-# interface.md: scripts and dashboards rely on these.
+# Scripts and dashboards rely on these.
 PROMISED = {
     "mailboat_received_messages_total",
     "mailboat_received_bytes_total",
