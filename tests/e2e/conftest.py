@@ -99,6 +99,8 @@ def namespace(cluster: use.Cluster, request: pytest.FixtureRequest) -> Iterator[
     kubectl = cluster.kubectl(name)
     kubectl("create", "namespace", name)
     kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    # Pods are refused until a controller has made it, which takes a moment on a busy machine.
+    kubectl.until(lambda: kubectl.exists("serviceaccount", "default"), bool)
     yield name
     report = request.node.stash.get(_REPORT, None)
     if report is None or report.failed:
