@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import logging
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -55,7 +56,10 @@ class Hooks:
             by_point.setdefault(hook.point, []).append(hook)
         self._hooks = {point: tuple(chain) for point, chain in by_point.items()}
         self._rows: dict[tuple[Point, ...], tuple[Hook, ...]] = {}
-        self.crew = crew or Crew()
+        if crew is None:
+            crew = Crew()
+            weakref.finalize(self, crew.threads.close)  # they would wait for ever
+        self.crew = crew
         self.barred: set[str] = set()
         """Plugins that have left too much stuck to be asked."""
         self._stuck: Counter[tuple[str, type]] = Counter()
@@ -105,6 +109,7 @@ class Hooks:
             return CONTINUE
         running = Running(self, hooks, args)
         running.is_row = True
+        running.is_uneven = hooks[0].arity != len(args) or hooks[-1].arity != len(args)
         decision = running.advance()
         return running if decision is None else decision
 

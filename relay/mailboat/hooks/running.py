@@ -38,6 +38,8 @@ class Running:
     cancelled = False
     is_row = False
     """The hooks are of several points."""
+    is_uneven = False
+    """Some of them take fewer arguments."""
     _runner: Runner | None = None
     _hop: Hop | None = None
     _callback: Callable[[Decision], None] | None = None
@@ -76,6 +78,8 @@ class Running:
             self._leave_task()
         if self._hop is None:
             self._owner.forget(self)
+        else:
+            self._hop.is_over = True
 
     # The chain.
 
@@ -155,7 +159,7 @@ class Running:
                 break
             self.index = index
             try:
-                given = args[: hook.arity] if self.is_row else args
+                given = args[: hook.arity] if self.is_uneven else args
                 answer: Any = await hook.function(*given)  # type: ignore[misc] # it is async
             except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - mail flows
                 if self._is_past(index):
@@ -215,6 +219,7 @@ class Running:
     def leave_thread(self, hop: Hop, index: int) -> None:
         """Its thread is stuck in a hook, or no thread was free all the time."""
         self._hop = None
+        hop.is_over = True
         self.index = index
         for hook, error in hop.failures:
             self._owner.failed(hook, HookFailure.RAISED, error)
@@ -245,19 +250,40 @@ class _LeftBehind:
 class Hop:
     """Neighbouring sync hooks, called one after the other in one thread. The first answer ends it."""
 
-    __slots__ = ("_at", "_claims", "_end", "_run", "answer", "failures", "next", "thread")
+    __slots__ = (
+        "_at",
+        "_claims",
+        "_end",
+        "_run",
+        "_seen",
+        "_since",
+        "_watched",
+        "answer",
+        "failures",
+        "is_over",
+        "next",
+        "thread",
+    )
 
     def __init__(self, run: Running, start: int) -> None:
         self._run = run
-        self._at = (start, 0.0)
-        """Which hook runs, and since when (monotonic; 0: none yet). One assignment: never half of it is seen."""
         end = start + 1
         hooks = run.hooks
         while end < len(hooks) and not hooks[end].is_async:
             end += 1
         self._end = end
+        self._at = start
+        """The hook that runs."""
+        self.is_over = False
+        """Nobody waits for its other hooks any more."""
+        self._seen: tuple[int, bool] | None = None
+        """Which hook ran when the sweep looked last, and whether in a thread."""
+        self._since = 0.0
+        """Monotonic: when the sweep saw that first."""
+        self._watched = False
+        """The sweep has looked: from then on, who says what came of a hook must be the first to claim it."""
         self._claims: dict[int, object] = {}
-        """Who says what came of each hook, the thread or the sweep: the first one to claim it."""
+        """Who that is for each hook, the thread or the sweep."""
         self.answer: Any = None
         self.failures: list[tuple[Hook, BaseException]] = []
         self.next = start
@@ -265,39 +291,41 @@ class Hop:
         self.thread: Thread | None = None
 
     def work(self, thread: Thread) -> None:
-        """Call the hooks; in a thread."""
-        hooks, args, claims, run = self._run.hooks, self._run.args, self._claims, self._run
+        """Call the hooks; in a thread. No clock and no lock a hook: there may be a hundred of them a message."""
+        run, at = self._run, self.next
+        args, claims = run.args, self._claims
         self.thread = thread
-        at, end = self.next, self._end
         if claims:
             return  # given up before a thread was free
-        while at < end and not run.cancelled:
-            hook = hooks[at]
-            self._at = (at, time.monotonic())
+        for hook in run.hooks[at : self._end]:
+            if self.is_over:
+                break
+            self._at = at
             answer, error = None, None
             try:
-                answer = hook.function(*(args[: hook.arity] if run.is_row else args))
+                answer = hook.function(*(args[: hook.arity] if run.is_uneven else args))
             except BaseException as caught:  # noqa: BLE001 - a thread of ours survives whatever a plugin does
                 error = caught
-            if claims.setdefault(at, thread) is not thread:
+            if self._watched and claims.setdefault(at, thread) is not thread:
                 return
             at += 1
-            self.next = at
             if error is not None:
                 self.failures.append((hook, error))
                 if hook.on_failure is not CONT:
-                    return
+                    break
             elif answer is not None and answer is not CONT:
                 self.answer = answer
-                return
+                break
+        self.next = at
 
     def finished(self) -> None:
         """The thread is through with it; on the event loop."""
         self._run.hopped(self)
 
     def check(self, now: float, since: float) -> None:
-        """Give up what takes too long; `since` is when the hop was asked for."""
-        index, began = self._at
-        timeout = self._run.hooks[index].timeout
-        if 0 < timeout <= now - (began or since) and self._claims.setdefault(index, _SWEEP) is _SWEEP:
-            self._run.leave_thread(self, index)
+        """Give up what takes too long; `since` is when the hop was asked for. Late by up to the time between looks."""
+        at, started = seen = (self._at, self.thread is not None)
+        if seen != self._seen:
+            self._seen, self._since, self._watched = seen, now if started else since, True
+        elif 0 < self._run.hooks[at].timeout <= now - self._since and self._claims.setdefault(at, _SWEEP) is _SWEEP:
+            self._run.leave_thread(self, at)

@@ -6,25 +6,29 @@ hook never comes back is given up by `chain` and replaced.
 
 Most hooks take microseconds, less than it costs to wake the event loop again. So it stands aside for a moment, `MOMENT`
 at most, in which the thread has the interpreter for itself; where that has not been enough, it does not do so for a
-while.
+while. What both wait for are pipes: Linux lets the reader of one run where the writer is about to sleep, which the
+locks below `queue` and `threading` do not get, and a wake-up on another CPU costs more than all hooks of a message.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
 from typing import Protocol
 
 MAX_THREADS = 32
 """Threads at once, those not counted that were given up."""
-GATHER = 16
+GATHER = 32
 """Turns of the event loop that jobs wait at most for others to share a hop with; each takes microseconds."""
-MOMENT = 0.0002
-"""Seconds that the event loop stands aside."""
+QUIET = 3
+"""Turns without another job after which nobody is waited for."""
+MOMENT = 1
+"""Milliseconds that the event loop stands aside at most."""
 MOST_TURNS = 1000
 """Turns without standing aside after it was in vain; at first one, then ever more."""
 PATIENCE = 0.003
@@ -39,6 +43,34 @@ class Job(Protocol):
 
     def finished(self) -> None:
         """Hear of it; on the event loop."""
+
+
+class _Pipe:
+    """Octets for whoever waits, one each."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        self._poll = select.poll()  # `select` knows only the first 1,024 descriptors
+        self._poll.register(self._reader, select.POLLIN)
+
+    def __del__(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def put(self, octet: bytes) -> None:
+        """Wake one who waits."""
+        os.write(self._writer, octet)
+
+    def get(self) -> bytes:
+        """Wait for one."""
+        return os.read(self._reader, 1)
+
+    def wait(self, milliseconds: int) -> None:
+        """Wait until there is one, and leave it there."""
+        self._poll.poll(milliseconds)
+
+
+_WORK, _END = b"w", b"e"
 
 
 class Thread:
@@ -70,7 +102,7 @@ class Threads:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: deque[Job] = deque()
         self._done: deque[Job] = deque()
-        self._tokens: SimpleQueue[bool] = SimpleQueue()
+        self._tokens = _Pipe()
         self._lock = threading.Lock()
         self._threads: set[Thread] = set()
         self._active = 0
@@ -83,9 +115,8 @@ class Threads:
         """The event loop has been told that jobs are done, and has not looked yet."""
         self._aside = False
         """The event loop stands aside: it looks anyway."""
-        self._through = threading.Lock()
-        """Held, but for the instant in which a thread says that there is nothing more to do."""
-        self._through.acquire()
+        self._through = _Pipe()
+        """Ends that: there is nothing more to do."""
         self._turns, self._vain = 0, 0
         """Turns to go without standing aside, and how many the last time."""
 
@@ -99,7 +130,7 @@ class Threads:
             self._flushing = True
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._gather, GATHER)
+            self._loop.call_soon(self._gather, GATHER, QUIET)
 
     def give_up(self, thread: Thread, job: Job, back: Callable[[], None]) -> None:
         """Its hook does not come back: another thread may take its place. `back` is called should it return."""
@@ -117,13 +148,14 @@ class Threads:
     def close(self) -> None:
         """End the threads as they become idle."""
         for _ in self._threads:
-            self._tokens.put(False)
+            self._tokens.put(_END)
 
-    def _gather(self, turns: int) -> None:
-        """Let others join, as long as some do."""
-        if self._fresh and turns and self._loop is not None:
-            self._fresh = False
-            self._loop.call_soon(self._gather, turns - 1)
+    def _gather(self, turns: int, quiet: int) -> None:
+        """Let others join, until none has for a while."""
+        if self._fresh:
+            self._fresh, quiet = False, QUIET
+        if turns and quiet and self._loop is not None:
+            self._loop.call_soon(self._gather, turns - 1, quiet - 1)
         else:
             self._flush()
 
@@ -142,10 +174,12 @@ class Threads:
     def _stand_aside(self) -> bool:
         """Wait a moment for the thread that was sent; whether that was enough for everything."""
         self._aside = True
-        through = self._through.acquire(timeout=MOMENT)
+        self._through.wait(MOMENT)
         with self._lock:
+            through = not self._aside
             self._aside = False  # before looking: what is done from now on wakes the event loop
-            through = through or self._through.acquire(blocking=False)  # it came just now
+        if through:
+            self._through.get()
         self._vain = 0 if through else min(2 * self._vain + 1, MOST_TURNS)
         self._turns = self._vain
         self._drain()
@@ -166,7 +200,7 @@ class Threads:
                 if self._active >= len(self._threads) and not self._grow():
                     return
                 self._active += 1
-            self._tokens.put(True)
+            self._tokens.put(_WORK)
 
     def _grow(self) -> bool:
         if len(self._threads) >= MAX_THREADS:
@@ -188,7 +222,7 @@ class Threads:
 
     def wait(self) -> bool:
         """Wait to be needed; False to end."""
-        return self._tokens.get()
+        return self._tokens.get() == _WORK
 
     def next_job(self, thread: Thread) -> Job | None:
         """What to do next; None to wait."""
@@ -198,10 +232,12 @@ class Threads:
                 thread.job = self._jobs.popleft()
                 return thread.job
             self._active -= 1
-            if self._aside and not self._active:
+            through = self._aside and not self._active
+            if through:
                 self._aside = False
-                self._through.release()
-            return None
+        if through:
+            self._through.put(_END)
+        return None
 
     def done(self, job: Job, thread: Thread) -> None:
         """A job is done."""
