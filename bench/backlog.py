@@ -23,7 +23,7 @@ from pathlib import Path
 import uvloop
 
 from bench import generator, install, interpreter, load, long_queue, machine, process, tls_submit
-from bench.fault import BenchError
+from bench.fault import BenchError, exit_status
 from bench.load import Sink
 from bench.process import Service
 from bench.relays.mailboat import Mailboat
@@ -86,15 +86,13 @@ class Line:
 def main() -> int:
     """Prints the table; 0 when every limit is kept, 1 when one is missed, 2 when nothing could be measured."""
     options = _arguments()
-    try:
+
+    def run() -> int:
         install.debian("postfix", "smtp-sink")
         with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=options.work) as name:
             return _run(options, Path(name))
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130  # whatever was started has been stopped on the way here
+
+    return exit_status(run)
 
 
 def _arguments() -> argparse.Namespace:

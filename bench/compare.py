@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import install, interpreter, machine, report, tls_submit
-from bench.fault import BenchError
+from bench.fault import BenchError, exit_status
 from bench.load import Load
 from bench.measure import WIRE, Bench, Cell, measure
 from bench.relays.haraka import Haraka
@@ -35,13 +35,7 @@ _Results = dict[Row, dict[str, list[Cell]]]
 def main() -> int:
     """Runs what the command line asks for; 0 when every cell was measured, 1 when one failed, 2 when nothing ran."""
     options = _arguments()
-    try:
-        return _run(options)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130  # whatever was started has been stopped on the way here
+    return exit_status(lambda: _run(options))
 
 
 def _arguments() -> argparse.Namespace:

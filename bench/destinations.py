@@ -21,7 +21,7 @@ from pathlib import Path
 import uvloop
 
 from bench import generator, install, interpreter, load, machine, process, tls_submit
-from bench.fault import BenchError
+from bench.fault import BenchError, exit_status
 from bench.load import Sink
 from bench.relays.mailboat import Mailboat
 from bench.relays.relay import Place
@@ -62,16 +62,13 @@ class Figure:
 def main() -> int:
     """Prints both tables; 0 unless nothing could be measured."""
     options = _arguments()
-    try:
+
+    def run() -> int:
         install.debian("postfix", "smtp-sink")
         with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=options.work) as name:
-            _tables(options, Path(name))
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130  # whatever was started has been stopped on the way here
-    return 0
+            return _run(options, Path(name))
+
+    return exit_status(run)
 
 
 def _arguments() -> argparse.Namespace:
@@ -90,7 +87,7 @@ def _arguments() -> argparse.Namespace:
     return chosen
 
 
-def _tables(options: argparse.Namespace, directory: Path) -> None:
+def _run(options: argparse.Namespace, directory: Path) -> int:
     directory.chmod(0o755)
     relay = Mailboat(interpreter.choose(options.python))
     print("\n".join([*machine.look(directory).lines(), relay.version()]))
@@ -99,6 +96,7 @@ def _tables(options: argparse.Namespace, directory: Path) -> None:
         _many(setting, options.domains, options.rounds)
     if options.only != "many":
         _dead(setting, options.rounds)
+    return 0
 
 
 def _many(setting: Setting, domains: int, rounds: int) -> None:

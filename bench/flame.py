@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import hooks, interpreter, load, machine, process, tls_submit
-from bench.fault import BenchError
+from bench.fault import BenchError, exit_status
 from bench.interpreter import Interpreter
 from bench.measure import Bench, measure
 from bench.process import Service
@@ -80,13 +80,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.output.suffix not in _FORMATS:
         parser.error(f"--output must end with {', '.join(_FORMATS)}")
-    try:
-        return _profile(options)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130  # whatever was started has been stopped on the way here
+    return exit_status(lambda: _profile(options))
 
 
 def _profile(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import install, interpreter, load, machine, process, tls_submit
-from bench.fault import BenchError
+from bench.fault import BenchError, exit_status
 from bench.load import Load, Sink
 from bench.relays.mailboat import Mailboat
 from bench.relays.relay import Place
@@ -58,15 +58,13 @@ class Arm:
 def main() -> int:
     """Prints the table; 0 when every kind is good enough, 1 when one is not, 2 when nothing could be measured."""
     options = _arguments()
-    try:
+
+    def run() -> int:
         install.debian("postfix", "smtp-sink")
         with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=options.work) as name:
             return _run(options, Path(name))
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130  # whatever was started has been stopped on the way here
+
+    return exit_status(run)
 
 
 def plugin(kind: str) -> str:

@@ -96,13 +96,15 @@ def test_drift_is_repaired_within_a_second(api: KubeApi, what: str, patch: dict[
     programmed(api)
     good = api.get("configmaps", "relay-outbound")
 
-    api.patch("configmaps", "relay-outbound", patch)
-    began = time.monotonic()
-    repaired = until(lambda: api.get("configmaps", "relay-outbound"), lambda found: same(found, good))
+    def seconds_until_repaired() -> float:
+        api.patch("configmaps", "relay-outbound", patch)
+        began = time.monotonic()
+        repaired = until(lambda: api.get("configmaps", "relay-outbound"), lambda found: same(found, good))
+        assert repaired["metadata"]["uid"] == good["metadata"]["uid"]
+        return time.monotonic() - began
 
-    # The promise is a second; a busy machine may take longer to run this test than the operator to keep it.
-    assert time.monotonic() - began < 5
-    assert repaired["metadata"]["uid"] == good["metadata"]["uid"]
+    # The test itself may be slow on a busy machine: it has three tries to see what the operator does in milliseconds.
+    assert any(seconds_until_repaired() < 1 for _ in range(3))
 
 
 def same(found: dict[str, Any], good: dict[str, Any]) -> bool:

@@ -117,8 +117,7 @@ def test_the_second_takes_over_from_one_that_dies_within_15_seconds(api: KubeApi
 
     began = time.monotonic()
     until(lambda: second.leads, lambda leads: leads, 60)
-    # The promise is 15 seconds; a busy machine may take a little longer to say so.
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 15
     assert leader(api) != holder
     api.config("relay")
     api.until_condition("relay", "Ready", "True")

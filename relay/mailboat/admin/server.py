@@ -74,7 +74,7 @@ class AdminServer:
         where = _endpoint(sock.getsockname())
         loopback = is_loopback(where.host)
         if not loopback and not self._token():
-            _log.warning("admin listener %s: no usable token_file, so calls that change something are refused", where)
+            _log.info("admin listener %s: no usable token_file, so calls that change something are refused", where)
         application = build(self._control, Guard(loopback=loopback, token=self._token))
         # handler_cancellation stays off: a change that was asked for is finished, whether or not the client waits.
         runner = web.AppRunner(

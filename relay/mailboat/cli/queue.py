@@ -31,30 +31,21 @@ from mailboat.smtp.grammar import GrammarError, normalize_domain
 
 app = App(name="queue", help="See and change the queue.")
 
-_Flag = Parameter(negative="")
-_Json = Annotated[bool, _Flag]
+# What several verbs take.
+_Ids = Annotated[str, Parameter(help="Message or entry ids.")]
+_Config = Annotated[Path, Parameter(help="The configuration directory of the relay.")]
+_Domain = Annotated[str, Parameter(help="Only mail to this domain.")]
+_Sender = Annotated[str, Parameter(help="Only mail from this address; `<>` for the null sender.")]
+_State = Annotated[State | None, Parameter(help="Only mail in this state.")]
+_Json = Annotated[bool, Parameter(help="Print JSON, one object a line.", negative="")]
 _HERE = Path()
 
 
 @app.command(name="list")
 def list_messages(
-    *, config: Path = _HERE, domain: str = "", sender: str = "", state: State | None = None, json: _Json = False
+    *, config: _Config = _HERE, domain: _Domain = "", sender: _Sender = "", state: _State = None, json: _Json = False
 ) -> int:
-    """List what is queued, oldest first; also on a stopped relay.
-
-    Parameters
-    ----------
-    config
-        The configuration directory of the relay.
-    domain
-        Only mail to this domain.
-    sender
-        Only mail from this address; `<>` for the null sender.
-    state
-        Only mail in this state.
-    json
-        One JSON object a line.
-    """
+    """List what is queued, oldest first; also on a stopped relay."""
 
     def body() -> int:
         selection = _selection((), domain, sender, state)
@@ -66,17 +57,13 @@ def list_messages(
 
 
 @app.command
-def show(id: str, *, config: Path = _HERE, json: _Json = False) -> int:  # noqa: A002 - the field's word
+def show(id: str, *, config: _Config = _HERE, json: _Json = False) -> int:  # noqa: A002 - the field's word
     """Show one entry, or all entries of a message; also on a stopped relay.
 
     Parameters
     ----------
     id
         The id that the client was told, or one from the listing.
-    config
-        The configuration directory of the relay.
-    json
-        One JSON object a line.
     """
 
     def body() -> int:
@@ -93,16 +80,8 @@ def show(id: str, *, config: Path = _HERE, json: _Json = False) -> int:  # noqa:
 
 
 @app.command
-def stats(*, config: Path = _HERE, json: _Json = False) -> int:
-    """Show how much is queued, by state; also on a stopped relay.
-
-    Parameters
-    ----------
-    config
-        The configuration directory of the relay.
-    json
-        One JSON object.
-    """
+def stats(*, config: _Config = _HERE, json: _Json = False) -> int:
+    """Show how much is queued, by state; also on a stopped relay."""
 
     def body() -> int:
         shares = _source(config).stats()
@@ -117,103 +96,57 @@ def stats(*, config: Path = _HERE, json: _Json = False) -> int:
 
 @app.command
 def flush(
-    *ids: str, config: Path = _HERE, domain: str = "", sender: str = "", state: State | None = None, json: _Json = False
+    *ids: _Ids,
+    config: _Config = _HERE,
+    domain: _Domain = "",
+    sender: _Sender = "",
+    state: _State = None,
+    json: _Json = False,
 ) -> int:
-    """Attempt deferred mail now: what is selected, or everything.
-
-    Parameters
-    ----------
-    ids
-        Message or entry ids.
-    config
-        The configuration directory of the relay.
-    domain
-        Only mail to this domain.
-    sender
-        Only mail from this address.
-    state
-        Only mail in this state.
-    json
-        Print the count as JSON.
-    """
+    """Attempt deferred mail now: what is selected, or everything."""
     return _change("flush", config, lambda: _selection(ids, domain, sender, state), json)
 
 
 @app.command
 def hold(
-    *ids: str, config: Path = _HERE, domain: str = "", sender: str = "", state: State | None = None, json: _Json = False
+    *ids: _Ids,
+    config: _Config = _HERE,
+    domain: _Domain = "",
+    sender: _Sender = "",
+    state: _State = None,
+    json: _Json = False,
 ) -> int:
-    """Keep mail from being attempted until it is released.
-
-    Parameters
-    ----------
-    ids
-        Message or entry ids.
-    config
-        The configuration directory of the relay.
-    domain
-        Only mail to this domain.
-    sender
-        Only mail from this address.
-    state
-        Only mail in this state.
-    json
-        Print the count as JSON.
-    """
+    """Keep mail from being attempted until it is released."""
     return _change("hold", config, lambda: _selection(ids, domain, sender, state), json)
 
 
 @app.command
-def release(*ids: str, config: Path = _HERE, domain: str = "", sender: str = "", json: _Json = False) -> int:
-    """Make held mail due now.
-
-    Parameters
-    ----------
-    ids
-        Message or entry ids.
-    config
-        The configuration directory of the relay.
-    domain
-        Only mail to this domain.
-    sender
-        Only mail from this address.
-    json
-        Print the count as JSON.
-    """
+def release(
+    *ids: _Ids, config: _Config = _HERE, domain: _Domain = "", sender: _Sender = "", json: _Json = False
+) -> int:
+    """Make held mail due now."""
     return _change("release", config, lambda: _selection(ids, domain, sender, None), json)
 
 
 @app.command
 def delete(
-    *ids: str,
-    config: Path = _HERE,
-    domain: str = "",
-    sender: str = "",
-    state: State | None = None,
-    all: Annotated[bool, _Flag] = False,  # noqa: A002 - the option's name
-    yes: Annotated[bool, _Flag] = False,
+    *ids: _Ids,
+    config: _Config = _HERE,
+    domain: _Domain = "",
+    sender: _Sender = "",
+    state: _State = None,
+    all: Annotated[bool, Parameter(negative="")] = False,  # noqa: A002 - the option's name
+    yes: Annotated[bool, Parameter(negative="")] = False,
     json: _Json = False,
 ) -> int:
     """Remove mail from the queue without telling anybody. It must be said what, or --all.
 
     Parameters
     ----------
-    ids
-        Message or entry ids.
-    config
-        The configuration directory of the relay.
-    domain
-        Only mail to this domain.
-    sender
-        Only mail from this address.
-    state
-        Only mail in this state.
     all
         Everything; on a terminal it is asked for once more.
     yes
         Do not ask.
-    json
-        Print the count as JSON.
     """
 
     def select() -> Selection:
