@@ -161,10 +161,10 @@ class Threads:
 
     def _flush(self) -> None:
         self._flushing = False
-        if not self._active:
-            self._wake(1)
+        if self._jobs and not self._active:
             if self._turns:
                 self._turns -= 1
+                self._wake(1)
             elif self._stand_aside():
                 return
         if not self._watching and self._loop is not None:
@@ -172,8 +172,9 @@ class Threads:
             self._loop.call_later(PATIENCE, self._look)
 
     def _stand_aside(self) -> bool:
-        """Wait a moment for the thread that was sent; whether that was enough for everything."""
-        self._aside = True
+        """Send a thread, and wait a moment for it; whether that was enough for everything."""
+        self._aside = True  # before sending: it may be through at once
+        self._wake(1)
         self._through.wait(MOMENT)
         with self._lock:
             through = not self._aside
