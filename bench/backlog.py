@@ -14,7 +14,6 @@ import re
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -86,13 +85,7 @@ class Line:
 def main() -> int:
     """Prints the table; 0 when every limit is kept, 1 when one is missed, 2 when nothing could be measured."""
     options = _arguments()
-
-    def run() -> int:
-        install.debian("postfix", "smtp-sink")
-        with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=options.work) as name:
-            return _run(options, Path(name))
-
-    return exit_status(run)
+    return exit_status(lambda: _run(options))
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,21 +101,23 @@ def _arguments() -> argparse.Namespace:
     return chosen
 
 
-def _run(options: argparse.Namespace, directory: Path) -> int:
-    relay = Mailboat(interpreter.choose(options.python), nodes="1")
-    print("\n".join([*machine.look(directory).lines(), relay.version()]))
-    setting = Setting(directory, tls_submit.make_certificate(directory), relay, options.new)
-    began = time.monotonic()
-    octets = asyncio.run(long_queue.fill(_queue(setting, "full"), options.messages, due=0))
-    _say(f"{options.messages:,} deferred messages in {time.monotonic() - began:.0f} s: {octets / 2**30:.2f} GiB")
-    trials: dict[str, list[Trial]] = {"empty": [], "full": []}
-    for turn in range(options.rounds):
-        for name in sorted(trials, reverse=bool(turn % 2)):
-            trials[name].append(_measure(setting, name))
-            _say(f"{turn + 1}/{options.rounds} {name:5} {trials[name][-1]}")
-    lines = judge(trials["empty"], trials["full"])
-    print("\n".join(["", f"{options.messages:,} deferred messages, one worker", "", *table(lines)]))
-    return 0 if all(line.kept for line in lines) else 1
+def _run(options: argparse.Namespace) -> int:
+    install.debian("postfix", "smtp-sink")
+    with machine.scratch(options.work) as directory:
+        relay = Mailboat(interpreter.choose(options.python), nodes="1")
+        print("\n".join([*machine.look(directory).lines(), relay.version()]))
+        setting = Setting(directory, tls_submit.make_certificate(directory), relay, options.new)
+        began = time.monotonic()
+        octets = asyncio.run(long_queue.fill(_queue(setting, "full"), options.messages, due=0))
+        _say(f"{options.messages:,} deferred messages in {time.monotonic() - began:.0f} s: {octets / 2**30:.2f} GiB")
+        trials: dict[str, list[Trial]] = {"empty": [], "full": []}
+        for turn in range(options.rounds):
+            for name in sorted(trials, reverse=bool(turn % 2)):
+                trials[name].append(_measure(setting, name))
+                _say(f"{turn + 1}/{options.rounds} {name:5} {trials[name][-1]}")
+        lines = judge(trials["empty"], trials["full"])
+        print("\n".join(["", f"{options.messages:,} deferred messages, one worker", "", *table(lines)]))
+        return 0 if all(line.kept for line in lines) else 1
 
 
 def judge(empty: Sequence[Trial], full: Sequence[Trial]) -> list[Line]:

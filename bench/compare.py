@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,9 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     versions = [relay.version() for relay in contenders.values() if relay]
     rows = choose(options.sessions, options.sizes, options.tls, options.fsync)
     faults: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=options.work) as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # Postfix's daemons and the sink run as other users
+    with machine.scratch(options.work) as directory:
         here = machine.look(directory)
         print("\n".join([*here.lines(), "; ".join(versions), ""]))
         bench = Bench(directory, tls_submit.make_certificate(directory), options.seconds, _DELAY)

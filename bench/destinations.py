@@ -12,7 +12,6 @@ import shutil
 import socket
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,13 +61,7 @@ class Figure:
 def main() -> int:
     """Prints both tables; 0 unless nothing could be measured."""
     options = _arguments()
-
-    def run() -> int:
-        install.debian("postfix", "smtp-sink")
-        with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=options.work) as name:
-            return _run(options, Path(name))
-
-    return exit_status(run)
+    return exit_status(lambda: _run(options))
 
 
 def _arguments() -> argparse.Namespace:
@@ -87,16 +80,17 @@ def _arguments() -> argparse.Namespace:
     return chosen
 
 
-def _run(options: argparse.Namespace, directory: Path) -> int:
-    directory.chmod(0o755)
-    relay = Mailboat(interpreter.choose(options.python))
-    print("\n".join([*machine.look(directory).lines(), relay.version()]))
-    setting = Setting(directory, tls_submit.make_certificate(directory), options.messages, relay)
-    if options.only != "dead":
-        _many(setting, options.domains, options.rounds)
-    if options.only != "many":
-        _dead(setting, options.rounds)
-    return 0
+def _run(options: argparse.Namespace) -> int:
+    install.debian("postfix", "smtp-sink")
+    with machine.scratch(options.work) as directory:
+        relay = Mailboat(interpreter.choose(options.python))
+        print("\n".join([*machine.look(directory).lines(), relay.version()]))
+        setting = Setting(directory, tls_submit.make_certificate(directory), options.messages, relay)
+        if options.only != "dead":
+            _many(setting, options.domains, options.rounds)
+        if options.only != "many":
+            _dead(setting, options.rounds)
+        return 0
 
 
 def _many(setting: Setting, domains: int, rounds: int) -> None:

@@ -10,7 +10,6 @@ import argparse
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,9 +86,7 @@ def _profile(options: argparse.Namespace) -> int:
     if not _SPY.exists():
         raise BenchError("py-spy is missing: install it into the virtual environment")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=_DISK) as name:
-        directory = Path(name)
-        directory.chmod(0o755)
+    with machine.scratch(_DISK) as directory:
         machine.file_system(directory)
         bench = Bench(directory, tls_submit.make_certificate(directory), options.seconds, delay=0)
         wanted = load.Load(options.parallel, SESSIONS[options.sessions], SIZES[options.size])

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import statistics
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,13 +57,7 @@ class Arm:
 def main() -> int:
     """Prints the table; 0 when every kind is good enough, 1 when one is not, 2 when nothing could be measured."""
     options = _arguments()
-
-    def run() -> int:
-        install.debian("postfix", "smtp-sink")
-        with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=options.work) as name:
-            return _run(options, Path(name))
-
-    return exit_status(run)
+    return exit_status(lambda: _run(options))
 
 
 def plugin(kind: str) -> str:
@@ -98,24 +91,26 @@ def _arguments() -> argparse.Namespace:
     return chosen
 
 
-def _run(options: argparse.Namespace, directory: Path) -> int:
-    directory.chmod(0o755)
-    relay = Mailboat(interpreter.choose(options.python))
-    print("\n".join([*machine.look(directory).lines(), relay.version()]))
-    print(f"\n{PLUGINS} plugins at all {len(Point)} points; {_SESSIONS} sessions, {_SIZE} octets\n")
-    print("| sessions | plugins | messages/s | of none | CPU a message | limit |\n|---|---|---:|---:|---:|---:|")
-    certificate = tls_submit.make_certificate(directory)
-    kinds = ("none", *(kind for kind in KINDS[1:] if kind in options.kinds))
-    good = True
-    for mode in options.modes:
-        with contextlib.ExitStack() as stack:
-            arms = [
-                stack.enter_context(_started(relay, directory / f"{mode}-{kind}", kind, certificate)) for kind in kinds
-            ]
-            wanted = Load(_SESSIONS, _MODES[mode], _SIZE)
-            _measure(arms, wanted, options)
-        good &= _print(mode, arms)
-    return 0 if good else 1
+def _run(options: argparse.Namespace) -> int:
+    install.debian("postfix", "smtp-sink")
+    with machine.scratch(options.work) as directory:
+        relay = Mailboat(interpreter.choose(options.python))
+        print("\n".join([*machine.look(directory).lines(), relay.version()]))
+        print(f"\n{PLUGINS} plugins at all {len(Point)} points; {_SESSIONS} sessions, {_SIZE} octets\n")
+        print("| sessions | plugins | messages/s | of none | CPU a message | limit |\n|---|---|---:|---:|---:|---:|")
+        certificate = tls_submit.make_certificate(directory)
+        kinds = ("none", *(kind for kind in KINDS[1:] if kind in options.kinds))
+        good = True
+        for mode in options.modes:
+            with contextlib.ExitStack() as stack:
+                arms = [
+                    stack.enter_context(_started(relay, directory / f"{mode}-{kind}", kind, certificate))
+                    for kind in kinds
+                ]
+                wanted = Load(_SESSIONS, _MODES[mode], _SIZE)
+                _measure(arms, wanted, options)
+            good &= _print(mode, arms)
+        return 0 if good else 1
 
 
 def _measure(arms: list[Arm], wanted: Load, options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The facts of the machine that a figure means nothing without.
+"""The facts of the machine that a figure means nothing without, and a place on its disk.
 
 Called by `bench.compare` and the other benchmarks.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +46,15 @@ class Machine:
             f"{self.system}; queues on {self.file_system}; {sync}",
             f"load average before the run: {self.load:.2f}",
         ]
+
+
+@contextmanager
+def scratch(disk: Path) -> Iterator[Path]:
+    """A directory on a disk for one run. Postfix's daemons and the sink, which run as other users, may enter it."""
+    with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir=disk) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
 
 
 def look(directory: Path) -> Machine:
