@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from cyclopts import App, Parameter
 
@@ -14,6 +14,7 @@ app = App(
     name="mailboat",
     help="An outbound mail relay: durable, fast, and at home in Kubernetes.",
     version=f"mailboat {__version__}",
+    default_parameter=Parameter(negative_bool=""),  # no `--no-json` beside `--json`
 )
 config = App(name="config", help="Check and show a configuration directory, or import one of Haraka.")
 app.command(config)
@@ -66,7 +67,7 @@ def relay(
 def operator(
     *,
     namespace: tuple[str, ...] = (),
-    all_namespaces: Annotated[bool, Parameter(negative="")] = False,
+    all_namespaces: bool = False,
     listen: str = "127.0.0.1:9026",
     resync: float = 600.0,
     log_format: Literal["json", "text"] = "json",
@@ -102,7 +103,7 @@ def check(directory: Path) -> int:
 
 
 @config.command
-def show(directory: Path, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def show(directory: Path, *, json: bool = False) -> int:
     """Show the effective settings of a directory, secrets hidden."""
     from mailboat.cli.config import show as show_directory  # noqa: PLC0415
 

@@ -37,7 +37,7 @@ _Config = Annotated[Path, Parameter(help="The configuration directory of the rel
 _Domain = Annotated[str, Parameter(help="Only mail to this domain.")]
 _Sender = Annotated[str, Parameter(help="Only mail from this address; `<>` for the null sender.")]
 _State = Annotated[State | None, Parameter(help="Only mail in this state.")]
-_Json = Annotated[bool, Parameter(help="Print JSON, one object a line.", negative="")]
+_Json = Annotated[bool, Parameter(help="Print JSON, one object a line.")]
 _HERE = Path()
 
 
@@ -135,8 +135,8 @@ def delete(
     domain: _Domain = "",
     sender: _Sender = "",
     state: _State = None,
-    all: Annotated[bool, Parameter(negative="")] = False,  # noqa: A002 - the option's name
-    yes: Annotated[bool, Parameter(negative="")] = False,
+    all: bool = False,  # noqa: A002 - the option's name
+    yes: bool = False,
     json: _Json = False,
 ) -> int:
     """Remove mail from the queue without telling anybody. It must be said what, or --all.

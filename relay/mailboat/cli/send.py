@@ -36,8 +36,6 @@ _DOT_SECONDS = 600.0  # RFC 5321 4.5.3.2.6: the server may have the message alre
 _MAX_SIZE = 512 * 2**20
 _HAS_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
 
-_Flag = cyclopts.Parameter(negative="")
-
 
 @dataclass(frozen=True, slots=True)
 class Submission:
@@ -63,16 +61,16 @@ def send(
     file: Annotated[str | None, cyclopts.Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
-    to: Annotated[list[str], _Flag],
+    to: Annotated[list[str], cyclopts.Parameter(negative="")],
     sender: Annotated[str, cyclopts.Parameter(name="--from")],
     server: str = "",
     api: str = "",
     token_file: Path | None = None,
     subject: str = "Test by mailboat send",
-    test: Annotated[bool, _Flag] = False,
-    tls: Annotated[bool, _Flag] = False,
+    test: bool = False,
+    tls: bool = False,
     ca: Path | None = None,
-    insecure: Annotated[bool, _Flag] = False,
+    insecure: bool = False,
     user: str = "",
     password_file: Path | None = None,
 ) -> int:

@@ -16,9 +16,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-import cyclopts
 
 from mailboat.cli.endpoint import parse_endpoint
 from mailboat.config.settings import Endpoint
@@ -249,7 +246,7 @@ async def _run(endpoint: Endpoint, context: ssl.SSLContext | None, print_body: b
 def sink(
     *,
     listen: str = "127.0.0.1:2526",
-    print_body: Annotated[bool, cyclopts.Parameter(negative="")] = False,
+    print_body: bool = False,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
 ) -> int:
