@@ -210,9 +210,7 @@ class Consultation:
                 log.exception("%s: what a plugin wanted to do at the end of the attempt", self._entry.id)
 
     async def _ask(self, point: Point, *more: object) -> Decision:
-        # `begin`, not `run`: once a message and point, a coroutine less.
-        asked = self._hooks.begin(point, self.hmail, *more)
-        return asked if isinstance(asked, Decision) else await asked.wait()
+        return await self._hooks.run(point, self.hmail, *more)
 
     def _people(self, outcomes: Sequence[Outcome]) -> list[Address]:
         addresses = {recipient.id: recipient.address for recipient in self._entry.recipients}

@@ -25,9 +25,10 @@ class Telling:
         self._schedule = schedule
         self._room = room
         self._places = places
-        self._recording: dict[asyncio.Future[None], str] = {}
-        """Changes that are not recorded yet, and their destinations."""
+        self._recording: set[asyncio.Future[None]] = set()
+        """Changes that are not recorded yet."""
         self._counts: Counter[str] = Counter()
+        """How many of them a destination has."""
         self._tasks: set[asyncio.Task[None]] = set()
         """Hooks that had to wait."""
         self._cancelled = False
@@ -39,7 +40,7 @@ class Telling:
 
     def soon(self, destination: str, hooks: Consultation, change: Transition, recorded: asyncio.Future[None]) -> None:
         """Tell of a change once `recorded` is done."""
-        self._recording[recorded] = destination
+        self._recording.add(recorded)
         self._counts[destination] += 1
         # Attempts that end faster than the disk records them would all have hooks at once, later.
         crowded = self._counts[destination] >= self._places()
@@ -57,7 +58,7 @@ class Telling:
     def _recorded(
         self, destination: str, hooks: Consultation, change: Transition, occupied: bool, recorded: asyncio.Future[None]
     ) -> None:
-        self._recording.pop(recorded, None)
+        self._recording.discard(recorded)
         self._counts[destination] -= 1
         if not self._counts[destination]:
             del self._counts[destination]

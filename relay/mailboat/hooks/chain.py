@@ -19,7 +19,7 @@ from mailboat.hooks.codes import CONT, CONTINUE, Decision
 from mailboat.hooks.crew import Crew
 from mailboat.hooks.objects import Connection
 from mailboat.hooks.plugin import AuthOffer, Hook
-from mailboat.hooks.points import NonsenseError, Point, understand
+from mailboat.hooks.points import POINTS, NonsenseError, Point, understand
 from mailboat.hooks.running import Running
 from mailboat.hooks.threads import Job, Thread
 from mailboat.model.observer import HookFailure, Observer
@@ -55,7 +55,8 @@ class Hooks:
         for hook in sorted(hooks, key=lambda hook: hook.priority):
             by_point.setdefault(hook.point, []).append(hook)
         self._hooks = {point: tuple(chain) for point, chain in by_point.items()}
-        self._rows: dict[tuple[Point, ...], tuple[Hook, ...]] = {}
+        self._rows: dict[tuple[Point, ...], tuple[tuple[Hook, ...], bool]] = {}
+        """The hooks of several points, and whether some of them take fewer arguments than others may."""
         if crew is None:
             crew = Crew()
             weakref.finalize(self, crew.threads.close)  # they would wait for ever
@@ -102,16 +103,20 @@ class Hooks:
 
         What lies between two points would cost sync hooks a hop more. `Decision.point` says where it ended.
         """
-        hooks = self._rows.get(points)
-        if hooks is None:
-            hooks = self._rows[points] = tuple(hook for point in points for hook in self.of(point))
+        hooks, is_uneven = self._rows.get(points) or self._row(points)
         if not hooks:
             return CONTINUE
         running = Running(self, hooks, args)
         running.is_row = True
-        running.is_uneven = hooks[0].arity != len(args) or hooks[-1].arity != len(args)
+        running.is_uneven = is_uneven
         decision = running.advance()
         return running if decision is None else decision
+
+    def _row(self, points: tuple[Point, ...]) -> tuple[tuple[Hook, ...], bool]:
+        hooks = tuple(hook for point in points for hook in self.of(point))
+        widest = max(len(POINTS[point].parameters) for point in points)
+        row = self._rows[points] = hooks, any(hook.arity < widest for hook in hooks)
+        return row
 
     async def run(self, point: Point, *args: object) -> Decision:
         """Ask the plugins in their order; the first answer that is not CONT is the decision."""

@@ -7,7 +7,7 @@ table is a failure of the plugin, never a guess.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -86,8 +86,9 @@ _REFUSED = {
 _NO_EFFECT = {Code.OK: "ends the chain, and means nothing more"}
 
 
-def _gate(when: str, parameters: tuple[str, ...], ok: str) -> PointFacts:
-    return PointFacts(when, parameters, _GATE, {Code.OK: ok, **_REFUSED}, choice_of_failure=True)
+def _gate(when: str, parameters: tuple[str, ...], ok: str, *, ok_goes_on: bool = False) -> PointFacts:
+    answers = {Code.OK: ok, **_REFUSED}
+    return PointFacts(when, parameters, _GATE, answers, choice_of_failure=True, ok_goes_on=ok_goes_on)
 
 
 POINTS: Mapping[Point, PointFacts] = MappingProxyType(
@@ -121,7 +122,7 @@ POINTS: Mapping[Point, PointFacts] = MappingProxyType(
         ),
         Point.MAIL: _gate("MAIL FROM", ("connection", "address", "params"), "250"),
         Point.RCPT: _gate("RCPT TO", ("connection", "address", "params"), "250: accepted without asking who may relay"),
-        Point.DATA_POST: replace(_gate("the whole message has come", ("connection",), "goes on"), ok_goes_on=True),
+        Point.DATA_POST: _gate("the whole message has come", ("connection",), "goes on", ok_goes_on=True),
         Point.QUEUE_OUTBOUND: _gate(
             "before the message is queued", ("connection",), "250: it is queued elsewhere, and not here"
         ),

@@ -257,7 +257,6 @@ class Hop:
         "_run",
         "_seen",
         "_since",
-        "_watched",
         "answer",
         "failures",
         "is_over",
@@ -280,10 +279,8 @@ class Hop:
         """Which hook ran when the sweep looked last, and whether in a thread."""
         self._since = 0.0
         """Monotonic: when the sweep saw that first."""
-        self._watched = False
-        """The sweep has looked: from then on, who says what came of a hook must be the first to claim it."""
         self._claims: dict[int, object] = {}
-        """Who that is for each hook, the thread or the sweep."""
+        """Who says what came of a hook once the sweep has looked, the thread or the sweep: the first to claim it."""
         self.answer: Any = None
         self.failures: list[tuple[Hook, BaseException]] = []
         self.next = start
@@ -306,7 +303,7 @@ class Hop:
                 answer = hook.function(*(args[: hook.arity] if run.is_uneven else args))
             except BaseException as caught:  # noqa: BLE001 - a thread of ours survives whatever a plugin does
                 error = caught
-            if self._watched and claims.setdefault(at, thread) is not thread:
+            if self._seen is not None and claims.setdefault(at, thread) is not thread:
                 return
             at += 1
             if error is not None:
@@ -326,6 +323,6 @@ class Hop:
         """Give up what takes too long; `since` is when the hop was asked for. Late by up to the time between looks."""
         at, started = seen = (self._at, self.thread is not None)
         if seen != self._seen:
-            self._seen, self._since, self._watched = seen, now if started else since, True
+            self._seen, self._since = seen, now if started else since
         elif 0 < self._run.hooks[at].timeout <= now - self._since and self._claims.setdefault(at, _SWEEP) is _SWEEP:
             self._run.leave_thread(self, at)
