@@ -74,7 +74,8 @@ class AdminServer:
         where = _endpoint(sock.getsockname())
         loopback = is_loopback(where.host)
         if not loopback and not self._token():
-            _log.info("admin listener %s: no usable token_file, so calls that change something are refused", where)
+            level = logging.WARNING if self._settings.token_file else logging.INFO  # none is wanted by most
+            _log.log(level, "admin listener %s: no usable token_file, so what would change something is refused", where)
         application = build(self._control, Guard(loopback=loopback, token=self._token))
         # handler_cancellation stays off: a change that was asked for is finished, whether or not the client waits.
         runner = web.AppRunner(

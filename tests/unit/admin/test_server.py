@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -119,6 +120,17 @@ async def test_storage_trouble_is_503_and_says_when_to_come_back(
         problem = await answer.json(content_type="application/problem+json")
         assert (answer.status, problem["detail"]) == (503, "storage: disk I/O error")
         assert "Retry-After" in answer.headers
+
+
+@pytest.mark.parametrize(("token_file", "level"), [("", "INFO"), ("missing", "WARNING")])
+async def test_a_token_file_that_is_named_and_cannot_be_read_is_warned_of(
+    control: FakeControl, caplog: pytest.LogCaptureFixture, token_file: str, level: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    server = AdminServer(control, HttpSettings(listen=(Endpoint("0.0.0.0", 0),), token_file=token_file))
+    await server.start()
+    await server.close()
+    assert [each.levelname for each in caplog.records if "no usable token_file" in each.message] == [level]
 
 
 async def test_several_addresses_answer(control: FakeControl) -> None:
