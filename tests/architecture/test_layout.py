@@ -17,7 +17,7 @@ RELAY = ROOT / "relay" / "mailboat"
 OPERATOR = ROOT / "operator" / "mailboat_operator"
 SOURCES = sorted([*RELAY.rglob("*.py"), *OPERATOR.rglob("*.py")])
 
-MAX_LINES = 400
+MAX_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 6
 
@@ -25,7 +25,7 @@ PURE = (
     "model",
     "smtp",
     "message",
-    "config/settings.py",
+    "config/settings",
     "queue/entry.py",
     "queue/backoff.py",
     "queue/schedule.py",

@@ -1,0 +1,82 @@
+"""The effective settings as frozen dataclasses: what every other package is given.
+
+Nothing here reads a file: `mailboat.config.load` builds these from the configuration directory, and
+`docs/configuration.md` is generated from the metadata of the fields. Times are seconds, sizes are octets.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from mailboat.config.nouns import (
+    CPUS,
+    BareNewline,
+    Bind,
+    BindKind,
+    Endpoint,
+    InetPrefer,
+    IPAddress,
+    Network,
+    Protocol,
+    RouteHost,
+    TlsLevel,
+)
+from mailboat.config.settings.http import HttpSettings
+from mailboat.config.settings.key import Key, NamedKey, keys_of, setting
+from mailboat.config.settings.outbound import BounceTemplates, OutboundSettings, Route
+from mailboat.config.settings.plugins import PluginSettings
+from mailboat.config.settings.smtp import SmtpSettings
+from mailboat.config.settings.tls import TlsSettings
+
+__all__ = [
+    "CPUS",
+    "DEFAULT_RELAY_ACL",
+    "BareNewline",
+    "Bind",
+    "BindKind",
+    "BounceTemplates",
+    "Endpoint",
+    "HttpSettings",
+    "IPAddress",
+    "InetPrefer",
+    "Key",
+    "NamedKey",
+    "Network",
+    "OutboundSettings",
+    "PluginSettings",
+    "Protocol",
+    "Route",
+    "RouteHost",
+    "Settings",
+    "SmtpSettings",
+    "TlsLevel",
+    "TlsSettings",
+    "keys_of",
+    "setting",
+]
+
+DEFAULT_RELAY_ACL: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
+"""Who may relay without AUTH where `relay_acl_allow` does not say: this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that one configuration directory says."""
+
+    directory: str
+    me: str
+    """This host's name: EHLO, `Received`, the domain that reports bounces."""
+    smtp: SmtpSettings = field(default_factory=SmtpSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    outbound: OutboundSettings = field(default_factory=OutboundSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    """For clients that submit mail here."""
+    tls_outbound: TlsSettings = field(default_factory=TlsSettings)
+    """For deliveries."""
+    relay_acl: tuple[Network, ...] = DEFAULT_RELAY_ACL
+    """`relay_acl_allow`: who may relay without AUTH."""
+    bounce: BounceTemplates = field(default_factory=BounceTemplates)
+    plugins: PluginSettings = field(default_factory=PluginSettings)
+    hash: str = ""
+    """`sha256:…` of outbound.ini and tls.ini as documented in docs/configuration.md; `/configz` shows it."""

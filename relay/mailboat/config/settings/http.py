@@ -1,0 +1,23 @@
+"""`http.ini`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailboat.config import values
+from mailboat.config.nouns import Endpoint
+from mailboat.config.settings.key import setting
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """`http.ini`: probes, metrics and the admin API."""
+
+    listen: tuple[Endpoint, ...] = setting(
+        (Endpoint("127.0.0.1", 9025),), values.endpoints, "Addresses of the admin listener.", restart=True
+    )
+    token_file: str = setting(
+        "",
+        values.path,
+        "File with the bearer token that changing calls must show. Required for them when `listen` is not loopback.",
+    )

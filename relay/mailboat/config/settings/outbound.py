@@ -1,0 +1,145 @@
+"""`outbound.ini`, and its `[route:NAME]` sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mailboat.config import values
+from mailboat.config.nouns import Bind, Endpoint, InetPrefer, Protocol, RouteHost, TlsLevel
+from mailboat.config.settings.key import setting
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A `[route:NAME]` section: where mail for some domains, or all (`*`), is handed over."""
+
+    name: str
+    domains: tuple[str, ...] = setting(
+        (),
+        values.domains,
+        "Recipient domains, separated by commas: exact, `.example.com` for all below it, or `*` for all.",
+    )
+    hosts: tuple[RouteHost, ...] = setting(
+        (),
+        values.route_hosts,
+        "Next hops `host[:port][/priority]`, separated by commas; lower priority first, equal ones in turn. "
+        "A path is a unix socket.",
+    )
+    protocol: Protocol = setting(Protocol.SMTP, values.choice(Protocol), "`smtp` or `lmtp` (RFC 2033).")
+    tls: TlsLevel = setting(
+        TlsLevel.OPPORTUNISTIC,
+        values.choice(TlsLevel),
+        "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, at once).",
+    )
+    auth_user: str = setting("", values.text, "User name for AUTH.")
+    auth_pass_file: str = setting(
+        "", values.path, "File that holds the password; read at load, its last newline removed."
+    )
+    auth_type: str = setting(
+        "", values.auth_type, "`PLAIN`, `LOGIN` or `CRAM-MD5`; unset: the strongest that the host offers."
+    )
+    require_auth: bool = setting(
+        False,
+        values.boolean,
+        "Defer when the host offers no usable AUTH. Otherwise such mail goes without, and a warning is logged.",
+    )
+    auth_pass: str = field(default="", repr=False)
+    """Content of `auth_pass_file`; filled by the loader, hidden by `config show`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundSettings:
+    """`outbound.ini`: how mail is delivered."""
+
+    disabled: bool = setting(
+        False, values.boolean, "Stop delivery attempts; mail is still received and queued. Switching it off resumes."
+    )
+    concurrency_max: int = setting(100, values.integer(1, 100_000), "Attempts at once, in each worker.")
+    enable_tls: bool = setting(True, values.boolean, "Use STARTTLS where a host offers it.")
+    always_split: bool = setting(
+        False, values.boolean, "One queue entry and one delivery a recipient instead of one a domain."
+    )
+    received_header: str = setting(
+        "Mailboat outbound",
+        values.header_text,
+        "Text of the `Received` header that is put on all outbound mail just before it is queued; `disabled` for none.",
+    )
+    connect_timeout: float = setting(30.0, values.seconds(1, 3600), "Seconds to connect to a remote host.")
+    local_mx_ok: bool = setting(
+        False,
+        values.boolean,
+        "Allow an MX that leads to this host, loopback, link-local or the unspecified address. Off, such hosts are "
+        "skipped: they make loops.",
+    )
+    temp_fail_intervals: tuple[float, ...] | None = setting(
+        None,
+        values.intervals,
+        "Delays between attempts, such as `1m, 5m*2, 1h*3`: spans of at least 5 s in `s`, `m`, `h` or `d`, each with "
+        "an optional repetition. When they run out, the next failure bounces; `none` bounces at the first.",
+        shown_default="2^(i+5) s for i = 1 … 12: 64 s to 36 h, about 3 days in all",
+    )
+    max_temp_failures: int = setting(
+        13,
+        values.integer(1, 64),
+        "Without `temp_fail_intervals`: the failure that bounces; the delays before it are 2^(i+5) s.",
+        ini="maxTempFailures",
+    )
+    inet_prefer: InetPrefer = setting(
+        InetPrefer.BOTH,
+        values.inet_prefer,
+        "Address family to try first within an MX: `v4` or `v6`; `both` (also spelled `default`) tries v6 first. "
+        "Never crosses MX preference.",
+    )
+    queue_dir: str = setting(
+        "queue", values.path, "Directory of the queue, on a local file system with working locks.", restart=True
+    )
+    dns_servers: tuple[Endpoint, ...] = setting(
+        (), values.dns_servers, "DNS servers `address[:port]`, separated by commas.", shown_default="the system's"
+    )
+    mx_port: int = setting(25, values.integer(1, 65535), "Port of MX hosts. Anything but 25 is for tests.")
+    destination_concurrency_max: int = setting(
+        20, values.integer(1, 100_000), "Attempts at once to one destination (a domain, or a route), in each worker."
+    )
+    connection_max_messages: int = setting(
+        100, values.integer(1, 1_000_000), "Messages over one connection before it is closed."
+    )
+    connection_idle_timeout: float = setting(
+        10.0, values.seconds(0, 3600), "Seconds that an idle connection is kept for the next message; 0 keeps none."
+    )
+    helo_timeout: float = setting(
+        300.0, values.seconds(1, 86400), "Seconds for the greeting and for EHLO (RFC 5321 4.5.3.2.1)."
+    )
+    mail_timeout: float = setting(
+        300.0, values.seconds(1, 86400), "Seconds for the reply to MAIL (RFC 5321 4.5.3.2.2)."
+    )
+    rcpt_timeout: float = setting(
+        300.0, values.seconds(1, 86400), "Seconds for the reply to RCPT (RFC 5321 4.5.3.2.3)."
+    )
+    data_timeout: float = setting(
+        180.0,
+        values.seconds(1, 86400),
+        "Seconds for the reply to DATA, and for each piece of the body (RFC 5321 4.5.3.2.4, .5).",
+    )
+    dot_timeout: float = setting(
+        600.0,
+        values.seconds(1, 86400),
+        "Seconds for the reply to the final dot (RFC 5321 4.5.3.2.6). Shorter means duplicates: the peer may have "
+        "taken the message.",
+    )
+    bounce_original_max: int = setting(
+        0, values.size(0, 2**40), "Octets of an original that comes back whole with a bounce, else its header; 0: any."
+    )
+    quit_timeout: float = setting(5.0, values.seconds(1, 3600), "Seconds for the reply to QUIT.")
+    binds: tuple[tuple[str, Bind], ...] = ()
+    """The `[bind]` section in its order: pod name (or `default`) and entry."""
+    routes: tuple[Route, ...] = ()
+    """The `[route:NAME]` sections in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class BounceTemplates:
+    """`outbound.bounce_message` and its html and image companions, as text; None: the file is missing."""
+
+    text: str | None = None
+    html: str | None = None
+    image: bytes | None = None

@@ -1,0 +1,73 @@
+"""`smtp.ini`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailboat.config import values
+from mailboat.config.nouns import BareNewline, Endpoint
+from mailboat.config.settings.key import setting
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpSettings:
+    """`smtp.ini`: how mail is received."""
+
+    listen: tuple[Endpoint, ...] = setting(
+        (Endpoint("127.0.0.1", 2525), Endpoint("::1", 2525)),
+        values.endpoints,
+        "Addresses that accept SMTP, separated by commas; a port alone is all addresses. Loopback by default, so that "
+        "a first start is never an open port.",
+        restart=True,
+    )
+    smtps_listen: tuple[Endpoint, ...] = setting(
+        (), values.endpoints, "Addresses that accept SMTP inside TLS from the first octet (RFC 8314 3.3).", restart=True
+    )
+    nodes: int = setting(
+        0,
+        values.nodes,
+        "Worker processes: `0` or `1` one, `cpus` one a CPU. Each has its own queue database.",
+        restart=True,
+    )
+    inactivity_timeout: float = setting(
+        300.0,
+        values.seconds(1, 86400),
+        "Seconds that a client may take for one command, or between two pieces of a message (RFC 5321 4.5.3.2.7).",
+    )
+    max_connections: int = setting(
+        1000, values.integer(1, 1_000_000), "Inbound connections at once, in each worker; one more is told 421."
+    )
+    max_connections_per_client: int = setting(
+        100, values.integer(1, 1_000_000), "Inbound connections at once from one address, in each worker."
+    )
+    max_recipients: int = setting(
+        1000,
+        values.integer(1, 1_000_000),
+        "Recipients a message; one more is told 452 4.5.3. RFC 5321 4.5.3.1.8 asks for at least 100.",
+    )
+    max_errors: int = setting(
+        20,
+        values.integer(1, 10_000),
+        "Refused commands in one connection before it is closed with 421. EHLO, HELO, NOOP, RSET, VRFY and HELP count "
+        "too beyond 100 of them without a message between.",
+    )
+    databytes: int = setting(
+        26_214_400,
+        values.size(1024, 2**40),
+        "Largest message in octets; offered as SIZE (RFC 1870) and checked again as the message comes in.",
+    )
+    data_line_length: int = setting(
+        65_536,
+        values.integer(1000, 2**20),
+        "Longest line of a message in octets. RFC 5321 4.5.3.1.6 only promises 1000, but much real mail is longer, and "
+        "a relay passes on what it was given.",
+    )
+    max_received: int = setting(
+        100, values.integer(1, 10_000), "Received headers a message may have; one more is a loop (RFC 5321 6.3)."
+    )
+    bare_newline: BareNewline = setting(
+        BareNewline.REFUSE,
+        values.choice(BareNewline),
+        "A CR or LF alone in a message: `refuse` with 550 5.6.0, or `normalize` to CRLF. Never the end of the message.",
+    )
+    await_outbound: bool = setting(False, values.boolean, "Let mail wait as long as there is no `outbound.ini`.")

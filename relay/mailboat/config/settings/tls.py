@@ -1,0 +1,47 @@
+"""`tls.ini`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailboat.config import values
+from mailboat.config.settings.key import setting
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """`tls.ini`: one side of TLS. `[outbound]` overrides each key of `[main]` for delivery and inherits the rest."""
+
+    key: str = setting("tls_key.pem", values.path, "Private key, PEM. A missing default file means no certificate.")
+    cert: str = setting("tls_cert.pem", values.path, "Certificate chain, PEM, leaf first.")
+    ca: str = setting("", values.path, "CA bundle, PEM, to verify peers against.", shown_default="the system's")
+    dhparam: str = setting("", values.path, "DH parameters, PEM.")
+    ciphers: str = setting("", values.ciphers, "OpenSSL cipher list for TLS 1.2 and below.", shown_default="OpenSSL's")
+    min_version: str = setting(
+        "TLSv1.2",
+        values.tls_version,
+        "Lowest protocol: `TLSv1`, `TLSv1.1`, `TLSv1.2`, `TLSv1.3` (RFC 8996 asks for 1.2).",
+        ini="minVersion",
+    )
+    request_cert: bool = setting(False, values.boolean, "Ask clients for a certificate.", ini="requestCert")
+    reject_unauthorized: bool = setting(
+        False,
+        values.boolean,
+        "Refuse a peer whose certificate does not verify. Always on where TLS is required.",
+        ini="rejectUnauthorized",
+    )
+    honor_cipher_order: bool = setting(True, values.boolean, "Prefer this side's cipher order.", ini="honorCipherOrder")
+    force_tls_hosts: tuple[str, ...] = setting(
+        (),
+        values.host_list,
+        "Domains, MX names, addresses or networks that get mail over verified TLS or not at all.",
+        ini="force_tls_hosts[]",
+    )
+    no_tls_hosts: tuple[str, ...] = setting(
+        (),
+        values.host_list,
+        "Domains, MX names, addresses or networks that are never offered TLS.",
+        ini="no_tls_hosts[]",
+    )
+    digest: str = ""
+    """Hash of the contents of the files named here: a renewed certificate makes different settings."""
