@@ -21,7 +21,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import generator, install, interpreter, load, long_queue, machine, process, tls_submit
+from bench import against, generator, install, interpreter, load, long_queue, machine, process, tls_submit
 from bench.fault import BenchError, exit_status
 from bench.load import Sink
 from bench.process import Service
@@ -54,7 +54,6 @@ class Setting:
 
     directory: Path
     certificate: Certificate
-    relay: Mailboat
     new: int
     """Messages sent for each acceptance rate."""
 
@@ -94,6 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--new", type=int, default=15_000, metavar="N", help="messages sent a measurement (15,000)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the rates are their median (3)")
     interpreter.add_option(parser)
+    against.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queues ({_DISK})")
     chosen = parser.parse_args()
     if min(chosen.messages, chosen.new, chosen.rounds) <= 0:
@@ -104,19 +104,22 @@ def _arguments() -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> int:
     install.debian("postfix", "smtp-sink")
     with machine.scratch(options.work) as directory:
-        relay = Mailboat(interpreter.choose(options.python), nodes="1")
-        print("\n".join([*machine.look(directory).lines(), relay.version()]))
-        setting = Setting(directory, tls_submit.make_certificate(directory), relay, options.new)
+        relays = against.relays(options, interpreter.choose(options.python), directory, nodes="1")
+        print("\n".join([*machine.look(directory).lines(), *(relay.version() for relay in relays)]))
+        setting = Setting(directory, tls_submit.make_certificate(directory), options.new)
         began = time.monotonic()
         octets = asyncio.run(long_queue.fill(_queue(setting, "full"), options.messages, due=0))
         _say(f"{options.messages:,} deferred messages in {time.monotonic() - began:.0f} s: {octets / 2**30:.2f} GiB")
-        trials: dict[str, list[Trial]] = {"empty": [], "full": []}
+        arms = list(itertools.product(relays, ("empty", "full")))
+        trials: dict[tuple[Mailboat, str], list[Trial]] = {arm: [] for arm in arms}
         for turn in range(options.rounds):
-            for name in sorted(trials, reverse=bool(turn % 2)):
-                trials[name].append(_measure(setting, name))
-                _say(f"{turn + 1}/{options.rounds} {name:5} {trials[name][-1]}")
-        lines = judge(trials["empty"], trials["full"])
-        print("\n".join(["", f"{options.messages:,} deferred messages, one worker", "", *table(lines)]))
+            for relay, name in arms[::-1] if turn % 2 else arms:
+                trials[relay, name].append(_measure(setting, relay, name))
+                _say(f"{turn + 1}/{options.rounds} {relay.name} {name:5} {trials[relay, name][-1]}")
+        for relay in reversed(relays):  # this checkout's last: its limits decide the exit status
+            lines = judge(trials[relay, "empty"], trials[relay, "full"])
+            title = f"{relay.name}: {options.messages:,} deferred messages, one worker"
+            print("\n".join(["", title, "", *table(lines)]))
         return 0 if all(line.kept for line in lines) else 1
 
 
@@ -145,7 +148,7 @@ def table(lines: Sequence[Line]) -> Iterator[str]:
         yield f"| {line.title} | {line.empty} | {line.full} | {line.limit} | {'kept' if line.kept else 'MISSED'} |"
 
 
-def _measure(setting: Setting, name: str) -> Trial:
+def _measure(setting: Setting, relay: Mailboat, name: str) -> Trial:
     """Starts the relay on one of the two queues, cold, waits until what was due is gone, and sends new mail."""
     if name == "empty":
         shutil.rmtree(setting.directory / name, ignore_errors=True)
@@ -158,7 +161,7 @@ def _measure(setting: Setting, name: str) -> Trial:
     with load.smtp_sink() as sink:
         place = Place(queue.parent, process.free_port(), sink.port, setting.certificate, {})
         began = time.monotonic()
-        with _running(setting.relay, place) as service:
+        with _running(relay, place) as service:
             attempted = _first_attempt(service) - began if name == "full" else None
             process.wait_for_greeting(service, place.port)
             _calm(sink)

@@ -11,12 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import install, interpreter, machine, report, tls_submit
+from bench import against, install, interpreter, machine, report, tls_submit
 from bench.fault import BenchError, exit_status
 from bench.load import Load
 from bench.measure import WIRE, Bench, Cell, measure
 from bench.relays.haraka import Haraka
-from bench.relays.mailboat import Mailboat
 from bench.relays.postfix import Postfix
 from bench.relays.relay import Relay
 from bench.rows import DISKS, SESSIONS, SIZES, TLS, Row, choose
@@ -49,6 +48,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=7, metavar="S", help="length of one measurement (7)")
     parser.add_argument("--quick", action="store_true", help="one round of 2 s, 4 KiB, no TLS, unless said otherwise")
     interpreter.add_option(parser)
+    against.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queues ({_DISK})")
     parser.add_argument("--json", type=Path, default=_RESULTS, metavar="FILE", help="where all figures go")
     chosen = parser.parse_args()
@@ -66,11 +66,11 @@ def _run(options: argparse.Namespace) -> int:
     install.debian("postfix", "smtp-source")
     if "on" in options.tls:
         install.debian("stunnel4", "stunnel")
-    contenders = _contenders(options)
-    versions = [relay.version() for relay in contenders.values() if relay]
     rows = choose(options.sessions, options.sizes, options.tls, options.fsync)
     faults: list[str] = []
     with machine.scratch(options.work) as directory:
+        contenders = _contenders(options, directory)
+        versions = [relay.version() for relay in contenders.values() if relay]
         here = machine.look(directory)
         print("\n".join([*here.lines(), "; ".join(versions), ""]))
         bench = Bench(directory, tls_submit.make_certificate(directory), options.seconds, _DELAY)
@@ -78,7 +78,8 @@ def _run(options: argparse.Namespace) -> int:
     print(
         f"\nMessages a second from the first connection until the sink has all; {options.parallel} sessions; ", end=""
     )
-    print(f"median of {options.rounds} rounds. ratio: Mailboat to the better peer.\n")
+    print(f"median of {options.rounds} rounds. ratio: Mailboat to the better peer", end="")
+    print(f"; to {options.against}: to Mailboat at that commit.\n" if options.against else ".\n")
     print(report.markdown(results, list(contenders)))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report.document(results, here, versions, faults), indent=2) + "\n")
@@ -88,23 +89,22 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _contenders(options: argparse.Namespace) -> dict[str, Relay | None]:
+def _contenders(options: argparse.Namespace, directory: Path) -> dict[str, Relay | None]:
     """Name in the table -> relay, installed; the wire has none."""
     chosen: dict[str, Relay | None] = {}
     for name in options.relays:
-        relay = _relay(name, options)
-        if relay:
+        if name == WIRE:
+            chosen[WIRE] = None
+        for relay in _relays(name, options, directory):
             relay.prepare()
-        chosen[relay.name if relay else WIRE] = relay
+            chosen[relay.name] = relay
     return chosen
 
 
-def _relay(name: str, options: argparse.Namespace) -> Relay | None:
-    if name == WIRE:
-        return None
+def _relays(name: str, options: argparse.Namespace, directory: Path) -> Sequence[Relay]:
     if name == "mailboat":
-        return Mailboat(interpreter.choose(options.python))
-    return Postfix() if name == "postfix" else Haraka()
+        return against.relays(options, interpreter.choose(options.python), directory)
+    return [Postfix()] if name == "postfix" else [Haraka()] if name == "haraka" else []
 
 
 def _rounds(
@@ -132,7 +132,7 @@ def _rounds(
                     continue
                 results[row][name].append(cell)
                 print(
-                    f"{turn + 1}/{options.rounds} {row.key:28} {name:9} {cell.rate:8,.0f}/s",
+                    f"{turn + 1}/{options.rounds} {row.key:28} {name:16} {cell.rate:8,.0f}/s",
                     file=sys.stderr,
                     flush=True,
                 )

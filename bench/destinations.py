@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import generator, install, interpreter, load, machine, process, tls_submit
+from bench import against, generator, install, interpreter, load, machine, process, tls_submit
 from bench.fault import BenchError, exit_status
 from bench.load import Sink
 from bench.relays.mailboat import Mailboat
@@ -45,7 +45,8 @@ class Setting:
     directory: Path
     certificate: Certificate
     messages: int
-    relay: Mailboat
+    relays: tuple[Mailboat, ...]
+    """This checkout's first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the tables show the median (3)")
     parser.add_argument("--only", choices=("many", "dead"), help="one of the two tables")
     interpreter.add_option(parser)
+    against.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queue ({_DISK})")
     chosen = parser.parse_args()
     if min(chosen.domains, chosen.messages, chosen.rounds) <= 0:
@@ -83,9 +85,9 @@ def _arguments() -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> int:
     install.debian("postfix", "smtp-sink")
     with machine.scratch(options.work) as directory:
-        relay = Mailboat(interpreter.choose(options.python))
-        print("\n".join([*machine.look(directory).lines(), relay.version()]))
-        setting = Setting(directory, tls_submit.make_certificate(directory), options.messages, relay)
+        relays = tuple(against.relays(options, interpreter.choose(options.python), directory))
+        print("\n".join([*machine.look(directory).lines(), *(relay.version() for relay in relays)]))
+        setting = Setting(directory, tls_submit.make_certificate(directory), options.messages, relays)
         if options.only != "dead":
             _many(setting, options.domains, options.rounds)
         if options.only != "many":
@@ -94,38 +96,38 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _many(setting: Setting, domains: int, rounds: int) -> None:
-    arms = {1: list[Figure](), domains: list[Figure]()}
+    arms = {arm: list[Figure]() for arm in itertools.product(setting.relays, (1, domains))}
     for turn in range(rounds):
-        for count in sorted(arms, reverse=bool(turn % 2)):
-            arms[count].append(_measure(setting, _names(count), dead=0, death=None))
-    one = statistics.median(figure.rate for figure in arms[1])
-    print("\n| destinations | messages/s | of one | MiB |\n|---:|---:|---:|---:|")
-    for count, figures in arms.items():
+        for relay, count in list(arms)[:: -1 if turn % 2 else 1]:
+            arms[relay, count].append(_measure(setting, relay, _names(count), dead=0, death=None))
+    print("\n| relay | destinations | messages/s | of one | MiB |\n|---|---:|---:|---:|---:|")
+    for (relay, count), figures in arms.items():
+        one = statistics.median(figure.rate for figure in arms[relay, 1])
         rate = statistics.median(figure.rate for figure in figures)
         memory = max(figure.memory for figure in figures) / 2**20
-        print(f"| {count:,} | {rate:,.0f} | {rate / one:.0%} | {memory:.0f} |")
+        print(f"| {relay.name} | {count:,} | {rate:,.0f} | {rate / one:.0%} | {memory:.0f} |")
 
 
 def _dead(setting: Setting, rounds: int) -> None:
     """Each with its own runs without the dead one, taken in turn: the machine drifts, their ratio much less."""
-    print(f"\n| one dead among {_LIVE + 1} | others/s without it | others/s with it | kept |\n|---|---:|---:|---:|")
-    for death in _DEATHS:
+    title = f"relay | one dead among {_LIVE + 1} | others/s without it | others/s with it | kept"
+    print(f"\n| {title} |\n|---|---|---:|---:|---:|")
+    for death, relay in itertools.product(_DEATHS, setting.relays):
         arms: dict[bool, list[float]] = {False: [], True: []}
         for turn in range(rounds):
             for with_it in sorted(arms, reverse=bool(turn % 2)):
                 share = setting.messages // _LIVE if with_it else 0
-                arms[with_it].append(
-                    _measure(setting, _names(_LIVE), dead=share, death=death if with_it else None).rate
-                )
+                measured = _measure(setting, relay, _names(_LIVE), dead=share, death=death if with_it else None)
+                arms[with_it].append(measured.rate)
         without, kept = statistics.median(arms[False]), statistics.median(arms[True])
-        print(f"| {death} | {without:,.0f} | {kept:,.0f} | {kept / without:.1%} |", flush=True)
+        print(f"| {relay.name} | {death} | {without:,.0f} | {kept:,.0f} | {kept / without:.1%} |", flush=True)
 
 
 def _names(count: int) -> list[str]:
     return [f"d{number}.test" for number in range(count)]
 
 
-def _measure(setting: Setting, domains: Sequence[str], *, dead: int, death: str | None) -> Figure:
+def _measure(setting: Setting, relay: Mailboat, domains: Sequence[str], *, dead: int, death: str | None) -> Figure:
     """The rate to `domains` while `dead` messages for a dead one are spread among theirs."""
     directory = setting.directory / "mailboat"
     shutil.rmtree(directory, ignore_errors=True)
@@ -137,7 +139,7 @@ def _measure(setting: Setting, domains: Sequence[str], *, dead: int, death: str 
         load.smtp_sink(port=port) as sink,
         _grave(death, port),
         _dns(dns, directory),
-        _running(setting.relay, place, outbound) as root,
+        _running(relay, place, outbound) as root,
     ):
         _drive(place.port, itertools.repeat("recipient@warm.test", _WARM_UP), sink, _WARM_UP)
         recipients = _recipients(domains, setting.messages, dead)

@@ -61,20 +61,32 @@ def document(results: Results, machine: Machine, versions: Sequence[str], faults
 
 def ratio(medians: Mapping[str, Median]) -> float | None:
     """Mailboat's end-to-end rate over that of the better peer; None without both."""
-    peers = [median.cell.rate for name, median in medians.items() if name not in (_SUBJECT, WIRE)]
+    peers = [median.cell.rate for name, median in medians.items() if name != WIRE and not _is_mailboat(name)]
     if _SUBJECT not in medians or not peers:
         return None
     return medians[_SUBJECT].cell.rate / max(peers)
 
 
+def to_earlier(medians: Mapping[str, Median]) -> float | None:
+    """Mailboat's end-to-end rate over its own at the commit of `--against`; None without both."""
+    earlier = [median.cell.rate for name, median in medians.items() if _is_mailboat(name) and name != _SUBJECT]
+    return medians[_SUBJECT].cell.rate / earlier[0] if earlier and _SUBJECT in medians else None
+
+
+def _is_mailboat(name: str) -> bool:
+    return name.partition(" ")[0] == _SUBJECT
+
+
 def _summary(results: Results, contenders: Sequence[str]) -> Iterable[str]:
-    yield f"| sessions | size | TLS | fsync | {' | '.join(contenders)} | ratio |"
-    yield "|---|---|---|---|" + "---:|" * (len(contenders) + 1)
+    earlier = [f" to {name.partition(' ')[2]} |" for name in contenders if _is_mailboat(name) and name != _SUBJECT]
+    yield f"| sessions | size | TLS | fsync | {' | '.join(contenders)} | ratio |{''.join(earlier)}"
+    yield "|---|---|---|---|" + "---:|" * (len(contenders) + 1 + len(earlier))
     for row, by_name in results.items():
         medians = {name: middle(cells) for name, cells in by_name.items() if cells}
         rates = [f"{medians[name].cell.rate:,.0f}" if name in medians else "-" for name in contenders]
-        won = ratio(medians)
-        yield f"| {_words(row)} | {' | '.join(rates)} | {f'{won:.1f}x' if won else '-'} |"
+        won, gained = ratio(medians), to_earlier(medians)
+        last = f" {f'{gained:.1%}' if gained else '-'} |" if earlier else ""
+        yield f"| {_words(row)} | {' | '.join(rates)} | {f'{won:.1f}x' if won else '-'} |{last}"
 
 
 def _details(results: Results) -> Iterable[str]:

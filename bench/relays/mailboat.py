@@ -1,4 +1,4 @@
-"""Mailboat under test: this checkout, a worker a core, everything that it ships with switched on.
+"""Mailboat under test: this checkout or another commit (`bench.against`), a worker a core, all that it ships with on.
 
 Called by `bench.measure`, `bench.destinations` and `bench.backlog`; the configuration is `bench/mailboat`.
 """
@@ -23,8 +23,9 @@ class Mailboat:
 
     name = "Mailboat"
 
-    def __init__(self, interpreter: Interpreter, nodes: str = "cpus") -> None:
-        """`nodes`: workers, as `smtp.ini` says it."""
+    def __init__(self, interpreter: Interpreter, nodes: str = "cpus", name: str = name) -> None:
+        """`nodes`: workers, as `smtp.ini` says it; `name`: as the table shows it."""
+        self.name = name
         self._interpreter = interpreter
         self._nodes = nodes
 

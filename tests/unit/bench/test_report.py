@@ -29,6 +29,14 @@ def test_the_ratio_is_to_the_better_peer_and_never_to_the_wire() -> None:
     assert report.ratio({name: report.middle(found) for name, found in cells.items()}) == pytest.approx(3)
 
 
+def test_an_earlier_mailboat_is_no_peer_and_has_a_ratio_of_its_own() -> None:
+    cells = {"Mailboat": [cell(900)], "Mailboat abc": [cell(1000)], "Postfix": [cell(300)]}
+    assert report.ratio({name: report.middle(found) for name, found in cells.items()}) == pytest.approx(3)
+    table = report.markdown({ROW: cells}, list(cells))
+    assert "| ratio | to abc |" in table
+    assert "| new | 4 KiB | off | as is | 900 | 1,000 | 300 | 3.0x | 90.0% |" in table
+
+
 def test_a_contender_that_failed_leaves_a_gap_and_not_a_figure() -> None:
     table = report.markdown({ROW: {"Mailboat": [cell(900)], "Postfix": []}}, ["Mailboat", "Postfix"])
     assert "| new | 4 KiB | off | as is | 900 | - | - |" in table
