@@ -103,7 +103,7 @@ class _After(Enum):
     AGAIN = auto()
     """There is more for it."""
     FRESH = auto()
-    """The idle connection was dead: the transaction has not happened, and a new connection is to be opened."""
+    """The kept connection was of no more use: the transaction has not happened, and a new one is to be opened."""
 
 
 class _Walk:
@@ -185,7 +185,7 @@ class _Walk:
         except OSError as error:
             return self._unreadable(error)
         if reused and verdict.was_dead(transcript):
-            self._discard()
+            self._release(keep=False)
             return _After.FRESH
         judgement = verdict.judge(transcript, recipients, target.host)
         if transcript.fault is not None:

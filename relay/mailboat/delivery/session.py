@@ -179,7 +179,8 @@ class Session:
         if not transcript.dot_sent and any(code < 400 for code, _ in raws):
             raise Broken(FaultKind.PROTOCOL, "the message was answered before its end")
         transcript.dots.extend(decode(raw) for raw in raws)
-        self._dirty = False
+        # RFC 5321 4.1.1.4 clears the envelope whatever the reply; some servers keep it when they refused the message.
+        self._dirty = not all(reply.is_success for reply in transcript.dots)
 
     async def _write_pieces(self, transcript: Transcript, data: bytes, limits: OutboundSettings) -> None:
         stream = self.stream

@@ -266,11 +266,14 @@ def judge(transcript: Transcript, recipients: Sequence[Recipient], mx: str) -> J
 
 
 def was_dead(transcript: Transcript) -> bool:
-    """Whether a connection from the pool had ended before this transaction, which so has not happened.
+    """Whether a connection that was used before was of no more use, so that this transaction has not happened.
 
-    No reply to it came, or the first was the farewell that a server says to idle clients (RFC 5321 3.8).
+    No reply to it came, or the first was the farewell that a server says to idle clients (RFC 5321 3.8), or a refusal:
+    some servers want RSET, or take one message a connection, and answer 503 to what RFC 5321 3.3 allows. On a new
+    connection the same reply is believed.
     """
-    return transcript.mail is None or transcript.mail.code == 421
+    mail = transcript.mail
+    return mail is None or mail.code == 421 or mail.is_permanent
 
 
 def _judge_rcpts(

@@ -151,3 +151,49 @@ async def test_closing_the_pool_does_not_wait_for_a_peer_that_never_answers_quit
             await rig.pool.close()
 
         assert rig.observer.open == 0
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize("refusal", ["503 5.5.1 sender already given", "550 5.7.1 one message a connection"])
+async def test_a_refusal_of_the_first_command_on_a_used_connection_is_no_verdict(
+    refusal: str, pipelining: bool
+) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["PIPELINING"] if pipelining else []
+        mx.on("MAIL", "250 ok", refusal, "250 ok")
+        first = await rig.outcome(mx.target(), entry=make_entry(row=1))
+        second = await rig.outcome(mx.target(), entry=make_entry(row=2))
+
+        assert (first.result, second.result) == (Result.DELIVERED, Result.DELIVERED)
+        assert [c.verbs.count("MAIL") for c in mx.connections] == [2, 1]
+        await mx.wait_for(lambda mx: "QUIT" in mx.connections[0].verbs)
+
+
+async def test_a_refusal_of_mail_on_a_new_connection_is_believed() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.on("MAIL", "250 ok", "550 5.7.1 not from you")
+        await rig.attempt(make_entry(row=1), mx.target())
+        outcome = await rig.outcome(mx.target(), entry=make_entry(row=2))
+
+        assert (outcome.result, outcome.status) == (Result.BOUNCED, "5.7.1")
+        assert len(mx.connections) == 2
+
+
+async def test_a_message_that_was_refused_at_its_dot_is_followed_by_rset() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.on(".", "554 5.7.1 not this one", "250 ok")
+        first = await rig.outcome(mx.target(), entry=make_entry(row=1))
+        second = await rig.outcome(mx.target(), entry=make_entry(row=2))
+
+        assert (first.result, second.result) == (Result.BOUNCED, Result.DELIVERED)
+        assert mx.connections[0].verbs == ["EHLO", "MAIL", "RCPT", "DATA", "RSET", "MAIL", "RCPT", "DATA"]
+
+
+async def test_a_host_that_refuses_rset_gets_its_mail() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.sloppy = True
+        mx.on("RCPT", "550 5.1.1 unknown", "250 ok")
+        mx.on("RSET", "503 5.5.1 what")
+        await rig.attempt(make_entry(row=1), mx.target())
+
+        assert (await rig.outcome(mx.target(), entry=make_entry(row=2))).result is Result.DELIVERED
