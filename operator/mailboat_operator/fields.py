@@ -44,6 +44,7 @@ ROUTE: Mapping[str, str] = MappingProxyType(
         "protocol": "protocol",
         "tls": "tls",
         "auth_user": "authSecretRef",
+        "auth_user_file": "authSecretRef",
         "auth_pass_file": "authSecretRef",
         "auth_type": "authType",
         "require_auth": "requireAuth",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mailboat.config import values
 from mailboat.config.fault import Fault, Report
@@ -78,9 +79,10 @@ def _routes(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[
             if owner != name:
                 what = "all domains (`*`)" if domain == "*" else domain
                 report.faults.append(file.fault(section, "domains", f"{what} belongs to [{ROUTE}{owner}] already"))
-        if route.auth_user and route.tls is TlsLevel.DISABLED:
+        route = _with_credentials(route, section, file, directory, report)
+        if route.user and route.tls is TlsLevel.DISABLED:
             report.warnings.append(file.fault(section, "tls", "is disabled: the password is sent in the clear"))
-        routes.append(_with_password(route, section, file, directory, report))
+        routes.append(route)
     return tuple(routes)
 
 
@@ -90,29 +92,40 @@ def _route_faults(route: Route, section: str, file: IniFile) -> Iterator[Fault]:
         entry = file.get(section, key)
         if entry is None or not entry.value.strip():
             yield file.fault(section, key, "is missing: a route needs domains and hosts")
-    if route.auth_user and not route.auth_pass_file:
-        yield file.fault(section, "auth_pass_file", "is missing: auth_user needs a password")
-    if route.auth_pass_file and not route.auth_user:
+    user = route.auth_user or route.auth_user_file
+    if route.auth_user and route.auth_user_file:
+        yield file.fault(section, "auth_user_file", "is set beside auth_user: set one of them")
+    if user and not route.auth_pass_file:
+        yield file.fault(section, "auth_pass_file", "is missing: a user needs a password")
+    if route.auth_pass_file and not user:
         yield file.fault(section, "auth_user", "is missing: a password needs a user")
-    if route.require_auth and not route.auth_user:
+    if route.require_auth and not user:
         yield file.fault(section, "auth_user", "is missing: require_auth would defer all mail for ever")
     if route.tls in (TlsLevel.REQUIRED, TlsLevel.IMPLICIT) and any(h.host.startswith("/") for h in route.hosts):
         yield file.fault(section, "tls", f"{route.tls} cannot be had over a unix socket: it has no name to verify")
 
 
-def _with_password(route: Route, section: str, file: IniFile, directory: ConfigDirectory, report: Report) -> Route:
-    if not route.auth_pass_file:
-        return route
-    try:
-        password = secret(directory, route.auth_pass_file)
-    except FileError as error:
-        report.faults.append(file.fault(section, "auth_pass_file", f"{quoted(route.auth_pass_file)} {error}"))
-        return route
-    return replace(route, auth_pass_file=str(directory.absolute(route.auth_pass_file)), auth_pass=password)
+_CREDENTIALS = {"auth_user_file": "auth_user_read", "auth_pass_file": "auth_pass"}
+"""The keys of a route that name a file, each with the field that its content goes to."""
+
+
+def _with_credentials(route: Route, section: str, file: IniFile, directory: ConfigDirectory, report: Report) -> Route:
+    """The route with absolute paths and what those files hold."""
+    for key, content in _CREDENTIALS.items():
+        path: str = getattr(route, key)
+        if not path:
+            continue
+        try:
+            found: dict[str, Any] = {key: str(directory.absolute(path)), content: secret(directory, path)}
+        except FileError as error:
+            report.faults.append(file.fault(section, key, f"{quoted(path)} {error}"))
+        else:
+            route = replace(route, **found)
+    return route
 
 
 def secret(directory: ConfigDirectory, path: str) -> str:
-    """The one line of a password or token file, without its line end. FileError names no content."""
+    """The one line of a user, password or token file, without its line end. FileError names no content."""
     content = decode(directory.named(path)).removesuffix("\n").removesuffix("\r")
     if not content:
         raise FileError("is empty")

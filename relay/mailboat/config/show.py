@@ -1,6 +1,6 @@
 """The effective settings for people and for scripts. Pure; `cli.config` prints them, `reference` shows the defaults.
 
-Passwords and tokens are no keys but the contents of files that keys name: they never come here.
+Passwords, tokens and whatever else stands in files that keys name are no keys: they never come here.
 """
 
 from __future__ import annotations

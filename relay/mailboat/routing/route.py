@@ -73,8 +73,8 @@ class RouteTable:
 def hops(route: Route, mx_port: int) -> tuple[Hop, ...]:
     """The hops of a route, in the order of the file."""
     credentials = None
-    if route.auth_user:
-        credentials = Credentials(route.auth_user, route.auth_pass, route.auth_type, route.require_auth)
+    if route.user:
+        credentials = Credentials(route.user, route.auth_pass, route.auth_type, route.require_auth)
     default_port = _default_port(route, mx_port)
     found = []
     for smart_host in route.hosts:

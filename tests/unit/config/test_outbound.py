@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailboat.config.settings import Bind, InetPrefer, Protocol, RouteHost, TlsLevel
+from mailboat.config.show import as_text
 
 if TYPE_CHECKING:
     from tests.support.config_directory import Directory
@@ -91,6 +92,17 @@ def test_a_route_is_read_with_its_password(directory: Directory) -> None:
     assert "päss" not in repr(directory.settings())
 
 
+def test_a_user_may_stand_in_a_file_as_the_password_does(directory: Directory) -> None:
+    directory.write("user", " rélay\\ \n")
+    directory.write("password", "secret")
+    directory.write("outbound.ini", "[route:r]\ndomains=*\nhosts=a\nauth_user_file=user\nauth_pass_file=password\n")
+    settings = directory.settings()
+    (route,) = settings.outbound.routes
+    assert (route.user, route.auth_user, route.auth_pass) == (" rélay\\ ", "", "secret")
+    assert route.auth_user_file == str(directory.path / "user")
+    assert "rélay" not in repr(settings) + as_text(settings)
+
+
 @pytest.mark.parametrize(
     ("lines", "fault"),
     [
@@ -99,7 +111,7 @@ def test_a_route_is_read_with_its_password(directory: Directory) -> None:
         ("domains=a.example\nhosts=a:x", "outbound.ini:3: [route:r] hosts: 'x' is not a port from 1 to 65535"),
         (
             "domains=*\nhosts=a\nauth_user=u",
-            "outbound.ini:1: [route:r] auth_pass_file: is missing: auth_user needs a password",
+            "outbound.ini:1: [route:r] auth_pass_file: is missing: a user needs a password",
         ),
         (
             "domains=*\nhosts=a\nauth_pass_file=password",
@@ -116,6 +128,18 @@ def test_a_route_is_read_with_its_password(directory: Directory) -> None:
         (
             "domains=*\nhosts=a\nauth_user=u\nauth_pass_file=nowhere",
             "outbound.ini:5: [route:r] auth_pass_file: 'nowhere' does not exist",
+        ),
+        (
+            "domains=*\nhosts=a\nauth_user_file=password\nauth_user=u\nauth_pass_file=password",
+            "outbound.ini:4: [route:r] auth_user_file: is set beside auth_user: set one of them",
+        ),
+        (
+            "domains=*\nhosts=a\nauth_user_file=password",
+            "outbound.ini:1: [route:r] auth_pass_file: is missing: a user needs a password",
+        ),
+        (
+            "domains=*\nhosts=a\nauth_user_file=lines\nauth_pass_file=password",
+            "outbound.ini:4: [route:r] auth_user_file: 'lines' has more than one line",
         ),
         (
             "domains=*\nhosts=a\nauth_user=u\nauth_pass_file=empty",

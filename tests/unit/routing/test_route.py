@@ -73,3 +73,8 @@ def test_credentials_belong_to_a_route_with_a_user() -> None:
     route = Route("r", hosts=(RouteHost("h"),), auth_user="u", auth_pass="p", auth_type="PLAIN", require_auth=True)
     assert hops(route, 25)[0].credentials == Credentials("u", "p", "PLAIN", required=True)
     assert hops(Route("r", hosts=(RouteHost("h"),)), 25)[0].credentials is None
+
+
+def test_credentials_of_a_user_that_was_read_from_a_file_are_the_same() -> None:
+    route = Route("r", hosts=(RouteHost("h"),), auth_user_file="/user", auth_user_read="u", auth_pass="p")
+    assert hops(route, 25)[0].credentials == Credentials("u", "p")

@@ -32,6 +32,9 @@ class Route:
         "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, at once).",
     )
     auth_user: str = setting("", values.text, "User name for AUTH.")
+    auth_user_file: str = setting(
+        "", values.path, "File that holds the user name instead; read at load, its last newline removed."
+    )
     auth_pass_file: str = setting(
         "", values.path, "File that holds the password; read at load, its last newline removed."
     )
@@ -43,8 +46,15 @@ class Route:
         values.boolean,
         "Defer when the host offers no usable AUTH. Otherwise such mail goes without, and a warning is logged.",
     )
+    auth_user_read: str = field(default="", repr=False)
+    """Content of `auth_user_file`; filled by the loader, hidden by `config show`."""
     auth_pass: str = field(default="", repr=False)
     """Content of `auth_pass_file`; filled by the loader, hidden by `config show`."""
+
+    @property
+    def user(self) -> str:
+        """Who AUTH names, wherever that stands; empty: nobody."""
+        return self.auth_user or self.auth_user_read
 
 
 @dataclass(frozen=True, slots=True)
