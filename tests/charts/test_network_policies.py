@@ -1,0 +1,153 @@
+"""Who reaches which port, by the NetworkPolicies of both charts together: for each pair of peers.
+
+A row of a table is who connects, a column to whom; a cell has the ports that are reached: `all`, or `-` for none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from tests.support.helm import Helm, Object
+from tests.support.network_policy import NetworkPeer, Policy, may_connect, reached
+
+pytestmark = pytest.mark.helm
+
+Values = Mapping[str, Any]
+
+RELAYS, OPERATORS = "mail", "mailboat"
+"""The namespaces of the two releases."""
+
+
+def namespace(name: str) -> Mapping[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+def cluster(helm: Helm, relay: Values, operator: Values) -> tuple[list[Policy], dict[str, NetworkPeer]]:
+    """The policies of a release of each chart, and the peers in and around their cluster."""
+    relays = helm.template("mailboat-relay", values={"networkPolicy": relay})
+    operators = helm.template("mailboat-operator", "--namespace", OPERATORS, values={"networkPolicy": operator})
+    pod, operator_pod = relays.one("StatefulSet"), operators.one("Deployment")
+    mail = {str(port): port for port in (25, 465, 587, 443)}
+    peers = {
+        "relay": _pod(pod, "10.0.0.1", RELAYS),
+        "other relay": _pod(pod, "10.0.0.2", RELAYS),
+        "operator": _pod(operator_pod, "10.0.1.1", OPERATORS),
+        "other operator": _pod(operator_pod, "10.0.1.2", OPERATORS),
+        "shop": NetworkPeer("10.0.2.1", "shop", {"app": "shop"}),
+        "blog": NetworkPeer("10.0.3.1", "blog", {"app": "blog"}, ports=mail),
+        "impostor": _pod(operator_pod, "10.0.3.2", "blog"),
+        "prometheus": NetworkPeer("10.0.4.1", "monitoring", {"app": "prometheus"}),
+        "MX": NetworkPeer("192.0.2.25", ports=mail),
+        "MX by IPv6": NetworkPeer("2001:db8::25", ports=mail),
+        "API": NetworkPeer("198.51.100.1", ports={"443": 443, "6443": 6443, "2379": 2379}),
+    }
+    return [*relays.of("NetworkPolicy"), *operators.of("NetworkPolicy")], peers
+
+
+def _pod(workload: Object, address: str, namespace: str) -> NetworkPeer:
+    template = workload["spec"]["template"]
+    ports = {each["name"]: each["containerPort"] for each in template["spec"]["containers"][0]["ports"]}
+    return NetworkPeer(address, namespace, template["metadata"]["labels"], ports=ports)
+
+
+def table(helm: Helm, expected: str, *, relay: Values, operator: Values) -> str:
+    """The table with the rows and columns of the expected one, filled with what is so."""
+    policies, peers = cluster(helm, relay, operator)
+    head, *rows = ([cell.strip() for cell in line.split("|")] for line in expected.strip().splitlines())
+    found = [[row[0], *(_cell(policies, peers[row[0]], peers[column]) for column in head[1:])] for row in rows]
+    widths = [max(len(row[at]) for row in [head, *rows, *found]) for at in range(len(head))]
+    return "\n".join(
+        " | ".join(cell.ljust(widths[at]) for at, cell in enumerate(row)).rstrip() for row in [head, *found]
+    )
+
+
+def _cell(policies: list[Policy], source: NetworkPeer, target: NetworkPeer) -> str:
+    names = reached(policies, source, target)
+    return "all" if names == set(target.ports) else " ".join(name for name in target.ports if name in names) or "-"
+
+
+NOTHING_SAID = """
+           | other relay | other operator | blog | MX  | API
+relay      | all         | all            | all  | all | all
+operator   | all         | all            | all  | all | all
+shop       | all         | all            | all  | all | all
+blog       | all         | all            | all  | all | all
+impostor   | all         | all            | all  | all | all
+prometheus | all         | all            | all  | all | all
+MX         | all         | all            | all  | all | all
+"""
+PEERS_NAMED = """
+           | other relay     | other operator | blog | MX  | API
+relay      | -               | -              | all  | all | all
+operator   | admin           | -              | all  | all | all
+shop       | smtp submission | -              | all  | all | all
+blog       | -               | -              | all  | all | all
+impostor   | admin           | -              | all  | all | all
+prometheus | admin           | all            | all  | all | all
+MX         | -               | -              | all  | all | all
+"""
+NOBODY_NAMED = """
+           | other relay | other operator | blog | MX  | API
+relay      | all         | all            | all  | all | all
+operator   | all         | all            | all  | all | all
+shop       | all         | all            | all  | all | all
+blog       | all         | all            | all  | all | all
+impostor   | all         | all            | all  | all | all
+prometheus | all         | all            | all  | all | all
+MX         | all         | all            | all  | all | all
+"""
+EGRESS = """
+           | other relay     | other operator | blog | MX         | MX by IPv6 | API
+relay      | -               | -              | -    | 25 465 587 | 25 465 587 | -
+operator   | admin           | -              | -    | -          | -          | 443 6443
+shop       | smtp submission | -              | all  | all        | all        | all
+blog       | -               | -              | all  | all        | all        | all
+impostor   | admin           | -              | all  | all        | all        | all
+prometheus | admin           | all            | all  | all        | all        | all
+"""
+
+
+@pytest.mark.parametrize(
+    ("expected", "relay", "operator"),
+    [
+        pytest.param(NOTHING_SAID, {}, {}, id="nothing said"),
+        pytest.param(
+            PEERS_NAMED,
+            {"enabled": True, "smtpFrom": [namespace("shop")], "adminFrom": [namespace("monitoring")]},
+            {"enabled": True, "metricsFrom": [namespace("monitoring")]},
+            id="peers named",
+        ),
+        pytest.param(NOBODY_NAMED, {"enabled": True}, {"enabled": True}, id="nobody named"),
+        pytest.param(
+            EGRESS,
+            {
+                "enabled": True,
+                "smtpFrom": [namespace("shop")],
+                "adminFrom": [namespace("monitoring")],
+                "egressEnabled": True,
+                "egressExcept": ["10.0.0.0/8", "fd00::/8"],
+            },
+            {
+                "enabled": True,
+                "metricsFrom": [namespace("monitoring")],
+                "egressEnabled": True,
+                "apiServerCIDRs": ["198.51.100.1/32"],
+            },
+            id="egress too",
+        ),
+    ],
+)
+def test_each_pair_of_peers_reaches_the_ports_of_the_table(
+    helm: Helm, expected: str, relay: Values, operator: Values
+) -> None:
+    assert table(helm, expected, relay=relay, operator=operator) == expected.strip("\n")
+
+
+def test_both_ask_the_dns_whatever_egress_is_restricted_to(helm: Helm) -> None:
+    policies, peers = cluster(helm, {"enabled": True, "egressEnabled": True}, {"enabled": True, "egressEnabled": True})
+    resolver = NetworkPeer("10.0.5.1", "kube-system")
+    for asking in ("relay", "operator"):
+        for protocol in ("UDP", "TCP"):
+            assert may_connect(policies, peers[asking], resolver, 53, protocol)
