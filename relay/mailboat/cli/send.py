@@ -23,6 +23,7 @@ import cyclopts
 from mailboat.cli.endpoint import parse_endpoint
 from mailboat.cli.post import Api, post
 from mailboat.config.settings import Endpoint
+from mailboat.message.headers import separator_as_field
 from mailboat.message.received import rfc5322_date
 from mailboat.message.text import crlf, header_field
 from mailboat.metrics.text import printable
@@ -248,6 +249,7 @@ def _mail(content: bytes | None, sender: str, to: Sequence[str], subject: str) -
     body = crlf(b"This is a test.\n" if content is None else content)
     if body and not body.endswith(b"\r\n"):
         body += b"\r\n"  # RFC 5321 4.1.1.4: a mail ends with a whole line
+    body = separator_as_field(body)
     if _HAS_HEADER.match(body):
         return body
     utf8 = not all(text.isascii() for text in (sender, *to))

@@ -13,8 +13,9 @@ from functools import partial
 from mailboat.hooks import Code, Decision, Point
 from mailboat.ingress import denials, replies
 from mailboat.ingress.authentication import Authentication
-from mailboat.ingress.transaction import TooManyHops, Transaction
+from mailboat.ingress.transaction import Transaction
 from mailboat.message import received
+from mailboat.message.prepare import TooManyHopsError
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Received, RejectReason
 from mailboat.queue.store import StorageError
@@ -42,7 +43,7 @@ class Queueing(Authentication):
             return
         try:
             message.finish()
-        except TooManyHops:
+        except TooManyHopsError:
             self._refuse_message(RejectReason.LOOP, replies.LOOP)
         except OSError as error:
             self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))

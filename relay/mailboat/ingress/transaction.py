@@ -13,20 +13,17 @@ from pathlib import Path
 
 from mailboat.config.settings import Settings
 from mailboat.hooks.transaction import MessageTransaction
-from mailboat.message import headers, received
-from mailboat.model.address import Address
+from mailboat.message import received
+from mailboat.message.prepare import Preparation
+from mailboat.model.address import Address, mailboxes
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft, SpooledBody
-from mailboat.queue.body_writer import BodyWriter, UnfitError
+from mailboat.queue.body_writer import BodyWriter
 from mailboat.queue.entry import group
 from mailboat.queue.store import Store
 from mailboat.smtp.events import Mail
 
 log = logging.getLogger(__name__)
-
-
-class TooManyHops(UnfitError):  # noqa: N818 - what it is called in the field
-    """More Received headers than allowed: a loop (RFC 5321 6.3)."""
 
 
 @dataclass(slots=True)
@@ -38,6 +35,8 @@ class Transaction:
     settings: Settings
     store: Store
     recipients: list[Address] = field(default_factory=list)
+    _mailboxes: set[str] = field(default_factory=set)
+    """Those of `recipients`, normalised."""
     id: str = ""
     """The queue id, from DATA on; where a plugin asks for it, from then on."""
     began_at: float = 0.0
@@ -51,7 +50,7 @@ class Transaction:
     _for_hooks: MessageTransaction | None = None
 
     def __post_init__(self) -> None:
-        self._writer = BodyWriter(self.store, self._with_trace)
+        self._writer = BodyWriter(self.store, self._head)
 
     def begin(self, clock: Clock) -> None:
         """DATA is accepted."""
@@ -71,7 +70,11 @@ class Transaction:
         return view
 
     def take_recipient(self, recipient: Address) -> None:
-        """RCPT is accepted."""
+        """RCPT is accepted; a mailbox that was named before, in whatever spelling, is there once."""
+        mailbox = recipient.normalised
+        if mailbox in self._mailboxes:
+            return
+        self._mailboxes.add(mailbox)
         self.recipients.append(recipient)
         if self._for_hooks is not None:
             self._for_hooks.rcpt_to.append(recipient)
@@ -90,7 +93,7 @@ class Transaction:
             self._writer.write(octets)
 
     def finish(self) -> None:
-        """The octets have all come: put the trace header on. Raises OSError or TooManyHops."""
+        """The octets have all come: put the trace header on. Raises OSError or UnfitError."""
         self._body = self._writer.finish()
         if self._for_hooks is not None:
             self._for_hooks.hold(self._body)
@@ -131,7 +134,7 @@ class Transaction:
         left = [address for address in view.rcpt_to if isinstance(address, Address) and not address.is_null]
         if not left:
             log.error("%s: plugins left no recipient, so the message goes to all that were accepted", self.id)
-        return left or self.recipients
+        return mailboxes(left) or self.recipients
 
     def discard(self) -> None:
         """Forget the octets, and remove the file if there is one."""
@@ -141,19 +144,17 @@ class Transaction:
                 Path(self._body.path).unlink(missing_ok=True)
         self._body = None
 
-    def _with_trace(self, first: bytes, whole: bool) -> bytes:
-        """The message's first octets with the trace header (RFC 5321 4.4) and what the header lacks."""
-        facts = headers.scan(first, whole=whole)
-        if facts.received_count > self.settings.smtp.max_received:
-            raise TooManyHops
+    def _head(self, first: bytes, whole: bool) -> bytes:
+        """The message's first octets with the trace fields (RFC 5321 4.4) and what the header lacks."""
+        settings = self.settings
         trace = received.client_trace(
             self.origin,
-            me=self.settings.me,
+            me=settings.me,
             id=self.id,
             date=self._date,
             recipient=str(self.recipients[0]) if len(self.recipients) == 1 else "",
             smtputf8=self.mail.smtputf8,
         )
-        outbound = received.outbound_trace(self.settings.outbound.received_header, self._date)
-        completed = headers.complete(first, facts, id=self.id, me=self.settings.me, date=self._date)
-        return b"".join((outbound, trace, *completed))
+        trace = received.outbound_trace(settings.outbound.received_header, self._date) + trace
+        prepare = Preparation(self.id, settings.me, self._date, trace, settings.smtp.max_received)
+        return prepare.head(first, whole)

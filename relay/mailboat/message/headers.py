@@ -17,8 +17,10 @@ SCAN_LIMIT = 262_144
 _NAME = rb"[!-9;-~]++[ \t]*+:"
 """A field name up to its colon (RFC 5322 2.2), with the blanks before it that RFC 5322 4.5.8 still allows to read."""
 _NAMED = re.compile(_NAME)
+_MBOX_LINE = re.compile(rb">*From [^\n]*+\n(?=" + _NAME + rb")")
+"""The separator of an mbox file (RFC 4155), as it is or quoted, in front of a field."""
 _END = re.compile(rb"\n(?![ \t]|" + _NAME + rb")")
-"""The end of the line before the first one that is neither a field nor a continuation: mostly the blank line."""
+"""The end of the line before the first one that is neither a field nor a continuation."""
 _FIELD = re.compile(
     rb"\n(date|message-id|received|subject)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)",
     re.IGNORECASE,
@@ -36,7 +38,8 @@ class HeaderFacts:
     received_count: int
     """`Received` fields: hops so far (RFC 5321 6.3)."""
     header_end: int
-    """Where the text or the blank line before it begins; -1 when the octets given end before the header does."""
+    """Where the blank line behind the header begins, or the text where there is no such line; -1 when the octets given
+    end before the header does."""
     subject: bytes
     """Value of the first `Subject`, unfolded, encoded-words as they are; empty when there is none."""
     message_id: bytes
@@ -71,8 +74,9 @@ def complete(data: bytes, facts: HeaderFacts, *, id: str, me: str, date: bytes) 
     """The first octets of a message with `Message-ID: <id@me>` and `Date` where they are missing, in parts to join.
 
     `data` is what `facts` were read from, whole or the first piece; large pieces are passed on as views, not
-    copied. An empty field is replaced. A header that is cut is left alone: what is missing may be yet to come, and
-    two of either break RFC 5322 3.6 while none of them breaks nobody.
+    copied. What is added goes to the top, so that a line in the header that is no field (`X-Mailer PHP`) is judged by
+    each reader as it would be without us. An empty field is replaced. A header that is cut is left alone: what is
+    missing may be yet to come, and two of either break RFC 5322 3.6 while none of them breaks nobody.
     """
     added = b""
     if not facts.has_message_id:
@@ -82,12 +86,14 @@ def complete(data: bytes, facts: HeaderFacts, *, id: str, me: str, date: bytes) 
     end = facts.header_end
     if not added or end < 0:
         return (data,)
-    head = _without(data[:end], _missing(facts))
-    if head and not head.endswith(b"\n"):
-        head += b"\r\n"
-    if end < len(data) and data[end : end + 2] != b"\r\n" and data[end : end + 1] != b"\n":
-        added += b"\r\n"  # the text begins at once: without a blank line it would become part of our field
-    return (head, added, memoryview(data)[end:])
+    if end == 0 and data and not data.startswith((b"\r\n", b"\n")):
+        added += b"\r\n"  # there is no header: without a blank line the text would be taken for one
+    return (added, _without(data[:end], _missing(facts)), memoryview(data)[end:])
+
+
+def separator_as_field(data: bytes) -> bytes:
+    """`data` with an mbox separator in front of its header made a field: `X-Mailbox-Line`, as in Postfix."""
+    return b"X-Mailbox-Line: " + data if _MBOX_LINE.match(data) else data
 
 
 def without(data: bytes, facts: HeaderFacts, names: Sequence[bytes]) -> bytes:
@@ -96,14 +102,21 @@ def without(data: bytes, facts: HeaderFacts, names: Sequence[bytes]) -> bytes:
 
 
 def _find_end(data: bytes, *, whole: bool) -> int:
-    """Offset of the first line that is no header, -1 when undecided."""
+    """Where the header ends, -1 when undecided.
+
+    Mostly a reader skips a line that is no field, so the header goes on to the blank line. Where the first line is
+    none there is no header, and where no blank line follows, the text begins at the first line that is none.
+    """
     if not _NAMED.match(data):
-        start = 0
-    elif match := _END.search(data):
-        start = match.start() + 1
-    else:
-        return len(data) if whole else -1
-    return start if whole or data.find(b"\n", start) >= 0 else -1
+        return 0 if whole or b"\n" in data else -1
+    blank = data.find(b"\n\r\n")
+    bare = data.find(b"\n\n", 0, blank) if blank >= 0 else data.find(b"\n\n")
+    if bare >= 0 or blank >= 0:
+        return (bare if bare >= 0 else blank) + 1
+    if not whole:
+        return -1
+    match = _END.search(data)
+    return match.start() + 1 if match else len(data)
 
 
 def _message_id(value: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -61,3 +62,12 @@ class Address:
 
 
 NULL_SENDER = Address("", "", "")
+
+
+def mailboxes(addresses: Iterable[Address]) -> list[Address]:
+    """Each mailbox once, in the order and spelling of its first address: local parts compare octet for octet, domains
+    without case, without a final dot, and as A-labels (RFC 5321 2.4, RFC 5890 2.3.2.4)."""
+    unique: dict[str, Address] = {}
+    for address in addresses:
+        unique.setdefault(address.normalised, address)
+    return list(unique.values())

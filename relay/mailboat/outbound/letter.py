@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from mailboat.model.address import Address
+from mailboat.model.address import Address, mailboxes
 from mailboat.smtp.grammar import GrammarError, parse_address, parse_sender
 
 
@@ -68,7 +68,7 @@ def sender_of(value: object) -> Address:
 
 
 def recipients_of(value: object) -> tuple[Address, ...]:
-    """The envelope's recipients: one, or several of them."""
+    """The envelope's recipients: one, or several of them, each mailbox once."""
     values: tuple[object, ...]
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         values = tuple(value)
@@ -76,7 +76,7 @@ def recipients_of(value: object) -> tuple[Address, ...]:
         values = (value,) if value else ()
     if not values:
         raise RefusedError("No recipients for email")
-    return tuple(dict.fromkeys(map(_recipient, values)))
+    return tuple(mailboxes(map(_recipient, values)))
 
 
 def json_notes(notes: object) -> Mapping[str, Any]:

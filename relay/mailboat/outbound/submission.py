@@ -8,33 +8,26 @@ A `Submission` is written to piece by piece and then committed; what it holds in
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from mailboat.config.settings import Settings
 from mailboat.hooks import NO_HOOKS, Hooks
 from mailboat.hooks.transaction import before_queueing
-from mailboat.message import headers, received
+from mailboat.message import received
+from mailboat.message.prepare import HeaderTooLongError, Preparation, TooManyHopsError, UnfitError
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft
 from mailboat.model.observer import Observer, Received
 from mailboat.outbound.content import Normalizer
 from mailboat.outbound.letter import Letter, Refused, RefusedError
-from mailboat.queue.body_writer import BodyWriter, UnfitError, discard_body
+from mailboat.queue.body_writer import BodyWriter, discard_body
 from mailboat.queue.entry import group
 from mailboat.queue.faults import storage_error
 from mailboat.queue.store import StorageError, Store
 
 log = logging.getLogger(__name__)
-
-
-class _HeaderError(UnfitError):
-    """What the header of the contents is refused for."""
-
-    def __init__(self, text: str, kind: Refused) -> None:
-        super().__init__(text)
-        self.kind = kind
 
 
 class Port(Protocol):
@@ -87,7 +80,7 @@ class Submission:
         self._size = 0
         self._ascii = True
         self._lines = Normalizer(self._settings.smtp.data_line_length, dot_stuffed=letter.dot_stuffed)
-        self._body = BodyWriter(around.store, self._with_header)
+        self._body = BodyWriter(around.store, self._head)
 
     async def write(self, octets: bytes) -> None:
         """See `Port`."""
@@ -160,22 +153,19 @@ class Submission:
             notes=letter.notes,
         )
 
-    def _with_header(self, first: bytes, whole: bool) -> bytes:
+    def _head(self, first: bytes, whole: bool) -> bytes:
         """The first octets with `Received`, and with `Message-ID` and `Date` where they are missing or unwanted."""
-        settings, facts = self._settings, headers.scan(first, whole=whole)
-        if facts.received_count > settings.smtp.max_received:
-            raise _HeaderError("too many Received headers: possible mail loop", Refused.LOOP)
-        unwanted = [b"message-id"] * self._letter.remove_msgid + [b"date"] * self._letter.remove_date
-        if unwanted:
-            if facts.header_end < 0:
-                raise _HeaderError(f"the header is longer than {headers.SCAN_LIMIT} octets", Refused.TOO_BIG)
-            first = headers.without(first, facts, unwanted)
-            facts = headers.scan(first, whole=whole)
+        settings = self._settings
+        removed = [b"message-id"] * self._letter.remove_msgid + [b"date"] * self._letter.remove_date
         trace = received.outbound_trace(settings.outbound.received_header, self._date)
-        return b"".join((trace, *headers.complete(first, facts, id=self._id, me=settings.me, date=self._date)))
+        prepare = Preparation(self._id, settings.me, self._date, trace, settings.smtp.max_received, removed)
+        return prepare.head(first, whole)
+
+
+_KINDS: Mapping[type, Refused] = {TooManyHopsError: Refused.LOOP, HeaderTooLongError: Refused.TOO_BIG}
 
 
 def _public(error: OSError | UnfitError) -> Exception:
     if isinstance(error, OSError):
         return storage_error(error, "the queue")
-    return RefusedError(str(error), error.kind if isinstance(error, _HeaderError) else Refused.MALFORMED)
+    return RefusedError(str(error), _KINDS.get(type(error), Refused.MALFORMED))

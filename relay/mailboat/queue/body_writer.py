@@ -1,7 +1,7 @@
 """A message's octets on their way into the store: in memory while few, in a file of the spool when many.
 
-Memory does not depend on what clients and programs send. Knows no envelope and no SMTP; what a header must have
-put on it says the `head` of whoever writes: `ingress.transaction` for clients, `outbound.submission` for programs.
+Memory does not depend on what clients and programs send. Knows no envelope and no SMTP; what is put on a header says
+the `head` of whoever writes (`message.prepare`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from mailboat.message.prepare import UnfitError
 from mailboat.model.envelope import Body, SpooledBody
 from mailboat.queue.store import Store
 
@@ -20,10 +21,6 @@ than the second copy that a database's log makes; below, they cost more."""
 
 MAX_PARTS = 512
 """Pieces that are kept apart: each costs more than its octets, and a client can send one octet at a time."""
-
-
-class UnfitError(Exception):
-    """A message that is not taken, whatever storage says; `head` may raise a kind of it."""
 
 
 class BodyWriter:

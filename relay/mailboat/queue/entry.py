@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from mailboat.model.address import Address
+from mailboat.model.address import Address, mailboxes
 from mailboat.model.envelope import Entry, Recipient, State
 from mailboat.model.outcome import AttemptReport, Outcome, Result
 from mailboat.queue.backoff import RetryPlan
@@ -157,8 +157,8 @@ def _unannounced(outcome: Outcome) -> Outcome:
 
 
 def group(recipients: Iterable[Address], *, split: bool = False) -> list[tuple[str, list[Address]]]:
-    """Recipients by domain in order of first appearance, duplicates dropped; with `split` each by itself."""
-    unique = dict.fromkeys(recipients)
+    """Recipients by domain in order of first appearance, each mailbox once; with `split` each by itself."""
+    unique = mailboxes(recipients)
     if split:
         return [(address.ascii_domain, [address]) for address in unique]
     groups: dict[str, list[Address]] = {}

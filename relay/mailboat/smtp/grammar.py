@@ -13,15 +13,19 @@ import idna
 
 from mailboat.model.address import NULL_SENDER, Address
 
-MAX_LOCAL_PART = 64
-"""RFC 5321 4.5.3.1.1."""
 MAX_DOMAIN = 255
 """RFC 5321 4.5.3.1.2."""
 MAX_PATH = 254
-"""RFC 5321 4.5.3.1.3: 256 octets with the angle brackets."""
+"""RFC 5321 4.5.3.1.3: 256 octets with the angle brackets.
 
-_LOCAL_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u0080-\U0010ffff-]+")
-_LOCAL_QUOTED = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"')
+Nothing else limits a local part: 64 octets (4.5.3.1.1) are what everybody must take at least; those of VERP, SRS and
+ticket systems are longer."""
+
+_UTF8 = r"\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
+"""What RFC 6531 3.3 adds to a local part, without what ends a line somewhere (C1 controls, U+2028, U+2029) and without
+surrogates, which are no UTF-8."""
+_LOCAL_ATOM = re.compile(rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.{_UTF8}-]+")
+_LOCAL_QUOTED = re.compile(rf'"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"')
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _SOURCE_ROUTE = re.compile(r"@[^:>]+:")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
@@ -73,8 +77,6 @@ def parse_address(path: str) -> Address:
         raise GrammarError("501 5.1.3 Address needs a local part and a domain")
     if not (_LOCAL_ATOM.fullmatch(local) or _LOCAL_QUOTED.fullmatch(local)):
         raise GrammarError("501 5.1.3 Bad local part in the address")
-    if len(local.encode()) > MAX_LOCAL_PART:
-        raise GrammarError("501 5.1.3 Local part of the address is too long")
     return Address(local, domain, normalize_domain(domain))
 
 

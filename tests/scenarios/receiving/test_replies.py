@@ -28,7 +28,7 @@ LONG = "x" * 5000
         ("", "500 5.5.2"),
         (LONG, "500 5.5.2"),
         ("MAIL FROM:<" + LONG + "@sender.test>", "500 5.5.2"),
-        ("MAIL FROM:<" + LONG[:200] + "@sender.test>", "501 5.1.7"),
+        ("MAIL FROM:<" + LONG[:244] + "@sender.test>", "501 5.1.7"),
         ("MAIL FROM:alice@sender.test", "501 5.5.4"),
         ("MAIL FROM:<alice@sender.test> " + LONG[:4000], "555 5.5.4"),
         ("MAIL FROM:<alice@sender.test> SIZE=1 SIZE=1", "501 5.5.4"),

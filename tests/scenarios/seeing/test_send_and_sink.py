@@ -106,6 +106,14 @@ async def test_a_file_with_a_header_is_sent_as_it_is(sink: Endpoint, mails: list
     assert mails[0].sender == ""
 
 
+async def test_a_mail_out_of_an_mbox_file_keeps_its_header(sink: Endpoint, mails: list[Mail]) -> None:
+    separator, mail = b"From shop@example.org Mon Nov 23 01:02:03 2026\n", b"Subject: Order 17\nDate: d\n\nhello\n"
+    words = ("send", "--to", "b@example.net", "--from", "a@b.c", "--server", str(sink))
+    status, _, _ = await command(*words, stdin=separator + mail)
+    assert status == 0
+    assert mails[0].body == (b"X-Mailbox-Line: " + separator + mail).replace(b"\n", b"\r\n")
+
+
 async def test_a_test_mail_needs_no_input(sink: Endpoint, mails: list[Mail]) -> None:
     status, _, _ = await command("send", "--test", "--to", "b@example.net", "--from", "a@b.c", "--server", str(sink))
     assert status == 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailboat.message.headers import SCAN_LIMIT, complete, scan
+from mailboat.message.headers import SCAN_LIMIT, complete, scan, separator_as_field
 
 DATE = b"Mon, 1 Jan 2024 00:00:00 +0000"
 ADDED_ID = b"Message-ID: <q1@me.example>\r\n"
@@ -40,11 +40,11 @@ def test_field_names_know_no_case_and_may_have_blanks_before_the_colon(name: byt
 def test_an_empty_message_id_counts_as_missing_and_is_replaced(value: bytes) -> None:
     data = b"From: a@b\r\nMessage-Id:" + value + b"\r\nDate: d\r\nTo: c@d\r\n\r\ntext\r\n"
     assert not scan(data).has_message_id
-    assert completed(data) == b"From: a@b\r\nDate: d\r\nTo: c@d\r\n" + ADDED_ID + b"\r\ntext\r\n"
+    assert completed(data) == ADDED_ID + b"From: a@b\r\nDate: d\r\nTo: c@d\r\n\r\ntext\r\n"
 
 
 def test_an_empty_date_is_replaced() -> None:
-    assert completed(b"Message-ID: <x@y>\r\nDate: \r\n\r\n") == b"Message-ID: <x@y>\r\n" + ADDED_DATE + b"\r\n"
+    assert completed(b"Message-ID: <x@y>\r\nDate: \r\n\r\n") == ADDED_DATE + b"Message-ID: <x@y>\r\n\r\n"
 
 
 def test_a_later_message_id_makes_up_for_an_empty_one() -> None:
@@ -61,14 +61,14 @@ def test_nothing_is_copied_when_nothing_is_missing() -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"From: a@b\r\n\r\ntext\r\n", b"From: a@b\r\n" + ADDED_ID + ADDED_DATE + b"\r\ntext\r\n"),
-        (b"From: a@b\n\ntext\n", b"From: a@b\n" + ADDED_ID + ADDED_DATE + b"\ntext\n"),
-        (b"From: a@b\r\n", b"From: a@b\r\n" + ADDED_ID + ADDED_DATE),
-        (b"From: a@b", b"From: a@b\r\n" + ADDED_ID + ADDED_DATE),
+        (b"From: a@b\r\n\r\ntext\r\n", ADDED_ID + ADDED_DATE + b"From: a@b\r\n\r\ntext\r\n"),
+        (b"From: a@b\n\ntext\n", ADDED_ID + ADDED_DATE + b"From: a@b\n\ntext\n"),
+        (b"From: a@b\r\n", ADDED_ID + ADDED_DATE + b"From: a@b\r\n"),
+        (b"From: a@b", ADDED_ID + ADDED_DATE + b"From: a@b"),
         (b"\r\ntext\r\n", ADDED_ID + ADDED_DATE + b"\r\ntext\r\n"),
         (b"just text\r\n", ADDED_ID + ADDED_DATE + b"\r\njust text\r\n"),
         (b" folded: text\r\n", ADDED_ID + ADDED_DATE + b"\r\n folded: text\r\n"),
-        (b"From: a@b\r\ntext at once\r\n", b"From: a@b\r\n" + ADDED_ID + ADDED_DATE + b"\r\ntext at once\r\n"),
+        (b"From: a@b\r\ntext at once\r\n", ADDED_ID + ADDED_DATE + b"From: a@b\r\ntext at once\r\n"),
         (b"", ADDED_ID + ADDED_DATE),
         (b"\r\n", ADDED_ID + ADDED_DATE + b"\r\n"),
     ],
@@ -85,7 +85,7 @@ def test_nothing_is_copied_when_nothing_is_missing() -> None:
         "crlf",
     ],
 )
-def test_missing_fields_go_to_the_end_of_the_header_and_the_text_stays_text(data: bytes, expected: bytes) -> None:
+def test_missing_fields_go_to_the_top_of_the_header_and_the_text_stays_text(data: bytes, expected: bytes) -> None:
     assert completed(data) == expected
 
 
@@ -109,8 +109,43 @@ def test_a_header_that_is_cut_anywhere_is_left_alone_until_its_end_is_seen(cut: 
 
 
 def test_names_and_octets_of_any_kind_are_only_octets() -> None:
-    data = b"__proto__: x\r\nconstructor: y\r\nX-\x00: z\r\n\r\n"
+    data = b"__proto__: x\r\nconstructor: y\r\nX-\x00: z\r\n"
+    assert scan(data + b"\r\n").header_end == len(data)
     assert scan(data).header_end == data.index(b"X-\x00")
+
+
+def test_a_line_without_a_colon_ends_no_header_and_nothing_is_put_around_it() -> None:
+    data = b"From: a@b\r\nX-Mailer PHP/5.2\r\nTo: c@d\r\nSubject: Order 17\r\n\r\n<p>hello\r\n"
+    facts = scan(data)
+    assert (facts.header_end, facts.subject) == (data.index(b"\r\n<p>"), b"Order 17")
+    assert completed(data) == ADDED_ID + ADDED_DATE + data
+
+
+def test_what_stands_behind_a_line_without_a_colon_is_not_added_again() -> None:
+    data = b"From: a@b\r\nodd\r\nDate: d\r\nMessage-ID: <x@y>\r\n\r\ntext\r\n"
+    assert completed(data) == data
+
+
+@pytest.mark.parametrize("quotes", [b"", b">", b">>"])
+def test_an_mbox_separator_in_front_of_a_header_becomes_a_field(quotes: bytes) -> None:
+    line, header = quotes + b"From a@b Mon Nov 23 01:02:03 2026\r\n", b"From: a@b\r\n\r\ntext\r\n"
+    assert separator_as_field(line + header) == b"X-Mailbox-Line: " + line + header
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"From now on:\r\nno header\r\n",
+        b"From a@b Mon\r\n\r\nNote: text\r\n",
+        b"From a@b Mon\r\n folded: text\r\n",
+        b"From: a@b\r\nFrom a@b Mon\r\nTo: c@d\r\n\r\nFrom here on\r\n",
+        b"From",
+        b"",
+    ],
+    ids=["text", "blank-line", "folded", "further-down", "cut", "empty"],
+)
+def test_any_other_line_with_from_stays_what_it_is(data: bytes) -> None:
+    assert separator_as_field(data) is data
 
 
 @pytest.mark.parametrize(
@@ -136,7 +171,7 @@ def test_huge_headers_take_linear_time(data: bytes) -> None:
 def test_an_identifier_of_odd_names_stays_one_token() -> None:
     data = b"From: a@b\r\nDate: d\r\n\r\n"
     added = b"".join(complete(data, scan(data), id="a b>\r\nX: y", me="m\u00fc\u3042.example", date=DATE))
-    assert added == b"From: a@b\r\nDate: d\r\nMessage-ID: <abX:y@m??.example>\r\n\r\n"
+    assert added == b"Message-ID: <abX:y@m??.example>\r\n" + data
 
 
 LINE = st.one_of(

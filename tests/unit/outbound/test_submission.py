@@ -54,10 +54,17 @@ async def test_what_is_missing_is_added_and_what_is_there_stays() -> None:
         id_ = await send("Subject: hi\n\nGood day")
         assert await only(rig) == (
             b"Received: (Mailboat outbound); " + DATE + b"\r\n"
-            b"Subject: hi\r\nMessage-ID: <" + id_.encode() + b"@relay.test>\r\nDate: " + DATE + b"\r\n\r\nGood day\r\n"
+            b"Message-ID: <" + id_.encode() + b"@relay.test>\r\nDate: " + DATE + b"\r\nSubject: hi\r\n\r\nGood day\r\n"
         )
         [fact] = rig.facts.mails
         assert (fact.message.id, fact.client, fact.protocol, fact.recipients) == (id_, "", "LOCAL", ["b@there.test"])
+
+
+async def test_a_separator_of_an_mbox_file_in_front_of_the_header_becomes_a_field() -> None:
+    async with outbound_rig() as rig:
+        await send("From a@sender.test Mon Nov 23 01:02:03 2026\nSubject: hi\n\nFrom here on\n")
+        assert b"\r\nX-Mailbox-Line: From a@sender.test Mon Nov 23 01:02:03 2026\r\nSubject: hi\r\n" in await only(rig)
+        assert (await only(rig)).endswith(b"\r\n\r\nFrom here on\r\n")
 
 
 @pytest.mark.parametrize("given", [b"", b"<>", b" "])
@@ -71,7 +78,7 @@ async def test_an_empty_message_id_is_replaced(given: bytes) -> None:
 async def test_no_received_header_where_it_is_disabled() -> None:
     async with outbound_rig(outbound={"received_header": "disabled"}) as rig:
         await send(TEXT)
-        assert (await only(rig)).startswith(b"From: ")
+        assert (await only(rig)).startswith(b"Message-ID: ")
 
 
 @pytest.mark.parametrize(

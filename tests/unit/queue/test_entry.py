@@ -14,6 +14,7 @@ from mailboat.model.envelope import Entry, Noted, State
 from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
 from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.entry import FALLBACK_DELAY, MAX_REPLY_KEPT, Transition, group, postponed, transition
+from mailboat.smtp.grammar import parse_address
 
 PLAN = RetryPlan((10.0, 20.0, 30.0))
 PEOPLE = tuple(f"u{n}@there.test" for n in range(1, 6))
@@ -180,6 +181,13 @@ def test_recipients_are_grouped_by_domain_whatever_its_case() -> None:
         ("one.test", ["a@One.test", "c@ONE.test"]),
         ("two.test", ["b@two.test"]),
     ]
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_one_mailbox_in_several_spellings_of_its_domain_is_one_recipient(split: bool) -> None:
+    texts = ["r@b\u00fccher.example", "r@B\u00dcCHER.example.", "r@xn--bcher-kva.example", "R@b\u00fccher.example"]
+    groups = group([parse_address(text) for text in texts], split=split)
+    assert [str(one) for _, addresses in groups for one in addresses] == [texts[0], texts[3]]
 
 
 def test_split_gives_each_recipient_an_entry_of_its_own() -> None:

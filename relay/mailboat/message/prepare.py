@@ -1,0 +1,55 @@
+"""What every message from a client, a plugin or a program goes through before it is queued, at its first octets.
+
+Trace fields go on top of it, and Message-ID and Date where they are missing; what may not be queued is refused. Knows
+octets only; `ingress.transaction` and `outbound.submission` make one for each message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mailboat.message import headers
+
+
+class UnfitError(Exception):
+    """A message that is not taken, whatever storage says."""
+
+
+class TooManyHopsError(UnfitError):
+    """More Received fields than allowed: a loop (RFC 5321 6.3)."""
+
+
+class HeaderTooLongError(UnfitError):
+    """A field is to be removed, and the header is longer than what is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done to one message."""
+
+    id: str
+    """Its queue id, for its Message-ID."""
+    me: str
+    """This host's name, the same."""
+    date: bytes
+    """Now, from `received.rfc5322_date`."""
+    trace: bytes
+    """The fields that go on top, line ends included."""
+    max_received: int
+    """Received fields that it may have."""
+    removed: Sequence[bytes] = ()
+    """Names of the fields that are taken out, in lower case."""
+
+    def head(self, first: bytes, whole: bool) -> bytes:
+        """The first octets of the message as they are queued; `whole`: they are all. Raises UnfitError."""
+        first = headers.separator_as_field(first)
+        facts = headers.scan(first, whole=whole)
+        if facts.received_count > self.max_received:
+            raise TooManyHopsError("too many Received headers: possible mail loop")
+        if self.removed:
+            if facts.header_end < 0:
+                raise HeaderTooLongError(f"the header is longer than {headers.SCAN_LIMIT} octets")
+            first = headers.without(first, facts, self.removed)
+            facts = headers.scan(first, whole=whole)
+        return b"".join((self.trace, *headers.complete(first, facts, id=self.id, me=self.me, date=self.date)))
