@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 MAX_SERIES = 1000
 """Series of one counter: all combinations of its labels' values."""
@@ -44,9 +45,9 @@ class Counter:
     def inc(self, *values: str, amount: float = 1.0) -> None:
         """Count. `values` are the labels' values in their order; one that was not declared is `other`.
 
-        ValueError for a negative amount or the wrong number of values.
+        ValueError for an amount that is negative or not finite, or the wrong number of values.
         """
-        if amount < 0 or len(values) != len(self.labels):
+        if not 0 <= amount < inf or len(values) != len(self.labels):
             raise ValueError(f"{self.name} takes {len(self.labels)} label values and never goes back")
         key = tuple(value if value in allowed else OTHER for value, allowed in zip(values, self._allowed, strict=True))
         with self._lock:

@@ -42,16 +42,15 @@ Cursor = tuple[float, EntryKey]
 
 def due(db: sqlite3.Connection, place: Place, until: float, limit: int, after: Cursor | None) -> Found:
     """Entries that are due, behind `after` in order of (next_attempt, spool, row)."""
-    found: list[rows.Row] = []
-    since = float("-inf")
+    since, row = float("-inf"), -_LAST  # below every time and row that a damaged database may hold
     if after is not None:
         since, key = after
         # Where databases tie on the time, the one with the lower number comes first.
         row = key.row if key.spool == place.spool else 0 if key.spool < place.spool else _LAST
-        found = db.execute(
-            "SELECT * FROM listing WHERE next_attempt = ? AND id > ? AND next_attempt <= ? ORDER BY id LIMIT ?",
-            (since, row, until, limit),
-        ).fetchall()
+    found = db.execute(
+        "SELECT * FROM listing WHERE next_attempt = ? AND id > ? AND next_attempt <= ? ORDER BY id LIMIT ?",
+        (since, row, until, limit),
+    ).fetchall()
     if len(found) < limit:
         found += db.execute(
             "SELECT * FROM listing WHERE next_attempt > ? AND next_attempt <= ? ORDER BY next_attempt, id LIMIT ?",
@@ -74,7 +73,7 @@ def due_in(db: sqlite3.Connection, place: Place, domain: str, until: float, limi
 def next_due(db: sqlite3.Connection, after: float) -> float | None:
     """The earliest `next_attempt` later than `after`."""
     (found,) = db.execute("SELECT min(next_attempt) FROM entry WHERE next_attempt > ?", (after,)).fetchone()
-    return None if found is None else float(found)
+    return float(found) if rows.is_time(found) else None  # text, if damaged, sorts behind all numbers
 
 
 def body(db: sqlite3.Connection, number: int) -> bytes | str | None:
@@ -159,14 +158,34 @@ def read(db: sqlite3.Connection, place: Place, selected: Sequence[int]) -> list[
 
 def stats(db: sqlite3.Connection) -> dict[State, StateStats]:
     """The queue by state, as its writer last counted it."""
-    counts = {state: (entries, octets) for state, entries, octets in db.execute("SELECT * FROM tally")}
-    answer = {}
-    for state, code in rows.STATE_CODES.items():
-        oldest = db.execute(
-            "SELECT queued_at FROM message WHERE id = (SELECT min(id) FROM entry WHERE state = ?) >> 20", (code,)
-        ).fetchone()
-        answer[state] = StateStats(*counts[code], None if oldest is None else float(oldest[0]))
-    return answer
+    counts = tally(db)
+    return {state: StateStats(*counts[code], oldest(db, code)) for state, code in rows.STATE_CODES.items()}
+
+
+def tally(db: sqlite3.Connection) -> dict[int, tuple[int, int]]:
+    """Entries and octets by state code, as last counted; counted again where that is not what we wrote."""
+    stored = {state: (entries, octets) for state, entries, octets in db.execute("SELECT * FROM tally")}
+    sound = all(rows.is_count(number) for counts in stored.values() for number in counts)
+    return stored if sound and set(stored) == set(rows.STATE_CODES.values()) else count(db)
+
+
+def count(db: sqlite3.Connection) -> dict[int, tuple[int, int]]:
+    """Entries and octets by state code, by reading every row: for a damaged database only."""
+    found = db.execute(
+        "SELECT iif(state IN (0, 1, 2), state, 2), count(*),"
+        " sum(iif(typeof(size) = 'integer' AND size BETWEEN 0 AND ?, size, 0)) FROM entry GROUP BY 1",
+        (rows.MAX_COUNT,),
+    )
+    empty = dict.fromkeys(rows.STATE_CODES.values(), (0, 0))
+    return empty | {state: (entries, octets) for state, entries, octets in found}
+
+
+def oldest(db: sqlite3.Connection, state: int) -> float | None:
+    """When the oldest message with an entry in this state was queued."""
+    found = db.execute(
+        "SELECT queued_at FROM message WHERE id = (SELECT min(id) FROM entry WHERE state = ?) >> 20", (state,)
+    ).fetchone()
+    return float(found[0]) if found is not None and rows.is_time(found[0]) else None
 
 
 def _read(found: Sequence[rows.Row], place: Place) -> Found:

@@ -23,6 +23,11 @@ _SMTPUTF8, _EIGHTBIT, _FORCE_TLS = 1, 2, 4
 
 Row = Sequence[Any]
 
+MAX_COUNT = 2**53
+"""Beyond it JSON's readers, and sums of many, are not exact."""
+_YEAR_10000 = 253402300800.0
+"""Seconds since the epoch; RFC 3339 and `datetime` end there."""
+
 
 class Damaged(Exception):  # noqa: N818 - what the row is
     """A row is not what we wrote; the message says in what."""
@@ -108,14 +113,14 @@ def read_entry(row: Row, spool: int, tag: str) -> Entry:
     (id_, domain, state, attempts, next_attempt, recipients, reply, mx, noted, *message) = row
     try:
         return Entry(
-            EntryKey(spool, id_),
+            EntryKey(spool, _row_number(id_)),
             f"{ids.message_id(tag, ids.number_of(id_))}.{ids.ordinal_of(id_)}",
             _read_message(id_, message, tag),
             _text(domain),
             _read_recipients(recipients),
-            int(attempts),
-            None if next_attempt is None else float(next_attempt),
-            STATES[state],
+            _count(attempts),
+            None if next_attempt is None else _time(next_attempt),
+            STATES[_count(state)],
             _text(reply),
             _text(mx),
             None if noted is None else _read_noted(noted),
@@ -127,7 +132,7 @@ def read_entry(row: Row, spool: int, tag: str) -> Entry:
 def read_damaged(row: Row, spool: int, tag: str) -> Entry:
     """A damaged row as people must see it to be able to delete it: held, without recipients."""
     id_ = row[0]
-    number = ids.number_of(id_)
+    number = max(0, ids.number_of(id_))
     name = ids.message_id(tag, number)
     return Entry(
         EntryKey(spool, id_),
@@ -146,9 +151,37 @@ def _text(value: object) -> str:
     return value
 
 
+def is_count(value: object) -> bool:
+    """Whether a column holds what we write as a number of things or octets."""
+    return isinstance(value, int) and 0 <= value <= MAX_COUNT
+
+
+def is_time(value: object) -> bool:
+    """Whether a column holds what we write as a time, in seconds since the epoch: finite, and RFC 3339 can show it."""
+    return isinstance(value, int | float) and 0 <= value < _YEAR_10000  # false of a NaN too
+
+
+def _count(value: Any) -> int:
+    if not is_count(value):
+        raise ValueError(f"{value!r:.40} is no count")
+    return int(value)
+
+
+def _row_number(value: int) -> int:
+    if value < 0:
+        raise ValueError("its number is negative")
+    return value
+
+
+def _time(value: Any) -> float:
+    if not is_time(value):
+        raise ValueError(f"{value!r:.40} is no time")
+    return float(value)
+
+
 def _read_recipients(text: str) -> tuple[Recipient, ...]:
     recipients = tuple(
-        Recipient(int(id_), Address(_text(local), _text(domain), _text(ascii_domain)))
+        Recipient(_count(id_), Address(_text(local), _text(domain), _text(ascii_domain)))
         for id_, local, domain, ascii_domain in orjson.loads(text)
     )
     if not recipients:
@@ -175,8 +208,8 @@ def _read_message(row: int, columns: Row, tag: str) -> Message:
     return Message(
         ids.message_id(tag, ids.number_of(row)),
         Address(_text(local), _text(domain), _text(ascii_domain)),
-        int(size),
-        float(queued_at),
+        _count(size),
+        _time(queued_at),
         bool(flags & _SMTPUTF8),
         bool(flags & _EIGHTBIT),
         bool(flags & _FORCE_TLS),

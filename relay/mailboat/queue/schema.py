@@ -154,7 +154,7 @@ def prepare(path: str, connecting: Connect = connect, migrations: Sequence[Step]
         try:
             _migrate(connection, path, migrations)
             _compact(connection, path)
-            return _reserve(connection)
+            return _reserve(connection, path)
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -201,9 +201,12 @@ def _compact(connection: sqlite3.Connection, path: str) -> None:
         connection.execute("VACUUM")
 
 
-def _reserve(connection: sqlite3.Connection) -> Identity:
+def _reserve(connection: sqlite3.Connection, path: str) -> Identity:
     tag = str(connection.execute("SELECT value FROM meta WHERE key = 'tag'").fetchone()[0])
-    first = int(connection.execute("SELECT value FROM meta WHERE key = 'reserved'").fetchone()[0])
+    first = connection.execute("SELECT value FROM meta WHERE key = 'reserved'").fetchone()[0]
+    if not isinstance(first, int) or first < 1:
+        # A number that was given before would name two messages.
+        raise StorageError(f"{path} is damaged: the mark of message numbers that may be given is {first!r:.40}")
     connection.execute("UPDATE meta SET value = ? WHERE key = 'reserved'", (first + BLOCK,))
     return Identity(tag, first, first + BLOCK)
 

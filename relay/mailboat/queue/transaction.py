@@ -9,11 +9,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import Any
 
 import orjson
 
 from mailboat.model.envelope import State
-from mailboat.queue import ids, rows
+from mailboat.queue import ids, queries, rows
 from mailboat.queue.operations import (
     Accept,
     Applied,
@@ -120,8 +121,8 @@ class Tally:
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> Tally:
         """The tally as stored."""
-        counts = {state: [entries, octets] for state, entries, octets in connection.execute("SELECT * FROM tally")}
-        return cls(counts, [_oldest(connection, state) for state in range(len(rows.STATES))])
+        counts = {state: list(counts) for state, counts in queries.tally(connection).items()}
+        return cls(counts, [queries.oldest(connection, state) for state in range(len(rows.STATES))])
 
     def copy(self) -> Tally:
         """One to change while its transaction may still fail."""
@@ -135,12 +136,17 @@ class Tally:
                 self._counts[state][1] += sign * size
                 self._touched.add(state)
 
+    def count(self, connection: sqlite3.Connection) -> None:
+        """Count again: some rows were damaged."""
+        self._counts = {state: list(counts) for state, counts in queries.count(connection).items()}
+        self._touched = set(self._counts)
+
     def write(self, connection: sqlite3.Connection) -> None:
         """Store what changed, and look up the oldest of those states again."""
         for state in self._touched:
             entries, octets = self._counts[state]
             connection.execute("UPDATE tally SET entries = ?, octets = ? WHERE state = ?", (entries, octets, state))
-            self._oldest[state] = _oldest(connection, state)
+            self._oldest[state] = queries.oldest(connection, state)
         self._touched.clear()
 
     def stats(self) -> Stats:
@@ -151,13 +157,6 @@ class Tally:
         }
 
 
-def _oldest(connection: sqlite3.Connection, state: int) -> float | None:
-    found = connection.execute(
-        "SELECT queued_at FROM message WHERE id = (SELECT min(id) FROM entry WHERE state = ?) >> 20", (state,)
-    ).fetchone()
-    return None if found is None else float(found[0])
-
-
 class _Batch:
     """One transaction, from its operations to what it did."""
 
@@ -166,6 +165,7 @@ class _Batch:
         self._tally = tally
         self._operations = operations
         self._applied = Applied({})
+        self._damaged = False
 
     def run(self) -> Applied:
         """New messages first, then what became of old ones, then what operators want."""
@@ -184,9 +184,11 @@ class _Batch:
                 self._execute("UPDATE meta SET value = max(value, ?) WHERE key = 'reserved'", operation.reserved)
             elif isinstance(operation, Probe):
                 self._execute("UPDATE meta SET value = value + 1 WHERE key = 'probe'")
+        if self._damaged:
+            self._tally.count(self._connection)
         return self._applied
 
-    def _execute(self, statement: str, *values: object) -> list[tuple[int, ...]]:
+    def _execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, values).fetchall()
 
     def _many(self, statements: dict[int, str], table: Sequence[Sequence[object]]) -> None:
@@ -234,23 +236,29 @@ class _Batch:
             self._tally.move(size, state, rows.HELD if state == rows.HELD else rows.STATE_CODES[remaining[row].state])
 
     def _states(self, of: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """The state code and size of each of these rows that is there."""
         found = self._execute(
-            "SELECT id, iif(state IN (0, 1, 2), state, 2), size FROM entry"
-            " WHERE id IN (SELECT value FROM json_each(?))",
-            _json(of),
+            "SELECT id, state, size FROM entry WHERE id IN (SELECT value FROM json_each(?))", _json(of)
         )
-        return {row: (state, size) for row, state, size in found}
+        return {row: self._counted(state, size) for row, state, size in found}
+
+    def _counted(self, state: object, size: object) -> tuple[int, int]:
+        """A row's state and size as the tally has them. Nobody knows where it has a damaged row: count again."""
+        if isinstance(state, int) and 0 <= state < len(rows.STATES) and rows.is_count(size):
+            return state, size  # type: ignore[return-value]
+        self._damaged = True
+        return rows.HELD, 0
 
     def _remove(self, of: Sequence[int]) -> None:
         if not of:
             return
         gone = self._execute(
-            "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?))"
-            " RETURNING id, iif(state IN (0, 1, 2), state, 2), size",
+            "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?)) RETURNING id, state, size",
             _json(of),
         )
         for _, state, size in gone:
-            self._tally.move(size, state, None)
+            code, octets = self._counted(state, size)
+            self._tally.move(octets, code, None)
         numbers = {ids.number_of(row) for row, _, _ in gone}
         ended = self._connection.execute(
             "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 
 import pytest
@@ -74,8 +75,9 @@ def test_the_number_of_values_must_fit_and_nothing_goes_back(values: tuple[str, 
     counter = Counters().of("p").counter("seen", "Seen.", {"kind": ("a",)})
     with pytest.raises(ValueError, match="label values"):
         counter.inc(*values)
-    with pytest.raises(ValueError, match="never goes back"):
-        counter.inc("a", amount=-1)
+    for amount in (-1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="never goes back"):
+            counter.inc("a", amount=amount)
 
 
 def test_names_and_numbers_of_series_are_bounded() -> None:

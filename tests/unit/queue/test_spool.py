@@ -11,14 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.stores import BODY, Commits, Disk, Listener, draft, files_in, sqlite_error, until
 
+from mailboat.admin.control import entry_to_json
+from mailboat.metrics.tally import Tally
 from mailboat.model.envelope import Entry, SpooledBody, State
 from mailboat.model.observer import Observer
-from mailboat.queue import schema
+from mailboat.queue import rows, schema
 from mailboat.queue.intake import Tuning
+from mailboat.queue.offline import OfflineQueue
 from mailboat.queue.spool import Spool, database_path
 from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, StorageFull
 
@@ -360,6 +364,56 @@ async def test_a_damaged_row_is_held_and_shown_and_can_be_deleted(opened: Opener
     assert len((await spool.page(EVERYTHING, 10)).entries) == 2
     assert await spool.delete(Selection(ids=[bad.id])) == 1
     assert await spool.due(START, 10) == [good]
+
+
+NUMBERS = [("entry", column) for column in ("state", "attempts", "next_attempt", "size")]
+NUMBERS += [("message", column) for column in ("queued_at", "size", "flags")]
+NUMBERS += [("tally", column) for column in ("entries", "octets")]
+
+
+@pytest.mark.parametrize("value", ["9e999", "-9e999", "1e300", "-1", "4611686018427387904", "'x'", "x'00'"])
+@pytest.mark.parametrize(("table", "column"), NUMBERS)
+async def test_no_number_of_a_damaged_row_stops_the_queue(
+    opened: Opener, tmp_path: Path, table: str, column: str, value: str
+) -> None:
+    spool = await opened()
+    bad, good = await accept(spool), await accept(spool)
+    await spool.close()
+    row = "state = 0" if table == "tally" else f"id = (SELECT min(id) FROM {table})"
+    tamper(tmp_path, f"UPDATE {table} SET {column} = {value} WHERE {row}")
+    spool = await opened()
+    assert good in await spool.due(START, 10)
+    assert good in await spool.due_in("there.test", START, 10)
+    assert (await spool.next_due(START - 1) or 0.0) <= rows.MAX_COUNT
+    shown = [entry_to_json(entry) for entry in (await spool.page(EVERYTHING, 10)).entries]
+    assert [entry["id"] for entry in shown] == [bad.id, good.id]
+    offline = OfflineQueue(str(tmp_path))
+    assert [entry_to_json(entry)["id"] for entry in offline.entries(EVERYTHING)] == [bad.id, good.id]
+    for stats in (spool.stats(), offline.stats()):
+        assert sum(share.messages for share in stats.values()) == 2
+        assert all(0 <= share.size <= 2 * rows.MAX_COUNT for share in stats.values())
+        gauges = Tally().snapshot(stats)["gauges"]
+        assert orjson.loads(orjson.dumps(gauges, option=orjson.OPT_NON_STR_KEYS)) == gauges
+    assert await spool.delete(EVERYTHING) == 2
+    assert sum(share.messages + share.size for share in spool.stats().values()) == 0
+
+
+async def test_a_row_with_a_negative_number_is_held(opened: Opener, tmp_path: Path) -> None:
+    spool = await opened()
+    await accept(spool)
+    good = await accept(spool)
+    await spool.close()
+    tamper(tmp_path, "UPDATE entry SET id = -5 WHERE id = (SELECT min(id) FROM entry)")
+    spool = await opened()
+    assert await spool.due(START, 10) == [good]
+    assert spool.stats()[State.HELD].messages == 1
+
+
+async def test_a_mark_of_message_numbers_that_is_none_is_damage(opened: Opener, tmp_path: Path) -> None:
+    await (await opened()).close()
+    tamper(tmp_path, "UPDATE meta SET value = 9e999 WHERE key = 'reserved'")
+    with pytest.raises(StorageError, match="is damaged: the mark of message numbers"):
+        await opened()
 
 
 async def test_many_damaged_rows_in_front_do_not_hide_what_is_behind(opened: Opener, tmp_path: Path) -> None:
