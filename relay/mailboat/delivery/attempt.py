@@ -16,7 +16,8 @@ from typing import Protocol
 from mailboat.config.settings import Settings
 from mailboat.delivery import verdict
 from mailboat.delivery.dial import label
-from mailboat.delivery.envelope import Offers, beyond_ascii, envelope_for, needs_smtputf8
+from mailboat.delivery.envelope import beyond_ascii, envelope_for, needs_smtputf8
+from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.session import FileBody, Session
 from mailboat.delivery.source import noted
@@ -201,7 +202,7 @@ class _Walk:
             return _After.LEAVE
         return _After.AGAIN if judgement.again else _After.LEAVE
 
-    def _refuse_misfits(self, offers: Offers, mx: str, body: bytes | FileBody) -> None:
+    def _refuse_misfits(self, offers: PeerOffers, mx: str, body: bytes | FileBody) -> None:
         """Settle what this host cannot take anyway, without saying MAIL."""
         message = self.entry.message
         if offers.size is not None and message.size > offers.size:

@@ -1,37 +1,37 @@
 """Opens a session with one target: connect, greeting, EHLO or LHLO, STARTTLS, AUTH.
 
-aiosmtplib speaks until the session is open, on a socket that `delivery.dial` connected; then `replies.ReplyStream`
-takes the transport over for the transactions. Says what went wrong (`PeerTrouble`), not what that means
-(`delivery.verdict`). Used by `delivery.pool`.
+Speaks through `replies.ReplyStream`, on a socket that `delivery.dial` connected. Says what went wrong (`PeerTrouble`),
+not what that means (`delivery.verdict`). Used by `delivery.pool`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import contextlib
 import logging
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import cast
-
-import aiosmtplib
 
 from mailboat.config.settings import Protocol, Settings, TlsLevel
 from mailboat.delivery.dial import dial, label, words
-from mailboat.delivery.envelope import Offers
-from mailboat.delivery.replies import ReplyStream, printable
+from mailboat.delivery.offers import PeerOffers, offers_of
+from mailboat.delivery.replies import Broken, RawReply, ReplyStream, decode
 from mailboat.delivery.session import Session
 from mailboat.delivery.source import Source
 from mailboat.delivery.tls import BrokenTls, ClientContexts, describe
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import PeerFacts, Stage
-from mailboat.model.reply import Reply
 from mailboat.routing.answers import Credentials, Target
+from mailboat.smtp.sasl_client import SASL_CLIENTS, Respond
 
 log = logging.getLogger(__name__)
 
+_COMMAND_LIMIT = 510
+"""Octets of a command without its line end (RFC 5321 4.5.3.1.4): a longer initial response goes by itself."""
 _VERIFIED_LEVELS = frozenset({TlsLevel.REQUIRED, TlsLevel.IMPLICIT})
 
 
@@ -99,51 +99,45 @@ class _Opening:
         self._source = source
         self._settings = settings
         self._contexts = contexts
+        self._timeout = settings.outbound.helo_timeout  # RFC 5321 4.5.3.2.1
+        self._stream = ReplyStream(asyncio.get_running_loop(), greeting_timeout=self._timeout)
         self._lmtp = target.protocol is Protocol.LMTP
-        self._implicit = target.tls.level is TlsLevel.IMPLICIT
         self._stage = Stage.GREETING
         self._authenticated = False
 
     async def run(self, sock: socket.socket, *, starttls: bool) -> Session:
         """The session, which owns the socket; closed when there is none. Raises PeerTrouble."""
         try:
-            smtp = self._make(sock)
-        except BaseException:
-            sock.close()
-            raise
-        try:
             with self._troubles():
-                self._stage = Stage.TLS if self._implicit else Stage.GREETING
-                async with self._deadline():
-                    await smtp.connect()
-                await self._hello(smtp)
-                if starttls:
-                    await self._starttls(smtp)
+                await self._connect(sock)
+                offers = await self._hello()
+                if starttls and self._may_start_tls(offers):
+                    await self._starttls()
+                    offers = await self._hello()  # RFC 3207 4.2: what was learnt before does not count
                 if self._target.credentials is not None:
-                    await self._authenticate(smtp, self._target.credentials)
-            return self._take_over(smtp)
+                    await self._authenticate(offers, self._target.credentials)
+                session = Session(self._stream, offers, self._facts(), lmtp=self._lmtp)
         except BaseException:
-            # The transport has the socket now, and only it may close that. At once: nobody will read what is unsent.
-            transport = cast("asyncio.Transport | None", smtp.transport)
-            smtp.close()
-            if transport is not None:
-                transport.abort()
+            self._stream.abort()  # at once: nobody will read what is unsent
             raise
+        session.quit_timeout = self._settings.outbound.quit_timeout
+        return session
 
-    def _deadline(self) -> asyncio.Timeout:
-        return asyncio.timeout(self._settings.outbound.helo_timeout)  # RFC 5321 4.5.3.2.1
-
-    def _make(self, sock: socket.socket) -> aiosmtplib.SMTP:
-        return aiosmtplib.SMTP(
-            hostname=self._server_name(),
-            local_hostname=self._source.ehlo,
-            sock=sock,
-            # Its own are asyncio.wait_for, which before Python 3.12 may lose a cancellation: a drain would hang.
-            timeout=None,
-            start_tls=False,
-            use_tls=self._implicit,
-            tls_context=self._context() if self._implicit else None,
-        )
+    async def _connect(self, sock: socket.socket) -> None:
+        """The transport, with TLS at once where that is implicit, and the greeting."""
+        context, name = None, None
+        if self._target.tls.level is TlsLevel.IMPLICIT:
+            self._stage = Stage.TLS
+            try:
+                context, name = self._context(), self._server_name()
+            except BaseException:
+                sock.close()  # from here on the transport closes it
+                raise
+        async with asyncio.timeout(self._timeout):
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: self._stream, sock=sock, ssl=context, server_hostname=name)
+        self._stage = Stage.GREETING
+        self._check((await self._stream.collect())[0], 220)
 
     def _server_name(self) -> str:
         """The name for SNI and for the certificate; OpenSSL leaves an address out of SNI (RFC 6066 3)."""
@@ -158,70 +152,84 @@ class _Opening:
         except (OSError, ValueError) as error:
             raise PeerTrouble(Trouble(Stage.TLS, FaultKind.LOCAL, f"tls.ini cannot be used: {error}")) from error
 
-    async def _hello(self, smtp: aiosmtplib.SMTP) -> None:
-        self._stage = Stage.EHLO
-        if self._lmtp:
-            async with self._deadline():
-                response = await smtp.execute_command(b"LHLO", self._source.ehlo.encode("ascii"))  # RFC 2033 4.1
-            if response.code != 250:
-                raise aiosmtplib.SMTPHeloError(response.code, response.message)
-            smtp.last_ehlo_response = response
-            return
-        try:
-            async with self._deadline():
-                await smtp.ehlo()
-        except aiosmtplib.SMTPHeloError as error:
-            if not 500 <= error.code <= 599:
-                raise
-            try:
-                async with self._deadline():
-                    await smtp.helo()  # RFC 5321 3.2: an old server
-            except aiosmtplib.SMTPServerDisconnected:
-                raise error from None  # it had said all that it had to say
+    async def _command(self, line: bytes) -> RawReply:
+        return (await self._stream.exchange(line + b"\r\n", (self._timeout,)))[0]
 
-    async def _starttls(self, smtp: aiosmtplib.SMTP) -> None:
-        if not smtp.supports_extension("starttls"):
-            if self._target.tls.level is TlsLevel.REQUIRED:
-                why = f" ({self._target.tls.reason})" if self._target.tls.reason else ""
-                text = f"TLS is required{why}, but the host does not offer STARTTLS"
-                raise PeerTrouble(Trouble(Stage.STARTTLS, FaultKind.NO_TLS, text))
+    def _check(self, raw: RawReply, wanted: int) -> None:
+        """PeerTrouble, when this is not the reply that lets the dialogue go on."""
+        reply = decode(raw)
+        if reply.code == wanted:
             return
+        trouble = Trouble(self._stage, reply=reply)
+        if reply.is_success:
+            trouble = Trouble(self._stage, FaultKind.PROTOCOL, f"unexpected reply: {reply}")
+        raise TlsFailed(trouble) if self._stage is Stage.STARTTLS else PeerTrouble(trouble)
+
+    async def _hello(self) -> PeerOffers:
+        self._stage = Stage.EHLO
+        name = self._source.ehlo.encode("ascii")
+        raw = await self._command((b"LHLO " if self._lmtp else b"EHLO ") + name)  # RFC 2033 4.1
+        if raw[0] >= 500 and not self._lmtp:
+            raw = await self._helo(name, raw)
+        self._check(raw, 250)
+        return offers_of(raw[1].split(b"\n"))
+
+    async def _helo(self, name: bytes, refusal: RawReply) -> RawReply:
+        """RFC 5321 3.2: an old server. One that hangs up had said all that it had to say."""
+        try:
+            code, text = await self._command(b"HELO " + name)
+        except Broken as broken:
+            if broken.kind is FaultKind.CLOSED:
+                return refusal
+            raise
+        return code, text.partition(b"\n")[0]  # no extensions, whatever its further lines look like
+
+    def _may_start_tls(self, offers: PeerOffers) -> bool:
+        if not offers.starttls and self._target.tls.level is TlsLevel.REQUIRED:
+            why = f" ({self._target.tls.reason})" if self._target.tls.reason else ""
+            text = f"TLS is required{why}, but the host does not offer STARTTLS"
+            raise PeerTrouble(Trouble(Stage.STARTTLS, FaultKind.NO_TLS, text))
+        return offers.starttls
+
+    async def _starttls(self) -> None:
         self._stage = Stage.STARTTLS
         context = self._context()
-        # aiosmtplib drops what came in plaintext behind the reply (RFC 3207 6).
-        async with self._deadline():
-            await smtp.starttls(server_hostname=self._server_name(), tls_context=context)
-        await self._hello(smtp)  # RFC 3207 4.2: what was learnt before does not count
+        self._check(await self._command(b"STARTTLS"), 220)
+        async with asyncio.timeout(self._timeout):
+            await self._stream.start_tls(context, self._server_name())
 
-    async def _authenticate(self, smtp: aiosmtplib.SMTP, credentials: Credentials) -> None:
+    async def _authenticate(self, offers: PeerOffers, credentials: Credentials) -> None:
         self._stage = Stage.AUTH
-        offered = [method.upper() for method in smtp.supported_auth_methods]  # strongest first
         wanted = credentials.mechanism.upper()
-        usable = [m for m in offered if not wanted or m == wanted]
+        usable = [name for name in SASL_CLIENTS if name in offers.auth and (not wanted or name == wanted)]
         if not usable:
             text = f"the host does not offer AUTH {wanted}".rstrip() + " that we could use"
             if credentials.required:
                 raise PeerTrouble(Trouble(Stage.AUTH, FaultKind.NO_AUTH, text))
             log.warning("%s: %s; going on without", label(self._target), text)
             return
-        method = {"CRAM-MD5": smtp.auth_crammd5, "PLAIN": smtp.auth_plain, "LOGIN": smtp.auth_login}[usable[0]]
-        async with self._deadline():
-            await method(credentials.user, credentials.password)
+        await self._exchange(usable[0], credentials)
         self._authenticated = True
 
-    def _take_over(self, smtp: aiosmtplib.SMTP) -> Session:
-        if not smtp.is_connected:
-            raise PeerTrouble(Trouble(self._stage, FaultKind.CLOSED, "connection closed by the peer"))
-        transport = cast("asyncio.Transport", smtp.transport)
-        facts = self._facts(transport)
-        offers = _offers(smtp.esmtp_extensions)
-        stream = ReplyStream(asyncio.get_running_loop(), transport)
-        stream.take_over()
-        session = Session(stream, offers, facts, lmtp=self._lmtp)
-        session.quit_timeout = self._settings.outbound.quit_timeout
-        return session
+    async def _exchange(self, mechanism: str, credentials: Credentials) -> None:
+        """The exchange of one mechanism (RFC 4954 4). Raises PeerTrouble unless it ends in 235."""
+        client = SASL_CLIENTS[mechanism]
+        responses = list(client.responses(credentials.user.encode(), credentials.password.encode()))
+        command = b"AUTH " + mechanism.encode()
+        if client.initial:
+            with_response = b"%b %b" % (command, base64.b64encode(responses[0](b"")))
+            if len(with_response) <= _COMMAND_LIMIT:
+                command = with_response
+                del responses[0]
+        raw = await self._command(command)
+        for respond in responses:
+            if raw[0] != 334:
+                break
+            raw = await self._command(_response(respond, raw))
+        self._check(raw, 235)
 
-    def _facts(self, transport: asyncio.Transport) -> PeerFacts:
+    def _facts(self) -> PeerFacts:
+        transport = self._stream.transport
         version, cipher = describe(transport.get_extra_info)
         sockname = transport.get_extra_info("sockname")
         return PeerFacts(
@@ -238,46 +246,31 @@ class _Opening:
 
     @contextlib.contextmanager
     def _troubles(self) -> Iterator[None]:
-        """aiosmtplib's exceptions as troubles of the stage they happened at."""
+        """What breaks, as trouble of the stage that it happened at."""
         try:
             yield
-        except PeerTrouble:
-            raise
-        except aiosmtplib.SMTPResponseException as error:
-            raise self._refused(error) from error
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise self._broken(error) from error
+        except Broken as broken:
+            raise self._broken(broken.kind, broken.text) from broken
+        except ssl.SSLError as error:
+            trouble = Trouble(Stage.TLS, FaultKind.TLS, f"TLS failed: {words(error)}")
+            refused = isinstance(error, ssl.SSLCertVerificationError)
+            raise TlsFailed(trouble, refused_certificate=refused) from error
+        except TimeoutError as error:
+            raise self._broken(FaultKind.TIMEOUT, f"no answer within {self._timeout:g} s") from error
+        except OSError as error:
+            raise self._broken(FaultKind.CLOSED, words(error)) from error
 
-    def _refused(self, error: aiosmtplib.SMTPResponseException) -> PeerTrouble:
-        text = printable(error.message.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-        stage = Stage.GREETING if self._stage is Stage.TLS else self._stage
-        if error.code < 0:  # aiosmtplib's word for what is no reply
-            trouble = Trouble(stage, FaultKind.PROTOCOL, " ".join(text.split()))
-        elif not 300 <= error.code <= 599:
-            trouble = Trouble(stage, FaultKind.PROTOCOL, f"unexpected reply: {Reply(error.code, text)}")
-        else:
-            trouble = Trouble(stage, reply=Reply(error.code, text))
-        return TlsFailed(trouble) if stage is Stage.STARTTLS else PeerTrouble(trouble)
-
-    def _broken(self, error: Exception) -> PeerTrouble:
-        cause = error if isinstance(error, ssl.SSLError) else error.__cause__
-        if isinstance(cause, ssl.SSLError) or self._stage is Stage.STARTTLS:
-            tls_error = cause if isinstance(cause, ssl.SSLError) else error
-            trouble = Trouble(Stage.TLS, FaultKind.TLS, f"TLS failed: {words(tls_error)}")
-            return TlsFailed(trouble, refused_certificate=isinstance(cause, ssl.SSLCertVerificationError))
-        if isinstance(error, TimeoutError):
-            text = f"no reply within {self._settings.outbound.helo_timeout:g} s"
-            return PeerTrouble(Trouble(self._stage, FaultKind.TIMEOUT, text))
-        return PeerTrouble(Trouble(self._stage, FaultKind.CLOSED, "connection closed by the peer"))
+    def _broken(self, kind: FaultKind, text: str) -> PeerTrouble:
+        if kind is FaultKind.TLS:
+            return TlsFailed(Trouble(Stage.TLS, kind, text))
+        if self._stage is Stage.STARTTLS:
+            return TlsFailed(Trouble(Stage.TLS, FaultKind.TLS, f"TLS failed: {text}"))
+        return PeerTrouble(Trouble(self._stage, kind, text))
 
 
-def _offers(extensions: dict[str, str]) -> Offers:
-    size = extensions.get("size", "").strip()
-    limit = int(size) if size.isascii() and size.isdigit() and len(size) <= 20 else 0
-    return Offers(
-        pipelining="pipelining" in extensions,
-        eightbit="8bitmime" in extensions,
-        smtputf8="smtputf8" in extensions,
-        size=limit or None,
-        announces_size="size" in extensions,
-    )
+def _response(respond: Respond, challenge: RawReply) -> bytes:
+    """The answer to a 334 reply; `*`, which ends the exchange, to one that is not base64 (RFC 4954 4)."""
+    try:
+        return base64.b64encode(respond(base64.b64decode(challenge[1][4:].strip(), validate=True)))
+    except binascii.Error:
+        return b"*"

@@ -9,21 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mailboat.delivery.offers import PeerOffers
 from mailboat.model.address import Address
 from mailboat.model.envelope import Message, Recipient
-
-
-@dataclass(frozen=True, slots=True)
-class Offers:
-    """What the peer's EHLO (or LHLO) offered, as far as it matters to a transaction."""
-
-    pipelining: bool = False
-    eightbit: bool = False
-    smtputf8: bool = False
-    size: int | None = None
-    """The largest message it takes, octets; None: it does not say, or 0 (RFC 1870 4)."""
-    announces_size: bool = False
-    """SIZE= may be said at MAIL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +22,7 @@ class Envelope:
     rcpts: Sequence[bytes]
 
 
-def envelope_for(message: Message, recipients: Sequence[Recipient], offers: Offers) -> Envelope:
+def envelope_for(message: Message, recipients: Sequence[Recipient], offers: PeerOffers) -> Envelope:
     """MAIL with the parameters that the peer knows, and one RCPT a recipient."""
     utf8 = message.smtputf8 and offers.smtputf8
     mail = f"MAIL FROM:<{_path(message.sender, utf8=utf8)}>"

@@ -1,7 +1,7 @@
 """A connection as a stream of replies: writes commands, matches replies to them in order, and keeps the time.
 
-Knows lines, codes and deadlines; not what a command or a reply means. `delivery.client` puts it in place of
-aiosmtplib's protocol once a session is open; `delivery.session` drives it; `delivery.pool` closes it.
+Knows lines, codes and deadlines; not what a command or a reply means. `delivery.client` drives it until a session is
+open, then `delivery.session`; `delivery.pool` closes it.
 
 The peer is not trusted: a reply is bounded in octets and lines, a deadline covers a whole reply however slowly it
 comes, and what nobody asked for ends the connection.
@@ -10,8 +10,11 @@ comes, and what nobody asked for ends the connection.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
+from typing import cast
 
+from mailboat.delivery.dial import words
 from mailboat.delivery.verdict import FaultKind
 from mailboat.model.reply import Reply
 
@@ -24,6 +27,7 @@ MAX_TEXT = 4096
 """Characters of a reply that are kept."""
 
 _CODES = {b"%d" % code: code for code in range(200, 600)}  # RFC 5321 4.2.1: the first digit is 2 to 5
+_GREETING = 220
 _LAST_LINE = frozenset((b" ", b"\r", b""))  # RFC 5321 4.2: clients take a bare "250" too
 
 
@@ -56,9 +60,10 @@ def decode(raw: RawReply) -> Reply:
 class ReplyStream(asyncio.Protocol):
     """One connection. One exchange at a time: `expect`, `write`, `collect`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, greeting_timeout: float) -> None:
+        """Not connected yet. The first exchange has begun: its one reply is the greeting."""
         self._loop = loop
-        self._transport = transport
+        self._transport: asyncio.Transport | None = None
         self._partial = bytearray()
         """The beginning of a line."""
         self._more: list[bytes] = []
@@ -66,7 +71,10 @@ class ReplyStream(asyncio.Protocol):
         self._octets = 0
         """Length of `_more`."""
         self._replies: list[RawReply] = []
-        self._timeouts: Sequence[float] = ()
+        self._greetings = 2
+        """How many more may come. RFC 5321 3.1 knows one, but a proxy may greet and then pass on that of the server
+        behind it: a second whole 220 reply before any other is passed over. No reply to EHLO is a 220."""
+        self._timeouts: Sequence[float] = (greeting_timeout,)
         """One for each reply expected in this exchange; a reply's time begins with the end of the one before it."""
         self._counted = 0
         """Replies that the deadline has taken note of."""
@@ -84,14 +92,29 @@ class ReplyStream(asyncio.Protocol):
         self.on_closed: Callable[[], None] | None = None
         """Called once, when the connection has ended."""
 
-    def take_over(self) -> None:
-        """Become the protocol of the transport."""
-        self._transport.set_protocol(self)
-        # Octets in our buffer count as "not yet handed to the kernel": see `flushed`. Not high=0: TLS transports call
-        # an empty buffer full then.
-        self._transport.set_write_buffer_limits(high=1, low=0)
-        if self._transport.is_closing():
-            self._break(FaultKind.CLOSED, "connection closed by the peer")
+    async def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
+        """Begin TLS. What came in plaintext and was not read is dropped (RFC 3207 6).
+
+        Raises:
+            OSError: the handshake failed (ssl.SSLError), or the connection ended.
+        """
+        self._partial.clear()
+        self._more.clear()
+        self._replies.clear()
+        self.fault = None
+        transport = self.transport
+        if transport.is_closing():
+            raise ConnectionResetError("connection closed by the peer")
+        secured = await self._loop.start_tls(transport, self, context, server_hostname=server_name)
+        if secured is None:
+            raise ConnectionResetError("connection closed by the peer")
+        self.connection_made(secured)
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport; there is one from `connection_made` on."""
+        assert self._transport is not None
+        return self._transport
 
     @property
     def usable(self) -> bool:
@@ -123,7 +146,7 @@ class ReplyStream(asyncio.Protocol):
 
     def write(self, data: bytes | memoryview) -> None:
         """Send octets; never blocks (`drain` waits)."""
-        self._transport.write(data)
+        self.transport.write(data)
 
     async def drain(self, timeout: float) -> None:
         """Wait until all is written, or a reply is here before its time.
@@ -165,7 +188,7 @@ class ReplyStream(asyncio.Protocol):
     async def exchange(self, data: bytes, timeouts: Sequence[float]) -> list[RawReply]:
         """`expect`, `write` and `collect` in one."""
         self.expect(timeouts)
-        self._transport.write(data)
+        self.transport.write(data)
         return await self.collect()
 
     def quit(self, timeout: float) -> None:
@@ -176,23 +199,31 @@ class ReplyStream(asyncio.Protocol):
             self.abort()
             return
         self._quitting = True
-        self._transport.write(b"QUIT\r\n")
+        self.transport.write(b"QUIT\r\n")
         self._cancel_timer()
-        self._timer = self._loop.call_later(timeout, self._transport.abort)
+        self._timer = self._loop.call_later(timeout, self.transport.abort)
 
     def abort(self) -> None:
         """End now, without a word."""
         if not self._closed:
             if self.fault is None:
                 self._break(FaultKind.CLOSED, "connection dropped here")
-            self._transport.abort()
+            if self._transport is not None:
+                self._transport.abort()
 
     # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected, with TLS where it begins at once."""
+        self._transport = cast("asyncio.Transport", transport)
+        # Octets in our buffer count as "not yet handed to the kernel": see `flushed`. Not high=0: TLS transports call
+        # an empty buffer full then.
+        self._transport.set_write_buffer_limits(high=1, low=0)
 
     def data_received(self, data: bytes) -> None:
         """Cut replies out of what came."""
         if self._quitting:
-            self._transport.close()
+            self.transport.close()
             return
         if self.fault is not None:
             return
@@ -222,6 +253,8 @@ class ReplyStream(asyncio.Protocol):
         """The connection is over."""
         self._closed = True
         self._cancel_timer()
+        if isinstance(exc, ssl.SSLError):
+            self._break(FaultKind.TLS, f"TLS failed: {words(exc)}")
         why = f"connection lost: {exc}" if exc is not None else "connection closed by the peer"
         self._break(FaultKind.CLOSED, why)
         if self.on_closed is not None:
@@ -248,7 +281,7 @@ class ReplyStream(asyncio.Protocol):
             shown = printable(line[:80].decode("utf-8", "replace").strip())
             self._break(FaultKind.PROTOCOL, f"not an SMTP reply: {shown!r}")
             return False
-        if len(self._replies) >= len(self._timeouts):
+        if len(self._replies) >= len(self._timeouts) and not (code == _GREETING and self._greetings == 1):
             shown = printable(line[:80].decode("utf-8", "replace").strip())
             self._break(FaultKind.PROTOCOL, f"a reply that nothing asked for: {shown!r}")
             return False
@@ -263,6 +296,10 @@ class ReplyStream(asyncio.Protocol):
             line = b"\n".join((*self._more, line))
             self._more.clear()
             self._octets = 0
+        if self._greetings:
+            self._greetings = self._greetings - 1 if code == _GREETING else 0
+            if code == _GREETING and not self._greetings:
+                return True  # the second one
         self._replies.append((code, line))
         return True
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from mailboat.config.settings import OutboundSettings
-from mailboat.delivery.envelope import Envelope, Offers
+from mailboat.delivery.envelope import Envelope
+from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.replies import Broken, RawReply, ReplyStream, decode
 from mailboat.delivery.stuffing import END, PIECE, pieces, stuffed
 from mailboat.delivery.verdict import FaultKind, Transcript, Trouble
@@ -50,7 +51,7 @@ class Session:
 
     __slots__ = ("_dirty", "dot_sent", "facts", "key", "lmtp", "offers", "quit_timeout", "stream", "used")
 
-    def __init__(self, stream: ReplyStream, offers: Offers, facts: PeerFacts, *, lmtp: bool) -> None:
+    def __init__(self, stream: ReplyStream, offers: PeerOffers, facts: PeerFacts, *, lmtp: bool) -> None:
         self.stream = stream
         self.offers = offers
         self.facts = facts

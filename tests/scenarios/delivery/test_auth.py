@@ -32,13 +32,42 @@ async def test_plain_sends_the_credentials_in_one_line() -> None:
         assert mx.connections[0].lines[1] == "AUTH PLAIN " + b64("\0user\0päss")
 
 
-async def test_login_sends_name_and_password() -> None:
+async def test_login_sends_name_and_password_each_to_a_challenge() -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.extensions = ["AUTH LOGIN"]
-        mx.on("AUTH", "334 " + b64("Password:"), "235 2.7.0 ok")
+        mx.on("AUTH", "334 " + b64("Username:"), "334 " + b64("Password:"), "235 2.7.0 ok")
 
         assert (await rig.outcome(mx.target(credentials=USER))).result is Result.DELIVERED
-        assert mx.connections[0].lines[1:3] == ["AUTH LOGIN " + b64("user"), b64("päss")]
+        assert mx.connections[0].lines[1:4] == ["AUTH LOGIN", b64("user"), b64("päss")]
+
+
+async def test_a_password_too_long_for_a_command_goes_in_a_line_of_its_own() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["AUTH PLAIN"]
+        mx.on("AUTH", "334 ", "235 2.7.0 ok")
+        credentials = Credentials("user", "x" * 500)
+
+        assert (await rig.outcome(mx.target(credentials=credentials))).result is Result.DELIVERED
+        assert mx.connections[0].lines[1:3] == ["AUTH PLAIN", b64("\0user\0" + "x" * 500)]
+
+
+async def test_a_challenge_that_is_not_base64_ends_the_exchange() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["AUTH CRAM-MD5"]
+        mx.on("AUTH", "334 <1.2@mx.test>", "501 5.5.2 cancelled")
+        outcome = await rig.outcome(mx.target(credentials=USER))
+
+        assert (outcome.result, outcome.stage) == (Result.DEFERRED, Stage.AUTH)
+        assert mx.connections[0].lines[1:3] == ["AUTH CRAM-MD5", "*"]
+
+
+async def test_a_host_that_asks_on_and_on_is_left() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["AUTH PLAIN"]
+        mx.on("AUTH", "334 ")
+        outcome = await rig.outcome(mx.target(credentials=USER))
+
+        assert (outcome.result, outcome.stage) == (Result.DEFERRED, Stage.AUTH)
 
 
 async def test_cram_md5_is_preferred_and_answers_the_challenge() -> None:

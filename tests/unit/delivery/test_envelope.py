@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.support.attempts import make_entry
 
-from mailboat.delivery.envelope import Offers, envelope_for, needs_smtputf8
+from mailboat.delivery.envelope import envelope_for, needs_smtputf8
+from mailboat.delivery.offers import PeerOffers
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.envelope import Message, Recipient
 
@@ -19,7 +20,7 @@ def message(sender: Address = NULL_SENDER, *, smtputf8: bool = False) -> Message
 
 def test_commands_carry_what_was_offered() -> None:
     entry = make_entry("a@there.test", "b@there.test", eightbit=True, smtputf8=True)
-    offers = Offers(eightbit=True, smtputf8=True, announces_size=True)
+    offers = PeerOffers(eightbit=True, smtputf8=True, announces_size=True)
     envelope = envelope_for(entry.message, entry.recipients, offers)
 
     assert envelope.mail == b"MAIL FROM:<sender@here.test> SIZE=29 BODY=8BITMIME SMTPUTF8"
@@ -29,8 +30,8 @@ def test_commands_carry_what_was_offered() -> None:
 def test_an_international_domain_goes_as_a_labels_without_smtputf8_and_as_is_with_it() -> None:
     people = [Recipient(1, UMLAUT)]
 
-    assert envelope_for(message(), people, Offers()).rcpts == ["RCPT TO:<jürgen@xn--bcher-kva.test>".encode()]
-    with_utf8 = envelope_for(message(smtputf8=True), people, Offers(smtputf8=True))
+    assert envelope_for(message(), people, PeerOffers()).rcpts == ["RCPT TO:<jürgen@xn--bcher-kva.test>".encode()]
+    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers(smtputf8=True))
     assert with_utf8.rcpts == ["RCPT TO:<jürgen@bücher.test>".encode()]
 
 

@@ -51,10 +51,10 @@ class FakeTransport(asyncio.Transport):
 
 
 def make() -> tuple[ReplyStream, FakeTransport]:
-    """A stream that has taken over."""
+    """A connected stream."""
     transport = FakeTransport()
-    stream = ReplyStream(asyncio.get_running_loop(), transport)
-    stream.take_over()
+    stream = ReplyStream(asyncio.get_running_loop(), greeting_timeout=5.0)
+    stream.connection_made(transport)
     return stream, transport
 
 
@@ -134,6 +134,8 @@ async def test_a_reply_without_end_breaks_the_connection(pieces: list[bytes]) ->
 
 async def test_a_reply_out_of_turn_makes_the_next_exchange_fail() -> None:
     stream, transport = make()
+    stream.data_received(b"220 hello\r\n")
+    assert await stream.collect() == [(220, b"220 hello\r")]
     stream.data_received(b"421 bye\r\n")
 
     assert not stream.usable

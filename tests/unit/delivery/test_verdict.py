@@ -168,7 +168,9 @@ def test_lost_replies_are_ambiguous_only_after_the_dot() -> None:
         (Transcript(mail=Reply(503, "sender already given")), True),
     ],
 )
-def test_a_used_connection_was_dead_when_its_first_reply_says_nothing_of_the_message(transcript: Transcript, dead: bool) -> None:
+def test_a_used_connection_was_dead_when_its_first_reply_says_nothing_of_the_message(
+    transcript: Transcript, dead: bool
+) -> None:
     assert was_dead(transcript) is dead
 
 
