@@ -73,6 +73,7 @@ def test_files_that_the_chart_writes_come_from_nowhere_else(helm: Helm, name: st
         ({"terminationGracePeriodSeconds": 60}, "terminationGracePeriodSeconds must be at least 70"),
         ({"podDisruptionBudget": {"maxUnavailable": ""}}, "maxUnavailable or minAvailable"),
         ({"autoscaling": {"enabled": True, "minReplicas": 6}}, "maxReplicas is below minReplicas"),
+        ({"config": {"plugins": ["auth/flat_file", "auth_flat_file"]}}, "listed twice"),
         ({"replicas": 3}, "replicas"),
         ({"config": {"relay_allow": []}}, "relay_allow"),
         ({"config": {"smtp": {"listen": "0.0.0.0:25"}}}, "listen"),

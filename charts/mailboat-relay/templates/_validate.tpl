@@ -41,6 +41,13 @@
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- $plugins := list -}}
+{{- range .Values.config.plugins -}}
+  {{- $plugins = append $plugins (replace "/" "_" .) -}}
+{{- end -}}
+{{- if ne (len $plugins) (len (uniq $plugins)) -}}
+  {{- fail "config.plugins: a plugin is listed twice; `a/b` and `a_b` are the same one" -}}
+{{- end -}}
 {{- if and .Values.smtps.enabled (not .Values.tls.secretName) -}}
   {{- fail "smtps.enabled needs tls.secretName: without a certificate the relay does not start" -}}
 {{- end -}}

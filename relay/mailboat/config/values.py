@@ -37,6 +37,7 @@ __all__ = [
     "route_hosts",
     "seconds",
     "size",
+    "size_limit",
     "text",
     "tls_version",
 ]
@@ -92,6 +93,16 @@ def size(lo: int, hi: int) -> Callable[[str], int]:
         if not match:
             raise ValueError(f"{quoted(text)} is not a size in octets, such as 26214400 or 25M")
         return _within(int(match["number"]) * _UNITS[match["unit"].lower()], lo, hi)
+
+    return parse
+
+
+def size_limit(lo: int, hi: int) -> Callable[[str], int]:
+    """A size as above, or `0` for no limit, as Postfix and Haraka have it: that is `hi`."""
+    within = size(lo, hi)
+
+    def parse(text: str) -> int:
+        return hi if text == "0" else within(text)
 
     return parse
 

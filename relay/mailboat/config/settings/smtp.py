@@ -53,8 +53,9 @@ class SmtpSettings:
     )
     databytes: int = setting(
         26_214_400,
-        values.size(1024, 2**40),
-        "Largest message in octets; offered as SIZE (RFC 1870) and checked again as the message comes in.",
+        values.size_limit(1024, 2**40),
+        "Largest message in octets; offered as SIZE (RFC 1870) and checked again as the message comes in. `0`, no "
+        "limit in Postfix and Haraka, is the most that can be given, 1 TiB: then the disk is the limit.",
     )
     data_line_length: int = setting(
         65_536,
