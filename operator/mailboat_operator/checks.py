@@ -5,19 +5,18 @@ What is wrong is told with the object's name, and never with its content.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mailboat_operator import fields, names
 from mailboat_operator.credentials import (
     MAX_SIZE,
-    bundle_fault,
     certificate_fault,
+    certificates_of,
     key_fault,
     line_fault,
-    parameters_fault,
-    user_fault,
+    parameters_of,
 )
 from mailboat_operator.observed import Source
 from mailboat_operator.references import Reference, SourceKind
@@ -26,12 +25,15 @@ from mailboat_operator.spec import RouteSpec, Spec, TlsSpec
 Sources = Mapping[tuple[SourceKind, str], Source | None]
 
 _KEY = "tls.key"
+ROUTE_FILE = "route-"
+"""How the names of the files of routes begin; those of `tls.ini` never do."""
 
 
 class RefReason(StrEnum):
     """Why a reference cannot be followed: reasons of the condition ResolvedRefs."""
 
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, not a password
+    SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
     KEY_NOT_FOUND = "KeyNotFound"
     INVALID_CERTIFICATE = "InvalidCertificate"
@@ -55,14 +57,21 @@ class Resolved:
 
     files: Mapping[str, bytes] = field(repr=False)
     """Content of `<name>-credentials`: the relay's files by name."""
-    users: Mapping[str, str]
-    """User name by route."""
     bounce_text: str | None = None
     bounce_html: str | None = None
-    tls_mark: str = ""
-    """Changes with the sources of tls.ini; holds nothing secret. Empty: there are none."""
-    route_mark: str = ""
-    """The same for the routes' passwords."""
+
+
+def route_file(route: str, key: str) -> str:
+    """The name of the file that a key of a route names."""
+    return f"{ROUTE_FILE}{route}.{fields.ROUTE_FILES[key]}"
+
+
+def admin_token(spec: Spec, sources: Sources) -> str:
+    """The bearer token of the admin API; empty where there is none that may be used."""
+    source = sources.get(spec.token.source) if spec.token else None
+    if spec.token is None or source is None or not source.allowed:
+        return ""
+    return source.data.get(spec.token.key, b"").decode("ascii", "replace").strip()
 
 
 def resolve(spec: Spec, sources: Sources) -> tuple[Resolved | None, tuple[RefFault, ...]]:
@@ -70,14 +79,13 @@ def resolve(spec: Spec, sources: Sources) -> tuple[Resolved | None, tuple[RefFau
     resolver = _Resolver(sources)
     resolver.tls(spec.tls, "")
     resolver.tls(spec.tls_outbound, "outbound-")
-    users = {route.name: resolver.route(route) for route in spec.routes if route.user}
+    for route in spec.routes:
+        resolver.route(route)
     text, html = resolver.bounce(spec)
+    resolver.token(spec.token)
     if resolver.faults:
         return None, tuple(dict.fromkeys(resolver.faults))
-    sides = (spec.tls, spec.tls_outbound)
-    tls = [ref for side in sides for ref in (side.certificate, side.ca, side.dhparam) if ref]
-    routes = [ref for route in spec.routes for ref in (route.user, route.password) if ref]
-    return Resolved(resolver.files, users, text, html, _mark(tls, sources), _mark(routes, sources)), ()
+    return Resolved(resolver.files, text, html), ()
 
 
 class _Resolver:
@@ -100,25 +108,25 @@ class _Resolver:
             if key is not None:
                 self._take(key_ref, f"{prefix}tls.key", key, key_fault(key, chain or b""), invalid)
         if side.ca and (bundle := self._content(side.ca)) is not None:
-            self._take(side.ca, f"{prefix}ca.crt", bundle, bundle_fault(bundle), RefReason.INVALID_CA_BUNDLE)
+            pem = certificates_of(bundle)
+            fault = "" if pem else "holds no PEM certificate"
+            self._take(side.ca, f"{prefix}ca.crt", pem, fault, RefReason.INVALID_CA_BUNDLE)
         if side.dhparam and (dhparam := self._content(side.dhparam)) is not None:
-            fault = parameters_fault(dhparam)
-            self._take(side.dhparam, f"{prefix}dhparam.pem", dhparam, fault, RefReason.INVALID_DH_PARAMETERS)
+            pem = parameters_of(dhparam)
+            fault = "" if pem else "holds no PEM parameters"
+            self._take(side.dhparam, f"{prefix}dhparam.pem", pem, fault, RefReason.INVALID_DH_PARAMETERS)
 
-    def route(self, route: RouteSpec) -> str:
-        """The user; the password becomes a file."""
-        assert route.user is not None
-        assert route.password is not None
-        invalid = RefReason.INVALID_CREDENTIALS
-        user, password = self._content(route.user), self._content(route.password)
-        if password is not None:
-            self._take(route.password, f"route-{route.name}.password", password, line_fault(password), invalid)
-        if user is None:
-            return ""
-        if fault := user_fault(user):
-            self._fault(route.user, invalid, fault)
-            return ""
-        return user.decode().removesuffix("\n").removesuffix("\r")
+    def route(self, route: RouteSpec) -> None:
+        """The files of a smart host."""
+        for key, ref in route.files.items():
+            if (content := self._content(ref)) is not None:
+                name = route_file(route.name, key)
+                self._take(ref, name, content, line_fault(content), RefReason.INVALID_CREDENTIALS)
+
+    def token(self, ref: Reference | None) -> None:
+        """Whether the token may be used. One that is missing stops nothing: it is told when somebody needs it."""
+        if ref is not None and (source := self._sources.get(ref.source)) is not None:
+            self._is_allowed(ref, source)
 
     def bounce(self, spec: Spec) -> tuple[str | None, str | None]:
         """The bounce message as text and as HTML."""
@@ -147,10 +155,20 @@ class _Resolver:
             reason = RefReason.SECRET_NOT_FOUND if secret else RefReason.CONFIG_MAP_NOT_FOUND
             self.faults.append(RefFault(reason, f"{ref} does not exist ({ref.path})"))
             return None
+        if not self._is_allowed(ref, source):
+            return None
         content = source.data.get(ref.key)
         if content is None and not optional:
             self.faults.append(RefFault(RefReason.KEY_NOT_FOUND, f"{ref} has no key {ref.key} ({ref.path})"))
         return content
+
+    def _is_allowed(self, ref: Reference, source: Source) -> bool:
+        allowed = source.allowed or not ref.consent
+        if not allowed:
+            todo = f"kubectl label secret {ref.name} {names.ALLOW}={names.ALLOWED}"
+            message = f"{ref} may be used once its owner allows it: {todo} ({ref.path})"
+            self.faults.append(RefFault(RefReason.SECRET_NOT_ALLOWED, message))
+        return allowed
 
     def _take(self, ref: Reference, name: str, content: bytes, fault: str, reason: RefReason) -> None:
         if len(content) > MAX_SIZE:
@@ -162,13 +180,3 @@ class _Resolver:
 
     def _fault(self, ref: Reference, reason: RefReason, fault: str) -> None:
         self.faults.append(RefFault(reason, f"{ref}: {ref.key} {fault} ({ref.path})"))
-
-
-def _mark(refs: Iterable[Reference], sources: Sources) -> str:
-    """A hash of which versions of which objects are used: it tells of a rotation and nothing of the content."""
-    used = sorted({(ref.kind.value, ref.name, ref.key, *_version(sources.get(ref.source))) for ref in refs})
-    return hashlib.sha256("\n".join(" ".join(parts) for parts in used).encode()).hexdigest() if used else ""
-
-
-def _version(source: Source | None) -> tuple[str, str]:
-    return (source.uid, source.version) if source else ("", "")

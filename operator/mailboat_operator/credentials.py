@@ -1,7 +1,7 @@
 """Are certificates, bundles, passwords and parameters what they should be? Pure; `checks` asks.
 
-Looks with the eyes of the relay: what passes here, it takes. Each function returns what is wrong, in words that hold
-nothing secret, or an empty text.
+Looks with the eyes of the relay: what passes here, it takes. A function `…_fault` returns what is wrong, in words that
+hold nothing secret, or an empty text.
 """
 
 from __future__ import annotations
@@ -23,6 +23,23 @@ _PARAMETERS = re.compile(
 )
 
 
+def certificates_of(bundle: bytes) -> bytes:
+    """The certificates of a CA bundle, PEM, and nothing else that stands there; empty: there are none."""
+    return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in _certificates(bundle))
+
+
+def parameters_of(content: bytes) -> bytes:
+    """Diffie-Hellman parameters, PEM, and nothing else that stands there; empty: there are none.
+
+    Only their form is looked at, the rest is OpenSSL's to judge.
+    """
+    found = _PARAMETERS.search(content)
+    with contextlib.suppress(binascii.Error):
+        if found and base64.b64decode(b"".join(found[1].split()), validate=True):
+            return found[0] + b"\n"
+    return b""
+
+
 def certificate_fault(chain: bytes) -> str:
     """Of a certificate chain, PEM, leaf first."""
     return "" if _certificates(chain) else "holds no PEM certificate"
@@ -42,22 +59,8 @@ def key_fault(key: bytes, chain: bytes) -> str:
     return ""
 
 
-def bundle_fault(bundle: bytes) -> str:
-    """Of a bundle of CA certificates, PEM."""
-    return "" if _certificates(bundle) else "holds no PEM certificate"
-
-
-def parameters_fault(parameters: bytes) -> str:
-    """Of Diffie-Hellman parameters, PEM: only their form, the rest is OpenSSL's to judge."""
-    found = _PARAMETERS.search(parameters)
-    with contextlib.suppress(binascii.Error):
-        if found and base64.b64decode(b"".join(found[1].split()), validate=True):
-            return ""
-    return "holds no PEM parameters"
-
-
 def line_fault(content: bytes) -> str:
-    """Of a user name or password: one line of text that an ini file or a password file can hold."""
+    """Of a user name or password: one line of text."""
     try:
         text = content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
@@ -67,15 +70,6 @@ def line_fault(content: bytes) -> str:
     if not text.isprintable():
         return "has more than one line, or a control character"
     return ""
-
-
-def user_fault(content: bytes) -> str:
-    """Of a user name: it stands in an ini file, which takes no blank at either end and no final backslash."""
-    fault = line_fault(content)
-    name = "" if fault else content.decode().removesuffix("\n").removesuffix("\r")
-    if name != name.strip() or name.endswith("\\"):
-        return "begins or ends with a blank, or ends with a backslash"
-    return fault
 
 
 def _certificates(pem: bytes) -> list[x509.Certificate]:

@@ -52,6 +52,9 @@ ROUTE: Mapping[str, str] = MappingProxyType(
 )
 """`outbound.ini` [route:NAME] -> `spec.routes[]`."""
 
+ROUTE_FILES: Mapping[str, str] = MappingProxyType({"auth_user_file": "user", "auth_pass_file": "password"})
+"""Keys of a route that name a file -> how the file's name ends, behind `route-NAME.`."""
+
 TLS: Mapping[str, str] = MappingProxyType(
     {
         "key": "certificateSecretRef",

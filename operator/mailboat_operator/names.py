@@ -19,6 +19,9 @@ FLUSH = f"{GROUP}/flush-requested-at"
 """Annotation: another value has every relay attempt its deferred mail; `status.lastHandledFlushAt` repeats it."""
 HASH = f"{GROUP}/config-hash"
 """Annotation of the pod template, with `reload: Restart`."""
+ALLOW = f"{GROUP}/allow"
+ALLOWED = "outboundconfig"
+"""Label by which the owner of a Secret lets OutboundConfigs send what it holds to hosts of their choice."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OWNER = f"{GROUP}/outboundconfig"
@@ -28,6 +31,9 @@ OUTBOUND = "-outbound"
 TLS = "-tls"
 CREDENTIALS = "-credentials"
 """What a child's name adds to that of its OutboundConfig."""
+HASH_KEY = "hash.key"
+HASH_KEY_SIZE = 32
+"""Key of `<name>-credentials` whose octets, random, make hashes of secrets that nobody can guess by."""
 
 ADMIN_PORT = 9025
 """Of a relay pod that has no port named `ADMIN_PORT_NAME`."""

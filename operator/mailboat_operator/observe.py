@@ -6,14 +6,15 @@ Secrets that are referred to are read anew each time and never kept. Called by `
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from mailboat_operator import names
 from mailboat_operator.desired.children import possible
 from mailboat_operator.kube import Kube, core
-from mailboat_operator.observed import Key, Observed, PodState, Source
-from mailboat_operator.references import Reference, SourceKind
+from mailboat_operator.observed import ChildKey, Key, LiveChild, Observed, PodState, Source
+from mailboat_operator.references import SourceKind
 from mailboat_operator.relays import Pod, Relays
 from mailboat_operator.spec import Spec
 from mailboat_operator.store import LiveWorkload, Store, content
@@ -40,7 +41,15 @@ class Observer:
         self._store.refer(key, [*places, *([("StatefulSet", spec.target)] if spec.target else [])])
         found = await asyncio.gather(*(self.source(key, kind, name) for kind, name in wanted))
         live = self._store.workload(key.namespace, spec.target) if spec.target else None
-        return Observed(key, resource, children, dict(zip(wanted, found, strict=True)), live.workload if live else None)
+        return Observed(
+            key,
+            resource,
+            children,
+            dict(zip(wanted, found, strict=True)),
+            self._hash_key(key, children),
+            live.workload if live else None,
+            self._store.rival(key),
+        )
 
     async def source(self, key: Key, kind: SourceKind, name: str) -> Source | None:
         """One Secret or ConfigMap."""
@@ -49,14 +58,16 @@ class Observer:
         self._store.saw(kind.value, key.namespace, name, version)
         if body is None:
             return None
-        return Source(body["metadata"]["uid"], version, body.get("type", ""), content(kind, body))
+        allowed = (body["metadata"].get("labels") or {}).get(names.ALLOW) == names.ALLOWED
+        return Source(content(kind, body), allowed)
 
-    async def token(self, key: Key, ref: Reference | None) -> str:
-        """The bearer token of the admin API; empty where there is none."""
-        if ref is None:
-            return ""
-        source = await self.source(key, ref.kind, ref.name)
-        return (source.data.get(ref.key, b"") if source else b"").decode("ascii", "replace").strip()
+    def _hash_key(self, key: Key, children: Mapping[ChildKey, LiveChild]) -> bytes:
+        """That in `<name>-credentials`, so that replicas and restarts agree; where it was deleted, the last one."""
+        live = children.get(ChildKey(SourceKind.SECRET, key.name + names.CREDENTIALS))
+        there = live.hash_key if live else b""
+        found = there or self._store.hash_keys.get(key) or secrets.token_bytes(names.HASH_KEY_SIZE)
+        self._store.hash_keys[key] = found
+        return found
 
     async def ask(self, key: Key, spec: Spec) -> tuple[PodState, ...]:
         """What the pods of the workload say of their configuration."""
@@ -88,11 +99,14 @@ def _belongs(body: Mapping[str, Any], live: LiveWorkload) -> bool:
 def _pod(body: Mapping[str, Any]) -> Pod:
     status = body.get("status") or {}
     ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
+    containers = (body.get("spec") or {}).get("containers") or ()
     ports = [
-        port["containerPort"]
-        for container in (body.get("spec") or {}).get("containers") or ()
+        (container["name"], port["containerPort"])
+        for container in containers
         for port in container.get("ports") or ()
         if port.get("name") == names.ADMIN_PORT_NAME
     ]
+    relay, port = next(iter(ports), (containers[0]["name"] if containers else "", names.ADMIN_PORT))
+    images = {container["name"]: container.get("imageID", "") for container in status.get("containerStatuses") or ()}
     address = status.get("podIP", "")
-    return Pod(body["metadata"]["name"], address, next(iter(ports), names.ADMIN_PORT), ready=ready and bool(address))
+    return Pod(body["metadata"]["name"], address, port, ready=ready and bool(address), image_id=images.get(relay, ""))

@@ -35,12 +35,9 @@ class ChildKey(NamedTuple):
 class Source:
     """A Secret or ConfigMap that is referred to."""
 
-    uid: str
-    version: str
-    """Its resourceVersion: another one is another content."""
-    type: str
-    """Of a Secret; empty for a ConfigMap."""
     data: Mapping[str, bytes] = field(repr=False)
+    allowed: bool = False
+    """Whether its owner lets OutboundConfigs send what it holds to hosts of their choice (`names.ALLOW`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +53,8 @@ class LiveChild:
     """The OutboundConfig that its label names, if the label says that we manage it."""
     digest: str
     """See `digest`."""
+    hash_key: bytes = field(default=b"", repr=False)
+    """Of `<name>-credentials`: see `names.HASH_KEY`; empty: it has none that will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,8 @@ class Workload:
     replicas: int
     stamp: str
     """The configuration's hash in its pod template; empty: none."""
+    config_maps: frozenset[str] = frozenset()
+    """Names of those that its pod template mounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,10 @@ class PodState:
     """What keeps mail waiting: a source address that is not there."""
     silence: str = ""
     """Why it did not answer."""
+    address: str = ""
+    """Empty: it has none yet."""
+    image_id: str = ""
+    """The relay's image with its digest; empty: it does not run yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +97,11 @@ class Observed:
     children: Mapping[ChildKey, LiveChild]
     sources: Mapping[tuple[SourceKind, str], Source | None]
     """None: it does not exist."""
+    hash_key: bytes = field(default=b"", repr=False)
+    """What hashes of secrets are made with."""
     workload: Workload | None = None
-    pods: tuple[PodState, ...] = ()
+    rival: str = ""
+    """The older OutboundConfig that has the same target; empty: none."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -129,6 +137,7 @@ def live_child(kind: SourceKind, body: Mapping[str, Any], data: Mapping[str, byt
     label = labels.get(names.OWNER, "") if labels.get(names.MANAGED_BY) == names.FIELD_MANAGER else ""
     owners: list[dict[str, Any]] = metadata.get("ownerReferences") or []
     owner = next((ref for ref in owners if ref.get("controller")), {})
+    hash_key = data.get(names.HASH_KEY, b"") if kind is SourceKind.SECRET else b""
     return LiveChild(
         ChildKey(kind, metadata["name"]),
         metadata["uid"],
@@ -136,4 +145,5 @@ def live_child(kind: SourceKind, body: Mapping[str, Any], data: Mapping[str, byt
         (owner.get("kind", ""), owner.get("name", ""), owner.get("uid", "")),
         label,
         digest(data, owner, label),
+        hash_key if len(hash_key) == names.HASH_KEY_SIZE else b"",
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mailboat_operator import names
 from mailboat_operator.desired.children import Child, Desired, possible
 from mailboat_operator.observed import ChildKey, LiveChild, Observed
+from mailboat_operator.relays_seen import obstacle
 from mailboat_operator.spec import Reload, Spec
 
 
@@ -78,7 +79,7 @@ def plan(observed: Observed, spec: Spec, desired: Desired) -> Plan:
     wanted = {child.key for child in desired.children}
     actions += [Delete(key, live[key].uid) for key in live if key not in wanted and key not in stale]
     workload = observed.workload
-    if spec.reload is Reload.RESTART and workload is not None and workload.stamp != desired.hash:
+    if spec.reload is Reload.RESTART and workload and workload.stamp != desired.hash and not obstacle(observed, spec):
         actions.append(Stamp(spec.target, desired.hash))
     return Plan(tuple(actions), (), tuple(drifted))
 

@@ -22,7 +22,7 @@ from mailboat_operator.metrics import Metrics
 from mailboat_operator.observe import Observer
 from mailboat_operator.observed import Key, Observed
 from mailboat_operator.pace import Pace
-from mailboat_operator.relays_seen import judge
+from mailboat_operator.relays_seen import judge, obstacle
 from mailboat_operator.spec import Spec, is_paused, parse
 from mailboat_operator.status import Findings, Type
 from mailboat_operator.store import Store
@@ -79,7 +79,7 @@ class Reconciler:
         if resolved is None:
             return await self._with_relays(observed, spec, Findings(ref_faults=ref_faults))
         try:
-            desired = build(observed.key, observed.metadata["uid"], spec, resolved)
+            desired = build(observed.key, observed.metadata["uid"], spec, resolved, observed.hash_key)
         except ValueError as error:
             return Findings(faults=(str(error),))
         wanted = plan.plan(observed, spec, desired)
@@ -108,17 +108,19 @@ class Reconciler:
         """The findings with what the relays say of the configuration that is in force."""
         hash_ = findings.hash or str((observed.status.get("config") or {}).get("hash", ""))
         flushed = status.flush_requested(observed) and await self._flush(observed, spec)
-        pods = await self._observer.ask(observed.key, spec) if observed.workload else ()
-        judgement = judge(spec.target, observed.workload, pods, hash_) if hash_ else None
-        return replace(findings, judgement=judgement, flushed=flushed)
+        pods = await self._observer.ask(observed.key, spec) if not obstacle(observed, spec) else ()
+        judgement = judge(observed, spec, pods, hash_) if hash_ else None
+        return replace(findings, judgement=judgement, pods=pods, flushed=flushed)
 
     async def _flush(self, observed: Observed, spec: Spec) -> bool:
         """Ask every ready relay to attempt its deferred mail; what comes of it is told."""
-        token = await self._observer.token(observed.key, spec.token)
-        results = await self._observer.flush(observed.key, spec, token)
+        token = checks.admin_token(spec, observed.sources)
+        in_the_way = obstacle(observed, spec)
+        results = {} if in_the_way else await self._observer.flush(observed.key, spec, token)
         failed = "; ".join(f"{pod}: {result}" for pod, result in results.items() if result)
         if not results:
-            self._event(observed, "FlushFailed", "no relay pod is ready, or there is no targetRef", warning=True)
+            why = in_the_way[1] if in_the_way else "no relay pod is ready, or there is no targetRef"
+            self._event(observed, "FlushFailed", why, warning=True)
         elif failed:
             self._event(observed, "FlushFailed", failed, warning=True)
         else:
@@ -142,10 +144,10 @@ class Reconciler:
         self._recorder.tell(Event(observed.key, uid, reason, message, warning))
 
 
-_QUIET = frozenset({"Accepted", "ResolvedRefs", "NotPaused"})
+_QUIET = frozenset({"Accepted", "ResolvedRefs", "NotPaused", "PodsReady"})
 """Reasons that say only that nothing is wrong."""
 _WORDS = {"Programmed": "what it says is rendered for the relays"}
-_EXPECTED = frozenset({"Loading", "NoReadyPods", "LastGoodKept"})
+_EXPECTED = frozenset({"Loading", "NoReadyPods", "LastGoodKept", "PodsNotReady"})
 """Reasons of False that are no trouble, or told by another condition."""
 
 

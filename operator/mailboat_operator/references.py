@@ -24,6 +24,8 @@ class Reference:
     key: str
     path: str = field(compare=False)
     """The field that refers, for people."""
+    consent: bool = field(default=False, compare=False)
+    """Whether the owner has to allow it (`names.ALLOW`): what it holds is sent to hosts that the resource names."""
 
     @property
     def source(self) -> tuple[SourceKind, str]:
@@ -34,10 +36,15 @@ class Reference:
         return f"{self.kind} {self.name}"
 
 
-def secret_key(reader: Reader, field_name: str, key: str, key_field: str = "key") -> Reference | None:
-    """The Secret that a field names, and its key, which `key_field` may change."""
+def secret_key(reader: Reader, field_name: str, key: str) -> Reference | None:
+    """The Secret that a field names, and its key, which the field `key` in it may change."""
     ref = reader.child(field_name)
-    return Reference(SourceKind.SECRET, ref.text("name"), ref.text(key_field, key), ref.path) if ref else None
+    return Reference(SourceKind.SECRET, ref.text("name"), ref.text("key", key), ref.path) if ref else None
+
+
+def allowed_key(ref: Reader, key_field: str, key: str) -> Reference:
+    """The same of a Secret whose owner has to allow it; `key_field` may change the key."""
+    return Reference(SourceKind.SECRET, ref.text("name"), ref.text(key_field, key), ref.path, consent=True)
 
 
 def config_map_key(ref: Reader, key_field: str, key: str) -> Reference:

@@ -6,7 +6,7 @@ A pod may be slow, gone, or not what it seems: whatever it answers becomes a sho
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -32,6 +32,7 @@ class Pod:
     address: str
     port: int
     ready: bool
+    image_id: str = ""
 
     def url(self, path: str) -> str:
         """Of its admin listener."""
@@ -52,18 +53,18 @@ class Relays:
 
     async def ask(self, pod: Pod) -> PodState:
         """What it says at `/configz`; a pod that is not ready is not asked."""
+        state = PodState(pod.name, pod.ready, address=pod.address, image_id=pod.image_id)
         if not pod.ready:
-            return PodState(pod.name, ready=False)
+            return state
         try:
             said = orjson.loads(await self._read("GET", pod.url("/configz"), _TIMEOUT))
             if not isinstance(said, dict):
-                return PodState(pod.name, ready=True, silence="its answer is not what a relay says")
+                return replace(state, silence="its answer is not what a relay says")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            return PodState(pod.name, ready=True, silence=f"does not answer: {_text(str(error) or 'in time')}")
+            return replace(state, silence=f"does not answer: {_text(str(error) or 'in time')}")
         warnings = said.get("warnings")
-        return PodState(
-            pod.name,
-            ready=True,
+        return replace(
+            state,
             hash=_text(said.get("hash")),
             error=_text(said.get("error")),
             warnings=tuple(map(_text, warnings[:_WARNINGS_MAX])) if isinstance(warnings, list) else (),

@@ -1,16 +1,23 @@
-"""What the relay pods say of their configuration, judged: the condition ConfigLoaded. Pure; `status` shows it."""
+"""What the relay pods say of their configuration, judged: the condition ConfigLoaded. Pure; `status` shows it.
+
+Here it also stands whether an OutboundConfig may do anything with its target at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mailboat_operator.observed import PodState, Workload
+from mailboat_operator import names
+from mailboat_operator.observed import Observed, PodState
+from mailboat_operator.spec import Reload, Spec
 
-_TOLD = 3
+_NAMED = 3
 """Pods that a message names; the others are counted."""
+_TOLD = 100
+"""Pods that `status.relays.pods` shows."""
 
 
 class LoadReason(StrEnum):
@@ -25,6 +32,19 @@ class LoadReason(StrEnum):
     NO_REPLICAS = "NoReplicas"
     NO_TARGET_REF = "NoTargetRef"
     TARGET_NOT_FOUND = "TargetNotFound"
+    TARGET_CONFLICT = "TargetConflict"
+    NOT_MOUNTED = "NotMounted"
+
+
+_SETTLED = frozenset(
+    {
+        LoadReason.LOADED,
+        LoadReason.NO_TARGET_REF,
+        LoadReason.NO_REPLICAS,
+        LoadReason.TARGET_CONFLICT,
+        LoadReason.NOT_MOUNTED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +63,7 @@ class Judgement:
     @property
     def settled(self) -> bool:
         """Whether nothing is expected to change by itself soon."""
-        return self.reason in (LoadReason.LOADED, LoadReason.NO_TARGET_REF, LoadReason.NO_REPLICAS)
+        return self.reason in _SETTLED
 
     def counts(self) -> dict[str, Any]:
         """`status.relays`."""
@@ -55,10 +75,23 @@ class Judgement:
         }
 
 
-def judge(target: str, workload: Workload | None, pods: Sequence[PodState], hash_: str) -> Judgement:
+def obstacle(observed: Observed, spec: Spec) -> tuple[LoadReason, str] | None:
+    """Why the pods of the target are not this resource's to ask or to restart; None: they are."""
+    if observed.rival:
+        return LoadReason.TARGET_CONFLICT, f"StatefulSet {spec.target} is the older OutboundConfig {observed.rival}'s"
+    mounted = observed.key.name + names.OUTBOUND
+    if spec.reload is Reload.RESTART and observed.workload and mounted not in observed.workload.config_maps:
+        return LoadReason.NOT_MOUNTED, f"StatefulSet {spec.target} is not restarted: it mounts no ConfigMap {mounted}"
+    return None
+
+
+def judge(observed: Observed, spec: Spec, pods: Sequence[PodState], hash_: str) -> Judgement:
     """Whether all ready pods run the configuration with this hash. The first thing that is wrong is told."""
+    target, workload = spec.target, observed.workload
     if not target:
         return Judgement("Unknown", LoadReason.NO_TARGET_REF, "without targetRef nobody is asked")
+    if in_the_way := obstacle(observed, spec):
+        return Judgement("False", *in_the_way)
     if workload is None:
         return Judgement("False", LoadReason.TARGET_NOT_FOUND, f"StatefulSet {target} does not exist")
     ready = [pod for pod in pods if pod.ready]
@@ -69,20 +102,38 @@ def judge(target: str, workload: Workload | None, pods: Sequence[PodState], hash
             return Judgement("Unknown", LoadReason.NO_REPLICAS, f"StatefulSet {target} wants no pods", *counts)
         message = f"no pod of StatefulSet {target} is ready"
         return Judgement("False", LoadReason.NO_READY_PODS, message, *counts)
-    for reason, told in (
+    for reason, said in (
         (LoadReason.LOAD_FAILED, {pod.name: pod.error for pod in ready if pod.error}),
         (LoadReason.BIND_ADDRESS_MISSING, {pod.name: "; ".join(pod.warnings) for pod in updated if pod.warnings}),
         (LoadReason.POD_UNREACHABLE, {pod.name: pod.silence for pod in ready if pod.silence}),
         (LoadReason.LOADING, {pod.name: "runs another configuration" for pod in ready if pod.hash != hash_}),
     ):
-        if told:
-            return Judgement("False", reason, _said(told), *counts)
+        if said:
+            return Judgement("False", reason, named(said), *counts)
     waiting = max(0, workload.replicas - len(ready))
     message = f"{len(updated)} of {workload.replicas} pods run it" + (f", {waiting} not ready" if waiting else "")
     return Judgement("True", LoadReason.LOADED, message, *counts)
 
 
-def _said(told: dict[str, str]) -> str:
-    named = [f"{name}: {told[name]}" for name in sorted(told)[:_TOLD]]
-    more = len(told) - len(named)
-    return "; ".join(named) + (f"; and {more} more" if more else "")
+def named(said: Mapping[str, str]) -> str:
+    """What is said of pods, by their names, as one text; of many pods only some are named."""
+    shown = [f"{name}: {said[name]}" for name in sorted(said)[:_NAMED]]
+    more = len(said) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def told(pods: Iterable[PodState]) -> list[dict[str, Any]]:
+    """`status.relays.pods`, in the order of their ordinals; of very many those that are in trouble come first."""
+    kept = sorted(pods, key=lambda pod: (pod.ready and not pod.error and not pod.warnings, _ordinal(pod)))[:_TOLD]
+    return [_row(pod) for pod in sorted(kept, key=_ordinal)]
+
+
+def _row(pod: PodState) -> dict[str, Any]:
+    texts = {"hash": pod.hash, "address": pod.address, "imageID": pod.image_id, "error": pod.error or pod.silence}
+    row: dict[str, Any] = {"name": pod.name, "ready": pod.ready} | {name: text for name, text in texts.items() if text}
+    return row | ({"warnings": list(pod.warnings)} if pod.warnings else {})
+
+
+def _ordinal(pod: PodState) -> tuple[int, str]:
+    """Pods of a StatefulSet differ in their last digits only: the shorter name is the lower one."""
+    return len(pod.name), pod.name

@@ -18,7 +18,7 @@ from mailboat.config.values import route_hosts
 from mailboat_operator import fields
 from mailboat_operator.egress import Binds, read_egress
 from mailboat_operator.reader import Reader
-from mailboat_operator.references import Reference, SourceKind, config_map_key, secret_key
+from mailboat_operator.references import Reference, SourceKind, allowed_key, config_map_key, secret_key
 
 Section = Mapping[str, str | tuple[str, ...]]
 """Keys of an ini section and their text; a tuple is a list, one `key[]=` line an item."""
@@ -48,8 +48,8 @@ class RouteSpec:
 
     name: str
     keys: Section
-    user: Reference | None = None
-    password: Reference | None = None
+    files: Mapping[str, Reference]
+    """What the keys of `fields.ROUTE_FILES` refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +80,15 @@ class Spec:
     reload: Reload = Reload.HOT
 
     def references(self) -> tuple[Reference, ...]:
-        """Everything that what is rendered refers to, in the order of the resource; not the token."""
+        """Everything that is referred to, in the order of the resource, the token last."""
         return tuple(dict.fromkeys(self._references()))
 
     def _references(self) -> Iterator[Reference]:
         for side in (self.tls, self.tls_outbound):
             yield from filter(None, (side.certificate, side.ca, side.dhparam))
         for route in self.routes:
-            yield from filter(None, (route.user, route.password))
-        yield from filter(None, (self.bounce.text_ref, self.bounce.html_ref))
+            yield from route.files.values()
+        yield from filter(None, (self.bounce.text_ref, self.bounce.html_ref, self.token))
 
 
 def is_paused(resource: Mapping[str, Any], annotation: str) -> bool:
@@ -105,6 +105,7 @@ def parse(resource: Mapping[str, Any]) -> tuple[Spec | None, tuple[str, ...]]:
         return None, ("spec: is not an object",)
     spec = Reader(given or {}, "spec", faults)
     target = spec.child("targetRef")
+    token = target.child("adminTokenSecretRef") if target else None
     tls = spec.child("tls") or Reader({}, "spec.tls", faults)
     outbound_tls = tls.child("outbound") or Reader({}, "spec.tls.outbound", faults)
     name = target.text("name") if target else ""
@@ -116,7 +117,7 @@ def parse(resource: Mapping[str, Any]) -> tuple[Spec | None, tuple[str, ...]]:
         tls_outbound=_tls(outbound_tls, fields.TLS_OUTBOUND, inherited=tls),
         bounce=_bounce(spec.child("bounceMessage")),
         target=name,
-        token=secret_key(target, "adminTokenSecretRef", "token") if target else None,
+        token=allowed_key(token, "key", "token") if token else None,
         reload=spec.word("reload", {word.value: word for word in Reload}, Reload.HOT),
     )
     return (None if faults else parsed), tuple(faults)
@@ -193,17 +194,25 @@ def _route(reader: Reader) -> RouteSpec:
     hosts = tuple(filter(None, map(_host, reader.children("hosts"))))
     if hosts:
         keys["hosts"] = ", ".join(hosts)
-    user = secret_key(reader, "authSecretRef", "username", "usernameKey")
+    auth = reader.child("authSecretRef")
     for name in ("domains", "hosts"):
         if name not in keys:
             reader.fault(name, "is missing: a route needs domains and hosts")
-    if user is None and reader.flag("requireAuth"):
+    if auth is None and reader.flag("requireAuth"):
         reader.fault("requireAuth", "needs authSecretRef: all mail would be deferred for ever")
-    if user and keys.get("tls") == "disabled" and not reader.flag("allowPlaintextAuth"):
+    if auth and keys.get("tls") == "disabled" and not reader.flag("allowPlaintextAuth"):
         reader.fault("tls", "is Disabled: AUTH without TLS needs allowPlaintextAuth")
     if keys.get("tls") in ("required", "implicit") and any(host.startswith("/") for host in hosts):
         reader.fault("tls", "verified TLS cannot be had over a unix socket: it has no name to verify")
-    return RouteSpec(_route_name(reader), keys, user, secret_key(reader, "authSecretRef", "password", "passwordKey"))
+    files = (
+        {
+            "auth_user_file": allowed_key(auth, "usernameKey", "username"),
+            "auth_pass_file": allowed_key(auth, "passwordKey", "password"),
+        }
+        if auth
+        else {}
+    )
+    return RouteSpec(_route_name(reader), keys, files)
 
 
 def _route_name(reader: Reader) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 from mailboat_operator import names
 from mailboat_operator.checks import RefFault
-from mailboat_operator.observed import ChildKey, Observed
-from mailboat_operator.relays_seen import Judgement
+from mailboat_operator.observed import ChildKey, Observed, PodState
+from mailboat_operator.relays_seen import Judgement, named, told
 
 _FLUSHED = "lastHandledFlushAt"
 _HANDLED_MAX = 64
@@ -30,6 +30,7 @@ class Type(StrEnum):
     RESOLVED_REFS = "ResolvedRefs"
     PROGRAMMED = "Programmed"
     CONFIG_LOADED = "ConfigLoaded"
+    PODS_READY = "PodsReady"
     PAUSED = "Paused"
     READY = "Ready"
 
@@ -46,6 +47,8 @@ class Reason(StrEnum):
     CHILD_NOT_OWNED = "ChildNotOwned"
     WRITE_REFUSED = "WriteRefused"
     NOT_PROGRAMMED = "NotProgrammed"
+    PODS_READY = "PodsReady"
+    PODS_NOT_READY = "PodsNotReady"
     PAUSED = "Paused"
     NOT_PAUSED = "NotPaused"
     READY = "Ready"
@@ -76,6 +79,8 @@ class Findings:
     children: Sequence[ChildKey] = ()
     judgement: Judgement | None = None
     """What the relays say; None: they were not asked."""
+    pods: Sequence[PodState] = ()
+    """Those of the target, as far as they are there."""
     flushed: bool = False
     """Whether the annotation that asks for a flush has been obeyed."""
 
@@ -91,7 +96,10 @@ def verdicts(findings: Findings) -> dict[Type, Verdict]:
     bad = next((verdict for verdict in found.values() if verdict.status == "False"), None)
     loaded = found[Type.CONFIG_LOADED]
     ready = Verdict("True", Reason.READY, loaded.message)
-    return found | {Type.READY: Verdict("False", bad.reason, bad.message) if bad else ready}
+    return found | {
+        Type.PODS_READY: _pods_ready(findings),
+        Type.READY: Verdict("False", bad.reason, bad.message) if bad else ready,
+    }
 
 
 def compute(observed: Observed, findings: Findings, now: str) -> dict[str, Any]:
@@ -106,7 +114,7 @@ def compute(observed: Observed, findings: Findings, now: str) -> dict[str, Any]:
     if config:
         status["config"] = config
     if findings.judgement and findings.judgement.total is not None:
-        status["relays"] = findings.judgement.counts()
+        status["relays"] = findings.judgement.counts() | {"pods": told(findings.pods)}
     flushed = observed.annotation(names.FLUSH) if findings.flushed else str(observed.status.get(_FLUSHED, ""))
     handled = {"lastHandledReconcileAt": observed.annotation(names.RECONCILE), _FLUSHED: flushed}
     return status | {name: value[:_HANDLED_MAX] for name, value in handled.items() if value}
@@ -170,6 +178,20 @@ def _loaded(findings: Findings) -> Verdict:
     if judgement is None:
         return Verdict("Unknown", Reason.NOT_PROGRAMMED, "nothing has been rendered")
     return Verdict(judgement.status, judgement.reason, _short(judgement.message))
+
+
+def _pods_ready(findings: Findings) -> Verdict:
+    """Of the pods, whatever they run: no part of Ready, which is about the configuration."""
+    judgement = findings.judgement
+    if judgement is None:
+        return Verdict("Unknown", Reason.NOT_PROGRAMMED, "nothing has been rendered")
+    if not judgement.total:
+        return Verdict("Unknown", judgement.reason, judgement.message)
+    message = f"{judgement.ready} of {judgement.total} pods are ready"
+    if judgement.ready >= judgement.total:
+        return Verdict("True", Reason.PODS_READY, message)
+    waiting = {pod.name: "is not ready" for pod in findings.pods if not pod.ready}
+    return Verdict("False", Reason.PODS_NOT_READY, _short("; ".join(filter(None, (message, named(waiting))))))
 
 
 def _config(findings: Findings) -> dict[str, Any]:

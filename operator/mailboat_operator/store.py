@@ -17,6 +17,7 @@ from mailboat_operator.observed import ChildKey, Key, LiveChild, Workload, live_
 from mailboat_operator.references import SourceKind
 
 DELETED = "DELETED"
+_KEPT = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 _KEPT_ANNOTATIONS = (names.PAUSED, names.RECONCILE, names.FLUSH)
 _SUFFIXES = {
     SourceKind.SECRET: (names.CREDENTIALS,),
@@ -26,6 +27,8 @@ _SUFFIXES = {
 Object = Mapping[str, Any]
 _Place = tuple[str, str, str]
 """Kind, namespace and name."""
+_Target = tuple[str, str]
+"""Namespace and name of a StatefulSet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,12 @@ class Store:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.resources: dict[Key, dict[str, Any]] = {}
+        self.hash_keys: dict[Key, bytes] = {}
+        """What hashes of secrets were made with last (`names.HASH_KEY`)."""
         self._children: dict[tuple[str, ChildKey], LiveChild] = {}
         self._workloads: dict[tuple[str, str], LiveWorkload] = {}
+        self._by_target: dict[_Target, set[Key]] = {}
+        """The resources that have the same target."""
         self._referrers: dict[_Place, set[Key]] = {}
         self._references: dict[Key, frozenset[_Place]] = {}
         self._seen: dict[_Place, str] = {}
@@ -63,6 +70,15 @@ class Store:
     def workload(self, namespace: str, name: str) -> LiveWorkload | None:
         """A StatefulSet."""
         return self._workloads.get((namespace, name))
+
+    def rival(self, key: Key) -> str:
+        """The older OutboundConfig that has the same target as this one; empty: none."""
+        place = _target(self.resources.get(key))
+        oldest = min(self._by_target[place], key=self._age) if place else key
+        return "" if oldest == key else oldest.name
+
+    def _age(self, key: Key) -> tuple[str, str]:
+        return self.resources[key]["metadata"].get("creationTimestamp", ""), key.name
 
     def lag(self) -> float:
         """Seconds since the oldest of our writes that no watch has shown."""
@@ -130,10 +146,12 @@ class Store:
         """A reconciliation has read this version of a source; empty: it is not there."""
         self._seen[(kind, namespace, name)] = version
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: Key) -> set[Key]:
         """A resource is gone."""
-        self.resources.pop(key, None)
+        concerned = self._retarget(key, _target(self.resources.pop(key, None)), None)
+        self.hash_keys.pop(key, None)
         self.refer(key, ())
+        return concerned
 
     def unlisted(self, kind: str, listed: set[tuple[str, str]], namespace: str, version: str) -> list[Object]:
         """What is known of a kind, was not `listed`, and is no newer than the list: as objects to `put` as deleted.
@@ -165,13 +183,24 @@ class Store:
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
         known = self.resources.get(key)
         if gone:
-            if known is not None:
-                self.forget(key)
-            return {key} if known is not None else set()
+            return {key} | self.forget(key) if known is not None else set()
         if known is not None and not _newer(body, known["metadata"]):
             return set()
         self.resources[key] = _trimmed(body)
-        return {key}
+        return {key} | self._retarget(key, _target(known), _target(body))
+
+    def _retarget(self, key: Key, old: _Target | None, new: _Target | None) -> set[Key]:
+        """Note that a resource has another target now; those for which another one may be the oldest by that."""
+        if old == new:
+            return set()
+        if old:
+            self._by_target[old].discard(key)
+        if new:
+            self._by_target.setdefault(new, set()).add(key)
+        concerned = {other for place in (old, new) if place for other in self._by_target[place]} - {key}
+        if old and not self._by_target[old]:
+            del self._by_target[old]
+        return concerned
 
     def _put_workload(self, body: Object, *, gone: bool) -> set[Key]:
         metadata = body["metadata"]
@@ -241,7 +270,7 @@ def _trimmed(body: Object) -> dict[str, Any]:
     """A resource without what nobody here reads; a thousand of them stay in memory."""
     metadata = body["metadata"]
     annotations = metadata.get("annotations") or {}
-    kept = {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion") if name in metadata}
+    kept = {name: metadata[name] for name in _KEPT if name in metadata}
     return {
         "metadata": kept
         | {
@@ -254,17 +283,35 @@ def _trimmed(body: Object) -> dict[str, Any]:
     }
 
 
+def _target(body: Object | None) -> _Target | None:
+    """The StatefulSet that a resource is for; None: there is none, or the resource is about to go."""
+    if body is None or body["metadata"].get("deletionTimestamp"):
+        return None
+    spec = body.get("spec")
+    ref = spec.get("targetRef") if isinstance(spec, Mapping) else None
+    name = ref.get("name") if isinstance(ref, Mapping) else None
+    return (body["metadata"]["namespace"], name) if name and isinstance(name, str) else None
+
+
 def _workload(body: Object) -> LiveWorkload:
     metadata, spec = body["metadata"], body["spec"]
-    template = (spec.get("template") or {}).get("metadata") or {}
-    stamp = (template.get("annotations") or {}).get(names.HASH, "")
+    template = spec.get("template") or {}
+    stamp = ((template.get("metadata") or {}).get("annotations") or {}).get(names.HASH, "")
     replicas = spec.get("replicas")
     return LiveWorkload(
-        Workload(1 if replicas is None else replicas, stamp),
+        Workload(1 if replicas is None else replicas, stamp, frozenset(_config_maps(template.get("spec") or {}))),
         metadata["uid"],
         _selector(spec.get("selector") or {}),
         metadata["resourceVersion"],
     )
+
+
+def _config_maps(pod: Object) -> Iterator[str]:
+    """Names of the ConfigMaps among the volumes of a pod."""
+    for volume in pod.get("volumes") or ():
+        for source in (volume, *((volume.get("projected") or {}).get("sources") or ())):
+            if name := (source.get("configMap") or {}).get("name"):
+                yield name
 
 
 def _selector(selector: Object) -> str:

@@ -92,7 +92,9 @@ def _objects() -> list[dict[str, Any]]:
     """A resource that uses all that the operator may do: both kinds of Secret, and a restart."""
     key, chain = self_signed("relay.example.com")
     tls = {"tls.key": key.decode(), "tls.crt": chain.decode()}
-    pods = {"metadata": {"labels": {"app": "relay"}}, "spec": {"containers": [{"name": "relay", "image": "relay"}]}}
+    volume = {"name": "config", "configMap": {"name": "relay-outbound", "optional": True}}
+    spec = {"containers": [{"name": "relay", "image": "relay"}], "volumes": [volume]}
+    pods = {"metadata": {"labels": {"app": "relay"}}, "spec": spec}
     route = {
         "name": "provider",
         "domains": ["*"],
@@ -106,6 +108,7 @@ def _objects() -> list[dict[str, Any]]:
             "v1",
             "Secret",
             "provider",
+            metadata={"name": "provider", "labels": {"mailboat.dev/allow": "outboundconfig"}},
             type="kubernetes.io/basic-auth",
             stringData={"username": "relay", "password": "secret"},
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from typing import Any
 
@@ -14,6 +15,17 @@ from tests.support.pem import self_signed
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("running")]
 
+SMART_HOST = {
+    "routes": [
+        {
+            "name": "a",
+            "domains": ["*"],
+            "hosts": [{"host": "smtp.example.net"}],
+            "tls": "Required",
+            "authSecretRef": {"name": "provider"},
+        }
+    ]
+}
 MANAGED = {"app.kubernetes.io/managed-by": "mailboat-operator", "mailboat.dev/outboundconfig": "relay"}
 
 
@@ -27,6 +39,17 @@ def secret(name: str, kind: str = "Opaque", **data: bytes) -> dict[str, Any]:
     """A Secret."""
     encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "data": encoded}
+
+
+def allowed(body: dict[str, Any]) -> dict[str, Any]:
+    """The same with its owner's consent."""
+    return body | {"metadata": {**body["metadata"], "labels": {"mailboat.dev/allow": "outboundconfig"}}}
+
+
+def credentials(api: KubeApi) -> dict[str, bytes]:
+    """The files in `relay-credentials`."""
+    data = api.get("secrets", "relay-credentials")["data"]
+    return {name: base64.b64decode(text) for name, text in data.items() if name != "hash.key"}
 
 
 def programmed(api: KubeApi, spec: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -195,7 +218,7 @@ def test_a_missing_secret_is_named_and_healed(api: KubeApi) -> None:
     api.create("secrets", tls_secret("relay-cert"))
 
     api.until_condition("relay", "Ready", "True")
-    assert set(api.get("secrets", "relay-credentials")["data"]) == {"tls.key", "tls.crt"}
+    assert credentials(api).keys() == {"tls.key", "tls.crt"}
     assert "key=tls.key\ncert=tls.crt\n" in api.get("configmaps", "relay-tls")["data"]["tls.ini"]
 
 
@@ -228,24 +251,77 @@ def test_a_rotation_reaches_the_credentials_and_the_hash(api: KubeApi) -> None:
 
     api.patch("secrets", "relay-cert", {"data": renewed})
 
-    until(lambda: api.get("secrets", "relay-credentials")["data"], lambda data: data == renewed)
+    until(lambda: api.get("secrets", "relay-credentials")["data"], lambda data: renewed.items() <= data.items())
     until(lambda: api.get("outboundconfigs", "relay")["status"]["config"]["hash"], lambda hash_: hash_ != before)
 
 
 def test_passwords_come_from_their_secret_and_stay_in_one(api: KubeApi) -> None:
-    api.create("secrets", secret("provider", "kubernetes.io/basic-auth", username=b"relay", password=b"hunter2\n"))
-    route = {"name": "a", "domains": ["*"], "hosts": [{"host": "smtp.example.net"}], "tls": "Required"}
+    api.create("secrets", allowed(secret("provider", username=b"sesame", password=b"hunter2\n")))
 
-    programmed(api, {"routes": [{**route, "authSecretRef": {"name": "provider"}}]})
+    programmed(api, SMART_HOST)
 
-    assert "auth_user=relay\n" in outbound_ini(api)
-    assert "auth_pass_file=route-a.password\n" in outbound_ini(api)
-    assert "hunter2" not in str(api.items("configmaps")) + str(api.items("events"))
-    credentials = api.get("secrets", "relay-credentials")["data"]
-    assert {name: base64.b64decode(text) for name, text in credentials.items()} == {"route-a.password": b"hunter2\n"}
+    assert "auth_user_file=route-a.user\nauth_pass_file=route-a.password\n" in outbound_ini(api)
+    readable = str(api.items("configmaps")) + str(api.items("events")) + str(api.items("outboundconfigs"))
+    assert "hunter2" not in readable
+    assert "sesame" not in readable
+    assert credentials(api) == {"route-a.user": b"sesame", "route-a.password": b"hunter2\n"}
 
     api.patch("outboundconfigs", "relay", {"spec": {"routes": None}})
     until(lambda: api.get("secrets", "relay-credentials"), lambda found: found is None)
+
+
+def test_a_secret_without_its_owners_consent_is_used_once_it_is_labelled(api: KubeApi, kubectl: Kubectl) -> None:
+    api.create("secrets", secret("provider", "kubernetes.io/basic-auth", username=b"relay", password=b"hunter2"))
+    api.config("relay", SMART_HOST)
+    api.until_condition("relay", "ResolvedRefs", "False", "SecretNotAllowed")
+    assert api.items("configmaps") == []
+
+    said = api.message("relay", "ResolvedRefs")
+    (command,) = re.findall(r"kubectl (label secret \S+ \S+)", said)
+    kubectl(*command.split())
+
+    api.until_condition("relay", "Ready", "True")
+    assert credentials(api).keys() == {"route-a.user", "route-a.password"}
+
+
+def test_a_consent_that_is_taken_back_leaves_the_last_good_configuration(api: KubeApi) -> None:
+    """As does an upgrade from an operator that asked nobody: the relays go on with what they have."""
+    api.create("secrets", allowed(secret("provider", username=b"relay", password=b"hunter2")))
+    programmed(api, SMART_HOST)
+    good = {
+        kind: api.get(*kind)["data"] for kind in (("secrets", "relay-credentials"), ("configmaps", "relay-outbound"))
+    }
+
+    api.patch("secrets", "provider", {"metadata": {"labels": None}, "data": {"password": "eA=="}})
+
+    until(lambda: api.condition("relay", "ResolvedRefs"), lambda found: found == ("False", "SecretNotAllowed"))
+    assert api.condition("relay", "Programmed") == ("False", "LastGoodKept")
+    until(lambda: [event["reason"] for event in api.items("events")], lambda found: "SecretNotAllowed" in found)
+    assert {kind: api.get(*kind)["data"] for kind in good} == good
+
+
+def test_an_annotation_on_a_secret_reloads_nothing(api: KubeApi, running: OperatorProcess) -> None:
+    api.create("secrets", tls_secret("relay-cert"))
+    before = programmed(api, {"tls": {"certificateSecretRef": {"name": "relay-cert"}}})["status"]
+    runs = 'controller_runtime_reconcile_total{controller="outboundconfig",result="success"}'
+    done = running.metric(runs)
+
+    api.patch("secrets", "relay-cert", {"metadata": {"annotations": {"rotated-by": "x"}, "labels": {"a": "b"}}})
+
+    until(lambda: running.metric(runs), lambda count: count > done)
+    assert api.get("outboundconfigs", "relay")["status"] == before
+
+
+def test_credentials_that_were_deleted_come_back_with_the_same_hash(api: KubeApi) -> None:
+    """Their key of hashes too: nothing is reloaded for it."""
+    api.create("secrets", tls_secret("relay-cert"))
+    before = programmed(api, {"tls": {"certificateSecretRef": {"name": "relay-cert"}}})["status"]["config"]["hash"]
+    data = api.get("secrets", "relay-credentials")["data"]
+
+    api.delete("secrets", "relay-credentials")
+
+    until(lambda: api.get("secrets", "relay-credentials"), lambda found: found and found["data"] == data)
+    assert api.get("outboundconfigs", "relay")["status"]["config"]["hash"] == before
 
 
 def test_a_bundle_and_a_bounce_message_come_from_configmaps(api: KubeApi) -> None:

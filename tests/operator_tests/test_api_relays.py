@@ -143,7 +143,8 @@ def test_a_flush_is_asked_of_every_relay_with_the_token_and_once(
     api: KubeApi, relays: list[FakeRelay], pods: list[str]
 ) -> None:
     token = base64.b64encode(b"secret-token\n").decode()
-    api.create("secrets", {"metadata": {"name": "admin"}, "data": {"token": token}})
+    labels = {"mailboat.dev/allow": "outboundconfig"}
+    api.create("secrets", {"metadata": {"name": "admin", "labels": labels}, "data": {"token": token}})
     api.config("relay", {"targetRef": {"name": "relay", "adminTokenSecretRef": {"name": "admin"}}})
     hash_ = config_hash(api)
 
@@ -171,6 +172,46 @@ def test_with_restart_the_hash_goes_into_the_pod_template(api: KubeApi, pods: li
     until(stamp, lambda found: found != hash_)
     assert stamp() == config_hash(api)
     assert len(pods) == 2
+
+
+def test_a_token_whose_owner_does_not_allow_it_is_sent_to_nobody(
+    api: KubeApi, relays: list[FakeRelay], pods: list[str]
+) -> None:
+    loaded_by_all(api, relays)
+    api.create("secrets", {"metadata": {"name": "admin"}, "stringData": {"token": "secret-token"}})
+    flush = {"metadata": {"annotations": {"mailboat.dev/flush-requested-at": "noon"}}}
+
+    api.patch("outboundconfigs", "relay", flush | {"spec": {"targetRef": {"adminTokenSecretRef": {"name": "admin"}}}})
+
+    api.until_condition("relay", "ResolvedRefs", "False", "SecretNotAllowed")
+    assert [relay.flushes for relay in relays] == [[""]] * len(pods)
+
+
+def test_with_restart_a_workload_that_does_not_mount_it_is_not_touched(api: KubeApi, relays: list[FakeRelay]) -> None:
+    version = stateful_set(api, 1, mounts="other-outbound")["metadata"]["resourceVersion"]
+
+    api.config("relay", {**TARGET, "reload": "Restart"})
+
+    until(lambda: api.condition("relay", "ConfigLoaded"), lambda found: found == ("False", "NotMounted"))
+    assert api.condition("relay", "Programmed")[0] == "True"
+    assert api.get("statefulsets", "relay")["metadata"]["resourceVersion"] == version
+
+
+def test_two_for_one_target_have_one_owner(api: KubeApi, relays: list[FakeRelay], pods: list[str]) -> None:
+    """Also where both would restart it; the younger one takes over when the older one goes."""
+    api.config("relay", {**TARGET, "reload": "Restart"})
+    api.until_condition("relay", "Programmed", "True")
+
+    api.config("second", {**TARGET, "outbound": {"mxPort": 26}})
+
+    until(lambda: api.condition("second", "ConfigLoaded"), lambda found: found == ("False", "TargetConflict"))
+    assert "is the older OutboundConfig relay's" in api.message("second", "Ready")
+    until(lambda: api.condition("relay", "ConfigLoaded"), lambda found: found == ("False", "Loading"))
+    stamps = api.get("statefulsets", "relay")["metadata"]["generation"]
+    assert stamps == 2
+
+    api.delete("outboundconfigs", "relay")
+    until(lambda: api.condition("second", "ConfigLoaded"), lambda found: found == ("False", "Loading"))
 
 
 def test_without_restart_the_workload_is_not_touched(api: KubeApi, relays: list[FakeRelay], pods: list[str]) -> None:

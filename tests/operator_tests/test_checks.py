@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.outbound_config import parsed, resolved, secret, secrets
+from tests.support.outbound_config import parsed, rendered, resolved, secret, secrets
 from tests.support.pem import self_signed
 
-from mailboat_operator.checks import RefReason, Sources, resolve
+from mailboat_operator.checks import RefReason, Sources, admin_token, resolve
 from mailboat_operator.observed import Source
 from mailboat_operator.references import SourceKind
 
@@ -16,7 +17,9 @@ KEY, CERTIFICATE = self_signed("relay.example.com")
 LOCKED, LOCKED_CERTIFICATE = self_signed("relay.example.com", b"secret")
 OTHER_KEY, OTHER_CERTIFICATE = self_signed("other.example.com")
 TLS = {"tls": {"certificateSecretRef": {"name": "tls"}}}
-AUTH = {
+PARAMETERS = b"-----BEGIN DH PARAMETERS-----\nMIIBCAKCAQEA\n-----END DH PARAMETERS-----\n"
+WITH_TOKEN = {"targetRef": {"name": "relay", "adminTokenSecretRef": {"name": "auth"}}}
+AUTH: dict[str, Any] = {
     "routes": [
         {
             "name": "a",
@@ -38,8 +41,6 @@ def test_a_pair_that_fits_becomes_two_files() -> None:
     found = resolved(parsed(TLS), secrets(tls=secret(tls__key=KEY, tls__crt=CERTIFICATE + OTHER_CERTIFICATE)))
 
     assert found.files == {"tls.key": KEY, "tls.crt": CERTIFICATE + OTHER_CERTIFICATE}
-    assert found.tls_mark
-    assert not found.route_mark
 
 
 @pytest.mark.parametrize(
@@ -70,8 +71,6 @@ def test_a_pair_that_does_not_fit_is_told(source: Source | None, reason: RefReas
         (b"relay", b"two\nlines", "password has more than one line"),
         (b"relay", b"\xff", "password is not UTF-8 text"),
         (b"a\nauth_type=PLAIN", b"x", "username has more than one line"),
-        (b" relay", b"x", "username begins or ends with a blank"),
-        (b"relay\\", b"x", "or ends with a backslash"),
         (b"", b"x", "username is empty"),
     ],
 )
@@ -83,11 +82,63 @@ def test_credentials_that_no_file_can_hold_are_told(user: bytes, password: bytes
     assert "two" not in message
 
 
-def test_credentials_that_fit_become_a_user_and_a_file() -> None:
-    found = resolved(parsed(AUTH), secrets(auth=secret(username="relay\n", password=" ; [p] \n")))
+def test_credentials_that_fit_become_two_files() -> None:
+    found = resolved(parsed(AUTH), secrets(auth=secret(username=" relay\\\n", password=" ; [p] \n")))
 
-    assert found.users == {"a": "relay"}
-    assert found.files == {"route-a.password": b" ; [p] \n"}
+    assert found.files == {"route-a.user": b" relay\\\n", "route-a.password": b" ; [p] \n"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [(AUTH, "spec.routes[0].authSecretRef"), (WITH_TOKEN, "spec.targetRef.adminTokenSecretRef")],
+    ids=["credentials", "token"],
+)
+def test_what_is_sent_to_hosts_of_the_writers_choice_needs_the_owners_consent(spec: dict[str, Any], path: str) -> None:
+    source = secret(username="relay", password="secret", token="secret")
+
+    ((reason, message),) = faults(spec, secrets(auth=replace(source, allowed=False)))
+
+    assert reason is RefReason.SECRET_NOT_ALLOWED
+    command = "kubectl label secret auth mailboat.dev/allow=outboundconfig"
+    assert message == f"Secret auth may be used once its owner allows it: {command} ({path})"
+    assert resolve(parsed(spec), secrets(auth=source))[1] == ()
+
+
+def test_certificates_bundles_and_parameters_need_no_consent() -> None:
+    tls = {
+        **TLS["tls"],
+        "caBundleRef": {"kind": "Secret", "name": "tls", "key": "tls.crt"},
+        "dhparamSecretRef": {"name": "tls"},
+    }
+    source = secret(allowed=False, tls__key=KEY, tls__crt=CERTIFICATE, dhparam__pem=PARAMETERS)
+
+    assert resolved(parsed({"tls": tls}), secrets(tls=source)).files.keys() == {
+        "tls.key",
+        "tls.crt",
+        "ca.crt",
+        "dhparam.pem",
+    }
+
+
+@pytest.mark.parametrize("key", ["username", "tls.key", "ca.crt"])
+def test_no_key_of_a_secret_is_rendered_outside_of_the_credentials(key: str) -> None:
+    """Whatever `usernameKey` names: a ConfigMap can be read by many who must not read a Secret."""
+    route = {**AUTH["routes"][0], "authSecretRef": {"name": "auth", "usernameKey": key, "passwordKey": key}}
+
+    for child in rendered({"routes": [route]}, secrets(auth=Source({key: b"hunter2"}, allowed=True))).children:
+        assert (b"hunter2" in b"".join(child.data.values())) == (child.key.kind is SourceKind.SECRET)
+
+
+def test_the_token_is_read_only_where_it_may_be() -> None:
+    spec = parsed(WITH_TOKEN)
+
+    assert admin_token(spec, secrets(auth=secret(token=b" t0ken\n"))) == "t0ken"
+    assert admin_token(spec, secrets(auth=secret(token=b"t0ken", allowed=False))) == ""
+    assert admin_token(spec, secrets(auth=None)) == admin_token(parsed(AUTH), {}) == ""
+
+
+def test_a_token_that_is_missing_stops_nothing() -> None:
+    assert resolve(parsed(WITH_TOKEN), secrets(auth=None))[1] == ()
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -107,11 +158,14 @@ def test_a_bundle_and_parameters_are_looked_at() -> None:
     assert [reason for reason, _ in found] == [RefReason.INVALID_CA_BUNDLE, RefReason.INVALID_DH_PARAMETERS]
 
 
-def test_parameters_that_look_like_it_are_a_file() -> None:
-    pem = b"-----BEGIN DH PARAMETERS-----\nMIIBCAKCAQEA\n-----END DH PARAMETERS-----\n"
-    spec = parsed({"tls": {"dhparamSecretRef": {"name": "a"}}})
+def test_of_a_bundle_and_of_parameters_only_that_is_taken() -> None:
+    """They may stand in a Secret with a private key beside them, or be one of its other keys altogether."""
+    spec = parsed({"tls": {"caBundleRef": {"kind": "Secret", "name": "a"}, "dhparamSecretRef": {"name": "a"}}})
+    mixed = b"words\n" + KEY + CERTIFICATE + b"more\n" + PARAMETERS + OTHER_CERTIFICATE + b"password=hunter2\n"
 
-    assert resolved(spec, secrets(a=secret(dhparam__pem=pem))).files == {"dhparam.pem": pem}
+    found = resolved(spec, secrets(a=secret(ca__crt=mixed, dhparam__pem=mixed))).files
+
+    assert found == {"ca.crt": CERTIFICATE + OTHER_CERTIFICATE, "dhparam.pem": PARAMETERS}
 
 
 @pytest.mark.parametrize(("html", "expected"), [(None, None), (b"<p>{reason}</p>", "<p>{reason}</p>")])
@@ -119,24 +173,14 @@ def test_the_html_of_a_bounce_message_may_be_missing(html: bytes | None, expecte
     data = {"outbound.bounce_message": b"Sorry"} | ({"outbound.bounce_message_html": html} if html else {})
     spec = parsed({"bounceMessage": {"configMapRef": {"name": "words"}}})
 
-    found = resolved(spec, {(SourceKind.CONFIG_MAP, "words"): Source("u", "1", "", data)})
+    found = resolved(spec, {(SourceKind.CONFIG_MAP, "words"): Source(data)})
 
     assert (found.bounce_text, found.bounce_html) == ("Sorry", expected)
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"a\0b"])
 def test_a_template_that_is_no_text_is_told(content: bytes) -> None:
-    sources: Sources = {(SourceKind.CONFIG_MAP, "words"): Source("u", "1", "", {"outbound.bounce_message": content})}
+    sources: Sources = {(SourceKind.CONFIG_MAP, "words"): Source({"outbound.bounce_message": content})}
     ((reason, _),) = faults({"bounceMessage": {"configMapRef": {"name": "words"}}}, sources)
 
     assert reason is RefReason.INVALID_BOUNCE_MESSAGE
-
-
-def test_the_mark_tells_of_another_version_and_of_another_secret() -> None:
-    def mark(source: Source) -> str:
-        return resolved(parsed(TLS), secrets(tls=source)).tls_mark
-
-    pair = {"tls.key": KEY, "tls.crt": CERTIFICATE}
-    marks = {mark(Source(uid, version, "", pair)) for uid in ("a", "b") for version in ("1", "2")}
-    assert len(marks) == 4
-    assert mark(Source("a", "1", "", pair)) == mark(Source("a", "1", "", {**pair, "other": b"x"}))

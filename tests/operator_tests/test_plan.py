@@ -18,6 +18,7 @@ from mailboat_operator.references import SourceKind
 OUTBOUND = ChildKey(SourceKind.CONFIG_MAP, "relay-outbound")
 TLS = ChildKey(SourceKind.CONFIG_MAP, "relay-tls")
 CREDENTIALS = ChildKey(SourceKind.SECRET, "relay-credentials")
+MOUNTED = frozenset({"relay-outbound", "relay-tls"})
 PEM = self_signed("relay.example.com")
 WITH_TLS = {"tls": {"certificateSecretRef": {"name": "tls"}}}
 SOURCES = secrets(tls=secret(tls__key=PEM[0], tls__crt=PEM[1]))
@@ -116,18 +117,23 @@ def test_what_an_earlier_resource_of_the_name_left_is_replaced_and_not_taken_ove
 
 
 @pytest.mark.parametrize(
-    ("reload", "workload", "stamped"),
+    ("reload", "known", "stamped"),
     [
-        ("Restart", Workload(2, "sha256:old"), True),
-        ("Restart", None, False),
-        ("Hot", Workload(2, "sha256:old"), False),
+        ("Restart", {"workload": Workload(2, "sha256:old", MOUNTED)}, True),
+        ("Restart", {"workload": None}, False),
+        ("Restart", {"workload": Workload(2, "sha256:old")}, False),
+        ("Restart", {"workload": Workload(2, "sha256:old", frozenset({"other-outbound"}))}, False),
+        ("Restart", {"workload": Workload(2, "sha256:old", MOUNTED), "rival": "older"}, False),
+        ("Hot", {"workload": Workload(2, "sha256:old", MOUNTED)}, False),
     ],
+    ids=["mounted", "no target", "nothing mounted", "another's mounted", "an older one's target", "hot"],
 )
-def test_the_pod_template_is_stamped_when_it_has_to_be(reload: str, workload: Workload | None, stamped: bool) -> None:
+def test_the_pod_template_is_stamped_when_it_has_to_be(reload: str, known: dict[str, Any], stamped: bool) -> None:
+    """A restart of any other workload of the namespace is not to be had by naming it."""
     spec = {"reload": reload, "targetRef": {"name": "relay"}}
     desired = rendered(spec)
 
-    actions = planned(spec, all_live(desired), desired, workload=workload).actions
+    actions = planned(spec, all_live(desired), desired, **known).actions
 
     assert actions == ((Stamp("relay", desired.hash),) if stamped else ())
 
@@ -136,4 +142,4 @@ def test_a_stamp_that_is_there_is_enough() -> None:
     spec = {"reload": "Restart", "targetRef": {"name": "relay"}}
     desired = rendered(spec)
 
-    assert not planned(spec, all_live(desired), desired, workload=Workload(2, desired.hash)).actions
+    assert not planned(spec, all_live(desired), desired, workload=Workload(2, desired.hash, MOUNTED)).actions

@@ -21,6 +21,13 @@ from mailboat_operator import fields
 KEY, CERTIFICATE = self_signed("relay.example.com")
 TLS = secret(tls__key=KEY, tls__crt=CERTIFICATE)
 SMART_HOST = secret(username="relay", password="p; [x] #")
+WITH_TLS = {"tls": {"certificateSecretRef": {"name": "tls"}}}
+SMART_ROUTE = {
+    "name": "a",
+    "domains": ["*"],
+    "hosts": [{"host": "smtp.example.net"}],
+    "authSecretRef": {"name": "smart-host"},
+}
 
 LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
 NAME = st.lists(LABEL, min_size=2, max_size=4).map(".".join)
@@ -171,7 +178,7 @@ def test_a_rendered_configuration_is_what_the_resource_says(
         assert (route.protocol, route.tls) == (asked["protocol"].lower(), asked["tls"].lower())
         hosts = [(host.get("port", 0), host.get("priority", 0)) for host in asked["hosts"]]
         assert [(host.port, host.priority) for host in route.hosts] == hosts
-        assert (route.auth_user, route.auth_pass) == (("relay", "p; [x] #") if "authSecretRef" in asked else ("", ""))
+        assert (route.user, route.auth_pass) == (("relay", "p; [x] #") if "authSecretRef" in asked else ("", ""))
     pods = spec.get("egress", {}).get("pods", ())
     listed = {f"relay-{pod['ordinal']}" for pod in pods if "bindIPs" in pod}
     assert listed <= dict(found.outbound.binds).keys()
@@ -229,22 +236,44 @@ def fields_of(path: tuple[str, ...]) -> str:
 
 
 def test_the_hash_is_the_relays(tmp_path: Path) -> None:
-    spec = {"tls": {"certificateSecretRef": {"name": "tls"}}}
-    desired = rendered(spec, secrets(tls=TLS))
+    desired = rendered(WITH_TLS, secrets(tls=TLS))
     found = files(desired)
 
     assert desired.hash == config_hash(found["outbound.ini"], found["tls.ini"])
-    assert load(tmp_path, spec, secrets(tls=TLS)).hash == desired.hash
+    assert load(tmp_path, WITH_TLS, secrets(tls=TLS)).hash == desired.hash
 
 
-def test_a_rotation_changes_the_hash_and_tells_nothing() -> None:
-    spec = {"tls": {"certificateSecretRef": {"name": "tls"}}}
-    before = rendered(spec, secrets(tls=TLS))
-    after = rendered(spec, secrets(tls=secret("2", tls__key=KEY, tls__crt=CERTIFICATE)))
+def test_a_rotation_changes_the_hash() -> None:
+    other = self_signed("relay.example.com")
+    before = rendered(WITH_TLS, secrets(tls=TLS))
+    after = rendered(WITH_TLS, secrets(tls=secret(tls__key=other[0], tls__crt=other[1])))
 
     assert before.hash != after.hash
-    assert files(before)["tls.key"] == files(after)["tls.key"]
-    assert re.search(rb"^; credentials [0-9a-f]{64}$", files(after)["tls.ini"], re.MULTILINE)
+    assert files(before)["outbound.ini"] == files(after)["outbound.ini"]
+
+
+def test_what_nobody_refers_to_in_a_secret_changes_nothing() -> None:
+    """Its labels, annotations and other keys: cert-manager and others write there again and again."""
+    other_key = secret(tls__key=KEY, tls__crt=CERTIFICATE, ca__crt="x", allowed=False)
+
+    assert rendered(WITH_TLS, secrets(tls=TLS)) == rendered(WITH_TLS, secrets(tls=other_key))
+
+
+def test_the_hash_of_secrets_tells_nothing_to_who_guesses() -> None:
+    """The mark stands in a ConfigMap: without the key, which is in the Secret, a password cannot be tried out by it."""
+    spec = {"routes": [SMART_ROUTE]}
+    marks = {
+        re.search(r"^; credentials ([0-9a-f]{64})$", files(found)["outbound.ini"].decode(), re.MULTILINE)
+        for found in (rendered(spec, secrets(smart_host=SMART_HOST), bytes([octet]) * 32) for octet in range(3))
+    }
+    assert len({mark[1] for mark in marks if mark}) == 3
+    child = rendered(spec, secrets(smart_host=SMART_HOST), b"k" * 32).children[0]
+    assert (child.key.kind, child.data["hash.key"]) == ("Secret", b"k" * 32)
+
+
+def test_without_secrets_there_is_neither_a_secret_nor_its_key() -> None:
+    assert rendered({}, hash_key=b"1" * 32) == rendered({}, hash_key=b"2" * 32)
+    assert all(child.key.kind != "Secret" for child in rendered({}).children)
 
 
 def test_another_bounce_message_changes_the_hash() -> None:
@@ -252,28 +281,16 @@ def test_another_bounce_message_changes_the_hash() -> None:
 
 
 def test_secrets_are_in_the_secret_and_nowhere_else() -> None:
-    spec = {
-        "tls": {"certificateSecretRef": {"name": "tls"}},
-        "routes": [
-            {
-                "name": "a",
-                "domains": ["*"],
-                "hosts": [{"host": "smtp.example.net"}],
-                "authSecretRef": {"name": "smart-host"},
-            }
-        ],
-    }
-    for child in rendered(spec, secrets(tls=TLS, smart_host=secret(username="u", password="hunter2"))).children:
+    spec = {**WITH_TLS, "routes": [SMART_ROUTE]}
+    for child in rendered(spec, secrets(tls=TLS, smart_host=secret(username="sesame", password="hunter2"))).children:
         content = b"".join(child.data.values())
-        assert (b"hunter2" in content) == (child.key.kind == "Secret")
+        assert (b"hunter2" in content) == (b"sesame" in content) == (child.key.kind == "Secret")
         assert (b"PRIVATE KEY" in content) == (child.key.kind == "Secret")
         assert "hunter2" not in repr(child)
 
 
 def test_rendering_is_the_same_each_time() -> None:
-    spec = {"tls": {"certificateSecretRef": {"name": "tls"}}}
-
-    assert rendered(spec, secrets(tls=TLS)) == rendered(spec, secrets(tls=TLS))
+    assert rendered(WITH_TLS, secrets(tls=TLS)) == rendered(WITH_TLS, secrets(tls=TLS))
 
 
 def test_a_resource_that_is_too_large_is_refused() -> None:

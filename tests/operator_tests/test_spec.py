@@ -60,10 +60,10 @@ def test_a_route_with_everything() -> None:
 
     assert found.keys["hosts"] == "smtp1.example.net:587, 2001:db8::1/10, [2001:db8::2]:26/20"
     assert (found.keys["tls"], found.keys["require_auth"], found.keys["auth_type"]) == ("required", "true", "LOGIN")
-    assert (found.user, found.password) == (
-        Reference(SourceKind.SECRET, "smart-host", "username", ""),
-        Reference(SourceKind.SECRET, "smart-host", "password", ""),
-    )
+    assert found.files == {
+        "auth_user_file": Reference(SourceKind.SECRET, "smart-host", "username", ""),
+        "auth_pass_file": Reference(SourceKind.SECRET, "smart-host", "password", ""),
+    }
 
 
 def test_references_are_all_there_and_once_each() -> None:
@@ -90,8 +90,9 @@ def test_references_are_all_there_and_once_each() -> None:
         ("Secret", "smart-host", "password"),
         ("ConfigMap", "bounces", "outbound.bounce_message"),
         ("ConfigMap", "bounces", "outbound.bounce_message_html"),
+        ("Secret", "token", "token"),
     ]
-    assert spec.token == Reference(SourceKind.SECRET, "token", "token", "")
+    assert {ref.name for ref in spec.references() if ref.consent} == {"smart-host", "token"}
 
 
 @pytest.mark.parametrize(

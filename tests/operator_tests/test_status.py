@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.support.outbound_config import KEY, resource
+from tests.support.outbound_config import KEY, parsed, resource
 
 from mailboat_operator import status
 from mailboat_operator.checks import RefFault, RefReason
@@ -15,7 +16,20 @@ from mailboat_operator.relays_seen import Judgement, LoadReason, judge
 from mailboat_operator.status import Findings, Type
 
 OUTBOUND = ChildKey(SourceKind.CONFIG_MAP, "relay-outbound")
-NO_TARGET = judge("", None, (), "h")
+
+
+def pod(name: str, hash_: str = "h", **more: Any) -> PodState:
+    return PodState(name, more.pop("ready", True), hash_, **more)
+
+
+def judged(target: str, workload: Workload | None, pods: Sequence[PodState], **more: Any) -> Judgement:
+    """What becomes of pods, where the configuration `h` is in force."""
+    spec = {"targetRef": {"name": target}} if target else {}
+    spec |= more.pop("spec", {})
+    return judge(Observed(KEY, resource(spec), {}, {}, workload=workload, **more), parsed(spec), pods, "h")
+
+
+NO_TARGET = judged("", None, ())
 GOOD = Findings(hash="sha256:1", children=(OUTBOUND,), judgement=NO_TARGET)
 THEN, NOW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
@@ -36,6 +50,7 @@ def test_all_good() -> None:
         "ResolvedRefs": ("True", "ResolvedRefs"),
         "Programmed": ("True", "Programmed"),
         "ConfigLoaded": ("Unknown", "NoTargetRef"),
+        "PodsReady": ("Unknown", "NoTargetRef"),
         "Paused": ("False", "NotPaused"),
         "Ready": ("True", "Ready"),
     }
@@ -125,10 +140,6 @@ def test_changes_are_those_of_status_or_reason() -> None:
     assert {kind for kind, _ in status.changes(before, after)} == set(Type) - {Type.PAUSED}
 
 
-def pod(name: str, hash_: str = "h", **more: Any) -> PodState:
-    return PodState(name, more.pop("ready", True), hash_, **more)
-
-
 JUDGED: list[tuple[str, Workload | None, list[PodState], tuple[str, LoadReason, str]]] = [
     ("", None, [], ("Unknown", LoadReason.NO_TARGET_REF, "")),
     ("r", None, [], ("False", LoadReason.TARGET_NOT_FOUND, "StatefulSet r does not exist")),
@@ -164,14 +175,94 @@ JUDGED: list[tuple[str, Workload | None, list[PodState], tuple[str, LoadReason, 
 def test_what_the_pods_say_is_judged(
     target: str, workload: Workload | None, pods: list[PodState], expected: tuple[str, LoadReason, str]
 ) -> None:
-    found = judge(target, workload, pods, "h")
+    found = judged(target, workload, pods)
 
     assert (found.status, found.reason) == expected[:2]
     assert expected[2] in found.message
 
 
 def test_counts_are_shown() -> None:
-    found = judge("r", Workload(3, ""), [pod("r-0"), pod("r-1", "old"), pod("r-2", ready=False)], "h")
+    found = judged("r", Workload(3, ""), [pod("r-0"), pod("r-1", "old"), pod("r-2", ready=False)])
 
     assert found.counts() == {"summary": "1/3", "total": 3, "ready": 2, "updated": 1}
     assert computed(Findings(hash="h", judgement=found))["relays"]["summary"] == "1/3"
+
+
+def test_the_younger_of_two_for_one_target_says_so() -> None:
+    found = judged("r", Workload(2, ""), [pod("r-0"), pod("r-1")], rival="older")
+
+    assert (found.status, found.reason) == ("False", LoadReason.TARGET_CONFLICT)
+    assert found.message == "StatefulSet r is the older OutboundConfig older's"
+    assert "relays" not in computed(Findings(hash="h", judgement=found))
+
+
+def test_a_restart_of_a_workload_that_does_not_mount_the_configuration_is_refused() -> None:
+    found = judged("r", Workload(1, ""), [], spec={"reload": "Restart"})
+    mounting = judged("r", Workload(1, "", frozenset({"relay-outbound"})), [pod("r-0")], spec={"reload": "Restart"})
+
+    assert (found.status, found.reason) == ("False", LoadReason.NOT_MOUNTED)
+    assert found.message == "StatefulSet r is not restarted: it mounts no ConfigMap relay-outbound"
+    assert mounting.reason is LoadReason.LOADED
+
+
+@pytest.mark.parametrize(
+    ("workload", "pods", "expected"),
+    [
+        (Workload(2, ""), [pod("r-0"), pod("r-1")], ("True", "PodsReady", "2 of 2 pods are ready")),
+        (
+            Workload(2, ""),
+            [pod("r-0"), pod("r-1", ready=False)],
+            ("False", "PodsNotReady", "1 of 2 pods are ready; r-1: is not ready"),
+        ),
+        (Workload(2, ""), [pod("r-0")], ("False", "PodsNotReady", "1 of 2 pods are ready")),
+        (Workload(0, ""), [], ("Unknown", "NoReplicas", "StatefulSet r wants no pods")),
+        (None, [], ("Unknown", "TargetNotFound", "StatefulSet r does not exist")),
+    ],
+)
+def test_a_pod_that_is_not_ready_has_a_condition_of_its_own(
+    workload: Workload | None, pods: list[PodState], expected: tuple[str, str, str]
+) -> None:
+    found = computed(Findings(hash="h", judgement=judged("r", workload, pods), pods=pods))
+
+    (condition,) = (condition for condition in found["conditions"] if condition["type"] == "PodsReady")
+    assert (condition["status"], condition["reason"], condition["message"]) == expected
+
+
+def test_ready_is_about_the_configuration_and_not_about_the_pods() -> None:
+    pods = [pod("r-0"), pod("r-1", ready=False)]
+
+    found = said(computed(Findings(hash="h", judgement=judged("r", Workload(2, ""), pods), pods=pods)))
+
+    assert (found["Ready"][0], found["PodsReady"][0]) == ("True", "False")
+
+
+def test_the_status_shows_each_pod_by_its_ordinal() -> None:
+    pods = [
+        pod("r-10", ready=False),
+        pod("r-2", address="10.0.0.2", image_id="relay@sha256:1", warnings=("no 192.0.2.7",)),
+        pod("r-0", error="tls.ini:3: bad"),
+        pod("r-1", "", silence="does not answer"),
+    ]
+    found = computed(Findings(hash="h", judgement=judged("r", Workload(11, ""), pods), pods=pods))
+
+    assert found["relays"]["pods"] == [
+        {"name": "r-0", "ready": True, "hash": "h", "error": "tls.ini:3: bad"},
+        {"name": "r-1", "ready": True, "error": "does not answer"},
+        {
+            "name": "r-2",
+            "ready": True,
+            "hash": "h",
+            "address": "10.0.0.2",
+            "imageID": "relay@sha256:1",
+            "warnings": ["no 192.0.2.7"],
+        },
+        {"name": "r-10", "ready": False, "hash": "h"},
+    ]
+
+
+def test_of_more_than_a_hundred_pods_those_in_trouble_are_shown() -> None:
+    pods = [pod(f"r-{n}", ready=n != 149) for n in range(150)]
+    found = computed(Findings(hash="h", judgement=judged("r", Workload(150, ""), pods), pods=pods))
+
+    shown = [row["name"] for row in found["relays"]["pods"]]
+    assert shown == [*(f"r-{n}" for n in range(99)), "r-149"]

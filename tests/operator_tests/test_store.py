@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 from tests.support.outbound_config import KEY, UID
 
-from mailboat_operator.observed import ChildKey, Key
+from mailboat_operator.observed import ChildKey, Key, Workload
 from mailboat_operator.references import SourceKind
 from mailboat_operator.store import DELETED, Store
 
@@ -142,13 +143,80 @@ def test_a_workload_is_told_to_those_that_name_it(store: Store) -> None:
                 {"key": "x", "operator": "DoesNotExist"},
             ],
         },
-        "template": {"metadata": {"annotations": {"mailboat.dev/config-hash": "h"}}},
+        "template": {
+            "metadata": {"annotations": {"mailboat.dev/config-hash": "h"}},
+            "spec": {
+                "volumes": [
+                    {"name": "a", "configMap": {"name": "plain"}},
+                    {
+                        "name": "b",
+                        "projected": {"sources": [{"configMap": {"name": "one"}}, {"secret": {}}]},
+                    },
+                    {"name": "c", "emptyDir": {}},
+                ]
+            },
+        },
     }
 
     assert store.put("StatefulSet", body("relay", 20, spec=spec)) == {KEY}
     found = store.workload(KEY.namespace, "relay")
     assert found is not None
-    assert (found.workload.replicas, found.workload.stamp) == (3, "h")
+    assert found.workload == Workload(3, "h", frozenset({"plain", "one"}))
     assert found.selector == "app=relay,tier in (a,b),!x"
     assert store.put("StatefulSet", body("relay", 20, spec=spec)) == set()
     assert store.put("StatefulSet", body("relay", 21, spec=spec), DELETED) == {KEY}
+
+
+def aimed(name: str, version: int, created: str, target: str = "pods", **metadata: Any) -> dict[str, Any]:
+    """A resource for a StatefulSet."""
+    made = {"creationTimestamp": f"2026-01-01T00:00:{created}Z", **metadata}
+    return body(name, version, f"uid-{name}", metadata=made, spec={"targetRef": {"name": target}} if target else {})
+
+
+@pytest.mark.parametrize("order", [("old", "young"), ("young", "old")])
+def test_of_two_for_one_target_the_older_one_has_it(store: Store, order: tuple[str, str]) -> None:
+    bodies = {"old": aimed("zebra", 20, "01"), "young": aimed("ape", 21, "02")}
+    for age in order:
+        store.put("OutboundConfig", bodies[age])
+
+    assert store.rival(Key(KEY.namespace, "ape")) == "zebra"
+    assert store.rival(Key(KEY.namespace, "zebra")) == ""
+    assert store.rival(KEY) == ""
+
+
+def test_of_two_as_old_the_first_by_name_has_the_target(store: Store) -> None:
+    for name in ("b", "a"):
+        store.put("OutboundConfig", aimed(name, 20, "01"))
+
+    assert [store.rival(Key(KEY.namespace, name)) for name in "ab"] == ["", "a"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.put("OutboundConfig", aimed("old", 30, "01"), DELETED),
+        lambda store: store.put("OutboundConfig", aimed("old", 30, "01", target="")),
+        lambda store: store.put("OutboundConfig", aimed("old", 30, "01", deletionTimestamp="2026-01-02T00:00:00Z")),
+    ],
+    ids=["gone", "another target", "about to go"],
+)
+def test_who_waits_for_a_target_is_told_when_it_is_free(store: Store, change: Any) -> None:
+    old, young = Key(KEY.namespace, "old"), Key(KEY.namespace, "young")
+    store.put("OutboundConfig", aimed("old", 20, "01"))
+    assert store.put("OutboundConfig", aimed("young", 21, "02")) == {young, old}
+
+    assert change(store) == {old, young}
+
+    assert store.rival(young) == ""
+
+
+def test_the_key_of_hashes_is_read_from_the_credentials_and_only_if_it_will_do(store: Store) -> None:
+    credentials = ChildKey(SourceKind.SECRET, "relay-credentials")
+    for number, (key, expected) in enumerate([(b"k" * 32, b"k" * 32), (b"", b""), (b"short", b"")]):
+        data = {"hash.key": base64.b64encode(key).decode()}
+        store.put("Secret", body("relay-credentials", 20 + number, data=data))
+
+        child = store.children(KEY, [credentials])[credentials]
+
+        assert child.hash_key == expected
+        assert repr(key) not in repr(child)

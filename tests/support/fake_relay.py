@@ -58,9 +58,11 @@ class FakeRelay:
         self._server.server_close()
 
 
-def stateful_set(api: KubeApi, replicas: int, name: str = "relay") -> dict[str, Any]:
-    """A StatefulSet whose pods nobody makes."""
-    template = {"metadata": {"labels": LABELS}, "spec": {"containers": [{"name": "relay", "image": "none"}]}}
+def stateful_set(api: KubeApi, replicas: int, name: str = "relay", mounts: str = "relay-outbound") -> dict[str, Any]:
+    """A StatefulSet whose pods nobody makes; its template has the ConfigMap `mounts`."""
+    volume = {"name": "config", "projected": {"sources": [{"configMap": {"name": mounts, "optional": True}}]}}
+    pod_spec = {"containers": [{"name": "relay", "image": "none"}], "volumes": [volume]}
+    template = {"metadata": {"labels": LABELS}, "spec": pod_spec}
     spec = {"replicas": replicas, "serviceName": name, "selector": {"matchLabels": LABELS}, "template": template}
     made: dict[str, Any] = api.create("statefulsets", {"metadata": {"name": name}, "spec": spec})
     return made

@@ -83,10 +83,10 @@ def faults_of(spec: dict[str, Any]) -> tuple[str, ...]:
     return faults
 
 
-def secret(version: str = "1", **data: bytes | str) -> Source:
-    """A Secret; `__` in the name of a key stands for a dot."""
+def secret(*, allowed: bool = True, **data: bytes | str) -> Source:
+    """A Secret, by default with the label that lets passwords of it be used; `__` in a key stands for a dot."""
     content = {name.replace("__", "."): d.encode() if isinstance(d, str) else d for name, d in data.items()}
-    return Source(f"uid-{version}", version, "Opaque", content)
+    return Source(content, allowed)
 
 
 def secrets(**named: Source | None) -> Sources:
@@ -102,10 +102,10 @@ def resolved(spec: Spec, sources: Sources | None = None) -> Resolved:
     return found
 
 
-def rendered(spec: dict[str, Any], sources: Sources | None = None) -> Desired:
+def rendered(spec: dict[str, Any], sources: Sources | None = None, hash_key: bytes = bytes(32)) -> Desired:
     """The children of a resource."""
     checked = parsed(spec)
-    return build(KEY, UID, checked, resolved(checked, sources))
+    return build(KEY, UID, checked, resolved(checked, sources), hash_key)
 
 
 def files(desired: Desired) -> dict[str, bytes]:

@@ -64,8 +64,8 @@ class Desired:
     """What the relays will report."""
 
 
-def build(key: Key, uid: str, spec: Spec, resolved: Resolved) -> Desired:
-    """The children of one OutboundConfig. ValueError when it cannot be rendered."""
+def build(key: Key, uid: str, spec: Spec, resolved: Resolved, hash_key: bytes) -> Desired:
+    """The children of one OutboundConfig; `hash_key` is random. ValueError when it cannot be rendered."""
     reference = {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
@@ -74,11 +74,12 @@ def build(key: Key, uid: str, spec: Spec, resolved: Resolved) -> Desired:
         "controller": True,
         "blockOwnerDeletion": True,
     }
-    outbound = outbound_ini(spec, resolved).encode()
-    tls = tls_ini(spec, resolved).encode()
+    outbound = outbound_ini(spec, resolved, hash_key).encode()
+    tls = tls_ini(spec, resolved, hash_key).encode()
     bounce = {name: text.encode() for name, text in bounce_files(resolved).items()}
+    credentials = {**resolved.files, names.HASH_KEY: hash_key} if resolved.files else {}
     contents: dict[ChildKey, Mapping[str, bytes]] = {
-        ChildKey(SourceKind.SECRET, key.name + names.CREDENTIALS): resolved.files,
+        ChildKey(SourceKind.SECRET, key.name + names.CREDENTIALS): credentials,
         ChildKey(SourceKind.CONFIG_MAP, key.name + names.OUTBOUND): {"outbound.ini": outbound, **bounce},
         ChildKey(SourceKind.CONFIG_MAP, key.name + names.TLS): {"tls.ini": tls},
     }

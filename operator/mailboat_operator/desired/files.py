@@ -7,11 +7,12 @@ files refer to, so that the configuration's hash covers that too.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator, Mapping
 
 from mailboat.config import ini
 from mailboat.config.ini import MAIN
-from mailboat_operator.checks import Resolved
+from mailboat_operator.checks import ROUTE_FILE, Resolved, route_file
 from mailboat_operator.spec import Section, Spec, TlsSpec
 
 BIND = "bind"
@@ -20,26 +21,25 @@ BOUNCE_HTML = "outbound.bounce_message_html"
 _HEAD = "; Rendered by mailboat-operator; what is edited here is undone.\n"
 
 
-def outbound_ini(spec: Spec, resolved: Resolved) -> str:
+def outbound_ini(spec: Spec, resolved: Resolved, hash_key: bytes) -> str:
     """`outbound.ini`. ValueError for a value that cannot be written."""
     sections: dict[str, Section] = {MAIN: spec.outbound}
     if spec.binds:
         sections[BIND] = dict(spec.binds)
     for route in spec.routes:
-        keys = dict(route.keys)
-        if route.user:
-            keys |= {"auth_user": resolved.users[route.name], "auth_pass_file": f"route-{route.name}.password"}
-        sections[f"route:{route.name}"] = keys
-    marks = {"credentials": resolved.route_mark, "bounce message": _bounce_mark(resolved)}
+        sections[f"route:{route.name}"] = {**route.keys, **{key: route_file(route.name, key) for key in route.files}}
+    files = {name: content for name, content in resolved.files.items() if name.startswith(ROUTE_FILE)}
+    marks = {"credentials": _mark(files, hash_key), "bounce message": _bounce_mark(resolved)}
     return _head(marks) + ini.write(sections)
 
 
-def tls_ini(spec: Spec, resolved: Resolved) -> str:
+def tls_ini(spec: Spec, resolved: Resolved, hash_key: bytes) -> str:
     """`tls.ini`. ValueError for a value that cannot be written."""
     sections = {MAIN: dict(_tls(spec.tls, ""))}
     if outbound := dict(_tls(spec.tls_outbound, "outbound-")):
         sections["outbound"] = outbound
-    return _head({"credentials": resolved.tls_mark}) + ini.write(sections)
+    files = {name: content for name, content in resolved.files.items() if not name.startswith(ROUTE_FILE)}
+    return _head({"credentials": _mark(files, hash_key)}) + ini.write(sections)
 
 
 def bounce_files(resolved: Resolved) -> dict[str, str]:
@@ -61,6 +61,14 @@ def _tls(side: TlsSpec, prefix: str) -> Iterator[tuple[str, str | tuple[str, ...
 
 def _head(marks: Mapping[str, str]) -> str:
     return _HEAD + "".join(f"; {what} {mark}\n" for what, mark in marks.items() if mark)
+
+
+def _mark(files: Mapping[str, bytes], hash_key: bytes) -> str:
+    """Changes with the content of secret files, and who reads it cannot try out guesses; empty: there are no files."""
+    state = hmac.new(hash_key, digestmod=hashlib.sha256)
+    for name in sorted(files):
+        state.update(f"{name} {len(files[name])}\n".encode() + files[name])
+    return state.hexdigest() if files else ""
 
 
 def _bounce_mark(resolved: Resolved) -> str:
