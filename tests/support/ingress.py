@@ -50,6 +50,8 @@ class Facts(Observer):
         self.refusals: list[Rejected] = []
         self.failures: list[tuple[str, str, HookFailure]] = []
         """Point, plugin and reason of each hook that failed."""
+        self.nuls: list[str] = []
+        """What was done to messages with NUL octets."""
         self.here = 0
         """Clients that are connected."""
         self._changed = asyncio.Event()
@@ -61,6 +63,9 @@ class Facts(Observer):
     def rejected(self, fact: Rejected) -> None:
         self.refusals.append(fact)
         self._changed.set()
+
+    def nul_found(self, action: str) -> None:
+        self.nuls.append(action)
 
     def hook_failed(self, point: str, plugin: str, reason: HookFailure) -> None:
         self.failures.append((point, plugin, reason))
@@ -172,10 +177,12 @@ class Rig:
 def settings(
     *,
     smtps: bool = False,
+    submission: bool = False,
     tls: TlsSettings | None = None,
     acl: tuple[Network, ...] = DEFAULT_RELAY_ACL,
     host: str = "127.0.0.1",
     outbound: OutboundSettings | None = None,
+    senders: frozenset[str] | None = None,
     **smtp: Any,
 ) -> Settings:
     """Settings of a relay on a free port of loopback; `smtp` are fields of `SmtpSettings`."""
@@ -183,8 +190,12 @@ def settings(
         directory=".",
         me=ME,
         smtp=SmtpSettings(
-            listen=(Endpoint(host, 0),), smtps_listen=(Endpoint("127.0.0.1", 0),) if smtps else (), **smtp
+            listen=(Endpoint(host, 0),),
+            submission_listen=(Endpoint(host, 0),) * submission,
+            smtps_listen=(Endpoint("127.0.0.1", 0),) * smtps,
+            **smtp,
         ),
+        senders_allow=senders,
         outbound=outbound or OutboundSettings(),
         tls=tls or TlsSettings(key="", cert=""),
         relay_acl=acl,

@@ -68,7 +68,7 @@ async def _supervise(options: WorkerOptions, settings: Settings, stop: asyncio.E
         log.error("%s", error)  # noqa: TRY400 - the reason is whole without a traceback
         return exits.TEMPFAIL
     try:
-        for endpoint in (*settings.smtp.listen, *settings.smtp.smtps_listen):
+        for endpoint in settings.smtp.endpoints:
             # Workers share their ports, and would share them with a stranger too: see first that they are free.
             listening_socket(endpoint, shared=False).close()
     except OSError as error:
@@ -109,7 +109,7 @@ async def _serve(
         log.error("%s", error)  # noqa: TRY400 - the reason is whole without a traceback
         await drain()
         return exits.UNAVAILABLE
-    listening = ", ".join(str(e) for e in (*settings.smtp.listen, *settings.smtp.smtps_listen))
+    listening = ", ".join(map(str, settings.smtp.endpoints))
     log.info("mail on %s, admin on %s", listening, ", ".join(str(e) for e in settings.http.listen))
     await stop.wait()
     log.info("draining")

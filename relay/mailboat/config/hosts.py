@@ -116,6 +116,15 @@ def network(text: str) -> Network:
     return found
 
 
+def sender_pattern(text: str) -> str:
+    """What a sender is compared with: `domain`, `.parent` for all below it, or an address; domains normalised."""
+    local, at, domain = text.rpartition("@")
+    if at and (not local.isprintable() or not local or re.search(r"[\s,;<>]", local)):
+        raise ValueError(f"{quoted(text)} is not a domain or an address; write one a line")
+    dot = "." if not at and domain.startswith(".") else ""
+    return f"{local}{at}{dot}{domain_name(domain.removeprefix(dot))}"
+
+
 def bind(text: str) -> Bind:
     """`ADDR[, ADDR6] [EHLO-NAME]`: at most one source a family, each an address or a network, and a name.
 

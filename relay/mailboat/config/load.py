@@ -17,7 +17,7 @@ from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError
 from mailboat.config.fingerprint import directory_marks
 from mailboat.config.hash import config_hash
-from mailboat.config.hosts import network
+from mailboat.config.hosts import network, sender_pattern
 from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.legacy import LEGACY_FILES
 from mailboat.config.outbound import read_outbound, secret
@@ -40,10 +40,12 @@ INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini")
 
 _BOUNCE = "outbound.bounce_message"
 _RELAY_ACL = "relay_acl_allow"
+_SENDERS = "senders_allow"
 _OWN_FILES = (
     *INI_FILES,
     "me",
     _RELAY_ACL,
+    _SENDERS,
     _BOUNCE,
     f"{_BOUNCE}_html",
     f"{_BOUNCE}_image",
@@ -143,6 +145,7 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
         tls=tls_inbound,
         tls_outbound=tls_outbound,
         relay_acl=_relay_acl(files, report),
+        senders_allow=_senders_allow(files, report),
         bounce=BounceTemplates(files.text(_BOUNCE), files.text(f"{_BOUNCE}_html"), files.content(f"{_BOUNCE}_image")),
         plugins=read_plugins(files, report, _OWN_FILES),
         hash=config_hash(outbound, tls),
@@ -185,11 +188,14 @@ def _is_loopback(endpoint: Endpoint) -> bool:
 
 
 def _listen_faults(smtp: IniFile, received: SmtpSettings, http: IniFile, admin: HttpSettings) -> Iterator[Fault]:
-    if not received.listen and not received.smtps_listen:
+    if not received.endpoints:
         yield smtp.fault(MAIN, "listen", "is empty, and so is smtps_listen: no mail could be received")
-    if both := _shared(received.listen, received.smtps_listen):
-        yield smtp.fault(MAIN, "smtps_listen", f"{both} is in listen too")
-    if both := _shared((*received.listen, *received.smtps_listen), admin.listen):
+    if both := _shared(received.listen, received.submission_listen):
+        yield smtp.fault(MAIN, "submission_listen", f"{both} is in listen too")
+    for name in ("listen", "submission_listen"):
+        if both := _shared(getattr(received, name), received.smtps_listen):
+            yield smtp.fault(MAIN, "smtps_listen", f"{both} is in {name} too")
+    if both := _shared(received.endpoints, admin.listen):
         yield http.fault(MAIN, "listen", f"{both} is in smtp.ini too")
 
 
@@ -215,6 +221,19 @@ def _relay_acl(files: ConfigDirectory, report: Report) -> tuple[Network, ...]:
     for version in _everybody(acl):
         report.fault(_RELAY_ACL, f"allows every IPv{version} address: that is an open relay")
     return tuple(dict.fromkeys(acl))
+
+
+def _senders_allow(files: ConfigDirectory, report: Report) -> frozenset[str] | None:
+    lines = files.lines(_SENDERS)
+    if lines is None:
+        return None
+    allowed: set[str] = set()
+    for number, line in lines:
+        try:
+            allowed.add(sender_pattern(line))
+        except ValueError as error:
+            report.fault(_SENDERS, str(error), number)
+    return frozenset(allowed)
 
 
 def _everybody(acl: Collection[Network]) -> Iterator[int]:

@@ -24,6 +24,14 @@ class BareNewline(StrEnum):
     NORMALIZE = "normalize"
 
 
+class Nul(StrEnum):
+    """What becomes of NUL octets in DATA."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    STRIP = "strip"
+    REFUSE = "refuse"
+
+
 class InetPrefer(StrEnum):
     """Which address family a delivery tries first."""
 

@@ -38,6 +38,8 @@ def as_text(settings: Settings) -> str:
         for section, content in sections:
             lines += [f"[{section}]", *_lines(content)]
     lines += ["", "# relay_acl_allow", *map(str, settings.relay_acl)]
+    if settings.senders_allow is not None:
+        lines += ["", "# senders_allow", *sorted(settings.senders_allow)]
     lines += ["", "# plugins", *settings.plugins.names]
     lines += ["", "# plugin_timeout", f"{settings.plugins.timeout:.15g}"]
     for name, seconds in settings.plugins.timeouts:
@@ -58,6 +60,7 @@ def as_data(settings: Settings) -> dict[str, Any]:
         "me": settings.me,
         **files,
         "relay_acl_allow": [str(network) for network in settings.relay_acl],
+        "senders_allow": None if settings.senders_allow is None else sorted(settings.senders_allow),
         "plugins": list(settings.plugins.names),
         "plugin_timeout": settings.plugins.timeout,
         **{f"{name}.timeout": seconds for name, seconds in settings.plugins.timeouts},

@@ -23,11 +23,14 @@ MAX_FAILURES = 5
 LONGEST_DELAY = 16.0
 """Seconds. The reply to wrong credentials waits 1 s, then 2, 4, … so long; only this client waits."""
 SUBMISSION_PORT = 587
-"""RFC 6409 3.1. Together with TLS from the first octet (RFC 8314 3.3) it is where only clients of ours come."""
+"""RFC 6409 3.1: only clients of ours come in here, as where TLS begins with the first octet (RFC 8314 3.3)."""
 
 
 class Authentication(Asking):
     """A connection that can authenticate."""
+
+    _submission = False
+    """Only clients of ours come in here: `submission_listen` or `smtps_listen`."""
 
     def __init__(self, context: IngressContext, *, implicit_tls: bool = False) -> None:
         super().__init__(context, implicit_tls=implicit_tls)
@@ -50,7 +53,7 @@ class Authentication(Asking):
         """Whether this client came in where nobody may send without AUTH (RFC 6409 4.3), and has not relayed yet."""
         if self._who.relaying or self._session.offers.auth is None:
             return False
-        return self._implicit_tls or self._who.local_port == SUBMISSION_PORT
+        return self._submission or self._who.local_port == SUBMISSION_PORT
 
     def _relay_denied(self) -> bytes:
         """The reply where AUTH would help, or not (RFC 4954 6)."""

@@ -15,9 +15,11 @@ from mailboat.ingress import denials, replies
 from mailboat.ingress.client import Client
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.queueing import Queueing
+from mailboat.ingress.senders import is_allowed
 from mailboat.ingress.transaction import Transaction
 from mailboat.ingress.wire import MAX_BUFFERED
 from mailboat.message import received
+from mailboat.model.address import Address
 from mailboat.model.observer import RejectReason
 from mailboat.smtp import events
 
@@ -31,8 +33,9 @@ needs that checks an idle connection now and then, far less than keeps a worker 
 class Connection(Queueing):
     """A client's connection."""
 
-    def __init__(self, context: IngressContext, *, implicit_tls: bool = False) -> None:
+    def __init__(self, context: IngressContext, *, implicit_tls: bool = False, submission: bool = False) -> None:
         super().__init__(context, implicit_tls=implicit_tls)
+        self._submission = submission or implicit_tls
         self._entered = False
         """Counted by admission."""
         self._may_relay_anyway = False
@@ -115,6 +118,8 @@ class Connection(Queueing):
         refusal = self._context.admission.room()
         if self._must_authenticate():
             self._refuse(RejectReason.AUTH, replies.AUTH_REQUIRED)
+        elif not self._may_send_as(event.sender):
+            self._refuse(RejectReason.SENDER_DENIED, replies.SENDER_DENIED)
         elif refusal is not None:
             reply, reason = replies.REFUSALS[refusal]
             self._refuse(reason, reply)
@@ -126,6 +131,12 @@ class Connection(Queueing):
                 self._ask(Point.MAIL, self._mail_decided, event.sender, _parameters(event))
             else:
                 self._answer(replies.SENDER_OK)
+
+    def _may_send_as(self, sender: Address) -> bool:
+        """Whether `senders_allow` has the sender, where the client relays by address; users are for plugins to hold."""
+        allowed = self._context.settings.senders_allow
+        who = self._who
+        return allowed is None or not who.relaying or who.auth_user is not None or is_allowed(sender, allowed)
 
     def _mail_decided(self, decision: Decision) -> None:
         if decision.code in denials.REFUSALS:

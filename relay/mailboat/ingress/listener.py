@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -29,26 +29,27 @@ class Listener:
         """Bind and accept; with `shared` other workers listen on the same ports (SO_REUSEPORT). Raises OSError."""
         smtp = self._context.settings.smtp
         try:
-            await self._listen(smtp.listen, shared=shared, implicit_tls=False)
-            await self._listen(smtp.smtps_listen, shared=shared, implicit_tls=True)
+            connection = partial(Connection, self._context)
+            await self._listen(smtp.listen, connection, shared=shared)
+            await self._listen(smtp.submission_listen, partial(connection, submission=True), shared=shared)
+            await self._listen(smtp.smtps_listen, partial(connection, implicit_tls=True), shared=shared)
         except OSError:
             await self.close()
             raise
         self._sweeper = asyncio.create_task(self._sweep(), name="slow-clients")
 
-    async def _listen(self, endpoints: Sequence[Endpoint], *, shared: bool, implicit_tls: bool) -> None:
+    async def _listen(
+        self, endpoints: Sequence[Endpoint], connection: Callable[[], Connection], *, shared: bool
+    ) -> None:
         loop = asyncio.get_running_loop()
         for endpoint in endpoints:
-            server = await loop.create_server(
-                partial(Connection, self._context, implicit_tls=implicit_tls),
-                sock=listening_socket(endpoint, shared=shared),
-                backlog=BACKLOG,
-            )
+            sock = listening_socket(endpoint, shared=shared)
+            server = await loop.create_server(connection, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """The ports that are listened on, in the order of the settings: those of `listen`, then of `smtps_listen`."""
+        """The ports that are listened on, in the order of `SmtpSettings.endpoints`."""
         return tuple(server.sockets[0].getsockname()[1] for server in self._servers)
 
     @property

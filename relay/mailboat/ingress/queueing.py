@@ -15,7 +15,7 @@ from mailboat.ingress import denials, replies
 from mailboat.ingress.authentication import Authentication
 from mailboat.ingress.transaction import Transaction
 from mailboat.message import received
-from mailboat.message.prepare import TooManyHopsError
+from mailboat.message.prepare import UnfitError
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Received, RejectReason
 from mailboat.queue.store import StorageError
@@ -41,10 +41,13 @@ class Queueing(Authentication):
         if message.is_too_big:
             self._refuse_message(RejectReason.TOO_BIG, replies.TOO_BIG)
             return
+        if message.has_nul:
+            self._context.observer.nul_found(message.settings.smtp.nul)
         try:
             message.finish()
-        except TooManyHopsError:
-            self._refuse_message(RejectReason.LOOP, replies.LOOP)
+        except UnfitError as error:
+            reply, reason = replies.UNFIT[type(error)]
+            self._refuse_message(reason, reply)
         except OSError as error:
             self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
         else:

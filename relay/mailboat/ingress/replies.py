@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from mailboat.ingress.admission import Refusal
+from mailboat.message.prepare import NulError, TooManyHopsError, UnfitError
 from mailboat.model.observer import RejectReason
 from mailboat.queue.store import StorageFull
 from mailboat.smtp.data import DataFault
@@ -21,10 +22,10 @@ AUTH_UNDECIDED = b"454 4.7.0 Temporary authentication failure\r\n"
 TOO_MANY_AUTH_FAILURES = b"421 4.7.0 Too many failed authentications\r\n"
 AUTH_REQUIRED = b"530 5.7.0 Authentication required\r\n"
 
+SENDER_DENIED = b"553 5.7.1 Your network may not send as this address\r\n"
 RELAY_DENIED = b"550 5.7.1 Relaying denied\r\n"
 TOO_MANY_RECIPIENTS = b"452 4.5.3 Too many recipients\r\n"
 TOO_BIG = b"552 5.3.4 Message is larger than this server takes\r\n"
-LOOP = b"554 5.4.6 Too many Received headers: possible mail loop\r\n"
 TOO_MANY_ERRORS = b"421 4.7.0 Too many errors\r\n"
 IDLE_TOO_LONG = b"421 4.4.2 Timeout: too slow, closing connection\r\n"
 DECIDED_TOO_LONG = b"421 4.3.2 Policy takes too long, closing connection\r\n"
@@ -34,9 +35,20 @@ STORAGE_FULL = b"452 4.3.1 Out of storage, try again later\r\n"
 STORAGE_FAULT = b"451 4.3.0 Storage fault, try again later\r\n"
 
 DATA_FAULTS: dict[DataFault, tuple[bytes, RejectReason]] = {
-    DataFault.BARE_NEWLINE: (b"550 5.6.0 Message holds a CR or LF alone\r\n", RejectReason.BARE_NEWLINE),
-    DataFault.FALSE_END: (b"550 5.6.0 Bare newline in the end of data, closing\r\n", RejectReason.BARE_NEWLINE),
+    DataFault.BARE_NEWLINE: (
+        b"550 5.6.0 Message holds a CR or LF alone; the server takes it with bare_newline=normalize\r\n",
+        RejectReason.BARE_NEWLINE,
+    ),
+    DataFault.FALSE_END: (
+        b"550 5.6.0 Bare newline in the end of data, closing; the server takes it with bare_newline=normalize\r\n",
+        RejectReason.BARE_NEWLINE,
+    ),
     DataFault.LINE_TOO_LONG: (b"550 5.6.0 Message holds a line that is too long\r\n", RejectReason.LINE_TOO_LONG),
+}
+
+UNFIT: dict[type[UnfitError], tuple[bytes, RejectReason]] = {
+    TooManyHopsError: (b"554 5.4.6 Too many Received headers: possible mail loop\r\n", RejectReason.LOOP),
+    NulError: (b"550 5.6.0 Message holds a NUL octet\r\n", RejectReason.NUL),
 }
 
 REFUSALS: dict[Refusal, tuple[bytes, RejectReason]] = {

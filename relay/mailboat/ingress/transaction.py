@@ -50,7 +50,7 @@ class Transaction:
     _for_hooks: MessageTransaction | None = None
 
     def __post_init__(self) -> None:
-        self._writer = BodyWriter(self.store, self._head)
+        self._writer = BodyWriter(self.store, self._head, self.settings.smtp.nul)
 
     def begin(self, clock: Clock) -> None:
         """DATA is accepted."""
@@ -83,6 +83,11 @@ class Transaction:
     def is_too_big(self) -> bool:
         """More octets came than `databytes` allows."""
         return self.size > self.settings.smtp.databytes
+
+    @property
+    def has_nul(self) -> bool:
+        """A NUL octet came, whatever was done to it."""
+        return self._writer.has_nul
 
     def write(self, octets: bytes) -> None:
         """Take octets of the message; once there is a fault they are only counted."""

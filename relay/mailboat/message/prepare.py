@@ -20,6 +20,10 @@ class TooManyHopsError(UnfitError):
     """More Received fields than allowed: a loop (RFC 5321 6.3)."""
 
 
+class NulError(UnfitError):
+    """It holds a NUL octet, and `nul=refuse`."""
+
+
 class HeaderTooLongError(UnfitError):
     """A field is to be removed, and the header is longer than what is looked at."""
 

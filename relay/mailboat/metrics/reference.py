@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from mailboat.config.settings import Nul
 from mailboat.hooks.points import Point
 from mailboat.model.envelope import State
 from mailboat.model.observer import BounceResult, DnsResult, HookFailure, RejectReason
@@ -77,6 +78,13 @@ METRICS: tuple[Metric, ...] = (
         "Refused commands, messages and connections of clients.",
         "reason",
         tuple(RejectReason),
+    ),
+    Metric(
+        "mailboat_nul_messages_total",
+        Kind.COUNTER,
+        "Messages with NUL octets, by what `smtp.ini` `nul` did to them.",
+        "action",
+        tuple(Nul),
     ),
     Metric(
         "mailboat_deliveries_total",

@@ -102,6 +102,9 @@ class Tally(Observer):
     def rejected(self, fact: Rejected) -> None:
         self._counters["mailboat_rejected_total"][fact.reason] += 1
 
+    def nul_found(self, action: str) -> None:
+        self._counters["mailboat_nul_messages_total"][action] += 1
+
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:  # noqa: ARG002
         if not report.counted:
             return  # a plugin put it off: nothing was tried

@@ -20,12 +20,14 @@ class RejectReason(StrEnum):
     SYNTAX = "syntax"
     SEQUENCE = "sequence"
     RELAY_DENIED = "relay_denied"
+    SENDER_DENIED = "sender_denied"
     BAD_ADDRESS = "bad_address"
     TOO_MANY_RECIPIENTS = "too_many_recipients"
     TOO_MANY_ERRORS = "too_many_errors"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     TOO_BIG = "too_big"
     BARE_NEWLINE = "bare_newline"
+    NUL = "nul"
     LINE_TOO_LONG = "line_too_long"
     LOOP = "loop"
     STORAGE = "storage"
@@ -104,6 +106,9 @@ class Observer:
 
     def rejected(self, fact: Rejected) -> None:
         """Ingress refused something."""
+
+    def nul_found(self, action: str) -> None:
+        """A message held NUL octets: what was done, as `smtp.ini` `nul` says it."""
 
     def attempt_started(self, entry: Entry) -> None:
         """Delivery of an entry begins."""

@@ -80,7 +80,7 @@ class Submission:
         self._size = 0
         self._ascii = True
         self._lines = Normalizer(self._settings.smtp.data_line_length, dot_stuffed=letter.dot_stuffed)
-        self._body = BodyWriter(around.store, self._head)
+        self._body = BodyWriter(around.store, self._head, self._settings.smtp.nul)
 
     async def write(self, octets: bytes) -> None:
         """See `Port`."""
@@ -118,7 +118,10 @@ class Submission:
         if self._size > most:
             raise RefusedError(f"the message is larger than {most} octets", Refused.TOO_BIG)
         self._ascii = self._ascii and octets.isascii()
+        had_nul = self._body.has_nul
         self._body.write(octets)
+        if self._body.has_nul and not had_nul:
+            self._around.observer.nul_found(self._settings.smtp.nul)
         if self._body.fault is not None:
             raise _public(self._body.fault)
 

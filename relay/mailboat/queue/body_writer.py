@@ -11,7 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from mailboat.message.prepare import UnfitError
+from mailboat.config.settings import Nul
+from mailboat.message.prepare import NulError, UnfitError
 from mailboat.model.envelope import Body, SpooledBody
 from mailboat.queue.store import Store
 
@@ -26,10 +27,13 @@ MAX_PARTS = 512
 class BodyWriter:
     """The octets of one message. After a fault they are thrown away."""
 
-    def __init__(self, store: Store, head: Callable[[bytes, bool], bytes]) -> None:
+    def __init__(self, store: Store, head: Callable[[bytes, bool], bytes], nul: Nul = Nul.PASS) -> None:
         """`head` is called once, with the first octets and whether they are all: it returns them with what is added."""
         self._store = store
         self._head = head
+        self._nul = nul
+        self.has_nul = False
+        """A NUL octet came."""
         self.fault: OSError | UnfitError | None = None
         """Why the message cannot be taken."""
         self._parts: list[bytes] = []
@@ -43,6 +47,8 @@ class BodyWriter:
         """Take octets of the message."""
         if self.fault is not None:
             return
+        if b"\0" in octets:
+            octets = self._without_nul(octets)
         self._parts.append(octets)
         self._octets += len(octets)
         if self._file >= 0 or self._octets > SPOOL_THRESHOLD:
@@ -71,6 +77,13 @@ class BodyWriter:
                 self._close_file()
             with suppress(OSError):
                 Path(self._path).unlink(missing_ok=True)
+
+    def _without_nul(self, octets: bytes) -> bytes:
+        self.has_nul = True
+        if self._nul is Nul.REFUSE:
+            self.discard()
+            self.fault = NulError("the message holds a NUL octet")
+        return octets if self._nul is Nul.PASS else octets.replace(b"\0", b"")
 
     def _headed(self, first: bytes, *, whole: bool) -> bytes:
         try:

@@ -352,6 +352,43 @@ async def test_without_auth_mail_is_refused_where_only_our_clients_come_and_reci
         await client.quit()
 
 
+async def test_submission_listen_is_for_those_who_authenticate_or_relay_by_address(tmp_path: Path) -> None:
+    async with relay(tmp_path, submission=True) as rig:
+        port, submission = rig.listener.ports
+        for where, reply in ((port, "250 2.1.0 "), (submission, "530 5.7.0 ")):
+            client = await Client.connect(where)
+            await client.reply(enhanced=False)
+            await client.ehlo()
+            assert (await client.ask(f"MAIL FROM:<{SENDER}>")).startswith(reply)
+            await client.ask("RSET")
+            assert (await client.ask(PLAIN)).startswith("235 ")
+            assert (await client.mail(sender=SENDER)).startswith("250 2.0.0 ")
+            await client.quit()
+        rig.configure(relay_acl=(ip_network("127.0.0.0/8"),))
+        client = await Client.connect(submission)
+        await client.reply(enhanced=False)
+        await client.ehlo()
+        assert (await client.mail()).startswith("250 2.0.0 ")
+        await client.quit()
+
+
+async def test_without_a_plugin_for_auth_submission_listen_takes_who_relays_by_address() -> None:
+    async with serving(submission=True) as rig:
+        client = await Client.connect(rig.listener.ports[1])
+        await client.reply(enhanced=False)
+        await client.ehlo()
+        assert (await client.mail()).startswith("250 2.0.0 ")
+        await client.quit()
+
+
+async def test_users_are_not_held_to_senders_allow(tmp_path: Path) -> None:
+    async with relay(tmp_path, senders=frozenset({"elsewhere.test"})) as rig:
+        client = await rig.greeted()
+        assert (await client.ask(PLAIN)).startswith("235 ")
+        assert (await client.mail(sender=SENDER)).startswith("250 2.0.0 ")
+        await client.quit()
+
+
 async def test_the_submission_port_is_for_those_who_authenticate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,30 @@ def test_listeners_do_not_take_each_others_places(directory: Directory) -> None:
     assert directory.faults() == ["http.ini:1: [main] listen: 127.0.0.1:9025 is in smtp.ini too"]
 
 
+def test_the_listeners_of_smtp_ini_do_not_take_each_others_places(directory: Directory) -> None:
+    directory.write("smtp.ini", "listen=127.0.0.1:2525\nsubmission_listen=127.0.0.1:2525, 127.0.0.1:2587\n")
+    assert directory.faults() == ["smtp.ini:2: [main] submission_listen: 127.0.0.1:2525 is in listen too"]
+    directory.write("smtp.ini", "listen=\nsubmission_listen=2587\n")
+    assert directory.settings().smtp.endpoints == (Endpoint("0.0.0.0", 2587), Endpoint("::", 2587))
+
+
+def test_senders_allow_holds_domains_parents_and_addresses(directory: Directory) -> None:
+    assert directory.settings().senders_allow is None
+    directory.write("senders_allow", "# ours\nExample.COM.\n.example.com\nShop@b\u00fccher.example\n")
+    assert directory.settings().senders_allow == frozenset(
+        {"example.com", ".example.com", "Shop@xn--bcher-kva.example"}
+    )
+    directory.write("senders_allow", "")
+    assert directory.settings().senders_allow == frozenset()
+
+
+@pytest.mark.parametrize("line", ["example.com, example.org", "*.example.com", "@example.com", "a b@example.com", "*"])
+def test_what_is_no_sender_is_a_fault_of_its_line(directory: Directory, line: str) -> None:
+    directory.write("senders_allow", f"example.com\n{line}\n")
+    [fault] = directory.faults()
+    assert fault.startswith("senders_allow:2: ")
+
+
 def test_a_relay_that_listens_nowhere_is_a_fault(directory: Directory) -> None:
     directory.write("smtp.ini", "listen=\n")
     assert directory.faults() == [

@@ -13,6 +13,7 @@ from tests.support.fixed_clock import FixedClock
 from tests.support.outbound import OutboundRig, outbound_rig
 from tests.support.stores import files_in
 
+from mailboat.config.settings import Nul
 from mailboat.hooks import DENY, DENYSOFT, OK, Code, Connection, Hook, Hooks, Point
 from mailboat.model.observer import Observer
 from mailboat.outbound import send_email, sending
@@ -58,6 +59,17 @@ async def test_what_is_missing_is_added_and_what_is_there_stays() -> None:
         )
         [fact] = rig.facts.mails
         assert (fact.message.id, fact.client, fact.protocol, fact.recipients) == (id_, "", "LOCAL", ["b@there.test"])
+
+
+@pytest.mark.parametrize("nul", list(Nul))
+async def test_nul_octets_are_passed_stripped_or_refused_as_in_mail_from_clients(nul: Nul) -> None:
+    async with outbound_rig(nul=nul) as rig:
+        if nul is Nul.REFUSE:
+            assert await refused(b"Subject: hi\n\na\0b\n") == (DENY, "the message holds a NUL octet")
+        else:
+            await send(b"Subject: hi\n\na\0b\n")
+            assert (await only(rig)).endswith(b"\r\n\r\na\0b\r\n" if nul is Nul.PASS else b"\r\n\r\nab\r\n")
+        assert rig.facts.nuls == [nul]
 
 
 async def test_a_separator_of_an_mbox_file_in_front_of_the_header_becomes_a_field() -> None:

@@ -18,6 +18,7 @@ from mailboat.config.nouns import (
     InetPrefer,
     IPAddress,
     Network,
+    Nul,
     Protocol,
     RouteHost,
     TlsLevel,
@@ -43,6 +44,7 @@ __all__ = [
     "Key",
     "NamedKey",
     "Network",
+    "Nul",
     "OutboundSettings",
     "PluginSettings",
     "Protocol",
@@ -76,6 +78,9 @@ class Settings:
     """For deliveries."""
     relay_acl: tuple[Network, ...] = DEFAULT_RELAY_ACL
     """`relay_acl_allow`: who may relay without AUTH."""
+    senders_allow: frozenset[str] | None = None
+    """`senders_allow`: what clients that relay by address may send as: `domain`, `.parent` or `local@domain`, domains
+    normalised; None: as anybody."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)
     plugins: PluginSettings = field(default_factory=PluginSettings)
     hash: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mailboat.config import values
-from mailboat.config.nouns import BareNewline, Endpoint
+from mailboat.config.nouns import BareNewline, Endpoint, Nul
 from mailboat.config.settings.key import setting
 
 
@@ -18,6 +18,14 @@ class SmtpSettings:
         values.endpoints,
         "Addresses that accept SMTP, separated by commas; a port alone is all addresses. Loopback by default, so that "
         "a first start is never an open port.",
+        restart=True,
+    )
+    submission_listen: tuple[Endpoint, ...] = setting(
+        (),
+        values.endpoints,
+        "Addresses that accept SMTP from clients of ours (RFC 6409): who may not relay by address has to authenticate "
+        "before MAIL, where a plugin offers AUTH. So it is on port 587 and in `smtps_listen` in any case; this is for "
+        "other ports, such as one behind a Service or a port mapping.",
         restart=True,
     )
     smtps_listen: tuple[Endpoint, ...] = setting(
@@ -71,4 +79,15 @@ class SmtpSettings:
         values.choice(BareNewline),
         "A CR or LF alone in a message: `refuse` with 550 5.6.0, or `normalize` to CRLF. Never the end of the message.",
     )
+    nul: Nul = setting(
+        Nul.PASS,
+        values.choice(Nul),
+        "NUL octets in a message: `pass` them on, `strip` them, or `refuse` the message with 550 5.6.0. Counted in any "
+        "case. [Which hosts refuse them](delivery.md#what-clients-send).",
+    )
     await_outbound: bool = setting(False, values.boolean, "Let mail wait as long as there is no `outbound.ini`.")
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All that are listened on."""
+        return (*self.listen, *self.submission_listen, *self.smtps_listen)
