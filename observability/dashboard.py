@@ -250,6 +250,12 @@ def configuration() -> Sequence[Builder[Panel]]:
             Look(width=5, maximum=1),
         ),
         graph(
+            "Certificates",
+            "Time until the first of a chain expires: of the one that clients are shown, and of the one for next hops.",
+            [Query(f"min by (use) ({series('mailboat_certificate_expiry_timestamp_seconds')}) - time()", "{{use}}")],
+            Look("s", 6),
+        ),
+        graph(
             "Reloads",
             "A minute, by result.",
             [Query(f"60 * {total(rate('mailboat_config_reloads_total'), 'result')}", "{{result}}")],
@@ -293,6 +299,12 @@ def process() -> Sequence[Builder[Panel]]:
             "CPU", "Cores, by pod.", [Query(total(rate("process_cpu_seconds_total"), "pod"), "{{pod}}")], Look(width=6)
         ),
         graph("Memory", "Resident.", [Query(series("process_resident_memory_bytes"), "{{pod}}")], Look("bytes", 6)),
+        graph(
+            "Workers missing",
+            "Worker processes that are not up or do not answer.",
+            [Query(series("mailboat_workers_missing"), "{{pod}}")],
+            Look(width=4),
+        ),
         graph("File descriptors", "Open.", [Query(series("process_open_fds"), "{{pod}}")], Look(width=4)),
         graph("Uptime", "Since the process began.", [Query(f"time() - {started}", "{{pod}}")], Look("s", 4)),
         graph(

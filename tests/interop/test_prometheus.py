@@ -156,6 +156,7 @@ def chosen(expression: str) -> str:
 async def test_every_panel_shows_data_of_a_relay_under_load(tmp_path: Path, world: World) -> None:
     config = Config(tmp_path / "relay", 0, outbound=world.main(), sections=world.routes(tmp_path / "none")[:6])
     give_a_faulty_plugin(config)
+    config.put("tls.ini", f"key={tmp_path / 'mx.pem'}\ncert={tmp_path / 'mx.pem'}\n")
     async with (
         running(config) as relay,
         Prometheus.start(tmp_path / "prometheus", {"relay-0": config.admin_port}) as prometheus,

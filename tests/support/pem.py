@@ -10,8 +10,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(name: str, passphrase: bytes = b"") -> tuple[bytes, bytes]:
-    """A private key, encrypted where there is a pass phrase, and a certificate for a DNS name, both PEM."""
+def self_signed(name: str, passphrase: bytes = b"", until: datetime.datetime | None = None) -> tuple[bytes, bytes]:
+    """A private key, encrypted where there is a pass phrase, and a certificate for a DNS name, both PEM.
+
+    The certificate is valid for a day, or as long as `until` says.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -22,7 +25,7 @@ def self_signed(name: str, passphrase: bytes = b"") -> tuple[bytes, bytes]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_after(until or now + datetime.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .sign(key, hashes.SHA256())
     )

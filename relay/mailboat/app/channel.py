@@ -26,7 +26,7 @@ from mailboat.queue.store import Selection, StorageError
 log = logging.getLogger(__name__)
 
 LINE_LIMIT = 64 * 2**20
-"""Octets: a page of the queue is the longest line."""
+"""Octets of a line; a message with all its recipients is the longest. A longer one would end the connection."""
 ANSWER_TIMEOUT = 60.0
 """Seconds; a flush of a million entries takes a while."""
 
@@ -179,8 +179,17 @@ async def _answer(question: dict[str, Any], clerk: _Clerk, writer: asyncio.Strea
     except Exception as error:  # nobody else would answer
         log.exception("the supervisor's question %r", verb)
         reply = {"error": f"internal error: {error}", "kind": "storage"}
+    writer.write(_line(question["id"], reply))
+
+
+def _line(number: int, reply: dict[str, Any]) -> bytes:
     # Label values are enum members, as keys too.
-    writer.write(orjson.dumps({"id": question["id"], **reply}, option=orjson.OPT_NON_STR_KEYS) + b"\n")
+    line = orjson.dumps({"id": number, **reply}, option=orjson.OPT_NON_STR_KEYS) + b"\n"
+    if len(line) < LINE_LIMIT:
+        return line
+    return _line(
+        number, {"error": f"the answer has {len(line)} octets, and {LINE_LIMIT} are allowed", "kind": "storage"}
+    )
 
 
 def _pack(selection: Selection) -> dict[str, Any]:

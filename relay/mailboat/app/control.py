@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
+import orjson
+
 from mailboat import __version__
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app.channel import WorkerPort
@@ -14,10 +16,11 @@ from mailboat.metrics.prometheus import exposition
 from mailboat.metrics.tally import Totals
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Selection
+from mailboat.queue.store import PAGE_OCTETS, Selection, StorageError
 
-PROBE_TIMEOUT = 5.0
-"""Seconds that a worker has for a probe: longer than any pause of a healthy event loop."""
+ANSWER_TIMEOUT = 5.0
+"""Seconds that a worker has for a probe, its numbers and its configuration: longer than any pause of a healthy event
+loop, and short enough for `admin.server` to show what the others say."""
 
 
 class RelayControl:
@@ -40,7 +43,7 @@ class RelayControl:
 
     async def _checks_of(self, name: str, worker: WorkerPort, kind: Probe) -> Sequence[Check]:
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
                 checks = await worker.checks(kind)
         except (TimeoutError, WorkerGoneError):
             return [Check(name, ok=False, detail="does not answer")]
@@ -50,41 +53,74 @@ class RelayControl:
 
     async def configz(self) -> ConfigStatus:
         """The configuration that all workers run; while they differ, the one that is still to go."""
-        answers = await asyncio.gather(*(_configz_of(worker) for _, worker in self._all()))
+        workers = self._all()
+        answers = await asyncio.gather(*(_configz_of(worker) for _, worker in workers))
         states = [answer for answer in answers if answer is not None]
         if not states:
-            raise WorkerGoneError("no worker is up")
+            raise WorkerGoneError("no worker answers")
         failed = next((state for state in states if state.error), None)
         told = failed or min(states, key=lambda state: state.loaded_at)
+        hung = [
+            name for (name, _), answer in zip(workers, answers, strict=True) if not answer and name in self._workers
+        ]
         warnings = dict.fromkeys(warning for state in states for warning in state.warnings)
-        return replace(told, warnings=tuple(warnings))
+        return replace(told, warnings=(*warnings, *(f"{name} does not answer" for name in hung)))
 
     async def metrics(self) -> bytes:
-        """One sum for all workers, dead ones' counters included."""
-        workers = self._all()
-        snapshots = await asyncio.gather(*(worker.snapshot() for _, worker in workers), return_exceptions=True)
-        for (name, _), snapshot in zip(workers, snapshots, strict=True):
-            if not isinstance(snapshot, BaseException):
-                self._totals.update(name, snapshot)
+        """One sum for all workers that answer in time; the counters of the others as they last said them."""
+        status, answered = await asyncio.gather(self._status(), self._count_all())
+        missing = self._expected - answered
         merged = self._totals.merged()
-        if sum(not isinstance(snapshot, BaseException) for snapshot in snapshots) < self._expected:
+        merged["gauges"]["mailboat_workers_missing"] = {"": float(missing)}
+        if missing:
             merged["gauges"]["mailboat_ready"] = {"": 0.0}  # as the checks of `/readyz` say
-        status = await self.configz()
-        return exposition(merged, version=__version__, config_hash=status.hash)
+        return exposition(merged, version=__version__, config_hash=status.hash if status else "")
+
+    async def _status(self) -> ConfigStatus | None:
+        try:
+            return await self.configz()
+        except WorkerGoneError:
+            return None
+
+    async def _count_all(self) -> int:
+        """Take all workers' numbers into the totals; how many have answered."""
+        return sum(await asyncio.gather(*(self._count(name, worker) for name, worker in self._all())))
+
+    async def _count(self, name: str, worker: WorkerPort) -> bool:
+        """Take a worker's numbers into the totals; whether it has answered."""
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                snapshot = await worker.snapshot()
+        except (TimeoutError, StorageError):
+            return False
+        if self._workers.get(name) is not worker:
+            return False  # it died after it answered: `Totals.gone` has heard of that, and would not again
+        self._totals.update(name, snapshot)
+        return True
 
     async def queue_page(
         self, selection: Selection, limit: int, after: str | None
     ) -> tuple[Sequence[EntryJson], str | None]:
-        """One worker's queue after the other's. The cursor is the worker's place, a colon, and its own cursor."""
-        workers = self._all()
-        place, cursor = _split(after)
+        """One worker's queue after the other's. The cursor is the worker's number, a colon, and its own cursor.
+
+        Workers that are away are left out, but not in the middle of their queue: they go on there when they are back.
+        """
+        first, cursor = _split(after, self._expected)
+        workers = {_number(name): worker for name, worker in self._workers.items()}
         found: list[EntryJson] = []
-        while place < len(workers) and len(found) < limit:
-            entries, cursor = await workers[place][1].queue_page(selection, limit - len(found), cursor)
-            found += entries
-            if cursor is None:
-                place += 1
-        return found, f"{place}:{cursor or ''}" if place < len(workers) else None
+        octets = 0
+        for number in range(first, self._expected):
+            if number in workers:
+                entries, cursor = await workers[number].queue_page(selection, limit - len(found), cursor)
+                found += entries
+                octets += len(orjson.dumps(entries))
+            elif cursor is not None:
+                raise WorkerGoneError(f"worker {number} is being started again; its queue cannot be listed before")
+            if cursor is not None:
+                return found, f"{number}:{cursor}"
+            if len(found) >= limit or octets >= PAGE_OCTETS:
+                return found, f"{number + 1}:" if number + 1 < self._expected else None
+        return found, None
 
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
         """Whichever worker has it."""
@@ -119,20 +155,28 @@ class RelayControl:
         return sum(await asyncio.gather(*(ask(worker) for _, worker in self._all())))
 
     def _all(self) -> list[tuple[str, WorkerPort]]:
-        return sorted(self._workers.items())
+        return sorted(self._workers.items(), key=lambda item: _number(item[0]))
+
+
+def _number(incarnation: str) -> int:
+    """The number of a worker, which it has in each of its lives: `worker-3.4711` is the third."""
+    return int(incarnation.removeprefix("worker-").partition(".")[0])
 
 
 async def _configz_of(worker: WorkerPort) -> ConfigStatus | None:
     try:
-        return await worker.configz()
-    except WorkerGoneError:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            return await worker.configz()
+    except (TimeoutError, WorkerGoneError):
         return None  # one that has ended, in a drain too, runs nothing
 
 
-def _split(after: str | None) -> tuple[int, str | None]:
+def _split(after: str | None, expected: int) -> tuple[int, str | None]:
     if after is None:
         return 0, None
-    place, colon, cursor = after.partition(":")
-    if not colon or not (place.isascii() and place.isdigit() and len(place) < 6):
+    number, colon, cursor = after.partition(":")
+    if not colon or not (number.isascii() and number.isdigit() and len(number) < 6):
         raise BadCursorError("`after` is not a cursor of this relay")
-    return int(place), cursor or None
+    if int(number) >= expected:
+        raise BadCursorError("`after` is of a time when the relay had more workers: begin again without it")
+    return int(number), cursor or None

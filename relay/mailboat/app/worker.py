@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.app.build import Parts, WorkerOptions
+from mailboat.app.certificates import CertificateExpiry
 from mailboat.app.reload import ConfigWatch
 from mailboat.app.watch import Watch, disk_of
 from mailboat.config.load import Loaded
@@ -38,6 +39,7 @@ class Worker:
         # Every worker takes a new configuration; one tells of it, so that a reload counts once.
         observer = parts.telling.observer if options.worker == 0 else Observer()
         self.config = ConfigWatch(options.directory, loaded, parts.clock, observer)
+        self._expiry = CertificateExpiry()
         self._started = False
         self._chores: list[asyncio.Task[None]] = []
 
@@ -113,11 +115,13 @@ class Worker:
     async def snapshot(self) -> Snapshot:
         """This process's numbers."""
         parts = self._parts
-        unbound = parts.unbound(self.config.settings)
-        disk = await asyncio.to_thread(disk_of, self.config.settings.outbound.queue_dir)
+        settings = self.config.settings
+        unbound = parts.unbound(settings)
+        disk = await asyncio.to_thread(disk_of, settings.outbound.queue_dir)
         ready = all(check.ok for check in self._ready())
         snapshot = parts.telling.tally.snapshot(parts.store.stats(), unbound, disk, ready=ready)
         tasks, threads = parts.plugins.at_large()
+        snapshot["gauges"]["mailboat_certificate_expiry_timestamp_seconds"] = await self._expiry.of(settings)
         snapshot["gauges"] |= {
             "mailboat_plugin_tasks": {"": float(tasks)},
             "mailboat_plugin_stuck_threads": {"": float(threads)},

@@ -19,7 +19,8 @@ from mailboat.metrics.tally import HistogramSnapshot, Snapshot
 def exposition(snapshot: Snapshot, *, version: str, config_hash: str) -> bytes:
     """The body of `/metrics` in the text format 0.0.4.
 
-    `snapshot` is one process's, or `Totals.merged()`; `config_hash` is that of `/configz`.
+    `snapshot` is one process's, or `Totals.merged()`; `config_hash` is that of `/configz`,
+    empty where that is unknown.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_SnapshotCollector(snapshot, {"version": version, "hash": config_hash}))
@@ -40,6 +41,8 @@ class _SnapshotCollector(Collector):
         for metric in METRICS:
             yield self._family(metric)
         for info in INFOS:
+            if not self._info[info.label]:
+                continue  # no worker could say
             family = GaugeMetricFamily(info.name, info.help, labels=[info.label])
             family.add_metric([self._info[info.label]], 1)
             yield family

@@ -213,6 +213,20 @@ METRICS: tuple[Metric, ...] = (
         "1 when the last reload was taken, 0 when it was refused and the one before it still holds.",
         merge=Merge.MIN,
     ),
+    Metric(
+        "mailboat_certificate_expiry_timestamp_seconds",
+        Kind.GAUGE,
+        "When the first certificate of the chain in `tls.ini` expires, seconds since the epoch: `server` is shown to "
+        "clients, `client` to next hops. Absent where there is none.",
+        "use",
+        ("server", "client"),
+        merge=Merge.MIN,
+    ),
+    Metric(
+        "mailboat_workers_missing",
+        Kind.GAUGE,
+        "Worker processes that are not up or do not answer; their last counters stay in the sums.",
+    ),
     Metric("mailboat_ready", Kind.GAUGE, "1 when `/readyz` answers 200, else 0.", merge=Merge.MIN),
     Metric("process_cpu_seconds_total", Kind.COUNTER, "User and system time of all processes of the relay, seconds."),
     Metric("process_resident_memory_bytes", Kind.GAUGE, "Resident memory of all processes of the relay."),

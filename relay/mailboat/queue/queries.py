@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -19,6 +20,8 @@ from mailboat.queue.store import Selection, StateStats
 WINDOW = 20_000
 """Rows that one step of a walk looks at, so that a rare match never holds the reader for long."""
 _LAST = 2**63 - 1
+_ROW_OCTETS = 300
+"""What an entry takes besides its texts, when it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,16 @@ class Place:
 
     spool: int
     tag: str
+
+
+class Shown(NamedTuple):
+    """Entries for people to see."""
+
+    entries: list[Entry]
+    octets: int
+    """About how much they take."""
+    cut_after: int
+    """The row behind which entries were left out because of their octets; 0: none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +156,26 @@ def named(db: sqlite3.Connection, tag: str, names: Iterable[str]) -> list[int]:
 
 def read(db: sqlite3.Connection, place: Place, selected: Sequence[int]) -> list[Entry]:
     """The entries of these rows in order, for people: damaged ones too, as far as they go."""
+    return read_some(db, place, selected, _LAST).entries
+
+
+def read_some(db: sqlite3.Connection, place: Place, selected: Sequence[int], most: int) -> Shown:
+    """The same, until they take `most` octets; one entry at least."""
     found = db.execute(
         "SELECT * FROM listing WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
         (orjson.dumps(list(selected)).decode(),),
     )
-    entries = []
+    entries: list[Entry] = []
+    octets = 0
     for row in found:
         try:
             entries.append(rows.read_entry(row, place.spool, place.tag))
         except rows.Damaged:
             entries.append(rows.read_damaged(row, place.spool, place.tag))
-    return entries
+        octets += _ROW_OCTETS + sum(len(column) for column in row if isinstance(column, str))
+        if octets >= most:
+            return Shown(entries, octets, row[0])
+    return Shown(entries, octets, 0)
 
 
 def stats(db: sqlite3.Connection) -> dict[State, StateStats]:

@@ -22,7 +22,16 @@ from mailboat.queue.bodies import remove
 from mailboat.queue.intake import Tuning
 from mailboat.queue.queries import Cursor
 from mailboat.queue.spool import Spool, read_place
-from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError, Store
+from mailboat.queue.store import (
+    PAGE_OCTETS,
+    Page,
+    QueueListener,
+    Selection,
+    Settlement,
+    StateStats,
+    StorageError,
+    Store,
+)
 
 log = logging.getLogger(__name__)
 
@@ -141,16 +150,18 @@ class Shelf:
             start = self._start(after)
             spools = [spool for spool in spools if self._position(spool) >= start]
         entries: list[Entry] = []
+        octets = 0
         for spool in spools:
-            if len(entries) == limit:
-                return Page(entries, f"{spool.index}:0")
+            if len(entries) == limit or octets >= PAGE_OCTETS:
+                return Page(entries, f"{spool.index}:0", octets)
             # A database that was emptied since that page: the next one is read from its beginning.
             here = after if after is not None and after.startswith(f"{spool.index}:") else None
             page = await spool.page(selection, limit - len(entries), here)
             entries += page.entries
+            octets += page.octets
             if page.next is not None:
-                return Page(entries, page.next)
-        return Page(entries, None)
+                return Page(entries, page.next, octets)
+        return Page(entries, None, octets)
 
     def _position(self, spool: Spool) -> tuple[bool, int]:
         return (spool is self._primary, spool.index)

@@ -23,7 +23,15 @@ from mailboat.queue.lock import Lock, make_directory, sync_directory
 from mailboat.queue.operations import Verb
 from mailboat.queue.reader import Reader
 from mailboat.queue.selection import fits
-from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError
+from mailboat.queue.store import (
+    PAGE_OCTETS,
+    Page,
+    QueueListener,
+    Selection,
+    Settlement,
+    StateStats,
+    StorageError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -140,15 +148,19 @@ class Spool:
     async def page(self, selection: Selection, limit: int, after: str | None = None) -> Page:
         """Entries for people to see. Raises ValueError for an `after` that no page gave."""
         index, place = read_place(after) if after is not None else (self.index, 0)
-        if index != self.index:
+        if index < self.index:
             raise ValueError(f"not a place in this queue: {after!r}")
+        if index > self.index:
+            place = 0  # an adopted database, which comes before this one and was emptied and removed meanwhile
         entries: list[Entry] = []
-        while len(entries) < limit:
-            found, place = await self._select(selection, place, limit - len(entries))
-            entries += found
+        octets = 0
+        while len(entries) < limit and octets < PAGE_OCTETS:
+            shown, place = await self._select(selection, place, limit - len(entries), PAGE_OCTETS - octets)
+            entries += shown.entries
+            octets += shown.octets
             if not place:
-                return Page(entries, None)
-        return Page(entries, f"{self.index}:{place}")
+                return Page(entries, None, octets)
+        return Page(entries, f"{self.index}:{place}", octets)
 
     async def get(self, id: str) -> Sequence[Entry]:  # noqa: A002 - the field's word
         """The entries that an id names."""
@@ -165,15 +177,17 @@ class Spool:
                 log.error("%s: %s: it is held", self.path, trouble)
                 await self._intake.change(Verb.QUARANTINE, [trouble.row], str(trouble))
 
-    async def _select(self, selection: Selection, after: int, limit: int) -> tuple[list[Entry], int]:
+    async def _select(self, selection: Selection, after: int, limit: int, octets: int) -> tuple[queries.Shown, int]:
         """Some entries of a selection, and where to go on; 0 at the end."""
-        if not selection.ids:
+        if selection.ids:
+            rows = [row for row in await self._rows_named(selection) if row > after]
+            place = rows[limit - 1] if len(rows) > limit else 0
+        else:
             rows, place = await self._reader.ask(queries.walk, selection, after, limit)
-            return await self._reader.ask(queries.read, self._place, rows), place
-        rows = [row for row in await self._rows_named(selection) if row > after]
-        place = rows[limit - 1] if len(rows) > limit else 0
-        found = await self._reader.ask(queries.read, self._place, rows[:limit])
-        return [entry for entry in found if fits(selection, entry)], place
+        shown = await self._reader.ask(queries.read_some, self._place, rows[:limit], octets)
+        if selection.ids:
+            shown = shown._replace(entries=[entry for entry in shown.entries if fits(selection, entry)])
+        return shown, shown.cut_after or place
 
     async def _rows_named(self, selection: Selection) -> list[int]:
         return await self._reader.ask(queries.named, self._place.tag, list(selection.ids))
@@ -201,8 +215,8 @@ class Spool:
         count = place = 0
         while True:
             if selection.ids:
-                found, place = await self._select(selection, place, CHANGE)
-                rows = [entry.key.row for entry in found]
+                shown, place = await self._select(selection, place, CHANGE, PAGE_OCTETS)
+                rows = [entry.key.row for entry in shown.entries]
             else:
                 rows, place = await self._reader.ask(queries.walk, selection, place, CHANGE)
             if rows:

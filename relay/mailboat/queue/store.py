@@ -13,6 +13,9 @@ from typing import Protocol
 
 from mailboat.model.envelope import Body, Draft, Entry, EntryKey, State
 
+PAGE_OCTETS = 1 << 20
+"""Octets of entries that a page holds, about, however many recipients they have; one entry it always holds."""
+
 
 class StorageError(Exception):
     """Nothing was stored. The message says why, for the log; the client is told 451 4.3.0."""
@@ -66,6 +69,8 @@ class Page:
     entries: Sequence[Entry]
     next: str | None
     """Opaque: pass it as `after`."""
+    octets: int = 0
+    """About how much the entries take."""
 
 
 class QueueListener(Protocol):
@@ -122,7 +127,7 @@ class Store(Protocol):
         """The message as queued, octet for octet."""
 
     async def page(self, selection: Selection, limit: int, after: str | None = None) -> Page:
-        """Entries for people to see, oldest first."""
+        """Entries for people to see, oldest first: up to `limit`, and up to about `PAGE_OCTETS`."""
 
     async def get(self, id: str) -> Sequence[Entry]:  # noqa: A002 - the field's word
         """The entry with this entry id, or the entries of this message id; empty when there is none."""

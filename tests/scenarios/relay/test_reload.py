@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import socket
 import ssl
@@ -143,6 +144,22 @@ async def test_a_renewed_certificate_is_shown_to_the_next_client(tmp_path: Path,
         renew(elsewhere, *second)
         await reloaded(relay, 0)
         assert await asyncio.to_thread(shown, config.smtp_port) == ssl.PEM_cert_to_DER_cert(second[1].decode())
+
+
+async def test_metrics_say_when_the_certificate_that_runs_expires(tmp_path: Path, mx: ScriptedMx) -> None:
+    gauge = "mailboat_certificate_expiry_timestamp_seconds{use=%s}"
+    config = RelayConfig(tmp_path / "config", mx.port)
+    async with running(config) as relay:
+        assert gauge % "server" not in await relay.metrics()
+        until = datetime.datetime(2040, 1, 2, tzinfo=datetime.UTC)
+        renew(config.directory, *self_signed("relay.test", until=until))
+        config.put("tls.ini", "key=key.pem\ncert=cert.pem\n")
+        await reloaded(relay, 0)
+        metrics = await relay.metrics()
+        assert metrics[gauge % "server"] == metrics[gauge % "client"] == until.timestamp()
+        config.put("tls.ini", "key=key.pem\ncert=cert.pem\n[outbound]\nkey=\ncert=\n")
+        await reloaded(relay, 1)
+        assert gauge % "client" not in await relay.metrics()
 
 
 def renew(directory: Path, key: bytes, certificate: bytes) -> None:

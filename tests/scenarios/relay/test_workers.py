@@ -51,6 +51,21 @@ async def test_a_killed_worker_is_started_again_and_its_queue_goes_on(tmp_path: 
     assert len(mx.mails) == count
 
 
+async def test_a_hung_worker_fails_no_scrape_and_is_shown_as_missing(tmp_path: Path, mx: ScriptedMx) -> None:
+    async with running(RelayConfig(tmp_path / "config", mx.port, 2, outbound=["disabled=true"])) as relay:
+        count = await everybody_accepts(relay, 2)
+        before = await relay.metrics()
+        assert (before["mailboat_workers_missing"], before["mailboat_ready"]) == (0, 1)
+        os.kill(relay.workers()[0], signal.SIGSTOP)
+        during = await relay.metrics()
+        assert (during["mailboat_workers_missing"], during["mailboat_ready"]) == (1, 0)
+        assert during["mailboat_received_messages_total"] == count
+        _, configz = await relay.http("/configz")
+        assert [warning.split(".")[0] for warning in configz["warnings"]] in (["worker-0"], ["worker-1"])
+        os.kill(relay.workers()[0], signal.SIGCONT)
+        await relay.poll(relay.metrics, lambda metrics: metrics["mailboat_workers_missing"] == 0)
+
+
 async def test_fewer_workers_adopt_the_spare_database_and_drain_it(tmp_path: Path, mx: ScriptedMx) -> None:
     config = RelayConfig(tmp_path / "config", mx.port, 2, outbound=["disabled=true"])
     async with running(config) as relay:

@@ -12,6 +12,7 @@ from tests.support.letters import Letterbox
 from tests.support.stores import address
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
+from mailboat.app import channel
 from mailboat.app.channel import RemoteWorker, serve
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.tally import Snapshot
@@ -49,7 +50,7 @@ class FakeWorker(Letterbox):
         return [{"id": "A-1.1"}], "0:7"
 
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the interface says so
-        return [{"id": id}]
+        return [{"id": id}] if id != "all of it" else [{"id": "x" * 10_000}]
 
     async def delete(self, selection: Selection) -> int:
         raise StorageError("the disk is gone")
@@ -120,6 +121,16 @@ async def test_a_slow_answer_does_not_hold_back_the_next_and_ends_when_the_worke
             await waiting
         with pytest.raises(WorkerGoneError):
             await remote.flush(Selection())
+
+
+async def test_an_answer_beyond_the_limit_of_a_line_is_an_error_and_the_worker_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channel, "LINE_LIMIT", 4096)
+    async with line(FakeWorker()) as (remote, _):
+        with pytest.raises(StorageError, match="4096 are allowed"):
+            await remote.queue_get("all of it")
+        assert await remote.queue_get("A-9") == [{"id": "A-9"}]
 
 
 LETTER = Letter(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+import orjson
 import pytest
 from tests.support.letters import Letterbox
 from tests.support.stores import address
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
+from mailboat.app import control as control_module
 from mailboat.app.control import RelayControl
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.tally import Snapshot, Totals
@@ -27,6 +30,9 @@ class FakeWorker(Letterbox):
         self.count = count
         self.status = ConfigStatus(f"sha256:{loaded_at:g}", loaded_at, error)
         self.gone = False
+        self.answers = asyncio.Event()
+        """Not set: it hangs."""
+        self.answers.set()
         self.gauges: dict[str, dict[str, float]] = {}
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
@@ -35,11 +41,13 @@ class FakeWorker(Letterbox):
         return [Check("storage", ok=True)]
 
     async def configz(self) -> ConfigStatus:
+        await self.answers.wait()
         if self.gone:
             raise WorkerGoneError("gone")
         return self.status
 
     async def snapshot(self) -> Snapshot:
+        await self.answers.wait()
         if self.gone:
             raise WorkerGoneError("gone")
         return Snapshot(counters={NAME: {"": self.count}}, gauges=self.gauges, histograms={})
@@ -84,7 +92,33 @@ async def test_pages_go_through_all_workers_and_show_each_entry_once(limit: int)
     assert found == ["a", "b", "c", "d", "e"]
 
 
-@pytest.mark.parametrize("after", ["", "x", ":", "²:", "-1:", "9999999:"])
+async def test_a_listing_goes_on_where_it_was_when_workers_were_started_again() -> None:
+    first, second, third = FakeWorker("a", "b"), FakeWorker("c", "d"), FakeWorker("e")
+    workers = {"worker-0.10": first, "worker-1.11": second, "worker-2.12": third}
+    it = RelayControl(workers, 3, Totals())
+    _, after = await it.queue_page(Selection(), 3, None)
+    del workers["worker-0.10"], workers["worker-1.11"]
+    with pytest.raises(WorkerGoneError, match="worker 1 is being started again"):
+        await it.queue_page(Selection(), 3, after)
+    workers["worker-1.20"], workers["worker-0.21"] = second, first
+    assert await it.queue_page(Selection(), 3, after) == ([{"id": "d"}, {"id": "e"}], None)
+    del workers["worker-2.12"]
+    assert await it.queue_page(Selection(), 3, after) == ([{"id": "d"}], None)
+
+
+async def test_ten_workers_are_listed_in_the_order_of_their_numbers() -> None:
+    it = control(*(FakeWorker(str(n)) for n in range(11)), expected=11)
+    entries, after = await it.queue_page(Selection(), 3, "1:")
+    assert ([entry["id"] for entry in entries], after) == (["1", "2", "3"], "4:")
+
+
+async def test_a_page_of_many_workers_ends_with_its_octets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_module, "PAGE_OCTETS", 2 * len(orjson.dumps([{"id": "a"}])))
+    it = control(*(FakeWorker(name) for name in "abc"), expected=3)
+    assert await it.queue_page(Selection(), 100, None) == ([{"id": "a"}, {"id": "b"}], "2:")
+
+
+@pytest.mark.parametrize("after", ["", "x", ":", "²:", "-1:", "9999999:", "2:", "2:5"])
 async def test_a_cursor_that_is_not_ours_is_said_to_be(after: str) -> None:
     with pytest.raises(BadCursorError):
         await control(FakeWorker("a")).queue_page(Selection(), 1, after)
@@ -116,6 +150,44 @@ async def test_metrics_add_up_and_keep_what_a_silent_worker_said_last() -> None:
     it = control(first, second)
     assert f"{NAME} 12.0" in (await it.metrics()).decode()
     first.count, second.gone = 6, True
+    assert f"{NAME} 13.0" in (await it.metrics()).decode()
+
+
+async def test_a_worker_that_hangs_is_missing_and_the_others_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_module, "ANSWER_TIMEOUT", 0.2)
+    first, second = FakeWorker(count=5), FakeWorker(count=7)
+    it = control(first, second)
+    assert "mailboat_workers_missing 0.0" in (await it.metrics()).decode()
+    first.count = 6
+    second.answers.clear()
+    text = (await it.metrics()).decode()
+    assert "mailboat_workers_missing 1.0" in text
+    assert "mailboat_ready 0.0" in text
+    assert f"{NAME} 13.0" in text
+    assert 'mailboat_config_info{hash="sha256:1"} 1.0' in text
+    assert (await it.configz()).warnings == ("worker-1.101 does not answer",)
+    first.answers.clear()
+    text = (await it.metrics()).decode()
+    assert "mailboat_workers_missing 2.0" in text
+    assert "mailboat_config_info{" not in text
+
+
+async def test_a_worker_that_dies_while_others_are_asked_is_counted_once() -> None:
+    dying, slow = FakeWorker(count=5), FakeWorker(count=7)
+    workers, totals = {"worker-0.100": dying, "worker-1.101": slow}, Totals()
+    it = RelayControl(workers, 2, totals)
+    assert f"{NAME} 12.0" in (await it.metrics()).decode()
+    dying.count = 6
+    dying.answers.clear()
+    slow.answers.clear()
+    scrape = asyncio.create_task(it.metrics())
+    await asyncio.sleep(0)  # both are asked
+    dying.answers.set()
+    del workers["worker-0.100"]
+    totals.gone("worker-0.100")
+    slow.answers.set()
+    assert f"{NAME} 12.0" in (await scrape).decode()
+    workers["worker-0.102"] = FakeWorker(count=1)
     assert f"{NAME} 13.0" in (await it.metrics()).decode()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -50,8 +50,8 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opener]:
         await spool.close()
 
 
-async def accept(spool: Spool, **facts: Any) -> Entry:
-    (entry,) = await spool.accept(draft(**facts))
+async def accept(spool: Spool, *recipients: str, **facts: Any) -> Entry:
+    (entry,) = await spool.accept(draft(*recipients, **facts))
     return entry
 
 
@@ -526,3 +526,34 @@ async def test_selections_walk_a_queue_longer_than_a_window(opened: Opener, monk
     assert [e.domain for e in [*first.entries, *rest.entries]] == ["rare.test"] * 3
     assert await spool.hold(Selection(domain="common.test")) == 57
     assert await spool.delete(EVERYTHING) == 60
+
+
+async def test_a_page_ends_with_its_octets_however_many_entries_are_wanted(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailboat.queue.spool.PAGE_OCTETS", 10_000)
+    spool = await opened()
+    crowd = [f"{'u' * 60}{n}@there.test" for n in range(50)]
+    expected = [await accept(spool, *crowd) for _ in range(5)]
+    assert [entry.id for page in await pages(spool, EVERYTHING) for entry in page] == [e.id for e in expected]
+    assert [len(page) for page in await pages(spool, EVERYTHING)] == [2, 2, 1]
+    assert [len(page) for page in await pages(spool, Selection(ids=[e.id for e in expected]))] == [2, 2, 1]
+    monkeypatch.setattr("mailboat.queue.spool.PAGE_OCTETS", 1)
+    assert [len(page) for page in await pages(spool, EVERYTHING)][:5] == [1] * 5
+    assert await spool.hold(Selection(ids=[e.id for e in expected])) == 5
+
+
+async def pages(spool: Spool, selection: Selection) -> list[Sequence[Entry]]:
+    """All pages of a selection."""
+    found, after = [], None
+    while True:
+        page = await spool.page(selection, 1000, after)
+        found.append(page.entries)
+        if (after := page.next) is None:
+            return found
+
+
+async def test_a_listing_goes_on_after_a_restart_that_found_its_adopted_database_gone(opened: Opener) -> None:
+    spool = await opened()
+    entry = await accept(spool)
+    assert (await spool.page(EVERYTHING, 10, "3:7")).entries == [entry]
