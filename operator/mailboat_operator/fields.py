@@ -40,7 +40,9 @@ OUTBOUND: Mapping[str, str] = MappingProxyType(
 ROUTE: Mapping[str, str] = MappingProxyType(
     {
         "domains": "domains",
+        "senders": "senders",
         "hosts": "hosts",
+        "inet_prefer": "inetPrefer",
         "protocol": "protocol",
         "tls": "tls",
         "auth_user": "authSecretRef",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 from typing import Any
 
 from mailboat.config.settings import NamedKey, OutboundSettings, Route, RouteHost, TlsSettings, keys_of
@@ -178,15 +179,20 @@ def _only(values: Any, text: str) -> Any:
 
 def _routes(spec: Reader) -> tuple[RouteSpec, ...]:
     routes = tuple(_route(reader) for reader in spec.children("routes"))
-    owners: dict[str, str] = {}
+    owners: dict[tuple[str, str], str] = {}
     for number, route in enumerate(routes):
-        for domain in str(route.keys.get("domains", "")).split(", "):
-            owner = owners.setdefault(domain, route.name)
-            if domain and owner != route.name:
-                spec.fault(f"routes[{number}].domains", f"{domain} belongs to the route {owner} already")
+        for domain, sender in product(_listed(route, "domains"), _listed(route, "senders") or ("",)):
+            owner = owners.setdefault((domain, sender), route.name)
+            if owner != route.name:
+                whose = f"{domain} from {sender}" if sender else domain
+                spec.fault(f"routes[{number}].domains", f"{whose} belongs to the route {owner} already")
     if len({route.name for route in routes}) < len(routes):
         spec.fault("routes", "two have the same name")
     return routes
+
+
+def _listed(route: RouteSpec, key: str) -> tuple[str, ...]:
+    return tuple(filter(None, str(route.keys.get(key, "")).split(", ")))
 
 
 def _route(reader: Reader) -> RouteSpec:
@@ -195,9 +201,12 @@ def _route(reader: Reader) -> RouteSpec:
     if hosts:
         keys["hosts"] = ", ".join(hosts)
     auth = reader.child("authSecretRef")
-    for name in ("domains", "hosts"):
-        if name not in keys:
-            reader.fault(name, "is missing: a route needs domains and hosts")
+    if "domains" not in keys and "senders" in keys:
+        keys["domains"] = "*"
+    if "domains" not in keys:
+        reader.fault("domains", "is missing: a route needs domains or senders")
+    if "hosts" not in keys:
+        reader.fault("hosts", "is missing: a route needs hosts")
     if auth is None and reader.flag("requireAuth"):
         reader.fault("requireAuth", "needs authSecretRef: all mail would be deferred for ever")
     if auth and keys.get("tls") == "disabled" and not reader.flag("allowPlaintextAuth"):

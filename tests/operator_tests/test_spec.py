@@ -12,6 +12,7 @@ from mailboat_operator.references import Reference, SourceKind
 from mailboat_operator.spec import Reload, is_paused, parse
 
 ROUTE = {"name": "a", "domains": ["example.com"], "hosts": [{"host": "smtp.example.net"}]}
+BY = {"senders": ["ann@shop.example"]}
 AUTH = {"authSecretRef": {"name": "smart-host"}}
 
 
@@ -170,6 +171,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     (route(tls="Disabled", **AUTH), "spec.routes[0].tls: is Disabled"),
     (route(tls="Implicit", hosts=[{"host": "/run/lmtp"}]), "spec.routes[0].tls: verified TLS cannot be had"),
     ({"routes": [ROUTE, {**ROUTE, "name": "b"}]}, "spec.routes[1].domains: example.com belongs to the route a"),
+    (route(senders=["a b@example.com"]), "spec.routes[0].senders[0]: 'a b@example.com' is not an address"),
+    ({"routes": [{**ROUTE, **BY}, {**ROUTE, **BY, "name": "b"}]}, "from ann@shop.example belongs to the route a"),
     ({"routes": [ROUTE, {**ROUTE, "domains": ["b.example"]}]}, "spec.routes: two have the same name"),
     ({"egress": {"mode": "Somewhere"}}, "spec.egress.mode: 'Somewhere' is not one of"),
     ({"egress": {"mode": "Auto", "ehlo": "192.0.2.1 a.example"}}, "spec.egress.ehlo: '192.0.2.1 a.example' is not"),
@@ -201,6 +204,17 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("spec", "fault"), FAULTS, ids=[fault for _, fault in FAULTS])
 def test_what_is_wrong_is_told(spec: dict[str, Any], fault: str) -> None:
     assert any(fault in told for told in faults_of(spec)), faults_of(spec)
+
+
+def test_a_route_with_senders_alone_is_for_all_domains_and_two_routes_may_share_domains_by_sender() -> None:
+    by_sender = {**ROUTE, "name": "b", **BY, "inetPrefer": "v4-only"}
+    first, second = parsed({"routes": [ROUTE, by_sender]}).routes
+    assert "senders" not in first.keys
+    assert (second.keys["domains"], second.keys["senders"]) == ("example.com", "ann@shop.example")
+    assert second.keys["inet_prefer"] == "v4-only"
+    del by_sender["domains"]
+    (alone,) = parsed({"routes": [by_sender]}).routes
+    assert alone.keys["domains"] == "*"
 
 
 def test_all_faults_come_at_once() -> None:

@@ -66,7 +66,7 @@ class KnownRoute:
         self.answer = answer
         self.asked: list[tuple[str, bool]] = []
 
-    async def route(self, domain: str, *, force_tls: bool = False) -> RoutingAnswer:
+    async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
         self.asked.append((domain, force_tls))
         return self.answer
 

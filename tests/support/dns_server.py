@@ -28,6 +28,8 @@ class Behaviour(Enum):
 
     SERVFAIL = auto()
     REFUSED = auto()
+    NXDOMAIN = auto()
+    """For a type of a name that has other records."""
     FORMERR_FOR_EDNS = auto()
     """A server older than EDNS: fails any query that carries an OPT record."""
     SILENCE = auto()
@@ -259,6 +261,8 @@ def _over_udp(response: dns.message.Message, behaviour: Behaviour | None, questi
         _empty(response)
         response.set_rcode(dns.rcode.FORMERR)
         response.question.clear()
+    elif behaviour is Behaviour.NXDOMAIN:
+        response.set_rcode(dns.rcode.NXDOMAIN)
     elif behaviour in {Behaviour.SERVFAIL, Behaviour.REFUSED}:
         _empty(response)
         response.set_rcode(dns.rcode.SERVFAIL if behaviour is Behaviour.SERVFAIL else dns.rcode.REFUSED)

@@ -176,10 +176,15 @@ class Rig:
         self.settings = self.with_outbound(**outbound)
         self.hooks = NO_HOOKS
         self.way = FakeWay()
+        self.by_sender = False
+        """Whether what goes by one way is known by the sender, not by the domain."""
         hooks = DeliveryHooks(lambda: self.hooks, self.way, self.clock)
         store, attempter, bounces, observer = self.store, self.attempter, self.bounces, self.observer
-        parts = EngineParts(store, attempter, bounces, observer, self.clock, lambda domain: domain, hooks)
+        parts = EngineParts(store, attempter, bounces, observer, self.clock, self._destination, hooks)
         self.engine = Engine(parts, self.settings)
+
+    def _destination(self, entry: Entry) -> str:
+        return f"route:{entry.message.sender.domain}" if self.by_sender else entry.domain
 
     def plug(self, **functions: HookFunction) -> None:
         """Have plugins' functions called at these points."""

@@ -13,11 +13,13 @@ from tests.support.dns_server import DnsServer
 from tests.support.fixed_clock import FixedClock
 
 from mailboat.config.settings import IPAddress, OutboundSettings, Settings, TlsSettings
+from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.observer import DnsResult, Observer
 from mailboat.routing.answers import RoutingAnswer, Targets, Unroutable
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Patience, Resolver
 from mailboat.routing.router import Router
+from mailboat.routing.system import SystemFiles
 
 PATIENCE = Patience()
 HASTE = Patience(query=0.2, total=3.0)
@@ -63,17 +65,23 @@ class Bench:
         settings = Settings("/nowhere", me, outbound=OutboundSettings(**outbound))
         self.router.configure(replace(settings, tls_outbound=tls or TlsSettings()), self.own)
 
-    async def ips(self, domain: str) -> list[str]:
+    async def ips(self, domain: str, sender: Address = NULL_SENDER) -> list[str]:
         """The addresses that the router answers, in order."""
-        return ips(await self.router.route(domain))
+        return ips(await self.router.route(domain, sender))
 
 
 @contextlib.asynccontextmanager
-async def bench(own: Iterable[IPAddress] = (), patience: Patience = PATIENCE, **outbound: Any) -> AsyncIterator[Bench]:
-    """A router with a DNS server behind it, configured with these outbound settings."""
+async def bench(
+    own: Iterable[IPAddress] = (), patience: Patience = PATIENCE, etc: Path = Path("/nonexistent"), **outbound: Any
+) -> AsyncIterator[Bench]:
+    """A router with a DNS server behind it, configured with these outbound settings.
+
+    `etc` holds `resolv.conf` and `hosts`.
+    """
     clock, tally = FixedClock(), DnsTally()
+    system = SystemFiles(clock, resolv_conf=etc / "resolv.conf", hosts=etc / "hosts")
     async with DnsServer.start() as dns:
-        resolver = Resolver(observer=tally, clock=clock, patience=patience, resolv_conf=Path("/nonexistent"))
+        resolver = Resolver(observer=tally, clock=clock, patience=patience, system=system)
         router = Router(resolver=resolver, observer=tally, clock=clock, chance=Random(7))
         self = Bench(dns, router, resolver, clock, tally, OwnAddresses(*own))
         self.configure(**outbound)

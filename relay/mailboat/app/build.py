@@ -136,7 +136,7 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
         Bounces(store, clock, lambda: plugins.hooks),
         observer,
         clock,
-        router.destination,
+        lambda entry: router.destination(entry.domain, entry.message.sender),
         DeliveryHooks(lambda: plugins.hooks, router, clock),
     )
     engine = Engine(engine_parts, settings)

@@ -9,28 +9,33 @@ from __future__ import annotations
 import json as json_format
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mailboat.config.fault import Fault
 from mailboat.config.haraka.conversion import convert
 from mailboat.config.haraka.writing import TakenError, write
-from mailboat.config.load import Loaded, load
+from mailboat.config.load import load
 from mailboat.config.settings import Settings
 from mailboat.config.show import as_data, as_text
+from mailboat.model.clock import SystemClock
 from mailboat.model.observer import Observer
+from mailboat.routing.system import SystemFiles
 
 EX_CONFIG = 78
 """sysexits.h: something was found in an unconfigured or misconfigured state."""
 
 
-def check(directory: Path) -> int:
+def check(directory: Path, system: SystemFiles | None = None) -> int:
     """Print one line a fault on standard output, warnings on standard error; 0, or 78 when there is any fault.
 
-    Plugins are loaded too, as a relay does that starts: their code runs, their hooks do not.
+    Plugins are loaded too, as a relay does that starts: their code runs, their hooks do not. `system` says how this
+    machine finds hosts.
     """
     loaded = load(directory, os.environ)
-    _print_warnings(loaded)
+    _print_warnings(loaded.warnings)
+    if loaded.settings is not None:
+        _print_warnings(_unknown_hosts(loaded.settings, system or SystemFiles(SystemClock())))
     faults = loaded.faults if loaded.settings is None else _plugin_faults(loaded.settings)
     for fault in faults:
         print(fault)
@@ -40,7 +45,7 @@ def check(directory: Path) -> int:
 def show(directory: Path, json: bool) -> int:
     """Print the effective settings; 78 and the faults on standard error when there are any."""
     loaded = load(directory, os.environ)
-    _print_warnings(loaded)
+    _print_warnings(loaded.warnings)
     if loaded.settings is None:
         for fault in loaded.faults:
             print(fault, file=sys.stderr)
@@ -84,6 +89,17 @@ def _plugin_faults(settings: Settings) -> Sequence[Fault]:
     return ()
 
 
-def _print_warnings(loaded: Loaded) -> None:
-    for warning in loaded.warnings:
+def _unknown_hosts(settings: Settings, system: SystemFiles) -> Iterator[Fault]:
+    """Hosts of routes that only /etc/hosts or a search list could explain, where neither does."""
+    for route in settings.outbound.routes:
+        for name in (host.host for host in route.hosts):
+            if "." in name or ":" in name or name == "localhost" or name.startswith("/"):
+                continue
+            if system.host(name) is None and not system.resolv_conf().search:
+                message = f"{name} has no dot; /etc/hosts does not list it, and /etc/resolv.conf has no search list"
+                yield Fault("outbound.ini", 0, f"route:{route.name}", "hosts", message)
+
+
+def _print_warnings(warnings: Iterable[Fault]) -> None:
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -18,6 +18,7 @@ from mailboat.config.text import quoted
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _HOST_PORT = re.compile(r"(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>.*))?", re.DOTALL)
+_LOCAL_PART = re.compile(r"[^\s<>]+")
 _MAX_PORT = 65535
 _DNS_PORT = 53
 
@@ -80,12 +81,21 @@ def route_hosts(text: str) -> tuple[RouteHost, ...]:
 
 def domains(text: str) -> tuple[str, ...]:
     """Recipient domains: a name, `.name` (also spelled `*.name`) for all below it, or `*` for all."""
+    return _unique(text, lambda item: item if item == "*" else _domain_pattern(item))
+
+
+def senders(text: str) -> tuple[str, ...]:
+    """Senders: a mailbox, a domain, `.name` for all below it, or `<>` for the null sender. In lower case."""
 
     def pattern(item: str) -> str:
-        if item == "*":
+        local, at, domain = item.rpartition("@")
+        if item == "<>":
             return item
-        below = item.removeprefix("*")
-        return "." + domain_name(below[1:]) if below.startswith(".") else domain_name(item)
+        if not at:
+            return _domain_pattern(item)
+        if not _LOCAL_PART.fullmatch(local):
+            raise ValueError(f"{quoted(item)} is not an address")
+        return f"{local.lower()}@{domain_name(domain)}"
 
     return _unique(text, pattern)
 
@@ -148,6 +158,11 @@ def bind(text: str) -> Bind:
     return Bind(sources.get(4), sources.get(6), ehlo)
 
 
+def _domain_pattern(item: str) -> str:
+    below = item.removeprefix("*")
+    return "." + domain_name(below[1:]) if below.startswith(".") else domain_name(item)
+
+
 def _items(text: str) -> Iterator[str]:
     """The items of a list separated by commas; none for no text."""
     if not text.strip():
@@ -185,7 +200,9 @@ def _route_host(item: str) -> RouteHost:
     where, slash, priority = item.partition("/")
     if slash and not re.fullmatch(r"[0-9]{1,5}", priority):
         raise ValueError(f"{quoted(priority)} in {quoted(item)} is not a priority: a whole number up to 99999")
-    name, port = host_and_port(where)
+    host, port = _split(where)
+    # A final dot is kept: it says that the name is whole, and the search list is not for it.
+    name = host if _address(host) is not None else domain_name(host) + "." * host.endswith(".")
     return RouteHost(name, port or 0, int(priority or 0))
 
 

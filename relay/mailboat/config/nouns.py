@@ -33,11 +33,27 @@ class Nul(StrEnum):
 
 
 class InetPrefer(StrEnum):
-    """Which address family a delivery tries first."""
+    """Which address families a delivery uses, and which first."""
 
     V4 = "v4"
     V6 = "v6"
     BOTH = "both"
+    V4_ONLY = "v4-only"
+    V6_ONLY = "v6-only"
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The IP versions to use, the first to try first."""
+        return _VERSIONS[self]
+
+
+_VERSIONS = {
+    InetPrefer.V4: (4, 6),
+    InetPrefer.V6: (6, 4),
+    InetPrefer.BOTH: (6, 4),
+    InetPrefer.V4_ONLY: (4,),
+    InetPrefer.V6_ONLY: (6,),
+}
 
 
 class TlsLevel(StrEnum):
@@ -102,7 +118,7 @@ class RouteHost:
     """One smart host of a route."""
 
     host: str
-    """A name, an address without brackets, or the path of a unix socket (starts with `/`)."""
+    """A name (with a final dot: whole), an address without brackets, or a unix socket's path (starts with `/`)."""
     port: int = 0
     """0: the protocol's own (`mx_port` for SMTP, 24 for LMTP, 465 for implicit TLS)."""
     priority: int = 0

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def _binds(file: IniFile, report: Report) -> Iterator[tuple[str, Bind]]:
 
 def _routes(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[Route, ...]:
     routes = []
-    owners: dict[str, str] = {}
+    owners: dict[tuple[str, str], str] = {}
     for section, line in file.sections.items():
         if not section.startswith(ROUTE):
             continue
@@ -74,11 +75,15 @@ def _routes(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[
             report.faults.append(Fault(file.file, line, section, "", message))
         route = Route(name=name, **read_section(file, section, Route, report))
         report.faults += _route_faults(route, section, file)
-        for domain in route.domains:
-            owner = owners.setdefault(domain, name)
+        if route.senders and not file.get(section, "domains"):
+            route = replace(route, domains=("*",))
+        for domain, sender in product(route.domains, route.senders or ("",)):
+            owner = owners.setdefault((domain, sender), name)
             if owner != name:
                 what = "all domains (`*`)" if domain == "*" else domain
-                report.faults.append(file.fault(section, "domains", f"{what} belongs to [{ROUTE}{owner}] already"))
+                whose = f" from {sender}" if sender else ""
+                message = f"{what}{whose} belongs to [{ROUTE}{owner}] already"
+                report.faults.append(file.fault(section, "domains", message))
         route = _with_credentials(route, section, file, directory, report)
         if route.user and route.tls is TlsLevel.DISABLED:
             report.warnings.append(file.fault(section, "tls", "is disabled: the password is sent in the clear"))
@@ -87,11 +92,12 @@ def _routes(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[
 
 
 def _route_faults(route: Route, section: str, file: IniFile) -> Iterator[Fault]:
-    for key in ("domains", "hosts"):
-        # A key with a bad value is there: it has been told, and is not missing.
-        entry = file.get(section, key)
-        if entry is None or not entry.value.strip():
-            yield file.fault(section, key, "is missing: a route needs domains and hosts")
+    # A key with a bad value is there: it has been told, and is not missing.
+    given = {entry.key for entry in file.of(section) if entry.value.strip()}
+    if not given & {"domains", "senders"}:
+        yield file.fault(section, "domains", "is missing: a route needs domains or senders")
+    if "hosts" not in given:
+        yield file.fault(section, "hosts", "is missing: a route needs hosts")
     user = route.auth_user or route.auth_user_file
     if route.auth_user and route.auth_user_file:
         yield file.fault(section, "auth_user_file", "is set beside auth_user: set one of them")

@@ -25,6 +25,8 @@ def text_of(key: NamedKey, value: Any) -> str:
         return "cpus"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if value is None:
+        return ""
     if isinstance(value, float):
         return f"{value:.15g}"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
-from mailboat.config.hosts import bind, dns_servers, domains, endpoints, host_list, host_name, route_hosts
+from mailboat.config.hosts import bind, dns_servers, domains, endpoints, host_list, host_name, route_hosts, senders
 from mailboat.config.intervals import intervals, span
 from mailboat.config.nouns import CPUS, InetPrefer
 from mailboat.config.text import quoted
@@ -33,9 +33,11 @@ __all__ = [
     "integer",
     "intervals",
     "nodes",
+    "optional",
     "path",
     "route_hosts",
     "seconds",
+    "senders",
     "size",
     "size_limit",
     "text",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
+_Value = TypeVar("_Value")
 
 _TRUE = ("true", "yes", "ok", "enabled", "on", "1")
 _FALSE = ("false", "no", "disabled", "off", "0")
@@ -150,8 +153,13 @@ def choice(kind: type[_Choice]) -> Callable[[str], _Choice]:
 
 
 def inet_prefer(text: str) -> InetPrefer:
-    """`v4`, `v6` or `both`; Haraka's `default` is `both`."""
+    """Which address families, and which first; Haraka's `default` is `both`."""
     return InetPrefer.BOTH if text.lower() == "default" else choice(InetPrefer)(text)
+
+
+def optional(parse: Callable[[str], _Value]) -> Callable[[str], _Value | None]:
+    """The same, and None for no text: the value that holds elsewhere."""
+    return lambda text: parse(text) if text else None
 
 
 def nodes(text: str) -> int:

@@ -22,6 +22,7 @@ from mailboat.delivery.pool import Pool
 from mailboat.delivery.session import FileBody, Session
 from mailboat.delivery.source import noted
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
+from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry, EntryKey, Recipient, SpooledBody
 from mailboat.model.observer import Observer
@@ -35,8 +36,8 @@ log = logging.getLogger(__name__)
 class Router(Protocol):
     """What an attempt asks of routing."""
 
-    async def route(self, domain: str, *, force_tls: bool = False) -> RoutingAnswer:
-        """Where mail for a domain goes."""
+    async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
+        """Where mail from a sender to a domain goes."""
 
 
 class Attempter:
@@ -84,7 +85,7 @@ class Attempter:
     async def _run(self, walk: _Walk, answer: RoutingAnswer | None) -> None:
         entry = walk.entry
         if answer is None:
-            answer = await self._router.route(entry.domain, force_tls=entry.force_tls)
+            answer = await self._router.route(entry.domain, entry.message.sender, force_tls=entry.force_tls)
         if isinstance(answer, Unroutable):
             permanent, status, reason = answer.permanent, answer.status, answer.reason
             walk.settle(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))

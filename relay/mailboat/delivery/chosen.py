@@ -28,6 +28,7 @@ def hop_of(mx: Mx, settings: Settings) -> Hop:
         bind=mx.bind,
         ehlo=mx.bind_helo,
         local_ok=settings.outbound.local_mx_ok or _is_exempt(mx),
+        by_system=mx.by_system,
         name=mx.from_dns.lower().removesuffix("."),
     )
 

@@ -78,8 +78,8 @@ class EngineParts:
     bounces: BounceWriter
     observer: Observer
     clock: Clock
-    destination: Callable[[str], str]
-    """Domain -> the key under which it takes its turn and has its limit (`Router.destination`)."""
+    destination: Callable[[Entry], str]
+    """The key under which an entry takes its turn and has its limit (`Router.destination`)."""
     hooks: DeliveryHooks | None = None
     """None: no plugins, ever."""
 
@@ -162,7 +162,7 @@ class Engine:
     def added(self, entries: Sequence[Entry]) -> None:
         """These are new and due."""
         for entry in entries:
-            if self._schedule.offer(self._parts.destination(entry.domain), entry) is Offered.FULL:
+            if self._schedule.offer(self._parts.destination(entry), entry) is Offered.FULL:
                 self._starved = True
                 self._rewind_to(entry.next_attempt)
         self._pump()
@@ -348,26 +348,27 @@ class Engine:
     def _take_in(self, entries: Sequence[Entry]) -> bool:
         """Offer entries in their order, and have the cursor follow; False: there is no room for all."""
         for entry in entries:
-            if self._schedule.offer(self._parts.destination(entry.domain), entry) is Offered.FULL:
+            if self._schedule.offer(self._parts.destination(entry), entry) is Offered.FULL:
                 return False
             self._cursor = (entry.next_attempt or 0.0, entry.key)
         return True
 
     async def _refill(self) -> None:
         """Fill destinations up whose entries did not all find room in memory."""
-        while (domain := self._schedule.more()) is not None:
+        while (wanted := self._schedule.more()) is not None:
+            destination, domain = wanted
             # What is here or under way comes first in the answer: enough to see beyond it.
             limit = SCAN_BATCH + LOW_WATER + self._schedule.unsettled
             self._schedule.begin_read()
             entries = await self._parts.store.due_in(domain, self._parts.clock.now(), limit)
-            destination = self._parts.destination(domain)
-            for entry in self._schedule.end_read(entries):
-                if self._schedule.offer(destination, entry) is not Offered.TAKEN:
-                    self._schedule.mark_more(domain, destination)
-                    break
-            else:
-                if len(entries) == limit:
-                    self._schedule.mark_more(domain, destination)
+            # Where routes go by sender, one domain's mail may belong to several destinations.
+            own = [e for e in self._schedule.end_read(entries) if self._parts.destination(e) == destination]
+            left = any(self._schedule.offer(destination, entry) is not Offered.TAKEN for entry in own)
+            if left or (own and len(entries) == limit):
+                self._schedule.mark_more(domain, destination)
+            elif len(entries) == limit:
+                # They are behind the mail of another one: only reading all of the queue gets there.
+                self._rewind_to(0.0)
             self._pump()
 
     def _wake_at(self, when: float) -> None:

@@ -52,6 +52,8 @@ class Mx:
     """How much TLS; None: as configured."""
     from_dns: str = ""
     """The name that `exchange` was found under, for TLS and for people; empty: none."""
+    by_system: bool = False
+    """Look `exchange` up as the system does: /etc/hosts, then the search list. Not for names out of the DNS."""
     port_given: bool = field(init=False, default=False, compare=False)
     """Whether a port was said; else `port` is the protocol's own."""
 
@@ -198,8 +200,9 @@ def _check_types(mx: Mx) -> None:
     for name in ("priority", "port"):
         if not isinstance(getattr(mx, name), int) or isinstance(getattr(mx, name), bool):
             raise ValueError(f"{name} is no whole number")  # noqa: TRY004
-    if not isinstance(mx.using_lmtp, bool):
-        raise ValueError("using_lmtp is neither true nor false")  # noqa: TRY004
+    for name in ("using_lmtp", "by_system"):
+        if not isinstance(getattr(mx, name), bool):
+            raise ValueError(f"{name} is neither true nor false")  # noqa: TRY004
     if mx.tls is not None and not isinstance(mx.tls, TlsLevel):
         raise ValueError("tls is no TlsLevel")
     if mx.path and not mx.path.startswith("/"):

@@ -89,7 +89,13 @@ def _hosts(config: PluginConfig[None], section: str) -> tuple[Mx, ...]:
 def _host(text: str, more: Mapping[str, Any]) -> Mx:
     """One host, with what the section says of all of them. ValueError."""
     mx = Mx.of(text)
-    fields: dict[str, Any] = {"exchange": mx.exchange, "path": mx.path, "using_lmtp": mx.using_lmtp, "tls": mx.tls}
+    fields: dict[str, Any] = {
+        "exchange": mx.exchange,
+        "path": mx.path,
+        "using_lmtp": mx.using_lmtp,
+        "tls": mx.tls,
+        "by_system": True,
+    }
     fields |= {"auth_user": mx.auth_user, "auth_pass": mx.auth_pass} if mx.auth_user else {}
     if mx.port_given:
         fields["port"] = mx.port

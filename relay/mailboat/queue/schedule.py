@@ -172,11 +172,11 @@ class Schedule:
 
     @property
     def wants_more(self) -> bool:
-        """Whether `more` may name a domain."""
+        """Whether `more` may name something."""
         return bool(self._hungry) and not self.is_full
 
-    def more(self) -> str | None:
-        """A domain with due entries in the store whose destination runs low here; it is marked no longer."""
+    def more(self) -> tuple[str, str] | None:
+        """A destination that runs low, and a domain of it with due entries in the store; that is marked no longer."""
         while self.wants_more:
             name = next(iter(self._hungry))
             del self._hungry[name]
@@ -189,7 +189,7 @@ class Schedule:
                 self._hungry[name] = None  # behind the others
             else:
                 del self._more[name]
-            return domain
+            return name, domain
         return None
 
     @property

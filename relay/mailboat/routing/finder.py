@@ -14,14 +14,15 @@ from random import Random
 from typing import TypeVar
 
 from mailboat.config.settings import IPAddress, Route, Settings
+from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.routing import mx, security
 from mailboat.routing.answers import Target, Unroutable
 from mailboat.routing.ladder import MAX_TARGETS, Host, Ladder
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.mx import MxHost
-from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, RecordType
-from mailboat.routing.resolver import Resolver
+from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, NxDomain
+from mailboat.routing.resolver import Families, Resolver
 from mailboat.routing.route import Hop, RouteTable, hops
 
 MAX_AGE = 60.0
@@ -69,13 +70,12 @@ class Finder:
         self._resolver = resolver
         self._clock = clock
 
-    def route_of(self, domain: str) -> Route | None:
-        """The `[route]` that takes a domain."""
-        return self._routes.find(domain)
+    def route_of(self, domain: str, sender: Address = NULL_SENDER) -> Route | None:
+        """The `[route]` that takes mail from a sender to a domain."""
+        return self._routes.find(domain, sender)
 
-    async def find(self, errand: Errand, chance: Random) -> Found:
-        """The way to a domain or address literal."""
-        route = self._routes.find(errand.domain)
+    async def find(self, errand: Errand, route: Route | None, chance: Random) -> Found:
+        """The way to a domain or address literal; over `route`, where one takes it."""
         if route is not None:
             return await self.by_hops(replace(errand, route=route.name), hops(route, self._mx_port))
         literal = mx.literal(errand.domain)
@@ -95,7 +95,8 @@ class Finder:
 
     async def _by_mx(self, errand: Errand, chance: Random) -> Found:
         notes = _Notes(self._clock)
-        records = mx.exchanges(errand.domain, notes.take(await self._resolver.mx(errand.domain)))
+        answer = notes.take(await self._resolver.mx(errand.domain))
+        records = mx.exchanges(errand.domain, answer)
         if not isinstance(records, Unroutable) and not self._local_ok:
             records = mx.preferred_to(self._me, records) or mx.loops(errand.domain, f"{self._me} is its MX")
         if isinstance(records, Unroutable):
@@ -104,7 +105,8 @@ class Finder:
         mixed = sorted(chance.sample(records, len(records)), key=lambda record: record.preference)
         wanted = [self._mx_hop(record) for record in mixed[:MAX_HOSTS]]
         found = await self._look_up(wanted, notes)
-        hosts = mx.reachable(errand.domain, [host for _, host in found])
+        exists = not isinstance(answer, NxDomain)
+        hosts = mx.reachable(errand.domain, [host for _, host in found], self._prefer, exists=exists)
         if isinstance(hosts, Unroutable):
             return Found(hosts, notes.expires(usable=False))
         usable = [(hop, host) for hop, host in found if host in hosts]
@@ -117,13 +119,15 @@ class Finder:
             way = literal
         elif not self._local_ok and (mx.never_leaves(literal) or self._local.contains(literal)):
             way = mx.loops(errand.domain, f"{literal} does not leave it")
+        elif literal.version not in self._prefer.versions:
+            way = Unroutable(True, "5.4.4", f"{errand.domain} is not an {mx.address_of(self._prefer)}")
         else:
             record = MxRecord(0, str(literal))
             way = self._ladder(errand, [(self._mx_hop(record), MxHost(record.exchange, 0, ((literal,),)))])
         return Found(way, self._clock.monotonic() + MAX_AGE)
 
     def _mx_hop(self, record: MxRecord) -> Hop:
-        return Hop(record.exchange, self._mx_port, priority=record.preference, local_ok=self._local_ok)
+        return Hop(record.exchange, self._mx_port, priority=record.preference, local_ok=self._local_ok, by_system=False)
 
     async def _look_up(self, wanted: Sequence[Hop], notes: _Notes) -> list[tuple[Hop, MxHost]]:
         """The hops with their addresses, until there are enough for one attempt."""
@@ -140,16 +144,17 @@ class Finder:
     async def _host(self, hop: Hop, notes: _Notes) -> MxHost:
         if hop.path:
             return MxHost(hop.path, hop.priority)
-        name = hop.host.lower().removesuffix(".")
-        v6, v4 = self._without_dns(name) or await self._ask(name)
+        name, prefer = hop.name_of_host.lower(), hop.inet or self._prefer
+        v6, v4 = self._without_dns(name) or await self._ask(hop, prefer.versions)
         is_ours: Callable[[IPAddress], bool] | None = None if hop.local_ok else self._local.contains
-        return mx.host(MxRecord(hop.priority, name), notes.take(v6), notes.take(v4), self._prefer, is_ours)
+        return mx.host(MxRecord(hop.priority, name), notes.take(v6), notes.take(v4), prefer, is_ours)
 
-    async def _ask(self, name: str) -> tuple[Lookup[str], Lookup[str]]:
-        v6, v4 = (self._resolver.addresses(name, rdtype) for rdtype in (RecordType.AAAA, RecordType.A))
-        return await asyncio.gather(v6, v4)
+    async def _ask(self, hop: Hop, versions: Sequence[int]) -> Families:
+        if hop.by_system:
+            return await self._resolver.host(hop.host.lower(), versions)
+        return await self._resolver.families(hop.name_of_host.lower(), versions)
 
-    def _without_dns(self, name: str) -> tuple[Lookup[str], Lookup[str]] | None:
+    def _without_dns(self, name: str) -> Families | None:
         """What an address, or a name that is loopback by itself (RFC 6761 6.3), resolves to; None: ask a server."""
         until = self._clock.monotonic() + MAX_AGE
         if name == "localhost" or name.endswith(".localhost"):
@@ -170,7 +175,7 @@ class Finder:
         return Ladder(list(rungs.values()))
 
     def _target(self, errand: Errand, hop: Hop, ip: IPAddress | None) -> Target:
-        name = hop.name or hop.host
+        name = hop.name or hop.name_of_host
         subject = security.Subject(errand.domain, name, ip, errand.route, hop.tls, errand.force_tls)
         return Target(
             host=name,

@@ -39,10 +39,9 @@ def exchanges(domain: str, found: Lookup[MxRecord]) -> tuple[MxRecord, ...] | Un
     match found:
         case Failure(reason):
             return Unroutable(False, "4.4.3", reason)
-        case NxDomain():
-            return Unroutable(True, "5.1.2", f"the domain {domain} does not exist")
-        case NoData():
-            # RFC 5321 5.1: an empty list makes the host itself an implicit MX of preference 0.
+        case NoData() | NxDomain():
+            # RFC 5321 5.1: an empty list makes the host itself an implicit MX of preference 0. Some servers, those of
+            # container networks among them, say NXDOMAIN for MX of a name that has an address: it is asked for, too.
             return (MxRecord(0, domain),)
         case Answer(records):
             named = [record for record in records if record.exchange]
@@ -72,7 +71,7 @@ def host(
     is_ours: Callable[[IPAddress], bool] | None,
 ) -> MxHost:
     """One exchanger from its two look-ups. `is_ours` None: every address is good, wherever it leads (`local_mx_ok`)."""
-    order = (v4, v6) if prefer is InetPrefer.V4 else (v6, v4)
+    order = [{4: v4, 6: v6}[version] for version in prefer.versions]
     failure = next((found.reason for found in order if isinstance(found, Failure)), "")
     families, ours, skipped = [], False, ""
     for found in order:
@@ -88,8 +87,10 @@ def host(
     return MxHost(record.exchange, record.preference, tuple(families), ours, skipped, failure)
 
 
-def reachable(domain: str, hosts: Sequence[MxHost]) -> tuple[MxHost, ...] | Unroutable:
-    """The hosts that may be tried, in the order given, or why there are none."""
+def reachable(
+    domain: str, hosts: Sequence[MxHost], prefer: InetPrefer = InetPrefer.BOTH, *, exists: bool = True
+) -> tuple[MxHost, ...] | Unroutable:
+    """The hosts that may be tried, in the order given, or why there are none. `exists`: the look-up of MX said so."""
     # RFC 5321 5.1: where this host is in the list, those of its preference and of higher numbers are dropped.
     limit = min((h.preference for h in hosts if h.ours), default=None)
     better = [h for h in hosts if limit is None or h.preference < limit]
@@ -102,9 +103,19 @@ def reachable(domain: str, hosts: Sequence[MxHost]) -> tuple[MxHost, ...] | Unro
     skipped = next((h for h in hosts if h.skipped), None)
     if skipped is not None:
         return loops(domain, f"{skipped.name} is {skipped.skipped}")
+    if not exists:
+        return Unroutable(True, "5.1.2", f"the domain {domain} does not exist")
+    address = address_of(prefer)
     if [h.name for h in hosts] == [domain]:
-        return Unroutable(True, "5.1.2", f"the domain {domain} has neither MX nor address")
-    return Unroutable(True, "5.4.4", f"no MX of {domain} has an address: {', '.join(h.name for h in hosts[:3])}")
+        return Unroutable(True, "5.1.2", f"the domain {domain} has neither MX nor {address}")
+    return Unroutable(True, "5.4.4", f"no MX of {domain} has an {address}: {', '.join(h.name for h in hosts[:3])}")
+
+
+def address_of(prefer: InetPrefer) -> str:
+    """What a host must have, in words."""
+    if len(prefer.versions) > 1:
+        return "address"
+    return f"IPv{prefer.versions[0]} address (inet_prefer={prefer})"
 
 
 def loops(domain: str, why: str) -> Unroutable:

@@ -7,11 +7,9 @@ Many messages ask for one domain at once: one query goes out, the others wait fo
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from mailboat.config.settings import Endpoint
@@ -20,6 +18,7 @@ from mailboat.model.observer import DnsResult, Observer
 from mailboat.routing import dnsquery
 from mailboat.routing.dnsquery import BadResponse, InvalidName, Response
 from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, NxDomain, RecordType
+from mailboat.routing.system import REFRESH, HostAddresses, SystemFiles, candidates
 
 POSITIVE_TTL = (5.0, 86_400.0)
 """Bounds of what an answer's TTL is taken for, seconds."""
@@ -34,6 +33,8 @@ _DEMOTED = 30.0
 
 Query: TypeAlias = Callable[[Endpoint, str, RecordType], Awaitable[Response]]
 _Key: TypeAlias = tuple[str, RecordType]
+Families: TypeAlias = tuple[Lookup[str], Lookup[str]]
+"""The IPv6 and the IPv4 addresses of one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,17 @@ class Resolver:
         observer: Observer,
         clock: Clock,
         patience: Patience = _PATIENT,
-        resolv_conf: Path = Path("/etc/resolv.conf"),
+        system: SystemFiles | None = None,
         query: Query = dnsquery.query,
     ) -> None:
+        """`system` None: that of this machine."""
         self._observer = observer
         self._clock = clock
         self._patience = patience
-        self._resolv_conf = resolv_conf
+        self._system = system or SystemFiles(clock)
         self._query = query
         self._turn = asyncio.Semaphore(patience.in_flight)
+        self._configured: tuple[Endpoint, ...] = ()
         self._servers: tuple[Endpoint, ...] = ()
         self._silent: dict[Endpoint, float] = {}
         self._cache: OrderedDict[_Key, Lookup[Any]] = OrderedDict()
@@ -80,8 +83,13 @@ class Resolver:
         self._tasks: set[asyncio.Task[Lookup[Any]]] = set()
 
     def configure(self, servers: Sequence[Endpoint]) -> None:
-        """Use these servers, or the system's when there are none. Forgets what other servers said."""
-        wanted = tuple(servers) or system_servers(self._resolv_conf)
+        """Use these servers, or the system's, as they are at each look-up, when there are none."""
+        self._configured = tuple(servers)
+        self._follow_system()
+
+    def _follow_system(self) -> None:
+        """Forget what other servers said."""
+        wanted = self._configured or self._system.resolv_conf().servers
         if wanted == self._servers:
             return
         self._servers = wanted
@@ -98,6 +106,39 @@ class Resolver:
         """The addresses of a name in one family, as text."""
         return cast("Lookup[str]", await self._look_up(name, rdtype))
 
+    async def families(self, name: str, versions: Sequence[int]) -> Families:
+        """The addresses of one absolute name, of the IP versions that are wanted; there are none of others."""
+        v6, v4 = (
+            self.addresses(name, rdtype) if version in versions else self._unwanted()
+            for version, rdtype in ((6, RecordType.AAAA), (4, RecordType.A))
+        )
+        return await asyncio.gather(v6, v4)
+
+    async def host(self, name: str, versions: Sequence[int]) -> Families:
+        """The addresses of a host that a person wrote, as the system finds it: /etc/hosts, then the search list.
+
+        Never for names out of the DNS: there, a search list would send mail to somebody else.
+        """
+        known = self._system.host(name.removesuffix("."))
+        if known is not None:
+            return self._as_lookups(known)
+        found: Families | None = None
+        for candidate in candidates(name, self._system.resolv_conf()):
+            found = await self.families(candidate, versions)
+            # Where nobody can say, the next one might be another host than the one that is meant.
+            if any(isinstance(family, Answer | Failure) for family in found):
+                break
+        assert found is not None
+        return found
+
+    async def _unwanted(self) -> Lookup[str]:
+        return NoData(float("inf"))
+
+    def _as_lookups(self, known: HostAddresses) -> Families:
+        until = self._clock.monotonic() + REFRESH
+        v6, v4 = (Answer(family, until) if family else NoData(until) for family in (known.v6, known.v4))
+        return v6, v4
+
     async def close(self) -> None:
         """End the look-ups in flight."""
         tasks = tuple(self._tasks)
@@ -106,6 +147,7 @@ class Resolver:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look_up(self, name: str, rdtype: RecordType) -> Lookup[Any]:
+        self._follow_system()
         key = (name, rdtype)
         known = self._cache.get(key)
         if known is not None and self._clock.monotonic() < known.expires:
@@ -206,22 +248,3 @@ def _result(response: Response) -> DnsResult:
     if not response.exists:
         return DnsResult.NXDOMAIN
     return DnsResult.ANSWER if response.records or response.alias else DnsResult.NODATA
-
-
-def system_servers(resolv_conf: Path) -> tuple[Endpoint, ...]:
-    """The `nameserver` lines of resolv.conf; this host, as with libc, where there are none."""
-    try:
-        lines = resolv_conf.read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    return tuple(_nameservers(lines)) or (Endpoint("127.0.0.1", 53),)
-
-
-def _nameservers(lines: Sequence[str]) -> Iterator[Endpoint]:
-    for line in lines:
-        words = line.split()
-        if len(words) > 1 and words[0] == "nameserver":
-            try:
-                yield Endpoint(str(ipaddress.ip_address(words[1])), 53)
-            except ValueError:
-                continue

@@ -5,10 +5,11 @@ Pure. Names are looked up by `finder`, as addresses and never as MX. A plugin th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from mailboat.config.settings import Protocol, Route, TlsLevel
+from mailboat.config.settings import InetPrefer, Protocol, Route, TlsLevel
+from mailboat.model.address import NULL_SENDER, Address
 from mailboat.routing.answers import Credentials
 
 _IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
@@ -20,7 +21,7 @@ class Hop:
     """A host that mail is handed to without asking for MX."""
 
     host: str
-    """A name, or an address without brackets; unused with `path`."""
+    """A name (a final dot keeps it from the search list), or an address without brackets; unused with `path`."""
     port: int
     path: str = ""
     """Unix socket."""
@@ -35,8 +36,17 @@ class Hop:
     """EHLO name; empty: the pod's."""
     local_ok: bool = True
     """May lead to this host. Smart hosts may: the operator wrote them."""
+    by_system: bool = True
+    """Its name is looked up as the system does, with /etc/hosts and the search list; False: in the DNS as it stands."""
+    inet: InetPrefer | None = None
+    """Address families, the first to try first; None: as for MX."""
     name: str = ""
     """The name behind an address in `host`: for people, SNI and certificate checks; empty: `host`."""
+
+    @property
+    def name_of_host(self) -> str:
+        """`host` without a final dot, as certificates and people say it."""
+        return self.host.removesuffix(".")
 
 
 class RouteTable:
@@ -44,30 +54,46 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         """The first of two routes for one domain wins; the loader refuses such a configuration anyway."""
-        self._exact: dict[str, Route] = {}
-        self._below: dict[str, Route] = {}
-        self._all: Route | None = None
+        self._by_domain: dict[str, dict[str, Route]] = {}
+        """Domain pattern -> sender pattern -> route; routes without `senders` stand under "*"."""
         for route in routes:
             for pattern in route.domains:
-                self._add(pattern.lower(), route)
+                by_sender = self._by_domain.setdefault(pattern.lower(), {})
+                for sender in route.senders or ("*",):
+                    by_sender.setdefault(sender, route)
 
-    def find(self, domain: str) -> Route | None:
-        """The route of a domain: its exact name, else the longest `.suffix` of it, else `*`; None: by MX."""
-        route = self._exact.get(domain)
-        if route is None and self._below:
-            dot = domain.find(".")
-            while route is None and dot >= 0:
-                route = self._below.get(domain[dot:])
-                dot = domain.find(".", dot + 1)
-        return self._all if route is None else route
+    def find(self, domain: str, sender: Address = NULL_SENDER) -> Route | None:
+        """The route of mail from a sender to a domain; None: by MX.
 
-    def _add(self, pattern: str, route: Route) -> None:
-        if pattern == "*":
-            self._all = self._all or route
-        elif pattern.startswith("."):
-            self._below.setdefault(pattern, route)
-        else:
-            self._exact.setdefault(pattern, route)
+        The domain counts first: its exact name, then the longest `.suffix` of it, then `*`. Among routes that are
+        equal in that, the sender's address comes first, then its domain and `.suffix`, then routes for all senders.
+        """
+        if not self._by_domain:
+            return None
+        for pattern in _patterns(domain):
+            by_sender = self._by_domain.get(pattern)
+            if by_sender is not None and (route := _of_sender(by_sender, sender)) is not None:
+                return route
+        return None
+
+
+def _of_sender(by_sender: Mapping[str, Route], sender: Address) -> Route | None:
+    if len(by_sender) == 1 and "*" in by_sender:
+        return by_sender["*"]
+    mailbox = f"{sender.local.lower()}@{sender.ascii_domain}" if sender.domain else "<>"
+    route = by_sender.get(mailbox)
+    patterns = _patterns(sender.ascii_domain) if sender.domain else ("*",)
+    return route or next((found for pattern in patterns if (found := by_sender.get(pattern)) is not None), None)
+
+
+def _patterns(domain: str) -> Iterator[str]:
+    """What of `domains=` fits a domain, the most specific first."""
+    yield domain
+    dot = domain.find(".")
+    while dot >= 0:
+        yield domain[dot:]
+        dot = domain.find(".", dot + 1)
+    yield "*"
 
 
 def hops(route: Route, mx_port: int) -> tuple[Hop, ...]:
@@ -87,6 +113,7 @@ def hops(route: Route, mx_port: int) -> tuple[Hop, ...]:
             priority=smart_host.priority,
             tls=route.tls,
             credentials=credentials,
+            inet=route.inet_prefer,
         )
         found.append(hop)
     return tuple(found)

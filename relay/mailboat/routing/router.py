@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mailboat.config.settings import Settings
+from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
 from mailboat.routing.answers import RoutingAnswer, Unroutable
@@ -35,7 +36,7 @@ class Router:
         self._clock = clock
         self._chance = chance or random.Random()  # noqa: S311 - fairness, not secrecy
         self._finder: Finder | None = None
-        self._ways: OrderedDict[tuple[str, bool], Found] = OrderedDict()
+        self._ways: OrderedDict[tuple[str, str, bool], Found] = OrderedDict()
 
     def configure(self, settings: Settings, local: LocalAddresses) -> None:
         """Route by these settings from now on. A look that is under way ends by the old ones, and is not kept."""
@@ -43,19 +44,21 @@ class Router:
         self._finder = Finder(settings, local, self._resolver, self._clock)
         self._ways = OrderedDict()
 
-    def destination(self, domain: str) -> str:
-        """What shares limits and fairness with this domain: `route:NAME` of the route that takes it, else itself."""
-        route = self._configured().route_of(domain)
+    def destination(self, domain: str, sender: Address = NULL_SENDER) -> str:
+        """What shares limits and fairness with this mail: `route:NAME` of the route that takes it, else its domain."""
+        route = self._configured().route_of(domain, sender)
         return domain if route is None else f"route:{route.name}"
 
-    async def route(self, domain: str, *, force_tls: bool = False) -> RoutingAnswer:
-        """The targets for a domain (`Address.ascii_domain`) in the order to try them, or why there are none."""
-        ways, key = self._ways, (domain, force_tls)
+    async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
+        """The targets for mail to a domain (`Address.ascii_domain`) in the order to try them, or why there are none."""
+        finder = self._configured()
+        route = finder.route_of(domain, sender)
+        ways, key = self._ways, (domain, "" if route is None else route.name, force_tls)
         found = ways.get(key)
         if found is not None and self._clock.monotonic() < found.expires:
             self._observer.dns_query(DnsResult.CACHED)
         else:
-            found = ways[key] = await self._configured().find(Errand(domain, force_tls), self._chance)
+            found = ways[key] = await finder.find(Errand(domain, force_tls), route, self._chance)
             if len(ways) > MAX_WAYS:
                 ways.popitem(last=False)
         ways.move_to_end(key)

@@ -92,6 +92,42 @@ async def test_a_domain_that_cannot_exist_bounces_without_a_query(domain: str) -
         assert at.dns.queries == []
 
 
+async def test_a_domain_whose_server_denies_it_for_mx_alone_is_delivered_to_by_its_address() -> None:
+    """Name servers of container networks say NXDOMAIN for a type that they do not hold."""
+    async with bench() as at:
+        at.dns.zone.behave("app.test", Behaviour.NXDOMAIN, "MX")
+        at.dns.zone.a("app.test", "192.0.2.30")
+        assert await at.ips("app.test") == ["192.0.2.30"]
+
+
+async def test_a_domain_that_is_denied_for_mx_waits_while_nobody_can_say_its_address() -> None:
+    async with bench() as at:
+        at.dns.zone.behave("app.test", Behaviour.NXDOMAIN, "MX")
+        at.dns.zone.behave("app.test", Behaviour.SERVFAIL, "A")
+        assert refusal(await at.router.route("app.test")) == (False, "4.4.3")
+
+
+@pytest.mark.parametrize(("prefer", "ip"), [(InetPrefer.V4_ONLY, "192.0.2.1"), (InetPrefer.V6_ONLY, "2001:db8::1")])
+async def test_only_the_family_that_is_asked_for_is_used_or_looked_up(prefer: InetPrefer, ip: str) -> None:
+    async with bench(inet_prefer=prefer) as at:
+        at.dns.zone.a("d.test", "192.0.2.1")
+        at.dns.zone.aaaa("d.test", "2001:db8::1")
+        assert await at.ips("d.test") == [ip]
+        assert [query.type for query in at.dns.queries] == ["MX", "A" if ":" not in ip else "AAAA"]
+
+
+@pytest.mark.parametrize("domain", ["d.test", "mx-only.test", "[IPv6:2001:db8::1]"])
+async def test_a_domain_without_an_address_of_the_only_family_bounces_and_the_reason_names_the_setting(
+    domain: str,
+) -> None:
+    async with bench(inet_prefer=InetPrefer.V4_ONLY) as at:
+        at.dns.zone.aaaa("d.test", "2001:db8::1")
+        at.dns.zone.mx("mx-only.test", (10, "d.test"))
+        answer = await at.router.route(domain)
+        assert refusal(answer)[0]
+        assert "IPv4 address (inet_prefer=v4-only)" in str(answer)
+
+
 async def test_a_domain_with_neither_mx_nor_address_bounces() -> None:
     async with bench() as at:
         at.dns.zone.add("d.test", "TXT", '"only words"')

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.dns_server import Behaviour
 from tests.support.routing import bench, ips, refusal
 
-from mailboat.config.settings import Protocol, Route, RouteHost, TlsLevel
+from mailboat.config.settings import InetPrefer, Protocol, Route, RouteHost, TlsLevel
+from mailboat.model.address import Address
 from mailboat.routing.answers import Credentials, Targets, TlsRequirement
 from mailboat.routing.route import Hop
 
@@ -75,6 +78,121 @@ async def test_localhost_is_loopback_by_itself() -> None:
     async with bench(routes=hub(RouteHost("localhost", 2526))) as at:
         assert await at.ips("d.test") == ["::1", "127.0.0.1"]
         assert at.dns.queries == []
+
+
+RESOLV_CONF = "search mail.svc.cluster.test svc.cluster.test cluster.test\noptions ndots:5\n"
+HOSTS = "127.0.0.1   localhost\n192.0.2.25  smarthost.intranet.test relay # of the pod's hostAliases\n"
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    """The two files as a pod has them."""
+    (tmp_path / "resolv.conf").write_text(RESOLV_CONF)
+    (tmp_path / "hosts").write_text(HOSTS)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("host", "ip"),
+    [
+        ("mailpit.mail.svc.cluster.test", "192.0.2.24"),
+        ("mailpit.mail.svc", "192.0.2.24"),
+        ("mailpit.mail", "192.0.2.24"),
+        ("mailpit", "192.0.2.24"),
+        ("Mailpit", "192.0.2.24"),
+        ("smarthost.intranet.test", "192.0.2.25"),
+        ("relay", "192.0.2.25"),
+    ],
+)
+async def test_a_routes_host_is_found_as_every_other_program_finds_it(etc: Path, host: str, ip: str) -> None:
+    """By /etc/hosts, else the search list of /etc/resolv.conf."""
+    async with bench(etc=etc, routes=hub(RouteHost(host, 25))) as at:
+        at.dns.zone.a("mailpit.mail.svc.cluster.test", "192.0.2.24")
+        answer = await at.router.route("d.test")
+        assert isinstance(answer, Targets)
+        assert [(t.host, t.ip) for t in answer.targets] == [(host, ip)]
+
+
+async def test_a_name_out_of_mx_records_is_never_completed_or_looked_up_in_hosts(etc: Path) -> None:
+    async with bench(etc=etc) as at:
+        at.dns.zone.mx("d.test", (10, "mailpit"), (20, "relay"))
+        at.dns.zone.a("mailpit.mail.svc.cluster.test", "192.0.2.24")
+        assert refusal(await at.router.route("d.test")) == (True, "5.4.4")
+
+
+async def test_a_plugins_host_is_completed_where_the_plugin_says_so_only(etc: Path) -> None:
+    async with bench(etc=etc) as at:
+        at.dns.zone.a("mailpit.mail.svc.cluster.test", "192.0.2.24")
+        assert ips(await at.router.via("d.test", (Hop("mailpit", 25, by_system=True),))) == ["192.0.2.24"]
+        assert refusal(await at.router.via("d.test", (Hop("mailpit", 25, by_system=False),))) == (False, "4.4.3")
+
+
+async def test_a_final_dot_keeps_a_routes_host_from_the_search_list(etc: Path) -> None:
+    async with bench(etc=etc, routes=hub(RouteHost("mailpit.mail.", 25))) as at:
+        at.dns.zone.a("mailpit.mail", "192.0.2.1")
+        at.dns.zone.a("mailpit.mail.svc.cluster.test", "192.0.2.24")
+        answer = await at.router.route("d.test")
+        assert isinstance(answer, Targets)
+        assert [(t.host, t.ip) for t in answer.targets] == [("mailpit.mail", "192.0.2.1")]
+
+
+async def test_a_name_with_dots_enough_is_first_asked_for_as_it_stands(etc: Path) -> None:
+    (etc / "resolv.conf").write_text("search a.test b.test\n")
+    async with bench(etc=etc, routes=hub(RouteHost("hub.x", 25))) as at:
+        at.dns.zone.a("hub.x.b.test", "192.0.2.2")
+        assert await at.ips("d.test") == ["192.0.2.2"]
+        assert [query.name for query in at.dns.queries if query.type == "A"] == [
+            "hub.x",
+            "hub.x.a.test",
+            "hub.x.b.test",
+        ]
+
+
+async def test_where_one_completed_name_cannot_be_looked_up_mail_waits_instead_of_going_to_the_next(etc: Path) -> None:
+    async with bench(etc=etc, routes=hub(RouteHost("hub", 25))) as at:
+        at.dns.zone.behave("hub.mail.svc.cluster.test", Behaviour.SERVFAIL)
+        at.dns.zone.a("hub.svc.cluster.test", "192.0.2.66")
+        assert refusal(await at.router.route("d.test")) == (False, "4.4.3")
+
+
+async def test_a_line_that_is_added_to_hosts_is_followed(etc: Path) -> None:
+    async with bench(etc=etc, routes=hub(RouteHost("late", 25))) as at:
+        assert refusal(await at.router.route("d.test")) == (False, "4.4.3")
+        (etc / "hosts").write_text(HOSTS + "192.0.2.77 late\n2001:db8::77 late\n")
+        at.clock.advance(60)
+        assert await at.ips("d.test") == ["2001:db8::77", "192.0.2.77"]
+
+
+@pytest.mark.parametrize(
+    ("own", "of_main", "used"),
+    [
+        (None, InetPrefer.V4_ONLY, ["192.0.2.1"]),
+        (InetPrefer.V6_ONLY, InetPrefer.V4_ONLY, ["2001:db8::1"]),
+        (InetPrefer.V4, InetPrefer.BOTH, ["192.0.2.1", "2001:db8::1"]),
+    ],
+)
+async def test_a_route_has_its_own_address_families_or_those_of_main(
+    own: InetPrefer | None, of_main: InetPrefer, used: list[str]
+) -> None:
+    async with bench(inet_prefer=of_main, routes=hub(RouteHost("hub.test"), inet_prefer=own)) as at:
+        at.dns.zone.a("hub.test", "192.0.2.1")
+        at.dns.zone.aaaa("hub.test", "2001:db8::1")
+        assert await at.ips("d.test") == used
+
+
+async def test_mail_goes_by_its_sender_and_its_limits_are_those_of_that_route() -> None:
+    ann, bob = Address("ann", "shop.test", "shop.test"), Address("bob", "b.test", "b.test")
+    routes = (
+        Route("shop", domains=("*",), senders=("shop.test",), hosts=(RouteHost("192.0.2.1"),)),
+        Route("rest", domains=("*",), hosts=(RouteHost("192.0.2.2"),)),
+    )
+    async with bench(routes=routes) as at:
+        for _ in range(2):  # the second time from memory
+            assert await at.ips("d.test", ann) == ["192.0.2.1"]
+            assert await at.ips("d.test", bob) == ["192.0.2.2"]
+            assert await at.ips("d.test") == ["192.0.2.2"]  # a bounce, from the null sender
+        assert at.router.destination("d.test", ann) == "route:shop"
+        assert at.router.destination("d.test", bob) == "route:rest"
 
 
 async def test_lmtp_over_a_unix_socket_with_credentials() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.fixed_clock import FixedClock
 
 from mailboat.cli.config import check
+from mailboat.routing.system import SystemFiles
 
 
 def test_a_directory_without_faults_passes_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,3 +44,27 @@ def test_faults_of_files_come_before_any_plugin_is_run(tmp_path: Path, capsys: p
     out = capsys.readouterr().out
     assert out.startswith("outbound.ini:1: [main] concurrency_max: ")
     assert "ran" not in out
+
+
+@pytest.mark.parametrize(
+    ("hosts", "search", "warned"),
+    [
+        ("mailpit:1025", "", "mailpit"),
+        ("mailpit:1025", "search mail.svc.cluster.test\n", ""),
+        ("relay", "", ""),
+        ("hub.example, 192.0.2.1, [2001:db8::1]:25, localhost, /run/lmtp", "", ""),
+    ],
+)
+def test_a_short_host_of_a_route_that_this_machine_cannot_find_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hosts: str, search: str, warned: str
+) -> None:
+    (tmp_path / "me").write_text("relay.example.com\n")
+    (tmp_path / "outbound.ini").write_text(f"[route:hub]\ndomains=*\nhosts={hosts}\n")
+    (tmp_path / "etc").mkdir()
+    resolv_conf, known = tmp_path / "etc" / "resolv.conf", tmp_path / "etc" / "hosts"
+    resolv_conf.write_text(search)
+    known.write_text("192.0.2.25 relay\n")
+    assert check(tmp_path, SystemFiles(FixedClock(), resolv_conf=resolv_conf, hosts=known)) == 0
+    told = capsys.readouterr().err
+    assert told.startswith(f"warning: outbound.ini: [route:hub] hosts: {warned} has no dot" if warned else "")
+    assert bool(told) == bool(warned)

@@ -106,8 +106,8 @@ def test_a_user_may_stand_in_a_file_as_the_password_does(directory: Directory) -
 @pytest.mark.parametrize(
     ("lines", "fault"),
     [
-        ("hosts=a", "outbound.ini:1: [route:r] domains: is missing: a route needs domains and hosts"),
-        ("domains=*\nhosts=", "outbound.ini:3: [route:r] hosts: is missing: a route needs domains and hosts"),
+        ("hosts=a", "outbound.ini:1: [route:r] domains: is missing: a route needs domains or senders"),
+        ("domains=*\nhosts=", "outbound.ini:3: [route:r] hosts: is missing: a route needs hosts"),
         ("domains=a.example\nhosts=a:x", "outbound.ini:3: [route:r] hosts: 'x' is not a port from 1 to 65535"),
         (
             "domains=*\nhosts=a\nauth_user=u",
@@ -171,6 +171,29 @@ def test_a_route_needs_a_plain_name(directory: Directory) -> None:
 def test_two_routes_for_one_domain_are_a_fault(directory: Directory, first: str, second: str, what: str) -> None:
     directory.write("outbound.ini", f"[route:x]\ndomains={first}\nhosts=a\n[route:y]\ndomains={second}\nhosts=b\n")
     assert directory.faults() == [f"outbound.ini:5: [route:y] domains: {what} belongs to [route:x] already"]
+
+
+def test_a_route_by_sender_is_for_all_domains_unless_it_names_some(directory: Directory) -> None:
+    directory.write(
+        "outbound.ini",
+        "[route:a]\nsenders=Ann@Shop.example, .EU.shop.example, <>\nhosts=a.example.\ninet_prefer=v4-only\n"
+        "[route:b]\nsenders=shop.example\ndomains=club.example\nhosts=b\n[route:c]\ndomains=*\nhosts=c\n",
+    )
+    first, second, third = directory.settings().outbound.routes
+    assert (first.domains, first.senders) == (("*",), ("ann@shop.example", ".eu.shop.example", "<>"))
+    assert (first.hosts, first.inet_prefer) == ((RouteHost("a.example."),), InetPrefer.V4_ONLY)
+    assert (second.domains, second.senders) == (("club.example",), ("shop.example",))
+    assert (third.senders, third.inet_prefer) == ((), None)
+    shown = as_text(directory.settings())
+    assert "senders=ann@shop.example, .eu.shop.example, <>\n" in shown
+    assert "inet_prefer=v4-only\n" in shown
+
+
+def test_two_routes_for_one_domain_and_one_sender_are_a_fault(directory: Directory) -> None:
+    directory.write("outbound.ini", "[route:x]\nsenders=a.example\nhosts=a\n[route:y]\nsenders=A.example\nhosts=b\n")
+    assert directory.faults() == [
+        "outbound.ini:4: [route:y] domains: all domains (`*`) from a.example belongs to [route:x] already"
+    ]
 
 
 def test_a_password_without_tls_is_a_warning(directory: Directory) -> None:

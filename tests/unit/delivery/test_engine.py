@@ -152,6 +152,24 @@ async def test_a_queue_larger_than_memory_is_delivered_whole_and_each_message_on
     await rig.engine.drain(1)
 
 
+async def test_one_domains_mail_that_goes_by_sender_is_delivered_whole_though_memory_holds_a_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_module, "IN_MEMORY", 20)
+    monkeypatch.setattr(engine_module, "SCAN_BATCH", 8)
+    monkeypatch.setattr(engine_module, "LOW_WATER", 4)
+    rig = Rig(concurrency_max=4, destination_concurrency_max=2)
+    rig.by_sender = True
+    for sender, count in (("a@first.test", 200), ("b@second.test", 60), ("a@first.test", 60)):
+        for n in range(count):
+            await rig.accept(f"u{n}@big.test", sender=sender)
+    rig.engine.start()
+    await rig.attempted(320)
+    assert len({entry.key for entry in rig.attempter.started}) == 320
+    assert await rig.left() == []
+    await rig.engine.drain(1)
+
+
 async def test_new_mail_that_finds_no_room_in_memory_is_delivered_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "IN_MEMORY", 10)
     rig = Rig(concurrency_max=2)

@@ -115,7 +115,7 @@ def test_a_destination_that_runs_low_asks_for_more_of_its_domain_once() -> None:
         assert it.start() is not None
         rows += 1
     assert it.wants_more
-    assert it.more() == "a.test"
+    assert it.more() == ("a.test", "a.test")
     assert it.more() is None
 
 
@@ -125,7 +125,7 @@ def test_domains_of_one_destination_are_remembered_each() -> None:
     for row, domain in ((11, "a.test"), (12, "b.test")):
         assert it.offer("route:x", make(row, domain)) is Offered.MARKED
     started(it)
-    assert {it.more(), it.more()} == {"a.test", "b.test"}
+    assert {it.more(), it.more()} == {("route:x", "a.test"), ("route:x", "b.test")}
     assert it.more() is None
 
 
@@ -202,7 +202,8 @@ class AgainstANaiveOne(RuleBasedStateMachine):
 
     @rule()
     def refill(self) -> None:
-        while (domain := self.it.more()) is not None:
+        while (wanted := self.it.more()) is not None:
+            _, domain = wanted
             rows = [row for row, of in self.stored.items() if of == domain]
             assert rows or domain in "abcde"
             for row in rows:

@@ -45,8 +45,9 @@ def test_an_exchanger_named_twice_counts_once_at_its_best_preference() -> None:
     assert mx.exchanges("d.test", found) == (MxRecord(5, "a.test"),)
 
 
-def test_a_domain_without_mx_is_its_own_exchanger() -> None:
-    assert mx.exchanges("d.test", NoData(LATER)) == (MxRecord(0, "d.test"),)
+@pytest.mark.parametrize("found", [NoData(LATER), NxDomain(LATER)])
+def test_a_domain_without_mx_is_its_own_exchanger(found: Lookup[MxRecord]) -> None:
+    assert mx.exchanges("d.test", found) == (MxRecord(0, "d.test"),)
 
 
 @pytest.mark.parametrize("preference", [0, 10])
@@ -60,7 +61,8 @@ def test_a_null_mx_among_others_is_ignored() -> None:
 
 
 def test_a_domain_that_does_not_exist_bounces() -> None:
-    assert refusal(mx.exchanges("d.test", NxDomain(LATER))) == (True, "5.1.2")
+    found = mx.reachable("d.test", [MxHost("d.test", 0)], exists=False)
+    assert found == Unroutable(True, "5.1.2", "the domain d.test does not exist")
 
 
 def test_a_failing_look_up_defers_and_says_why() -> None:
@@ -89,9 +91,13 @@ def test_a_host_that_is_an_exchanger_itself_only_hands_on_to_better_ones() -> No
         (InetPrefer.BOTH, ["2001:db8::1", "192.0.2.1"]),
         (InetPrefer.V6, ["2001:db8::1", "192.0.2.1"]),
         (InetPrefer.V4, ["192.0.2.1", "2001:db8::1"]),
+        (InetPrefer.V4_ONLY, ["192.0.2.1"]),
+        (InetPrefer.V6_ONLY, ["2001:db8::1"]),
     ],
 )
-def test_the_preferred_family_comes_first_and_the_other_stays(prefer: InetPrefer, order: list[str]) -> None:
+def test_the_preferred_family_comes_first_and_the_other_stays_unless_it_is_not_to_be_used(
+    prefer: InetPrefer, order: list[str]
+) -> None:
     assert shown(host(addresses("2001:db8::1"), addresses("192.0.2.1"), prefer)) == order
 
 

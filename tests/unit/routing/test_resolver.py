@@ -14,7 +14,8 @@ from mailboat.config.settings import Endpoint
 from mailboat.model.observer import DnsResult
 from mailboat.routing.dnsquery import BadResponse, InvalidName, Response
 from mailboat.routing.records import Answer, Failure, NoData, NxDomain, RecordType
-from mailboat.routing.resolver import FAILURE_TTL, MAX_ALIASES, Patience, Resolver, system_servers
+from mailboat.routing.resolver import FAILURE_TTL, MAX_ALIASES, Patience, Resolver
+from mailboat.routing.system import REFRESH, SystemFiles
 
 ONE, TWO = Endpoint("192.0.2.1", 53), Endpoint("192.0.2.2", 53)
 Script = Response | Exception
@@ -56,13 +57,18 @@ class Servers:
 class Desk:
     """A resolver in front of such servers."""
 
-    def __init__(self, servers: Servers, patience: Patience = Patience()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        servers: Servers,
+        patience: Patience = Patience(),  # noqa: B008
+        resolv_conf: Path = Path("/nonexistent"),
+    ) -> None:
         self.clock, self.tally, self.servers = FixedClock(), DnsTally(), servers
         self.resolver = Resolver(
             observer=self.tally,
             clock=self.clock,
             patience=patience,
-            resolv_conf=Path("/nonexistent"),
+            system=SystemFiles(self.clock, resolv_conf=resolv_conf),
             query=servers.query,
         )
         self.resolver.configure(tuple(servers.scripts))
@@ -235,13 +241,23 @@ async def test_closing_ends_what_is_in_flight() -> None:
         await waiting
 
 
-def test_the_systems_servers_come_from_resolv_conf(tmp_path: Path) -> None:
-    conf = tmp_path / "resolv.conf"
-    conf.write_text(
-        "# none\nsearch a.test\nnameserver 192.0.2.1\nnameserver 2001:db8::1 # note\nnameserver nonsense\nnameserver\n"
-    )
-    assert system_servers(conf) == (Endpoint("192.0.2.1", 53), Endpoint("2001:db8::1", 53))
+async def test_a_resolv_conf_that_is_written_later_is_followed_without_a_restart(tmp_path: Path) -> None:
+    conf, servers = tmp_path / "resolv.conf", Servers(one=Response(ttl=60, exists=False), two=answer())
+    conf.write_text("nameserver 192.0.2.1\n")
+    desk = Desk(servers, resolv_conf=conf)
+    desk.resolver.configure(())
+    assert isinstance(await desk.ask(), NxDomain)
+    conf.write_text("nameserver 192.0.2.2\n")
+    desk.clock.advance(REFRESH)
+    assert isinstance(await desk.ask(), Answer)  # what the other server said is forgotten
+    assert servers.asked == [(ONE, "a.test"), (TWO, "a.test")]
 
 
-def test_without_resolv_conf_this_host_is_asked(tmp_path: Path) -> None:
-    assert system_servers(tmp_path / "none") == (Endpoint("127.0.0.1", 53),)
+async def test_servers_of_the_configuration_win_over_resolv_conf(tmp_path: Path) -> None:
+    conf, servers = tmp_path / "resolv.conf", Servers(one=answer(), two=answer())
+    desk = Desk(servers, resolv_conf=conf)
+    desk.resolver.configure((ONE,))
+    conf.write_text("nameserver 192.0.2.2\n")
+    desk.clock.advance(REFRESH)
+    await desk.ask()
+    assert servers.asked == [(ONE, "a.test")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailboat.config.settings import Protocol, Route, RouteHost, TlsLevel
+from mailboat.model.address import NULL_SENDER, Address
 from mailboat.routing.answers import Credentials
 from mailboat.routing.route import Hop, RouteTable, hops
 
@@ -41,6 +42,54 @@ def test_an_exact_name_beats_the_longest_suffix_beats_the_star(domain: str, name
     found = ROUTES.find(domain)
     assert found is not None
     assert found.name == name
+
+
+def from_(text: str) -> Address:
+    local, _, domain = text.rpartition("@")
+    return Address(local, domain, domain.lower())
+
+
+BY_SENDER = RouteTable(
+    Route(name, domains=domains, senders=senders, hosts=(RouteHost("hub.test"),))
+    for name, domains, senders in (
+        ("all", ("*",), ()),
+        ("one", ("*",), ("ann@shop.test",)),
+        ("shop", ("*",), ("shop.test", ".eu.shop.test")),
+        ("bounces", ("*",), ("<>",)),
+        ("partner", ("partner.test",), ()),
+        ("shop-to-club", (".club.test",), ("shop.test",)),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("sender", "domain", "name"),
+    [
+        (from_("ann@shop.test"), "other.test", "one"),
+        (from_("Ann@SHOP.test"), "other.test", "one"),
+        (from_("bob@shop.test"), "other.test", "shop"),
+        (from_("bob@a.eu.shop.test"), "other.test", "shop"),
+        (from_("bob@eu.shop.test"), "other.test", "all"),
+        (from_("bob@elsewhere.test"), "other.test", "all"),
+        (NULL_SENDER, "other.test", "bounces"),
+        (from_("ann@shop.test"), "partner.test", "partner"),
+        (NULL_SENDER, "partner.test", "partner"),
+        (from_("ann@shop.test"), "a.club.test", "shop-to-club"),
+        (from_("ann@elsewhere.test"), "a.club.test", "all"),
+    ],
+)
+def test_the_most_specific_domain_decides_and_then_the_most_specific_sender(
+    sender: Address, domain: str, name: str
+) -> None:
+    found = BY_SENDER.find(domain, sender)
+    assert found is not None
+    assert found.name == name
+
+
+def test_a_route_for_some_senders_takes_nobody_elses_mail() -> None:
+    table = RouteTable([Route("shop", domains=("*",), senders=("shop.test",), hosts=(RouteHost("hub.test"),))])
+    assert table.find("other.test", from_("ann@elsewhere.test")) is None
+    assert table.find("other.test", NULL_SENDER) is None
 
 
 def test_without_a_star_other_domains_go_by_mx() -> None:

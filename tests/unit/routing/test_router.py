@@ -12,11 +12,12 @@ from mailboat.model.observer import Observer
 from mailboat.routing import router as module
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
+from mailboat.routing.system import SystemFiles
 
 
 async def test_a_router_without_a_configuration_says_so() -> None:
     clock = FixedClock()
-    resolver = Resolver(observer=Observer(), clock=clock, resolv_conf=Path("/nonexistent"))
+    resolver = Resolver(observer=Observer(), clock=clock, system=SystemFiles(clock, resolv_conf=Path("/nonexistent")))
     router = Router(resolver=resolver, observer=Observer(), clock=clock)
     with pytest.raises(RuntimeError, match="before it was configured"):
         router.destination("d.test")

@@ -17,13 +17,24 @@ class Route:
     domains: tuple[str, ...] = setting(
         (),
         values.domains,
-        "Recipient domains, separated by commas: exact, `.example.com` for all below it, or `*` for all.",
+        "Recipient domains, separated by commas: exact, `.example.com` for all below it, or `*` for all. The most "
+        "specific one decides.",
+        shown_default="`*` where `senders` is set, else required",
+    )
+    senders: tuple[str, ...] = setting(
+        (),
+        values.senders,
+        "Only mail from these, separated by commas: addresses, domains, `.example.com` for all below it, or `<>` for "
+        "bounces and other mail without a sender. Domains of recipients are matched first; where several routes have "
+        "the same one, the most specific sender decides.",
+        shown_default="all",
     )
     hosts: tuple[RouteHost, ...] = setting(
         (),
         values.route_hosts,
         "Next hops `host[:port][/priority]`, separated by commas; lower priority first, equal ones in turn. "
-        "A path is a unix socket.",
+        "A path is a unix socket. Names are looked up as the system does: `/etc/hosts`, then the search list of "
+        "`/etc/resolv.conf`; one that ends in a dot is whole.",
     )
     protocol: Protocol = setting(Protocol.SMTP, values.choice(Protocol), "`smtp` or `lmtp` (RFC 2033).")
     tls: TlsLevel = setting(
@@ -45,6 +56,9 @@ class Route:
         False,
         values.boolean,
         "Defer when the host offers no usable AUTH. Otherwise such mail goes without, and a warning is logged.",
+    )
+    inet_prefer: InetPrefer | None = setting(
+        None, values.optional(values.inet_prefer), "As in `[main]`, for this route.", shown_default="as in `[main]`"
     )
     auth_user_read: str = field(default="", repr=False)
     """Content of `auth_user_file`; filled by the loader, hidden by `config show`."""
@@ -98,7 +112,7 @@ class OutboundSettings:
         InetPrefer.BOTH,
         values.inet_prefer,
         "Address family to try first within an MX: `v4` or `v6`; `both` (also spelled `default`) tries v6 first. "
-        "Never crosses MX preference.",
+        "`v4-only` and `v6-only` use no other: a domain without such an address bounces. Never crosses MX preference.",
     )
     queue_dir: str = setting(
         "queue", values.path, "Directory of the queue, on a local file system with working locks.", restart=True
