@@ -36,6 +36,7 @@ from mailboat_operator.metrics import READY, Metrics
 from mailboat_operator.observe import Observer
 from mailboat_operator.observed import Key
 from mailboat_operator.pace import Pace
+from mailboat_operator.polling import PodPoller
 from mailboat_operator.reconcile import Reconciler
 from mailboat_operator.relays import Relays
 from mailboat_operator.store import Store
@@ -110,10 +111,12 @@ class _Operator:
         kube.may_write = self._lease.check
         self._store = store = Store(time.monotonic)
         self._relays = Relays()
-        observer, applier = Observer(kube, store, self._relays), Applier(kube, store)
+        self._poller = PodPoller(self._relays.ask)
+        observer, applier = Observer(kube, store, self._relays, self._poller), Applier(kube, store)
         self._recorder = Recorder(kube, self._identity)
         reconcile = Reconciler(store, observer, applier, self._recorder, metrics, Pace(time.monotonic, metrics))
         self._queue: WorkQueue[Key] = WorkQueue(reconcile, metrics)
+        self._poller.changed = self._queue.add
         kube.recovered = self._recovered
         self._lease.regained = self._queue.hurry
         self._lister = Lister(kube, store, options.namespaces)
@@ -170,6 +173,7 @@ class _Operator:
         chores = [
             asyncio.create_task(self._queue.run(), name="queue"),
             asyncio.create_task(self._recorder.run(), name="events"),
+            asyncio.create_task(self._poller.run(), name="polling"),
             asyncio.create_task(self._resync(), name="resync"),
         ]
         for key in self._store.resources:

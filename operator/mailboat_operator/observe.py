@@ -14,6 +14,7 @@ from mailboat_operator import names
 from mailboat_operator.desired.children import possible
 from mailboat_operator.kube import Kube, core
 from mailboat_operator.observed import ChildKey, Key, LiveChild, Observed, PodState, Source
+from mailboat_operator.polling import PodPoller
 from mailboat_operator.references import SourceKind
 from mailboat_operator.relays import Pod, Relays
 from mailboat_operator.spec import Spec
@@ -25,13 +26,15 @@ PLURALS = {SourceKind.SECRET: "secrets", SourceKind.CONFIG_MAP: "configmaps"}
 class Observer:
     """Gathers."""
 
-    def __init__(self, kube: Kube, store: Store, relays: Relays) -> None:
+    def __init__(self, kube: Kube, store: Store, relays: Relays, poller: PodPoller) -> None:
         self._kube = kube
         self._store = store
         self._relays = relays
+        self._poller = poller
 
     async def gather(self, key: Key, resource: Mapping[str, Any], spec: Spec | None) -> Observed:
         """Everything about a resource; without its spec only what is known of its children. May raise ApiError."""
+        self._poller.follow(key, {})  # until `ask` knows the pods
         children = self._store.children(key, possible(key.name))
         if spec is None:
             return Observed(key, resource, children, {})
@@ -70,9 +73,15 @@ class Observer:
         return found
 
     async def ask(self, key: Key, spec: Spec) -> tuple[PodState, ...]:
-        """What the pods of the workload say of their configuration."""
+        """What the pods of the workload say of their configuration. From now on, changes of that are noticed."""
         pods = await self.pods(key, spec)
-        return tuple(await asyncio.gather(*map(self._relays.ask, pods)))
+        states = await asyncio.gather(*map(self._relays.ask, pods))
+        self._poller.follow(key, dict(zip(pods, states, strict=True)))
+        return tuple(states)
+
+    def forget(self, key: Key) -> None:
+        """A resource is gone: its pods are asked no more."""
+        self._poller.follow(key, {})
 
     async def flush(self, key: Key, spec: Spec, token: str) -> dict[str, str]:
         """Have the pods of the workload attempt their deferred mail; by pod what went wrong."""

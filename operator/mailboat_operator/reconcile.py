@@ -53,6 +53,7 @@ class Reconciler:
         if resource is None or resource["metadata"]["deletionTimestamp"]:
             # The API server collects what it owned.
             self._pace.forget(key)
+            self._observer.forget(key)
             return None
         try:
             return await self._reconcile(key, resource)

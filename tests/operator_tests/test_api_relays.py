@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,10 +87,40 @@ def test_a_source_address_that_is_missing_is_said(api: KubeApi, relays: list[Fak
     loaded_by_all(api, relays)
     relays[1].configz["warnings"] = ["this machine does not have the source address 192.0.2.7, which [bind] names"]
 
-    api.patch("outboundconfigs", "relay", {"metadata": {"annotations": {"mailboat.dev/reconcile-requested-at": "1"}}})
-
     until(lambda: api.condition("relay", "ConfigLoaded"), lambda found: found == ("False", "BindAddressMissing"))
     assert f"{pods[1]}: this machine does not have the source address 192.0.2.7" in api.message("relay", "Ready")
+
+
+def test_what_a_pod_tells_reaches_the_status_within_five_seconds(
+    api: KubeApi, relays: list[FakeRelay], pods: list[str]
+) -> None:
+    loaded_by_all(api, relays)
+
+    def seconds_until_told(error: str) -> float:
+        relays[1].configz["error"] = error
+        began = time.monotonic()
+        until(lambda: api.get("outboundconfigs", "relay")["status"]["relays"]["pods"][1].get("error"), error.__eq__)
+        return time.monotonic() - began
+
+    # The test itself may be slow on a busy machine: it has three tries.
+    assert any(seconds_until_told(f"tls.ini:{line}: bad") < 5 for line in (1, 2, 3))
+    assert api.condition("relay", "ConfigLoaded") == ("False", "LoadFailed")
+
+
+def test_a_pod_that_is_not_ready_is_shown(api: KubeApi, relays: list[FakeRelay], pods: list[str]) -> None:
+    loaded_by_all(api, relays)
+    assert api.condition("relay", "PodsReady") == ("True", "PodsReady")
+
+    set_ready(api, pods[1], ready=False)
+    api.patch("statefulsets", "relay", {"status": {"replicas": 2, "readyReplicas": 1}}, "/status")
+
+    until(lambda: api.condition("relay", "PodsReady"), lambda found: found == ("False", "PodsNotReady"))
+    assert api.condition("relay", "Ready")[0] == "True"
+    rows = api.get("outboundconfigs", "relay")["status"]["relays"]["pods"]
+    assert [(row["name"], row["ready"], row["address"]) for row in rows] == [
+        (pods[0], True, "127.0.0.1"),
+        (pods[1], False, "127.0.0.1"),
+    ]
 
 
 def test_a_pod_that_talks_nonsense_or_nothing_is_said(api: KubeApi, relays: list[FakeRelay], pods: list[str]) -> None:
