@@ -1,9 +1,10 @@
 # The images of the relay and of the operator:
 #
-#   docker build --target relay    -t mailboat-relay .
-#   docker build --target operator -t mailboat-operator .
+#   docker build --build-arg BASE=python@sha256:… --target relay    -t mailboat-relay .
+#   docker build --build-arg BASE=python@sha256:… --target operator -t mailboat-operator .
 #
-# BASE is any image with Python 3.11 or newer as `python3`, with venv; nothing else of it is used. Wheels in a directory
+# BASE is any image with Python 3.11 or newer as `python3`, with venv; nothing else of it is used. By its digest two builds
+# are of the same base; docs/kubernetes.md says where the digest comes from. Wheels in a directory
 # `wheels` of the context are taken instead of an index, and then the build needs no network (`make e2e` builds this way).
 ARG BASE=python:3.13-slim
 

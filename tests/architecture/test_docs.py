@@ -51,3 +51,12 @@ def test_the_readme_shows_the_commands_that_a_run_prints() -> None:
     command = "mailboat send --server 127.0.0.1:2525 --from you@example.com --to friend@example.net -"
     assert command in readme
     assert command.replace("127.0.0.1:2525", "$smtp").replace("mailboat", "$mailboat", 1) in printed
+
+
+def test_the_docs_build_images_on_a_base_that_its_digest_names() -> None:
+    """A tag may be another image tomorrow."""
+    page, dockerfile = ((ROOT / name).read_text() for name in ("docs/kubernetes.md", "Dockerfile"))
+    builds = re.findall(r"docker build .*", page + dockerfile)
+    assert len(builds) == 4
+    assert all(re.search(r"--build-arg BASE=(\$BASE|python@sha256:)", build) for build in builds)
+    assert "BASE=$(docker image inspect --format '{{index .RepoDigests 0}}'" in page

@@ -5,6 +5,7 @@ Nobody runs pods here: what they do is for the tests in a whole cluster.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,40 @@ def test_an_autoscaler_may_set_the_number_of_pods_between_upgrades(helm_does: In
     helm_does.kubectl("scale", "statefulset/mailboat-relay", "--replicas=4")
     helm_does("upgrade", "mailboat-relay", "mailboat-relay", {**values, "config": {"me": "relay.example.com"}})
     assert helm_does.kubectl.get("statefulset", "mailboat-relay")["spec"]["replicas"] == 4
+
+
+def pods_wanted(kubectl: Kubectl) -> int:
+    return int(kubectl.get("statefulset", "mailboat-relay")["spec"]["replicas"])
+
+
+def test_an_autoscaler_that_comes_later_finds_as_many_pods_as_there_were(helm_does: Installed) -> None:
+    """Taken to one, the others would leave their queues behind."""
+    helm_does("install", "mailboat-relay", "mailboat-relay", {"replicaCount": 3})
+    for _ in range(2):
+        helm_does("upgrade", "mailboat-relay", "mailboat-relay", {"autoscaling": {"enabled": True}})
+        assert pods_wanted(helm_does.kubectl) == 3
+
+
+def test_a_stateful_set_that_is_made_anew_under_its_pods_wants_as_many_as_its_autoscaler(helm_does: Installed) -> None:
+    """As docs/kubernetes.md has it done for larger volumes."""
+    kubectl = helm_does.kubectl
+    values: Any = {"autoscaling": {"enabled": True, "maxReplicas": 9}}
+    helm_does("install", "mailboat-relay", "mailboat-relay", values)
+    status = {"status": {"desiredReplicas": 4, "currentReplicas": 4}}
+    kubectl("patch", "hpa/mailboat-relay", "--subresource=status", "--type=merge", f"--patch={json.dumps(status)}")
+    kubectl("delete", "statefulset/mailboat-relay", "--cascade=orphan")
+    helm_does("upgrade", "mailboat-relay", "mailboat-relay", {**values, "persistence": {"size": "16Gi"}})
+    assert pods_wanted(kubectl) == 4
+
+
+def test_an_upgrade_to_fewer_pods_says_what_becomes_of_their_mail(helm_does: Installed) -> None:
+    """As happens unmeant where an autoscaler is taken away and `replicaCount` is what it always was."""
+    helm_does("install", "mailboat-relay", "mailboat-relay", {"autoscaling": {"enabled": True}})
+    helm_does.kubectl("scale", "statefulset/mailboat-relay", "--replicas=4")
+    notes = helm_does("upgrade", "mailboat-relay", "mailboat-relay", {"replicaCount": 2})
+    assert "WARNING: there were 4 relays." in notes
+    assert "--set replicaCount=4" in notes
+    assert "there were" not in helm_does("upgrade", "mailboat-relay", "mailboat-relay", {"replicaCount": 3})
 
 
 def test_a_larger_volume_is_refused_by_the_api_server_and_nothing_else_changes(helm_does: Installed) -> None:

@@ -26,9 +26,13 @@ def namespace(name: str) -> Mapping[str, Any]:
 
 def cluster(helm: Helm, relay: Values, operator: Values) -> tuple[list[Policy], dict[str, NetworkPeer]]:
     """The policies of a release of each chart, and the peers in and around their cluster."""
-    relays = helm.template("mailboat-relay", values={"networkPolicy": relay})
-    operators = helm.template("mailboat-operator", "--namespace", OPERATORS, values={"networkPolicy": operator})
-    pod, operator_pod = relays.one("StatefulSet"), operators.one("Deployment")
+    more = {"extraPorts": [{"name": "more", "containerPort": 15000}]}
+    relays = helm.template("mailboat-relay", values={"networkPolicy": relay, **more})
+    watch = {"watch": {"namespaces": [RELAYS]}}
+    operators = helm.template(
+        "mailboat-operator", "--namespace", OPERATORS, values={"networkPolicy": operator, **watch}
+    )
+    pod, operator_pod = relays.one("StatefulSet")["spec"]["template"], operators.one("Deployment")["spec"]["template"]
     mail = {str(port): port for port in (25, 465, 587, 443)}
     peers = {
         "relay": _pod(pod, "10.0.0.1", RELAYS),
@@ -38,6 +42,8 @@ def cluster(helm: Helm, relay: Values, operator: Values) -> tuple[list[Policy], 
         "shop": NetworkPeer("10.0.2.1", "shop", {"app": "shop"}),
         "blog": NetworkPeer("10.0.3.1", "blog", {"app": "blog"}, ports=mail),
         "impostor": _pod(operator_pod, "10.0.3.2", "blog"),
+        "false relay": _pod(pod, "10.0.3.3", "blog"),
+        "helm test": _pod(relays.one("Pod"), "10.0.0.3", RELAYS),
         "prometheus": NetworkPeer("10.0.4.1", "monitoring", {"app": "prometheus"}),
         "MX": NetworkPeer("192.0.2.25", ports=mail),
         "MX by IPv6": NetworkPeer("2001:db8::25", ports=mail),
@@ -46,10 +52,10 @@ def cluster(helm: Helm, relay: Values, operator: Values) -> tuple[list[Policy], 
     return [*relays.of("NetworkPolicy"), *operators.of("NetworkPolicy")], peers
 
 
-def _pod(workload: Object, address: str, namespace: str) -> NetworkPeer:
-    template = workload["spec"]["template"]
-    ports = {each["name"]: each["containerPort"] for each in template["spec"]["containers"][0]["ports"]}
-    return NetworkPeer(address, namespace, template["metadata"]["labels"], ports=ports)
+def _pod(pod: Object, address: str, namespace: str) -> NetworkPeer:
+    """A pod as it is in the release, or of a workload's template."""
+    ports = {each["name"]: each["containerPort"] for each in pod["spec"]["containers"][0].get("ports", ())}
+    return NetworkPeer(address, namespace, pod["metadata"]["labels"], ports=ports)
 
 
 def table(helm: Helm, expected: str, *, relay: Values, operator: Values) -> str:
@@ -68,69 +74,82 @@ def _cell(policies: list[Policy], source: NetworkPeer, target: NetworkPeer) -> s
     return "all" if names == set(target.ports) else " ".join(name for name in target.ports if name in names) or "-"
 
 
-NOTHING_SAID = """
+SWITCHED_OFF = """
            | other relay | other operator | blog | MX  | API
 relay      | all         | all            | all  | all | all
 operator   | all         | all            | all  | all | all
 shop       | all         | all            | all  | all | all
-blog       | all         | all            | all  | all | all
 impostor   | all         | all            | all  | all | all
+helm test  | all         | all            | all  | all | all
 prometheus | all         | all            | all  | all | all
 MX         | all         | all            | all  | all | all
+"""
+NOTHING_SAID = """
+            | other relay           | other operator | blog | MX  | API
+relay       | all                   | all            | all  | all | all
+operator    | smtp submission admin | all            | all  | all | all
+shop        | smtp submission admin | all            | all  | all | all
+impostor    | smtp submission admin | all            | all  | all | all
+false relay | smtp submission admin | all            | all  | all | all
+helm test   | smtp submission admin | all            | all  | all | all
+prometheus  | smtp submission admin | all            | all  | all | all
+MX          | smtp submission admin | all            | all  | all | all
 """
 PEERS_NAMED = """
-           | other relay     | other operator | blog | MX  | API
-relay      | -               | -              | all  | all | all
-operator   | admin           | -              | all  | all | all
-shop       | smtp submission | -              | all  | all | all
-blog       | -               | -              | all  | all | all
-impostor   | admin           | -              | all  | all | all
-prometheus | admin           | all            | all  | all | all
-MX         | -               | -              | all  | all | all
+            | other relay           | other operator | blog | MX  | API
+relay       | all                   | -              | all  | all | all
+operator    | admin                 | -              | all  | all | all
+shop        | smtp submission       | -              | all  | all | all
+blog        | -                     | -              | all  | all | all
+impostor    | -                     | -              | all  | all | all
+false relay | -                     | -              | all  | all | all
+helm test   | smtp submission admin | -              | all  | all | all
+prometheus  | admin                 | all            | all  | all | all
+MX          | -                     | -              | all  | all | all
 """
-NOBODY_NAMED = """
-           | other relay | other operator | blog | MX  | API
-relay      | all         | all            | all  | all | all
-operator   | all         | all            | all  | all | all
-shop       | all         | all            | all  | all | all
-blog       | all         | all            | all  | all | all
-impostor   | all         | all            | all  | all | all
-prometheus | all         | all            | all  | all | all
-MX         | all         | all            | all  | all | all
+OPERATOR_ELSEWHERE = """
+           | other relay
+operator   | smtp submission
+prometheus | smtp submission admin
 """
 EGRESS = """
-           | other relay     | other operator | blog | MX         | MX by IPv6 | API
-relay      | -               | -              | -    | 25 465 587 | 25 465 587 | -
-operator   | admin           | -              | -    | -          | -          | 443 6443
-shop       | smtp submission | -              | all  | all        | all        | all
-blog       | -               | -              | all  | all        | all        | all
-impostor   | admin           | -              | all  | all        | all        | all
-prometheus | admin           | all            | all  | all        | all        | all
+           | other relay           | false relay | other operator | blog | MX         | MX by IPv6 | API
+relay      | all                   | -           | -              | -    | 25 465 587 | 25 465 587 | -
+operator   | admin                 | -           | -              | -    | -          | -          | 443 6443
+shop       | smtp submission       | all         | -              | all  | all        | all        | all
+blog       | -                     | all         | -              | all  | all        | all        | all
+impostor   | -                     | all         | -              | all  | all        | all        | all
+helm test  | smtp submission admin | all         | -              | all  | all        | all        | all
+prometheus | admin                 | all         | all            | all  | all        | all        | all
 """
 
 
 @pytest.mark.parametrize(
     ("expected", "relay", "operator"),
     [
+        pytest.param(SWITCHED_OFF, {"enabled": False}, {"enabled": False}, id="switched off"),
         pytest.param(NOTHING_SAID, {}, {}, id="nothing said"),
         pytest.param(
             PEERS_NAMED,
-            {"enabled": True, "smtpFrom": [namespace("shop")], "adminFrom": [namespace("monitoring")]},
-            {"enabled": True, "metricsFrom": [namespace("monitoring")]},
+            {
+                "smtpFrom": [namespace("shop")],
+                "adminFrom": [namespace("monitoring")],
+                "operatorNamespace": OPERATORS,
+            },
+            {"metricsFrom": [namespace("monitoring")]},
             id="peers named",
         ),
-        pytest.param(NOBODY_NAMED, {"enabled": True}, {"enabled": True}, id="nobody named"),
+        pytest.param(OPERATOR_ELSEWHERE, {"adminFrom": [namespace("monitoring")]}, {}, id="operator elsewhere"),
         pytest.param(
             EGRESS,
             {
-                "enabled": True,
                 "smtpFrom": [namespace("shop")],
                 "adminFrom": [namespace("monitoring")],
+                "operatorNamespace": OPERATORS,
                 "egressEnabled": True,
                 "egressExcept": ["10.0.0.0/8", "fd00::/8"],
             },
             {
-                "enabled": True,
                 "metricsFrom": [namespace("monitoring")],
                 "egressEnabled": True,
                 "apiServerCIDRs": ["198.51.100.1/32"],
@@ -146,8 +165,35 @@ def test_each_pair_of_peers_reaches_the_ports_of_the_table(
 
 
 def test_both_ask_the_dns_whatever_egress_is_restricted_to(helm: Helm) -> None:
-    policies, peers = cluster(helm, {"enabled": True, "egressEnabled": True}, {"enabled": True, "egressEnabled": True})
+    policies, peers = cluster(helm, {"egressEnabled": True}, {"egressEnabled": True})
     resolver = NetworkPeer("10.0.5.1", "kube-system")
     for asking in ("relay", "operator"):
         for protocol in ("UDP", "TCP"):
             assert may_connect(policies, peers[asking], resolver, 53, protocol)
+
+
+@pytest.mark.parametrize(
+    ("route", "ports"),
+    [
+        ({"outboundConfig": {"spec": {"routes": [{"name": "a"}]}}}, "25 465 587"),
+        (
+            {"outboundConfig": {"spec": {"routes": [{"oauth": {"tokenURL": "https://login.test/token"}}]}}},
+            "25 465 587 443",
+        ),
+        (
+            {"outboundConfig": {"spec": {"routes": [{"oauth": {"tokenURL": "https://login.test:8443/x:1"}}]}}},
+            "25 465 587 8443",
+        ),
+        (
+            {"config": {"files": {"outbound.ini": "[route:a]\noauth_token_url = https://login.test/?a=b\n"}}},
+            "25 465 587 443",
+        ),
+    ],
+)
+def test_relays_reach_the_token_server_of_a_route_and_else_no_web_server(helm: Helm, route: Values, ports: str) -> None:
+    (policy,) = helm.template("mailboat-relay", values={**route, "networkPolicy": {"egressEnabled": True}}).of(
+        "NetworkPolicy"
+    )
+    relay = NetworkPeer("10.0.0.1", RELAYS, policy["spec"]["podSelector"]["matchLabels"])
+    server = NetworkPeer("192.0.2.1", ports={str(port): port for port in (25, 465, 587, 443, 8443, 80)})
+    assert reached([policy], relay, server) == set(ports.split())

@@ -131,31 +131,6 @@ def test_an_outboundconfig_is_made_of_values(helm: Helm) -> None:
     assert helm.template("mailboat-relay").of("OutboundConfig") == []
 
 
-def test_a_network_policy_lets_in_mail_metrics_and_the_operator(helm: Helm) -> None:
-    peer = {"namespaceSelector": {"matchLabels": {"shop": "yes"}}}
-    values = {"networkPolicy": {"enabled": True, "smtpFrom": [peer], "adminFrom": [peer]}}
-    spec = helm.template("mailboat-relay", values=values).one("NetworkPolicy")["spec"]
-    assert spec["policyTypes"] == ["Ingress"]
-    mail, admin = spec["ingress"]
-    assert mail["from"] == [peer]
-    assert [each["port"] for each in mail["ports"]] == ["smtp", "submission"]
-    assert admin["from"][0] == peer
-    operator = helm.template("mailboat-operator").one("Deployment")["spec"]["template"]["metadata"]["labels"]
-    assert admin["from"][1]["podSelector"]["matchLabels"].items() <= operator.items()
-
-
-def test_a_network_policy_can_keep_mail_out_of_the_cluster(helm: Helm) -> None:
-    values = {"networkPolicy": {"enabled": True, "egressEnabled": True, "egressExcept": ["10.0.0.0/8", "fd00::/8"]}}
-    spec = helm.template("mailboat-relay", values=values).one("NetworkPolicy")["spec"]
-    dns, mail = spec["egress"]
-    assert {(each["port"], each["protocol"]) for each in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
-    assert [each["port"] for each in mail["ports"]] == [25, 465, 587]
-    assert mail["to"] == [
-        {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}},
-        {"ipBlock": {"cidr": "::/0", "except": ["fd00::/8"]}},
-    ]
-
-
 def test_prometheus_finds_each_pod_by_the_labels_it_looks_for(helm: Helm) -> None:
     values = {"metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}}
     rendered = helm.template("mailboat-relay", values=values)

@@ -29,6 +29,13 @@ app.kubernetes.io/name: {{ include "mailboat-relay.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Of the pod of `helm test`: it is none of the relays. */}}
+{{- define "mailboat-relay.testLabels" -}}
+app.kubernetes.io/name: {{ include "mailboat-relay.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end -}}
+
 {{/* Of every object but pods: the chart's version would restart them with each release. */}}
 {{- define "mailboat-relay.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}

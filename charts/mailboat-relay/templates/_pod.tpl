@@ -1,4 +1,23 @@
-{{/* The pod of the StatefulSet, and its volumes. */}}
+{{/* The pods of the StatefulSet: how many, what they are, and their volumes. */}}
+
+{{/*
+With an autoscaler the number that runs is said again, so that no upgrade changes it: without a number Kubernetes takes 1.
+A StatefulSet that was deleted under its pods (docs/kubernetes.md, volumes) is known from its autoscaler. Nothing at the
+first installation, and in `helm template`, which cannot look: then the autoscaler makes `minReplicas` of it.
+*/}}
+{{- define "mailboat-relay.replicas" -}}
+{{- if not .Values.autoscaling.enabled }}{{ .Values.replicaCount }}
+{{- else if include "mailboat-relay.running" . | int }}{{ include "mailboat-relay.running" . }}
+{{- else }}
+{{- $autoscaler := lookup "autoscaling/v2" "HorizontalPodAutoscaler" .Release.Namespace (include "mailboat-relay.fullname" .) }}
+{{- with dig "status" "desiredReplicas" 0 $autoscaler | int }}{{ . }}{{ end }}
+{{- end -}}
+{{- end -}}
+
+{{/* How many pods the StatefulSet asks for before this upgrade; empty where there is none. */}}
+{{- define "mailboat-relay.running" -}}
+{{- dig "spec" "replicas" "" (lookup "apps/v1" "StatefulSet" .Release.Namespace (include "mailboat-relay.fullname" .)) -}}
+{{- end -}}
 
 {{- define "mailboat-relay.pod" -}}
 serviceAccountName: {{ include "mailboat-relay.serviceAccount" . }}
