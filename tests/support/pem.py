@@ -6,16 +6,18 @@ import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(name: str, passphrase: bytes = b"", until: datetime.datetime | None = None) -> tuple[bytes, bytes]:
+def self_signed(
+    name: str, passphrase: bytes = b"", until: datetime.datetime | None = None, rsa_bits: int = 0
+) -> tuple[bytes, bytes]:
     """A private key, encrypted where there is a pass phrase, and a certificate for a DNS name, both PEM.
 
-    The certificate is valid for a day, or as long as `until` says.
+    The certificate is valid for a day, or as long as `until` says. The key is of an elliptic curve unless `rsa_bits`.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (

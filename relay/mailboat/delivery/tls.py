@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mailboat.config.openssl import VERSIONS
 from mailboat.config.settings import Settings, TlsSettings
-from mailboat.config.tls import VERSIONS
 
 NO_TLS_MEMORY = 600.0
 """Seconds for which a host that failed the handshake is spoken to in plaintext (where that is allowed)."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 
+from mailboat.config.openssl import VERSIONS
 from mailboat.config.settings import TlsSettings
-from mailboat.config.tls import VERSIONS
 
 
 class ServerTls:
