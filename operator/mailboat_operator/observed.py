@@ -79,7 +79,9 @@ class PodState:
     error: str = ""
     """Why it refuses the files that it sees."""
     warnings: tuple[str, ...] = ()
-    """What keeps mail waiting: a source address that is not there."""
+    """What it says that somebody should look at."""
+    unbound: tuple[str, ...] = ()
+    """Those of them that are of source addresses which are not there: their mail waits."""
     silence: str = ""
     """Why it did not answer."""
     address: str = ""

@@ -62,12 +62,13 @@ class Relays:
                 return replace(state, silence="its answer is not what a relay says")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return replace(state, silence=f"does not answer: {_text(str(error) or 'in time')}")
-        warnings = said.get("warnings")
         return replace(
             state,
             hash=_text(said.get("hash")),
             error=_text(said.get("error")),
-            warnings=tuple(map(_text, warnings[:_WARNINGS_MAX])) if isinstance(warnings, list) else (),
+            warnings=_texts(said.get("warnings")),
+            # A relay that does not tell them apart warns of nothing else.
+            unbound=_texts(said.get("unbound", said.get("warnings"))),
         )
 
     async def flush(self, pods: tuple[Pod, ...], token: str) -> dict[str, str]:
@@ -101,6 +102,11 @@ class Relays:
                 if len(content) > _ANSWER_MAX:
                     raise aiohttp.ClientError("its answer does not end")
             return content
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """The first lines of a foreign list."""
+    return tuple(map(_text, values[:_WARNINGS_MAX])) if isinstance(values, list) else ()
 
 
 def _text(value: object) -> str:

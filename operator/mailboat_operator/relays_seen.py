@@ -104,7 +104,7 @@ def judge(observed: Observed, spec: Spec, pods: Sequence[PodState], hash_: str) 
         return Judgement("False", LoadReason.NO_READY_PODS, message, *counts)
     for reason, said in (
         (LoadReason.LOAD_FAILED, {pod.name: pod.error for pod in ready if pod.error}),
-        (LoadReason.BIND_ADDRESS_MISSING, {pod.name: "; ".join(pod.warnings) for pod in updated if pod.warnings}),
+        (LoadReason.BIND_ADDRESS_MISSING, {pod.name: "; ".join(pod.unbound) for pod in updated if pod.unbound}),
         (LoadReason.POD_UNREACHABLE, {pod.name: pod.silence for pod in ready if pod.silence}),
         (LoadReason.LOADING, {pod.name: "runs another configuration" for pod in ready if pod.hash != hash_}),
     ):

@@ -52,7 +52,9 @@ class ConfigStatus:
     error: str | None = None
     """Why the files as they are now were refused; None: they are what runs."""
     warnings: Sequence[str] = ()
-    """What keeps mail waiting although the configuration is good: a source address that is not on this machine."""
+    """What somebody should look at although the configuration is good."""
+    unbound: Sequence[str] = ()
+    """Those of the warnings that are of source addresses which this machine does not have: their mail waits."""
 
 
 class BadCursorError(ValueError):

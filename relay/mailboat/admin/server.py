@@ -140,7 +140,7 @@ def _configz(control: Control) -> Handler:
     async def handle(_: web.Request) -> web.Response:
         status = await control.configz()
         answer = {"hash": status.hash, "loaded_at": rfc3339(status.loaded_at), "error": status.error}
-        return json_response(answer | {"warnings": list(status.warnings)})
+        return json_response(answer | {"warnings": list(status.warnings), "unbound": list(status.unbound)})
 
     return handle
 

@@ -99,7 +99,7 @@ class RemoteWorker:
     async def configz(self) -> ConfigStatus:
         """See `WorkerPort`."""
         answer = await self._ask("configz")
-        return ConfigStatus(**answer | {"warnings": tuple(answer["warnings"])})
+        return ConfigStatus(**answer | {name: tuple(answer[name]) for name in ("warnings", "unbound")})
 
     async def snapshot(self) -> Snapshot:
         """See `WorkerPort`."""

@@ -64,7 +64,9 @@ class RelayControl:
             name for (name, _), answer in zip(workers, answers, strict=True) if not answer and name in self._workers
         ]
         warnings = dict.fromkeys(warning for state in states for warning in state.warnings)
-        return replace(told, warnings=(*warnings, *(f"{name} does not answer" for name in hung)))
+        unbound = dict.fromkeys(warning for state in states for warning in state.unbound)
+        silent = (f"{name} does not answer" for name in hung)
+        return replace(told, warnings=(*warnings, *silent), unbound=tuple(unbound))
 
     async def metrics(self) -> bytes:
         """One sum for all workers that answer in time; the counters of the others as they last said them."""

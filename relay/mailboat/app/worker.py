@@ -27,6 +27,10 @@ PLUGIN_GRACE = 2.0
 """Seconds for what plugins do at the end."""
 QUIT_GRACE = 1.0
 """Seconds for the farewell to idle next hops at the end."""
+_AWAITED = (
+    "outbound.ini is not there yet, so all mail waits: is there an OutboundConfig, and an operator that watches its "
+    "namespace?"
+)
 
 
 class Worker:
@@ -109,8 +113,9 @@ class Worker:
     async def configz(self) -> ConfigStatus:
         """What configuration runs."""
         settings = self.config.settings
-        warnings = dict.fromkeys(self._parts.unbound(settings).values())
-        return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, tuple(warnings))
+        unbound = tuple(dict.fromkeys(self._parts.unbound(settings).values()))
+        awaited = (_AWAITED,) if settings.awaits_outbound else ()
+        return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, (*awaited, *unbound), unbound)
 
     async def snapshot(self) -> Snapshot:
         """This process's numbers."""

@@ -129,7 +129,8 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
     smtp_settings = SmtpSettings(**read_section(smtp, MAIN, SmtpSettings, report))
     http_settings = _http(http, files, report)
     outbound_settings = read_outbound(files.ini("outbound.ini", outbound), files, environ, report)
-    if outbound is None and smtp_settings.await_outbound:
+    awaits = outbound is None and smtp_settings.await_outbound
+    if awaits:
         outbound_settings = replace(outbound_settings, disabled=True)
         report.warn("outbound.ini", "is not there yet: mail waits for it, because smtp.ini says await_outbound")
     tls_inbound, tls_outbound = read_tls(files.ini("tls.ini", tls), files, report)
@@ -146,6 +147,7 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
         tls_outbound=tls_outbound,
         relay_acl=_relay_acl(files, report),
         senders_allow=_senders_allow(files, report),
+        awaits_outbound=awaits,
         bounce=BounceTemplates(files.text(_BOUNCE), files.text(f"{_BOUNCE}_html"), files.content(f"{_BOUNCE}_image")),
         plugins=read_plugins(files, report, _OWN_FILES),
         hash=config_hash(outbound, tls),

@@ -247,6 +247,7 @@ async def test_a_source_address_that_is_missing_is_told_until_it_is_there(tmp_pa
         _, told = await relay.poll(lambda: relay.http("/configz"), lambda now: now[1]["warnings"])
         assert told["error"] is None
         assert told["warnings"] == ["this machine does not have the source address 192.0.2.77, which [bind] names"]
+        assert told["unbound"] == told["warnings"]
         metrics = await relay.metrics()
         assert (metrics[f"{name}{{family=ipv4}}"], metrics[f"{name}{{family=ipv6}}"]) == (0, 1)
         await relay.submit("bob@there.test")
@@ -254,3 +255,23 @@ async def test_a_source_address_that_is_missing_is_told_until_it_is_there(tmp_pa
         config.outbound_is("[bind]", "default=127.0.0.1")
         await relay.poll(lambda: relay.http("/configz"), lambda now: not now[1]["warnings"])
         assert (await relay.metrics())[f"{name}{{family=ipv4}}"] == 1
+
+
+async def test_an_awaited_outbound_ini_that_nobody_writes_is_told_until_it_is_there(
+    tmp_path: Path, mx: ScriptedMx
+) -> None:
+    """A resource that no operator watches has an empty status: the pods alone can say why mail waits."""
+    config = RelayConfig(tmp_path / "config", mx.port, smtp=["await_outbound=true"])
+    (config.directory / "outbound.ini").unlink()
+    async with running(config) as relay:
+        await relay.submit()
+        _, told = await relay.http("/configz")
+        assert [warning.partition(":")[0] for warning in told["warnings"]] == [
+            "outbound.ini is not there yet, so all mail waits"
+        ]
+        assert told["unbound"] == []
+
+        config.write()
+
+        await relay.poll(lambda: relay.http("/configz"), lambda now: not now[1]["warnings"])
+        await relay.event("delivered")

@@ -22,6 +22,9 @@ from mailboat.outbound.letter import Letter, Refused, RefusedError
 from mailboat.queue.store import Selection, StorageError
 
 
+STATUS = ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("a worker", "no address"), ("no address",))
+
+
 class FakeWorker(Letterbox):
     """Answers, and remembers what it was asked."""
 
@@ -36,7 +39,7 @@ class FakeWorker(Letterbox):
         return [Check(kind.value, ok=True), Check("storage", ok=False, detail="full")]
 
     async def configz(self) -> ConfigStatus:
-        return ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("no address",))
+        return STATUS
 
     async def snapshot(self) -> Snapshot:
         return Snapshot(counters={"mailboat_deliveries_total": {State.ACTIVE: 1.0, "": 2.0}}, gauges={}, histograms={})
@@ -89,7 +92,7 @@ async def test_every_question_comes_back_as_it_was_answered() -> None:
             Check("readyz", ok=True),
             Check("storage", ok=False, detail="full"),
         ]
-        assert await remote.configz() == ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("no address",))
+        assert await remote.configz() == STATUS
         assert (await remote.snapshot())["counters"] == {"mailboat_deliveries_total": {"active": 1.0, "": 2.0}}
         assert await remote.queue_page(selection, 10, None) == ([{"id": "A-1.1"}], "0:7")
         assert await remote.queue_get("A-9") == [{"id": "A-9"}]

@@ -251,7 +251,9 @@ def test_delivery_is_off_until_an_outbound_ini_that_is_awaited_is_there(director
     loaded = directory.load()
     assert loaded.settings is not None
     assert loaded.settings.outbound.disabled
+    assert loaded.settings.awaits_outbound
     (warning,) = directory.warnings()
     assert warning.startswith("outbound.ini: is not there yet")
     directory.write("outbound.ini", "concurrency_max=7\n")
     assert not directory.settings().outbound.disabled
+    assert not directory.settings().awaits_outbound

@@ -81,6 +81,8 @@ class Settings:
     senders_allow: frozenset[str] | None = None
     """`senders_allow`: what clients that relay by address may send as: `domain`, `.parent` or `local@domain`, domains
     normalised; None: as anybody."""
+    awaits_outbound: bool = False
+    """`smtp.ini` says `await_outbound`, and there is no `outbound.ini`: mail waits for it."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)
     plugins: PluginSettings = field(default_factory=PluginSettings)
     hash: str = ""
