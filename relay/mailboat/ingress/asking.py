@@ -33,6 +33,9 @@ class Asking(Wire):
         transaction, one in `rcpt` this recipient: what opens the relay for one must not open it for all."""
         self._asked: Running | None = None
         self._errors = 0
+        self._put_off = False
+        """A command of this transaction was refused for now: 503 to those that follow it, already on their way in a
+        pipeline (RFC 2920 3.1), is no error of the client."""
 
     @property
     def _hooks(self) -> Hooks:
@@ -82,6 +85,8 @@ class Asking(Wire):
         self._answer(reply, accepted=False)
         if reply.startswith(b"5"):  # trouble of our own is no error of the client
             self._count_error()
+        else:
+            self._put_off = True
 
     def _reject(self, reason: RejectReason, reply: bytes, recipient: str = "") -> None:
         message = self._who.message

@@ -93,6 +93,7 @@ class Connection(Queueing):
 
     def _on_hello(self, event: events.Hello) -> None:
         self._drop_transaction()
+        self._put_off = False
         self._who.hello_name = event.name
         self._ask(Point.EHLO, partial(self._hello_decided, event), event.name)
 
@@ -115,6 +116,7 @@ class Connection(Queueing):
         self._count_idle_command()
 
     def _on_mail(self, event: events.Mail) -> None:
+        self._put_off = False
         refusal = self._context.admission.room()
         if self._must_authenticate():
             self._refuse(RejectReason.AUTH, replies.AUTH_REQUIRED)
@@ -169,6 +171,7 @@ class Connection(Queueing):
             self._refuse(RejectReason.RELAY_DENIED, self._relay_denied(), str(event.recipient))
 
     def _on_data(self, _: events.Data) -> None:
+        self._put_off = False
         self._current().begin(self._context.clock)
         self._answer(replies.GO_AHEAD)
 
@@ -196,7 +199,11 @@ class Connection(Queueing):
 
     def _on_reset(self, event: events.Reset) -> None:
         self._drop_transaction()
-        self._on_idle(event)
+        put_off, self._put_off = self._put_off, False
+        if put_off:
+            self._touch()  # this ends what we refused, and is no idle command
+        else:
+            self._on_idle(event)
 
     def _on_idle(self, _: events.Event) -> None:
         self._touch()
@@ -209,7 +216,8 @@ class Connection(Queueing):
     def _on_refusal(self, event: events.Refusal) -> None:
         self._reject(_REASONS[event.kind], event.reply.encode())
         self._touch()
-        self._count_error()
+        if not (self._put_off and event.kind == "sequence"):
+            self._count_error()
 
     _handlers: ClassVar[Mapping[type, Callable[[Any, Any], None]]] = {
         events.Hello: _on_hello,

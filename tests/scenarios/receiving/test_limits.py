@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from tests.support.ingress import Rig, serving
+from tests.support.plugins import answering, chain
 from tests.support.smtp_client import Client
 
+from mailboat.hooks import DENYSOFT, Point
 from mailboat.ingress.connection import MAX_IDLE_COMMANDS
 from mailboat.model.observer import RejectReason
 
@@ -53,6 +55,39 @@ async def test_trouble_of_ours_is_no_error_of_the_client() -> None:
         for _ in range(10):
             assert (await client.ask("MAIL FROM:<alice@sender.test>")).startswith("451 4.3.2 ")
         await client.quit()
+
+
+@pytest.mark.parametrize(
+    ("busy", "expected"),
+    [(True, ["451", "503", "503", "503", "250"]), (False, ["250", "450", "450", "503", "250"])],
+    ids=["MAIL", "RCPT"],
+)
+async def test_what_follows_our_temporary_refusal_in_a_pipeline_is_no_error_of_the_client(
+    busy: bool, expected: list[str]
+) -> None:
+    """Nor is its RSET an idle command, however often the client tries again."""
+    pipeline = b"MAIL FROM:<a@sender.test>\r\nRCPT TO:<b@there.test>\r\nRCPT TO:<c@there.test>\r\nDATA\r\nRSET\r\n"
+    async with serving(max_errors=2, hooks=chain({Point.RCPT: answering(DENYSOFT, sync=True)})) as rig:
+        rig.load.memory_full = busy
+        client = await rig.greeted()
+        for _ in range(MAX_IDLE_COMMANDS + 5):
+            client.send(pipeline)
+            assert [reply[:3] for reply in await client.replies(len(expected))] == expected
+        assert (await client.ask("NOOP")).startswith("250 ")
+        await client.quit()
+
+
+@pytest.mark.parametrize("end", ["RSET", "EHLO client.test"])
+async def test_a_wrong_sequence_behind_the_end_of_a_refused_transaction_is_an_error_again(end: str) -> None:
+    async with serving(max_errors=2) as rig:
+        client = await rig.greeted()
+        rig.load.memory_full = True
+        assert (await client.ask("MAIL FROM:<alice@sender.test>")).startswith("451 ")
+        assert (await client.ask(end)).startswith("250")
+        assert [(await client.ask("DATA"))[:4] for _ in range(2)] == ["503 "] * 2
+        assert (await client.reply()).startswith("421 4.7.0 Too many errors")
+        assert await client.rest() == b""
+        client.close()
 
 
 @pytest.mark.parametrize("command", ["NOOP", "RSET", "VRFY bob", "HELP", "EHLO again.test"])
