@@ -25,6 +25,7 @@ import uvloop
 from mailboat.app import exits
 from mailboat.app.build import WorkerOptions, build
 from mailboat.app.channel import serve
+from mailboat.app.log_format import BoundedFormatter
 from mailboat.app.worker import Worker
 from mailboat.config.load import load
 from mailboat.hooks.loader import PluginsError
@@ -46,9 +47,10 @@ LAST_GRACE = 0.5
 
 def run(main: Coroutine[Any, Any, int], log_level: int = logging.INFO) -> int:
     """Run a process of the relay to its exit code."""
-    logging.basicConfig(
-        level=log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(BoundedFormatter())
+    logging.basicConfig(level=log_level, handlers=[handler], force=True)
+    threading.excepthook = _thread_failed
     # The usual soft limit of 1024 descriptors is below `max_connections`; the hard one is the administrator's word.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -65,6 +67,12 @@ def run(main: Coroutine[Any, Any, int], log_level: int = logging.INFO) -> int:
             sys.stdout.flush()
             os._exit(code)
         return code
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    """A thread has ended with an exception: say so in the log, as of everything else."""
+    name = args.thread.name if args.thread else "?"
+    log.error("thread %s failed", name, exc_info=(args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback))
 
 
 def _cut_short(code: int) -> None:

@@ -13,7 +13,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +45,7 @@ class Submission:
     server: Endpoint
     sender: Address
     recipients: Sequence[Address]
-    body: bytes
+    body: bytes = field(repr=False)
     """With CRLF line ends, not dot-stuffed."""
     tls: ssl.SSLContext | None = None
     """STARTTLS with this context; None: plain text."""

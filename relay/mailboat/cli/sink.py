@@ -42,7 +42,7 @@ class Mail:
     tls: str
     """The protocol version; empty in plain text."""
     recipients: list[str] = field(default_factory=list)
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 class _Connection(asyncio.Protocol):

@@ -45,7 +45,7 @@ class Transaction:
     """Octets of the message so far, as received."""
     _date: bytes = b""
     _writer: BodyWriter = field(init=False)
-    _body: Body | None = None
+    _body: Body | None = field(default=None, repr=False)
     """The whole message with its trace header; ours until it is in a draft."""
     _for_hooks: MessageTransaction | None = None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailboat.message import headers, templates
 from mailboat.message.received import rfc5322_date
@@ -52,7 +52,7 @@ class Dsn:
     """At least one."""
     now: float
     """Seconds since the epoch: the report's Date and the time of the last attempt."""
-    original: bytes
+    original: bytes = field(repr=False)
     """The message as queued, or its first octets."""
     cut: bool = False
     """`original` is only the beginning."""
@@ -64,8 +64,8 @@ class Dsn:
 class Part:
     """A MIME entity: header lines and content, each ended by CRLF."""
 
-    header: bytes
-    content: bytes
+    header: bytes = field(repr=False)
+    content: bytes = field(repr=False)
 
     @property
     def data(self) -> bytes:

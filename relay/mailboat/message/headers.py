@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SCAN_LIMIT = 262_144
 """Octets that `scan` looks at, so that a message that is all header costs milliseconds of the event loop, not more."""
@@ -40,9 +40,9 @@ class HeaderFacts:
     header_end: int
     """Where the blank line behind the header begins, or the text where there is no such line; -1 when the octets given
     end before the header does."""
-    subject: bytes
+    subject: bytes = field(repr=False)
     """Value of the first `Subject`, unfolded, encoded-words as they are; empty when there is none."""
-    message_id: bytes
+    message_id: bytes = field(repr=False)
     """Value of the first `Message-ID` that is not empty, such as `<a@b>`."""
 
 

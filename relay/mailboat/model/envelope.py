@@ -46,7 +46,7 @@ class Message:
     """MAIL carried BODY=8BITMIME (RFC 6152)."""
     force_tls: bool = False
     """Deliver over TLS or defer (`todo.force_tls`)."""
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What plugins noted on the transaction; JSON values only; stored with the message."""
 
 
@@ -54,9 +54,9 @@ class Message:
 class Noted:
     """What hooks of earlier attempts left at an entry; JSON values only."""
 
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """`hmail.notes`."""
-    todo: Mapping[str, Any] | None = None
+    todo: Mapping[str, Any] | None = field(default=None, repr=False)
     """`todo.notes` as they are for this entry now; None: those of the message."""
     force_tls: bool | None = None
     """`todo.force_tls` as it is for this entry now; None: as the message says."""
@@ -127,7 +127,7 @@ class Draft:
 
     sender: Address
     recipients: Sequence[Address]
-    body: Body
+    body: Body = field(repr=False)
     """Header and text with CRLF line ends, not dot-stuffed, trace headers already in place."""
     groups: Sequence[tuple[str, Sequence[Address]]] = ()
     """The recipients by domain, one item an entry (`queue.entry.group`)."""
@@ -136,4 +136,4 @@ class Draft:
     smtputf8: bool = False
     eightbit: bool = False
     force_tls: bool = False
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from mailboat.plugins._checks import only
 
 FIRST = -1_000_000
 """The priority: before all others."""
+LINE_LIMIT = 3900
+"""Octets of a line: with what the relay's log puts before it, it stays within 4,096."""
 MOST_ADDRESSES = 20
 """Addresses in one line; `recipient_count` tells how many there are."""
 
@@ -62,16 +64,33 @@ def parse(config: PluginConfig[None]) -> tuple[frozenset[Point], Path | None]:
 
 def write(plugin: Plugin, path: Path | None, event: dict[str, Any]) -> None:
     """One line in one system call, so that those of several workers never mix; to the relay's log without a file."""
-    line = json.dumps(event, ensure_ascii=False, default=str)
+    line = next(line for line in map(_line, _fitted(event)) if len(line) <= LINE_LIMIT)
     if path is None:
-        plugin.logger.info("%s", line)
+        plugin.logger.info("%s", line.decode())
         return
     # Opened anew for each line: whoever rotates the file need not tell us.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
-        os.write(descriptor, line.encode("utf-8", "replace") + b"\n")
+        os.write(descriptor, line + b"\n")
     finally:
         os.close(descriptor)
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, ensure_ascii=False, default=str).encode("utf-8", "replace")
+
+
+def _fitted(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The event as it is, then with ever less of its texts and lists."""
+    yield event
+    for characters in (400, 60, 6):
+        yield {name: _cut(value, characters) for name, value in event.items()}
+
+
+def _cut(value: Any, characters: int) -> Any:
+    if isinstance(value, list):
+        return [one[:characters] for one in value[: characters // 15 + 1]]
+    return value[:characters] if isinstance(value, str) and len(value) > characters else value
 
 
 def described(args: Sequence[object]) -> dict[str, Any]:

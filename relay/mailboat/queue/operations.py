@@ -21,7 +21,7 @@ class NewMessage:
 
     number: int
     entries: tuple[Entry, ...]
-    body: bytes | None
+    body: bytes | None = field(repr=False)
     """None: it is in `file`."""
     file: str | None = None
     """Name below `bodies/`, already synced; its directory is not yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailboat.model.address import Address
 from mailboat.smtp.data import DataFault
@@ -44,14 +44,14 @@ class Data:
 class Chunk:
     """Octets of the message, dot-stuffing removed. Needs no answer."""
 
-    octets: bytes
+    octets: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
 class EndOfData:
     """The end of the message."""
 
-    octets: bytes
+    octets: bytes = field(repr=False)
     """Its last octets."""
     fault: DataFault | None
     """Why the message cannot be taken, if so."""

@@ -87,8 +87,8 @@ class ServerSession:
     """Makes a challenge that was never used before: `<unique@host>` (RFC 2195 2)."""
     _lines: LineBuffer = field(default_factory=LineBuffer)
     _receiver: DataReceiver | None = None
-    _data_input: bytes = b""
-    _output: list[bytes] = field(default_factory=list)
+    _data_input: bytes = field(default=b"", repr=False)
+    _output: list[bytes] = field(default_factory=list, repr=False)
     _utf8: bool = False
     """MAIL of this transaction carried SMTPUTF8."""
     _exchange: sasl.Exchange | None = None

@@ -75,3 +75,14 @@ async def test_without_a_file_lines_go_to_the_log_and_many_recipients_are_counte
 def test_what_makes_no_sense_is_a_fault(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match=r"nowhere|absolute|not known"):
         Plugged.of(log_events, tmp_path, log_events_ini=text)
+
+
+async def test_a_line_stays_within_its_limit_whatever_it_says(tmp_path: Path) -> None:
+    file = tmp_path / "hooks.json"
+    it = Plugged.of(log_events, tmp_path, log_events_ini=f"file={file}\n")
+    people = [person(f"{'p' * 200}{n}@there.test") for n in range(50)]
+    await it.ask(Point.DEFERRED, hmail(), DeferredInfo(1.0, "450 \x01" * 1000, people))
+    await it.ask(Point.EHLO, client(), "n" * 250)
+    assert all(len(line) <= log_events.LINE_LIMIT for line in file.read_bytes().splitlines())
+    assert [line["point"] for line in lines(file)] == ["deferred", "ehlo"]
+    assert lines(file)[0]["deferred"]
