@@ -85,6 +85,8 @@ REFERENCES = frozenset({"certificateSecretRef", "caBundleRef", "dhparamSecretRef
 UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("outbound.ini", "queue_dir"): "the queue is on the pod's volume: `MAILBOAT_QUEUE_DIR` of the pod names it",
+        ("outbound.ini", "ca"): "not rendered yet",
+        ("outbound.ini", "auth_without_tls"): "not rendered yet",
         ("tls.ini [outbound]", "dhparam"): "a client uses the server's parameters",
         ("tls.ini [outbound]", "requestCert"): "a server always shows its certificate",
     }

@@ -124,11 +124,23 @@ class RouteHost:
     priority: int = 0
     """Lower is tried first, as with MX."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether what is sent there leaves no machine: a unix socket, or a loopback address."""
+        return self.host.startswith("/") or _is_loopback(self.host)
+
     def __str__(self) -> str:
         if self.host.startswith("/"):
             return self.host
         host = _with_port(self.host, self.port) if self.port else self.host
         return f"{host}/{self.priority}" if self.priority else host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _with_port(host: str, port: int) -> str:

@@ -67,6 +67,13 @@ def refusals(material: TlsMaterial) -> Iterator[TlsRefusal]:
             yield from _tried(lambda: context.load_dh_params(dhparam), "dhparam")
 
 
+def roots(content: bytes) -> str:
+    """The certificates of a PEM file, as text. ValueError when there are none that OpenSSL takes."""
+    for refusal in refusals(TlsMaterial(ca=content)):
+        raise ValueError(refusal.message)
+    return content.decode("ascii", "replace")
+
+
 @contextmanager
 def _as_path(content: bytes) -> Iterator[str]:
     """A name under which OpenSSL, which takes no octets, can open these."""

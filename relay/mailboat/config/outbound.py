@@ -14,6 +14,7 @@ from mailboat.config import values
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError, decode
 from mailboat.config.ini import MAIN, IniFile
+from mailboat.config.openssl import roots
 from mailboat.config.sections import parse_entry, read_section, warn_of_sections
 from mailboat.config.settings import Bind, OutboundSettings, Route, TlsLevel
 from mailboat.config.text import quoted
@@ -85,9 +86,8 @@ def _routes(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[
                 message = f"{what}{whose} belongs to [{ROUTE}{owner}] already"
                 report.faults.append(file.fault(section, "domains", message))
         route = _with_credentials(route, section, file, directory, report)
-        if route.user and route.tls is TlsLevel.DISABLED:
-            report.warnings.append(file.fault(section, "tls", "is disabled: the password is sent in the clear"))
-        routes.append(route)
+        report.warnings += _clear_passwords(route, section, file)
+        routes.append(_with_roots(route, section, file, directory, report))
     return tuple(routes)
 
 
@@ -128,6 +128,27 @@ def _with_credentials(route: Route, section: str, file: IniFile, directory: Conf
         else:
             route = replace(route, **found)
     return route
+
+
+def _with_roots(route: Route, section: str, file: IniFile, directory: ConfigDirectory, report: Report) -> Route:
+    if not route.ca:
+        return route
+    try:
+        pem = roots(directory.named(route.ca))
+    except (FileError, ValueError) as error:
+        report.faults.append(file.fault(section, "ca", f"{quoted(route.ca)} {error}"))
+        return route
+    return replace(route, ca=str(directory.absolute(route.ca)), ca_pem=pem)
+
+
+def _clear_passwords(route: Route, section: str, file: IniFile) -> Iterator[Fault]:
+    """Warnings where a password may be read on its way."""
+    if not route.user or all(host.is_local for host in route.hosts):
+        return
+    if route.tls is TlsLevel.DISABLED:
+        yield file.fault(section, "tls", "is disabled: the password is sent in the clear")
+    elif route.tls is TlsLevel.OPPORTUNISTIC and route.auth_without_tls:
+        yield file.fault(section, "auth_without_tls", "is on: the password may be sent in the clear")
 
 
 def secret(directory: ConfigDirectory, path: str) -> str:

@@ -25,6 +25,8 @@ def hop_of(mx: Mx, settings: Settings) -> Hop:
         protocol=protocol,
         tls=mx.tls or TlsLevel.OPPORTUNISTIC,
         credentials=Credentials(mx.auth_user, mx.auth_pass, mx.auth_type) if mx.auth_user else None,
+        auth_without_tls=mx.auth_without_tls,
+        ca=mx.ca,
         bind=mx.bind,
         ehlo=mx.bind_helo,
         local_ok=settings.outbound.local_mx_ok or _is_exempt(mx),

@@ -148,9 +148,10 @@ class _Opening:
 
     def _context(self) -> ssl.SSLContext:
         try:
-            return self._contexts.get(self._settings, verify=verifies(self._target))
+            return self._contexts.get(self._settings, verify=verifies(self._target), ca=self._target.tls.ca)
         except (OSError, ValueError) as error:
-            raise PeerTrouble(Trouble(Stage.TLS, FaultKind.LOCAL, f"tls.ini cannot be used: {error}")) from error
+            what = "the roots of this host" if self._target.tls.ca else "tls.ini"
+            raise PeerTrouble(Trouble(Stage.TLS, FaultKind.LOCAL, f"{what} cannot be used: {error}")) from error
 
     async def _command(self, line: bytes) -> RawReply:
         return (await self._stream.exchange(line + b"\r\n", (self._timeout,)))[0]

@@ -159,6 +159,6 @@ def _key(target: Target, source: Source) -> Hashable:
         source,
         target.protocol,
         target.tls.level,
-        target.host if verify else None,
+        (target.host, target.tls.ca) if verify else None,
         target.credentials,
     )

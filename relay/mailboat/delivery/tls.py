@@ -20,9 +20,14 @@ NO_TLS_MEMORY = 600.0
 NO_TLS_HOSTS = 10_000
 """Such hosts remembered at most; the oldest is forgotten first."""
 
+MAX_CONTEXTS = 100
+"""Contexts kept: a plugin may name other roots for each message. Those unused for longest go first."""
 
-def client_context(settings: TlsSettings, directory: str, *, verify: bool) -> ssl.SSLContext:
+
+def client_context(settings: TlsSettings, directory: str, *, verify: bool, ca: str = "") -> ssl.SSLContext:
     """A context for deliveries; `verify` demands a certificate that is valid for the host's name.
+
+    `ca`: roots in PEM that take the place of the settings'.
 
     Raises:
         OSError: a file cannot be read; ssl.SSLError (an OSError) or ValueError: what it holds is of no use.
@@ -34,7 +39,9 @@ def client_context(settings: TlsSettings, directory: str, *, verify: bool) -> ss
     if settings.ciphers:
         context.set_ciphers(settings.ciphers)
     if verify:
-        if settings.ca:
+        if ca:
+            context.load_verify_locations(cadata=ca)
+        elif settings.ca:
             context.load_verify_locations(cafile=str(Path(directory) / settings.ca))
         else:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
@@ -49,18 +56,22 @@ class ClientContexts:
 
     def __init__(self) -> None:
         self._settings: TlsSettings | None = None
-        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._contexts: OrderedDict[tuple[bool, str], ssl.SSLContext] = OrderedDict()
 
-    def get(self, settings: Settings, *, verify: bool) -> ssl.SSLContext:
+    def get(self, settings: Settings, *, verify: bool, ca: str = "") -> ssl.SSLContext:
         """The context to use; raises what `client_context` does."""
         # Compared by value: a reload that did not touch TLS keeps the contexts, a renewed certificate has a new digest.
         if settings.tls_outbound is not self._settings and settings.tls_outbound != self._settings:
-            self._contexts = {}
+            self._contexts.clear()
             self._settings = settings.tls_outbound
-        context = self._contexts.get(verify)
+        key = (verify, ca if verify else "")
+        context = self._contexts.get(key)
         if context is None:
-            context = client_context(settings.tls_outbound, settings.directory, verify=verify)
-            self._contexts[verify] = context
+            context = client_context(settings.tls_outbound, settings.directory, verify=verify, ca=ca)
+            self._contexts[key] = context
+            if len(self._contexts) > MAX_CONTEXTS:
+                self._contexts.popitem(last=False)
+        self._contexts.move_to_end(key)
         return context
 
 

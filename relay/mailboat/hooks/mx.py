@@ -48,6 +48,11 @@ class Mx:
     auth_pass: str = ""
     auth_type: str = ""
     """`PLAIN`, `LOGIN` or `CRAM-MD5`; empty: the strongest that is offered."""
+    auth_without_tls: bool = False
+    """With a user TLS must be had and verified, unless the host is loopback or a unix socket, `tls` is `disabled`, or
+    this is true: then whoever is on the way may read the password."""
+    ca: str = ""
+    """Roots that its certificate is verified by, PEM text (not a file's name); empty: those of tls.ini."""
     tls: TlsLevel | None = None
     """How much TLS; None: as configured."""
     from_dns: str = ""
@@ -190,17 +195,18 @@ def _check_types(mx: Mx) -> None:
         "auth_user",
         "auth_pass",
         "auth_type",
+        "ca",
         "from_dns",
     ):
         value = getattr(mx, name)
         if not isinstance(value, str):
             raise ValueError(f"{name} is no text")  # noqa: TRY004 - one kind of error for all that is wrong
-        if _CONTROL.search(value):
+        if name != "ca" and _CONTROL.search(value):
             raise ValueError(f"{name} has a control character")
     for name in ("priority", "port"):
         if not isinstance(getattr(mx, name), int) or isinstance(getattr(mx, name), bool):
             raise ValueError(f"{name} is no whole number")  # noqa: TRY004
-    for name in ("using_lmtp", "by_system"):
+    for name in ("using_lmtp", "by_system", "auth_without_tls"):
         if not isinstance(getattr(mx, name), bool):
             raise ValueError(f"{name} is neither true nor false")  # noqa: TRY004
     if mx.tls is not None and not isinstance(mx.tls, TlsLevel):

@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 
 from mailboat.config import values
 from mailboat.config.fault import Fault, Report
-from mailboat.config.files import ConfigDirectory
+from mailboat.config.files import ConfigDirectory, FileError
 from mailboat.config.ini import MAIN, IniFile
+from mailboat.config.text import quoted
 
 _T = TypeVar("_T")
 _V = TypeVar("_V")
@@ -30,8 +31,10 @@ class ConfigError(ValueError):
 class PluginConfig(Generic[_T]):
     """One file, as it is now. All reads are look-ups: cheap enough for a hook."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, directory: ConfigDirectory | None = None) -> None:
         self.name = name
+        self._directory = directory
+        """Where `parse` may read more; not kept."""
         self.value: _T
         """What the plugin's own `parse` made of the file; None without one."""
         self._take(IniFile(name), (), None)
@@ -87,6 +90,19 @@ class PluginConfig(Generic[_T]):
         except ValueError as error:
             raise ConfigError(self._ini.fault(section, key, str(error))) from None
 
+    def content_of(self, key: str, section: str = MAIN) -> bytes:
+        """What the file holds that a key names, relative to the configuration directory. For `parse` only.
+
+        ConfigError when it cannot be read. A later change is seen when a file of the configuration directory changes.
+        """
+        path = self.get(key, section=section)
+        if self._directory is None:
+            raise RuntimeError("content_of is for `parse`")
+        try:
+            return self._directory.named(path)
+        except FileError as error:
+            raise ConfigError(self._ini.fault(section, key, f"{quoted(path)} {error}")) from None
+
 
 class StagedFile:
     """A file read anew and found good, before it is taken."""
@@ -137,7 +153,7 @@ class PluginFiles:
         ini = files.ini(name, files.content(name)) if name.endswith(".ini") else IniFile(name)
         if report.faults:
             return None, list(dict.fromkeys(report.faults))
-        fresh: PluginConfig[None] = PluginConfig(name)
+        fresh: PluginConfig[None] = PluginConfig(name, files)
         staged = StagedFile(fresh, ini, lines, None)
         staged.take()
         if parse is None:

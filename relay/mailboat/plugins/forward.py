@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailboat.config.hosts import domains
+from mailboat.config.openssl import roots
 from mailboat.hooks import CONT, OK, Answer, HMail, Mx, Plugin, PluginConfig, Point
 
 _FIELDS = ("auth_user", "auth_pass", "auth_type", "bind", "bind_helo", "tls")
+_BOOLEANS = ("using_lmtp", "auth_without_tls")
 _SENDER = "from:"
 _OURS = ("forward", "smtp_forward")
 """What `queue.wants` calls this plugin; the second is Haraka's name for it."""
@@ -74,16 +76,22 @@ def _domain(text: str) -> str:
 def _hosts(config: PluginConfig[None], section: str) -> tuple[Mx, ...]:
     given = config.section(section)
     for key in given:
-        if key not in (*_FIELDS, "host", "using_lmtp"):
-            raise ValueError(f"[{section}] {key}: not one of host, using_lmtp, {', '.join(_FIELDS)}")
+        if key not in (*_FIELDS, *_BOOLEANS, "ca", "host"):
+            raise ValueError(f"[{section}] {key}: not one of {', '.join(('host', 'ca', *_BOOLEANS, *_FIELDS))}")
     if "host" not in given:
         if given or section != "main":
             raise ValueError(f"[{section}] has no host=")
         return ()
     more: dict[str, Any] = {key: config.get(key, section=section) for key in _FIELDS if key in given}
-    if "using_lmtp" in given:
-        more["using_lmtp"] = config.boolean("using_lmtp", section=section)
+    more |= {key: config.boolean(key, section=section) for key in _BOOLEANS if key in given}
+    if "ca" in given:
+        more["ca"] = _roots(config, section)
     return config.read("host", lambda text: tuple(_host(one, more) for one in text.split(",")), (), section)
+
+
+def _roots(config: PluginConfig[None], section: str) -> str:
+    content = config.content_of("ca", section=section)
+    return config.read("ca", lambda _: roots(content), "", section)
 
 
 def _host(text: str, more: Mapping[str, Any]) -> Mx:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailboat.config.settings import Protocol, TlsLevel
 
@@ -30,6 +30,12 @@ class TlsRequirement:
     verify: bool = False
     """The certificate must verify and match `servername`."""
     reason: str = ""
+    ca: str = ""
+    """Roots to verify it by, in PEM; empty: those of tls.ini."""
+
+    def with_roots(self, ca: str) -> TlsRequirement:
+        """The same, verified by these roots if there are any."""
+        return replace(self, ca=ca) if ca else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,9 @@ class Finder:
 
     def _target(self, errand: Errand, hop: Hop, ip: IPAddress | None) -> Target:
         name = hop.name or hop.name_of_host
-        subject = security.Subject(errand.domain, name, ip, errand.route, hop.tls, errand.force_tls)
+        secret = hop.credentials is not None and not hop.auth_without_tls
+        subject = security.Subject(errand.domain, name, ip, errand.route, hop.tls, errand.force_tls, secret)
+        tls = security.requirement(self._policy, subject)
         return Target(
             host=name,
             ip="" if ip is None else str(ip),
@@ -184,7 +186,7 @@ class Finder:
             path=hop.path,
             protocol=hop.protocol,
             priority=hop.priority,
-            tls=security.requirement(self._policy, subject),
+            tls=tls.with_roots(hop.ca),
             credentials=hop.credentials,
             bind=hop.bind,
             ehlo=hop.ehlo,

@@ -30,6 +30,10 @@ class Hop:
     """Lower is tried first."""
     tls: TlsLevel = TlsLevel.OPPORTUNISTIC
     credentials: Credentials | None = None
+    auth_without_tls: bool = False
+    """The credentials may be shown to whoever is on the way."""
+    ca: str = ""
+    """Roots for its certificate, in PEM; empty: those of tls.ini."""
     bind: str = ""
     """Source address; empty: the pod's."""
     ehlo: str = ""
@@ -114,6 +118,8 @@ def hops(route: Route, mx_port: int) -> tuple[Hop, ...]:
             tls=route.tls,
             credentials=credentials,
             inet=route.inet_prefer,
+            auth_without_tls=route.auth_without_tls,
+            ca=route.ca_pem,
         )
         found.append(hop)
     return tuple(found)

@@ -70,6 +70,8 @@ class Subject:
     """What that route asks for."""
     force_tls: bool = False
     """The message asks for TLS or nothing."""
+    has_secret: bool = False
+    """The host is given credentials that nobody else may read."""
 
 
 def requirement(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
@@ -110,9 +112,22 @@ def _reject_unauthorized(policy: TlsPolicy, _subject: Subject, standing: TlsRequ
     return TlsRequirement(standing.level, verify=True, reason="rejectUnauthorized")
 
 
+def _credentials(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
+    """A password goes to nobody but the host that it is for. `tls=disabled` is the way to say otherwise on purpose."""
+    if not subject.has_secret or subject.wanted is TlsLevel.DISABLED or _stays_here(subject.ip):
+        return standing
+    return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="auth_user without auth_without_tls")
+
+
+def _stays_here(ip: IPAddress | None) -> bool:
+    """Whether what is sent there leaves no machine: a unix socket, or loopback."""
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return ip is None or (mapped or ip).is_loopback
+
+
 Check = Callable[[TlsPolicy, Subject, TlsRequirement], TlsRequirement]
 
-CHECKS: tuple[Check, ...] = (_forced_host, _forced_message, _reject_unauthorized)
+CHECKS: tuple[Check, ...] = (_forced_host, _forced_message, _credentials, _reject_unauthorized)
 """Run in this order, each on what the ones before left standing. Whatever a check answers, nothing is lowered."""
 
 

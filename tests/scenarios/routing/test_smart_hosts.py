@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,21 @@ async def test_a_name_that_a_plugin_gave_and_that_leads_back_is_skipped_when_it_
 async def test_a_plugin_that_gives_no_hop_defers() -> None:
     async with bench() as at:
         assert refusal(await at.router.via("d.test", [])) == (False, "4.4.3")
+
+
+async def test_a_next_hop_of_a_plugin_with_credentials_must_have_verified_tls() -> None:
+    async with bench() as at:
+        hop = Hop("192.0.2.1", 587, credentials=Credentials("u", "p"), ca="roots")
+        for sent, expected in ((hop, TlsLevel.REQUIRED), (replace(hop, auth_without_tls=True), TlsLevel.OPPORTUNISTIC)):
+            answer = await at.router.via("d.test", [sent])
+            assert isinstance(answer, Targets)
+            assert (answer.targets[0].tls.level, answer.targets[0].tls.ca) == (expected, "roots")
+
+
+async def test_a_route_with_credentials_must_have_verified_tls() -> None:
+    route = hub(RouteHost("192.0.2.1"), auth_user="u", auth_pass="p", ca_pem="roots")
+    async with bench(routes=route) as at:
+        answer = await at.router.route("d.test")
+        assert isinstance(answer, Targets)
+        tls = answer.targets[0].tls
+        assert (tls.level, tls.verify, tls.ca) == (TlsLevel.REQUIRED, True, "roots")

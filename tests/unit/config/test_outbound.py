@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.pem import self_signed
 
 from mailboat.config.settings import Bind, InetPrefer, Protocol, RouteHost, TlsLevel
 from mailboat.config.show import as_text
@@ -90,6 +91,54 @@ def test_a_route_is_read_with_its_password(directory: Directory) -> None:
     assert (route.auth_user, route.auth_pass, route.require_auth) == ("0123", "päss word ", True)
     assert route.auth_pass_file == str(directory.path / "secrets/provider")
     assert "päss" not in repr(directory.settings())
+
+
+@pytest.mark.parametrize(
+    ("lines", "warnings"),
+    [
+        ("tls=disabled", ["outbound.ini:6: [route:r] tls: is disabled: the password is sent in the clear"]),
+        (
+            "auth_without_tls=true",
+            ["outbound.ini:6: [route:r] auth_without_tls: is on: the password may be sent in the clear"],
+        ),
+        ("tls=required\nauth_without_tls=true", []),
+        ("", []),
+    ],
+)
+def test_a_password_that_may_be_read_on_its_way_is_warned_of(
+    directory: Directory, lines: str, warnings: list[str]
+) -> None:
+    directory.write("password", "secret")
+    route = "[route:r]\ndomains=*\nhosts={}\nauth_user=u\nauth_pass_file=password\n" + lines
+    directory.write("outbound.ini", route.format("smart.test"))
+    assert directory.warnings() == warnings
+    directory.write("outbound.ini", route.format("127.0.0.1, [::1]:26"))
+    assert directory.warnings() == [], "what stays on this machine is read by nobody"
+
+
+def test_the_roots_of_a_route_are_read(directory: Directory) -> None:
+    pem = self_signed("ca.test")[1].decode()
+    directory.write("private.pem", pem)
+    directory.write("outbound.ini", "[route:r]\ndomains=*\nhosts=a\nca=private.pem\n")
+    (route,) = directory.settings().outbound.routes
+    assert (route.ca, route.ca_pem) == (str(directory.path / "private.pem"), pem)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "does not exist"),
+        ("", "OpenSSL refuses it: the file holds no PEM certificate"),
+        ("-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n", "OpenSSL refuses it"),
+    ],
+)
+def test_roots_that_cannot_be_used_are_a_fault(directory: Directory, content: str | None, reason: str) -> None:
+    if content is not None:
+        directory.write("private.pem", content)
+    directory.write("outbound.ini", "[route:r]\ndomains=*\nhosts=a\nca=private.pem\n")
+    (fault,) = directory.faults()
+    assert fault.startswith("outbound.ini:4: [route:r] ca: 'private.pem' ")
+    assert reason in fault
 
 
 def test_a_user_may_stand_in_a_file_as_the_password_does(directory: Directory) -> None:
@@ -194,14 +243,6 @@ def test_two_routes_for_one_domain_and_one_sender_are_a_fault(directory: Directo
     assert directory.faults() == [
         "outbound.ini:4: [route:y] domains: all domains (`*`) from a.example belongs to [route:x] already"
     ]
-
-
-def test_a_password_without_tls_is_a_warning(directory: Directory) -> None:
-    directory.write("password", "secret")
-    directory.write(
-        "outbound.ini", "[route:r]\ndomains=*\nhosts=a\ntls=disabled\nauth_user=u\nauth_pass_file=password\n"
-    )
-    assert directory.warnings() == ["outbound.ini:4: [route:r] tls: is disabled: the password is sent in the clear"]
 
 
 def test_a_password_in_the_file_is_not_read_and_not_repeated(directory: Directory) -> None:

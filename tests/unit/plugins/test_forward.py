@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.pem import self_signed
 from tests.support.plugged import Plugged, hmail
 
 from mailboat.hooks import CONT, OK, TlsLevel
@@ -111,3 +112,20 @@ async def test_a_change_of_the_file_is_taken_live(tmp_path: Path) -> None:
 def test_what_names_no_host_is_a_fault(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match=r"forward\.ini|host|domain"):
         Plugged.of(forward, tmp_path, forward_ini=text)
+
+
+async def test_a_private_ca_and_leave_to_go_without_tls_go_along_with_the_password(tmp_path: Path) -> None:
+    pem = self_signed("ca.test")[1]
+    (tmp_path / "private.pem").write_bytes(pem)
+    ini = "host=x.test\nauth_user=u\nauth_pass=p\nca=private.pem\nauth_without_tls=true\n"
+    it = Plugged.of(forward, tmp_path, forward_ini=ini)
+    (_, (mx,)) = await it.ask("get_mx", hmail("a@else.test"), "else.test")
+    assert (mx.ca, mx.auth_without_tls) == (pem.decode(), True)
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "does not exist"), ("x", "the file holds no PEM certificate")])
+def test_roots_that_cannot_be_used_are_a_fault(tmp_path: Path, content: str | None, reason: str) -> None:
+    if content is not None:
+        (tmp_path / "private.pem").write_text(content)
+    with pytest.raises(ValueError, match=rf"forward\.ini:2: \[main\] ca: .*{reason}"):
+        Plugged.of(forward, tmp_path, forward_ini="host=x.test\nca=private.pem\n")

@@ -115,3 +115,24 @@ def test_no_check_lowers_what_stands() -> None:
 def test_even_a_check_that_tries_cannot_lower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(security, "CHECKS", (*security.CHECKS, lambda *_: TlsRequirement(TlsLevel.DISABLED)))
     assert level(requirement(policy(force_tls_hosts=("1.2.3.4",)), SUBJECT)) == (TlsLevel.REQUIRED, True)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_credentials_want_verified_tls_whatever_switches_tls_off(enabled: bool) -> None:
+    subject = Subject("example.test", "hub.test", IP, "hub", has_secret=True)
+    found = requirement(policy(enabled, no_tls_hosts=("hub.test",)), subject)
+    assert level(found) == (TlsLevel.REQUIRED, True)
+
+
+def test_credentials_leave_implicit_tls_implicit_and_an_explicit_disabled_disabled() -> None:
+    implicit = Subject("example.test", "hub.test", IP, "hub", TlsLevel.IMPLICIT, has_secret=True)
+    disabled = Subject("example.test", "hub.test", IP, "hub", TlsLevel.DISABLED, has_secret=True)
+    assert level(requirement(policy(), implicit)) == (TlsLevel.IMPLICIT, True)
+    assert level(requirement(policy(), disabled)) == (TlsLevel.DISABLED, False)
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", None])
+def test_credentials_for_this_machine_want_no_more_than_others(ip: str | None) -> None:
+    address = None if ip is None else ipaddress.ip_address(ip)
+    subject = Subject("example.test", "hub.test", address, "hub", has_secret=True)
+    assert level(requirement(policy(), subject)) == (TlsLevel.OPPORTUNISTIC, False)

@@ -40,7 +40,13 @@ class Route:
     tls: TlsLevel = setting(
         TlsLevel.OPPORTUNISTIC,
         values.choice(TlsLevel),
-        "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, at once).",
+        "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, at once). With a "
+        "user, `opportunistic` means `required`, but for loopback addresses and unix sockets.",
+    )
+    ca: str = setting(
+        "",
+        values.path,
+        "PEM file of the roots that verify the hosts' certificates, instead of those of tls.ini.",
     )
     auth_user: str = setting("", values.text, "User name for AUTH.")
     auth_user_file: str = setting(
@@ -60,6 +66,14 @@ class Route:
     inet_prefer: InetPrefer | None = setting(
         None, values.optional(values.inet_prefer), "As in `[main]`, for this route.", shown_default="as in `[main]`"
     )
+    auth_without_tls: bool = setting(
+        False,
+        values.boolean,
+        "With a user, `tls=opportunistic` stays so: whoever is on the way may read the password, or take the host's "
+        "place. CRAM-MD5, where the host offers it, does not show it.",
+    )
+    ca_pem: str = field(default="", repr=False)
+    """Content of `ca`; filled by the loader."""
     auth_user_read: str = field(default="", repr=False)
     """Content of `auth_user_file`; filled by the loader, hidden by `config show`."""
     auth_pass: str = field(default="", repr=False)
