@@ -78,7 +78,7 @@ class Disk:
     """Stands between the spool and SQLite: commits fail while `failure` is set."""
 
     def __init__(self) -> None:
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.when: Callable[[str], bool] = lambda statement: statement == "COMMIT"
         """Which statements fail."""
         self.failed = 0

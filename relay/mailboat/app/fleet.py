@@ -16,6 +16,8 @@ from contextlib import suppress
 from mailboat.app import exits
 from mailboat.app.build import WorkerOptions
 from mailboat.app.channel import RemoteWorker, WorkerPort
+from mailboat.app.process import THREAD_GRACE
+from mailboat.app.worker import STOP_MARGIN
 from mailboat.metrics.tally import Totals
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,8 @@ PAUSES = (0.1, 1.0, 5.0, 15.0)
 """Seconds before a dead worker is started again, by the number of deaths in a row."""
 STEADY = 60.0
 """Seconds after which a worker's death is a first one again."""
-KILL_MARGIN = 5.0
-"""Seconds beyond the drain time until a worker is killed."""
+KILL_MARGIN = STOP_MARGIN + THREAD_GRACE + 1.0
+"""Seconds beyond the drain time until a worker is killed: all that it may take, and one for a busy machine."""
 
 
 class WorkerFailedError(Exception):
@@ -66,7 +68,8 @@ class Fleet:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
         _, late = await asyncio.wait(self._keepers, timeout=self._options.drain_timeout + KILL_MARGIN)
-        for process in list(self._processes.values()):
+        for number, process in list(self._processes.items()):
+            log.error("worker %d does not end: it is killed, and what it was doing is done again", number)
             with suppress(ProcessLookupError):
                 process.kill()
         for keeper in late:

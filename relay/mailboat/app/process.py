@@ -110,6 +110,15 @@ def on_signals(stop: asyncio.Event, flush: Callable[[], None]) -> None:
     loop.add_signal_handler(signal.SIGHUP, flush)
 
 
+async def stopped_or_failed(stop: asyncio.Event, worker: Worker) -> int:
+    """Wait until the process shall end, or must; its exit code."""
+    waiting = [asyncio.create_task(event.wait()) for event in (stop, worker.failed)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    return exits.SOFTWARE if worker.failed.is_set() else exits.OK
+
+
 async def start_worker(options: WorkerOptions) -> Worker | int:
     """A started worker, or the exit code that says why there is none; the reason is in the log."""
     loaded = load(options.directory, os.environ)
@@ -147,10 +156,10 @@ async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> i
         return worker
     supervisor = asyncio.create_task(serve(channel, worker))
     supervisor.add_done_callback(lambda _: stop.set())  # it is gone: nobody would end this process any more
-    await stop.wait()
+    code = await stopped_or_failed(stop, worker)
     await worker.stop()
     supervisor.cancel()
-    return exits.OK
+    return code
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from mailboat.app import exits
 from mailboat.app.build import WorkerOptions
 from mailboat.app.control import RelayControl
 from mailboat.app.fleet import Fleet, WorkerFailedError, exit_code
-from mailboat.app.process import on_signals, run, start_worker
+from mailboat.app.process import on_signals, run, start_worker, stopped_or_failed
 from mailboat.config.load import load
 from mailboat.config.settings import Settings
 from mailboat.ingress.listener import listening_socket
@@ -56,7 +56,10 @@ async def _alone(options: WorkerOptions, settings: Settings, stop: asyncio.Event
     worker = await start_worker(options)
     if isinstance(worker, int):
         return worker
-    return await _serve(RelayControl({"worker-0": worker}, 1, Totals()), settings, worker.stop, stop)
+    ending = asyncio.create_task(stopped_or_failed(stop, worker))
+    ending.add_done_callback(lambda _: stop.set())
+    code = await _serve(RelayControl({"worker-0": worker}, 1, Totals()), settings, worker.stop, stop)
+    return code or await ending
 
 
 async def _supervise(options: WorkerOptions, settings: Settings, stop: asyncio.Event) -> int:

@@ -31,6 +31,8 @@ class Watch:
         self._memory_mark = memory_limit() * MEMORY_MARK / workers
         self.recovered: Callable[[], None] = lambda: None
         """Called when storage works again."""
+        self.failed: Callable[[], None] = lambda: None
+        """Called when storage will not work again in this process."""
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -43,6 +45,8 @@ class Watch:
 
     async def look(self) -> None:
         """Look once."""
+        if self._store.failed:
+            self.failed()
         self._say("memory_full", "memory is nearly full", memory_in_use() > self._memory_mark)
         scarce, fault = disk_is_full(self._queue_dir), self._store.fault
         if scarce or fault:

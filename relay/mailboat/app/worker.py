@@ -13,6 +13,7 @@ from mailboat.app.certificates import CertificateExpiry
 from mailboat.app.reload import ConfigWatch
 from mailboat.app.watch import Watch, disk_of
 from mailboat.config.load import Loaded
+from mailboat.delivery.engine import DOT_GRACE, HANG_UP_GRACE
 from mailboat.metrics.plugins import pack
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.observer import Observer
@@ -27,6 +28,10 @@ PLUGIN_GRACE = 2.0
 """Seconds for what plugins do at the end."""
 QUIT_GRACE = 1.0
 """Seconds for the farewell to idle next hops at the end."""
+COMMIT_GRACE = 5.0
+"""Seconds for the last commits, of a disk that is slow but works."""
+STOP_MARGIN = DOT_GRACE + HANG_UP_GRACE + PLUGIN_GRACE + COMMIT_GRACE + QUIT_GRACE
+"""Seconds that `stop` may take beyond the drain time."""
 _AWAITED = (
     "outbound.ini is not there yet, so all mail waits: is there an OutboundConfig, and an operator that watches its "
     "namespace?"
@@ -45,6 +50,8 @@ class Worker:
         self.config = ConfigWatch(options.directory, loaded, parts.clock, observer)
         self._expiry = CertificateExpiry()
         self._started = False
+        self.failed = asyncio.Event()
+        """Set when this process can do no more than end, so that it is started again."""
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -60,6 +67,7 @@ class Worker:
             raise
         watch = Watch(parts.load, parts.store, self.config.settings.outbound.queue_dir, self._options.workers)
         watch.recovered = parts.engine.woken
+        watch.failed = self.failed.set
         await watch.look()
         parts.engine.start()
         self._chores = [
@@ -70,7 +78,8 @@ class Worker:
 
     async def stop(self) -> None:
         """Drain: no new clients, no new attempts, finish what is under way, commit, close."""
-        parts, grace = self._parts, self._options.drain_timeout
+        # Nothing is recorded after a failure: whatever is delivered then is delivered twice.
+        parts, grace = self._parts, 0.0 if self.failed.is_set() else self._options.drain_timeout
         parts.load.draining = True
         for chore in self._chores:
             chore.cancel()

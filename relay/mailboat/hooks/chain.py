@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import logging
 import time
+import traceback
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -198,7 +199,10 @@ class Hooks:
     def _sweep(self) -> None:
         now = time.monotonic()
         for running in tuple(self._waiting):
-            running.check(now)
+            try:
+                running.check(now)
+            except Exception:  # the others' time ends too
+                log.exception("looking after hooks that take too long")
         self._sweeping = bool(self._waiting)
         if self._sweeping:
             asyncio.get_running_loop().call_later(self._period, self._sweep)
@@ -213,8 +217,18 @@ class Hooks:
             return
         self._told[key] = (now, 0)
         since = f" (and {more} times more since)" if more else ""
-        trace = error if reason is HookFailure.RAISED else None
-        log.error("plugin %s, hook %s: %s: %s%s", plugin, point, reason, error or repr(error), since, exc_info=trace)
+        text, trace = _told(error)
+        trace = trace if reason is HookFailure.RAISED else None
+        log.error("plugin %s, hook %s: %s: %s%s", plugin, point, reason, text, since, exc_info=trace)
+
+
+def _told(error: BaseException) -> tuple[str, BaseException | None]:
+    """An exception as the log takes it: its text, and itself for its traceback. A plugin's own may allow neither."""
+    try:
+        traceback.format_exception(error)
+        return str(error) or repr(error), error or None
+    except Exception:  # noqa: BLE001 - whatever it is
+        return type(error).__name__, None
 
 
 NO_HOOKS = Hooks(())

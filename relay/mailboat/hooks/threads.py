@@ -13,6 +13,7 @@ locks below `queue` and `threading` do not get, and a wake-up on another CPU cos
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
 import threading
@@ -20,6 +21,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 MAX_THREADS = 32
 """Threads at once, those not counted that were given up."""
@@ -88,7 +91,10 @@ class Thread:
         pool = self._pool
         while pool.wait():
             while (job := pool.next_job(self)) is not None:
-                job.work(self)
+                try:
+                    job.work(self)
+                except BaseException:  # those behind it must not wait for a mistake of ours
+                    log.exception("a job in the thread for hooks")
                 pool.done(job, self)
                 if self.given_up is not None:
                     pool.tell(self.given_up)
@@ -217,7 +223,10 @@ class Threads:
         self._woken = False  # before looking: what is done from now on wakes again
         done = self._done
         while done:
-            done.popleft().finished()
+            try:
+                done.popleft().finished()
+            except Exception:  # whoever asked has made a mistake, and those behind it have not
+                log.exception("what comes after a hook")
 
     # In a thread.
 

@@ -77,8 +77,12 @@ class Committer:
         """As of the opening; later ones come with each commit."""
         self._pending: deque[Operation] = deque()
         self._retained: list[Operation] = []
+        self._batch: Sequence[Operation] = ()
+        """What the thread has in hand and has not reported on."""
         self.stalled = False
         """Whether outcomes wait because storage fails."""
+        self.failure: StorageError | None = None
+        """Why the thread ended before its time: nothing is committed any more."""
         self._trouble = ""
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = False
@@ -103,6 +107,9 @@ class Committer:
 
     def submit(self, operation: Operation) -> None:
         """Have it in the next commit. Called on the event loop."""
+        if self.failure is not None:
+            self._loop.call_soon(self._tell, [Refused([operation], self.failure)])
+            return
         self._pending.append(operation)
         if type(operation) is Accept:
             self._submitted += 1
@@ -139,17 +146,29 @@ class Committer:
     def _run(self) -> None:
         try:
             while operations := self._take():
+                self._batch = operations
                 last_chance = self._closing
                 reports = self._commit(operations)
                 if last_chance and self._retained:
                     reports.append(Refused(self._retained, StorageError(f"{self._path}: closed while storage fails")))
                     self._retained = []
                 self._secure_room()
+                self._batch = ()
                 self._report(reports)
                 self._check_log()
+        except BaseException as error:
+            log.critical("%s: the commit thread failed; the process must start again", self._path, exc_info=True)
+            self._call(self._fail, StorageError(f"{self._path}: the commit thread failed: {error!r}"))
         finally:
             self._close_writer()
             self._call(self._set_closed)
+
+    def _fail(self, failure: StorageError) -> None:
+        """On the event loop: refuse all that waits. What was in hand may be stored or not, and nobody knows."""
+        self.failure, self.stalled = failure, True
+        waiting = [*(self._batch or self._retained), *self._pending]
+        self._pending.clear()
+        self._tell([Refused(waiting, failure)])
 
     def _set_closed(self) -> None:
         if not self._closed.done():

@@ -117,6 +117,11 @@ class Intake:
         return self._committer.stalled
 
     @property
+    def failed(self) -> bool:
+        """Whether nothing is committed any more."""
+        return self._committer.failure is not None
+
+    @property
     def pressure(self) -> float:
         """How near the commit queue is to its mark."""
         return max(self.waiting / self._tuning.pressure_operations, self._waiting_octets / self._tuning.pressure_octets)

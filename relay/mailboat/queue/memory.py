@@ -37,6 +37,8 @@ class MemoryStore:
         self.pressure = 0.0
         """What `Store.pressure` says; assign it."""
         self.fault = ""
+        self.failed = False
+        """What `Store.failed` says; assign it."""
         self._clock = clock
         self._observer = observer or Observer()
         self._numbers = itertools.count(1)

@@ -213,6 +213,11 @@ class Shelf:
         return next((spool.fault for spool in self._spools.values() if spool.fault), "")
 
     @property
+    def failed(self) -> bool:
+        """Whether nothing is committed any more in one of the databases."""
+        return any(spool.failed for spool in self._spools.values())
+
+    @property
     def stalled(self) -> bool:
         """Whether outcomes wait because storage fails."""
         return any(spool.stalled for spool in self._spools.values())

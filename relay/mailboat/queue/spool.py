@@ -246,6 +246,11 @@ class Spool:
         return self._intake.fault
 
     @property
+    def failed(self) -> bool:
+        """Whether nothing is committed any more."""
+        return self._intake.failed
+
+    @property
     def stalled(self) -> bool:
         """Whether outcomes wait because storage fails."""
         return self._intake.stalled

@@ -162,6 +162,10 @@ class Store(Protocol):
         A full disk alone does not stall: outcomes still find room, and only delivering makes more of it.
         """
 
+    @property
+    def failed(self) -> bool:
+        """Whether nothing is committed any more, until the process starts again."""
+
     async def probe(self) -> None:
         """Write and sync a trifle; sets or clears `fault`."""
 

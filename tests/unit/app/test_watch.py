@@ -33,6 +33,18 @@ async def test_a_scarce_disk_refuses_mail_only_while_the_store_says_so(monkeypat
     assert woken == ["now"]
 
 
+async def test_a_queue_that_commits_no_more_is_told_of() -> None:
+    store = MemoryStore(SystemClock())
+    told: list[str] = []
+    watch = Watch(Load(), store, "/", 1)
+    watch.failed = lambda: told.append("now")
+    await watch.look()
+    assert told == []
+    store.failed = True
+    await watch.look()
+    assert told == ["now"]
+
+
 async def test_workers_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_module, "memory_limit", lambda: 1000.0)
     monkeypatch.setattr(watch_module, "memory_in_use", lambda: 500)

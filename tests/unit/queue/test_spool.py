@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 from tests.support.fixed_clock import FixedClock
-from tests.support.stores import BODY, Commits, Disk, Listener, draft, files_in, sqlite_error, until
+from tests.support.stores import BODY, PATIENCE, Commits, Disk, Listener, draft, files_in, sqlite_error, until
 
 from mailboat.admin.control import entry_to_json
 from mailboat.metrics.tally import Tally
@@ -331,6 +331,34 @@ async def test_a_listener_that_fails_costs_nothing(opened: Opener) -> None:
     spool.subscribe(Failing())
     first, second = await asyncio.gather(spool.accept(draft()), spool.accept(draft()))
     assert await spool.due(START, 10) == [*first, *second]
+
+
+async def test_a_commit_thread_that_fails_refuses_what_waits_and_what_comes(opened: Opener) -> None:
+    disk = Disk()
+    spool = await opened(disk.tuning())
+    entry = await accept(spool)
+    assert not spool.failed
+    disk.failure = SystemExit("whatever ends a thread")
+    async with asyncio.timeout(PATIENCE):
+        waiting: list[asyncio.Future[Any]] = [
+            spool.accept(draft()),
+            spool.settle(entry, Settlement(None)),
+            spool.accept(draft()),
+        ]
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, StorageError)
+            assert "the commit thread failed: SystemExit" in str(error)
+        disk.failure = None
+        with pytest.raises(StorageError, match="the commit thread failed"):
+            await spool.accept(draft())
+        with pytest.raises(StorageError, match="the commit thread failed"):
+            await spool.accept(draft(body=body_file(spool)))
+        await spool.probe()
+        assert spool.failed
+        assert spool.stalled
+        assert "the commit thread failed" in spool.fault
+        await spool.close()
+    assert await (await opened()).get(entry.id) == [entry]
 
 
 # Damage.
