@@ -52,6 +52,8 @@ class Reason(StrEnum):
     PAUSED = "Paused"
     NOT_PAUSED = "NotPaused"
     READY = "Ready"
+    NO_OPERATOR = "NoOperator"
+    """The API server's default, of a resource that no operator has read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,8 @@ def paused(observed: Observed, now: str) -> dict[str, Any]:
     generation = observed.metadata.get("generation", 0)
     message = "nothing is written; what was rendered last stays in force"
     condition = _conditions(observed.status, {Type.PAUSED: Verdict("True", Reason.PAUSED, message)}, generation, now)
-    others = [c for c in observed.status.get("conditions") or () if c.get("type") != Type.PAUSED]
+    before = observed.status.get("conditions") or ()
+    others = [c for c in before if c.get("type") != Type.PAUSED and c.get("reason") != Reason.NO_OPERATOR]
     order = {kind.value: number for number, kind in enumerate(Type)}
     conditions = sorted([*others, *condition], key=lambda c: order.get(c["type"], len(order)))
     return {**observed.status, "conditions": conditions}

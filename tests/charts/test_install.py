@@ -6,6 +6,7 @@ Nobody runs pods here: what they do is for the tests in a whole cluster.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,29 @@ def test_a_larger_volume_is_refused_by_the_api_server_and_nothing_else_changes(h
     helm_does("install", "mailboat-relay", "mailboat-relay")
     with pytest.raises(RefusedError, match=r"volumeClaimTemplates.*field is immutable"):
         helm_does("upgrade", "mailboat-relay", "mailboat-relay", {"persistence": {"size": "16Gi"}})
+
+
+def test_a_resource_that_no_operator_has_read_says_so_and_so_does_the_next_upgrade(helm_does: Installed) -> None:
+    """Its mail waits. The API server says it, as there is nobody else who could."""
+    helm_does("install", "mailboat-operator", "mailboat-operator")  # nobody runs its pod here
+    values = {"outboundConfig": {"create": True}}
+    notes = helm_does("install", "mailboat-relay", "mailboat-relay", values)
+    assert "kubectl -n mail describe outboundconfig mailboat-relay" in notes
+    (ready,) = helm_does.kubectl.get("outboundconfig", "mailboat-relay")["status"]["conditions"]
+    assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "Unknown", "NoOperator")
+    assert "watch.namespaces" in ready["message"]
+    shown = helm_does.kubectl("get", "outboundconfig", "mailboat-relay")
+    assert re.search(r"Unknown +NoOperator", shown), shown
+    assert f"WARNING: MAIL WAITS. {ready['message']}" in helm_does(
+        "upgrade", "mailboat-relay", "mailboat-relay", values
+    )
+
+    read = {"status": {"conditions": [{**ready, "status": "True", "reason": "Ready", "message": ""}]}}
+    helm_does.kubectl(
+        *("patch", "outboundconfig/mailboat-relay", "--subresource=status", "--type=merge"),
+        f"--patch={json.dumps(read)}",
+    )
+    assert "MAIL WAITS" not in helm_does("upgrade", "mailboat-relay", "mailboat-relay", values)
 
 
 def test_an_outboundconfig_without_its_type_says_what_is_missing(helm_does: Installed) -> None:

@@ -67,6 +67,16 @@ async def test_a_mail_that_stays_away_fails_the_test(tmp_path: Path) -> None:
     assert "after 1 s it is not here" in output
 
 
+async def test_a_mail_that_waits_for_an_operator_fails_the_test_with_that_reason(tmp_path: Path) -> None:
+    config = Direct(tmp_path / "config", 25, smtp=["await_outbound=true"])
+    (config.directory / "outbound.ini").unlink()
+    async with running(config, environ={"MAILBOAT_QUEUE_DIR": str(tmp_path / "queue")}):
+        status, output = await run(config, "--allowed=127.0.0.0/8", f"--port={free_ports(1)[0]}", "--timeout=1")
+    assert status == 1
+    assert "the relays warn: outbound.ini: is not there yet" in output
+    assert "does one watch this namespace?" in output
+
+
 async def test_a_stranger_must_be_refused(tmp_path: Path) -> None:
     config = Direct(tmp_path, 25)
     config.put("relay_acl_allow", "192.0.2.0/24\n")

@@ -13,7 +13,7 @@ from mailboat_operator.checks import RefFault, RefReason
 from mailboat_operator.observed import ChildKey, Observed, PodState, Workload
 from mailboat_operator.references import SourceKind
 from mailboat_operator.relays_seen import Judgement, LoadReason, judge
-from mailboat_operator.status import Findings, Type
+from mailboat_operator.status import Findings, Reason, Type
 
 OUTBOUND = ChildKey(SourceKind.CONFIG_MAP, "relay-outbound")
 
@@ -130,6 +130,13 @@ def test_paused_changes_nothing_else() -> None:
     assert said(found) == said(before) | {"Paused": ("True", "Paused")}
     assert [condition["type"] for condition in found["conditions"]] == list(Type)
     assert status.paused(Observed(KEY, resource({}, found), {}, {}), "later") == found
+
+
+def test_a_paused_resource_does_not_say_that_no_operator_has_read_it() -> None:
+    """As the API server says of each that is new."""
+    new = {"conditions": [{"type": "Ready", "status": "Unknown", "reason": Reason.NO_OPERATOR}]}
+    found = status.paused(Observed(KEY, resource({}, new), {}, {}), NOW)
+    assert [condition["type"] for condition in found["conditions"]] == [Type.PAUSED]
 
 
 def test_changes_are_those_of_status_or_reason() -> None:

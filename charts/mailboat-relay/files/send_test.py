@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import ipaddress
+import json
 import os
 import smtplib
 import socket
 import sys
 import uuid
+from collections.abc import Iterator
 from urllib.request import urlopen
 
 from mailboat.cli.sink import Mail, serve
@@ -76,6 +79,8 @@ async def _deliver(given: argparse.Namespace) -> int:
         what = "counted" if arrived.is_set() or given.recipient else "here; does a route lead it elsewhere?"
         print(f"after {given.timeout:g} s it is not {what}", file=sys.stderr)
         print("see: kubectl exec POD -- mailboat queue list --config /etc/mailboat", file=sys.stderr)
+        for warning in await asyncio.to_thread(_warnings, given.pods):
+            print(f"the relays warn: {warning}", file=sys.stderr)
         return 1
     finally:
         sink.close()
@@ -110,19 +115,23 @@ def _submit(server: str, recipient: str, mark: str) -> None:
 
 def _deliveries(pods: str) -> float:
     """The count of delivered recipients, over all pods that answer."""
+    lines = [line for answer in _ask(pods, "/metrics") for line in answer.splitlines()]
+    return sum(float(line.split()[1]) for line in lines if line.startswith(_DELIVERED))
+
+
+def _warnings(pods: str) -> list[str]:
+    """What the pods that answer warn of in their configuration, each once."""
+    return sorted({warning for answer in _ask(pods, "/configz") for warning in json.loads(answer)["warnings"]})
+
+
+def _ask(pods: str, path: str) -> Iterator[str]:
+    """The answers of the pods' admin listeners, of those that give one."""
     host, _, port = pods.rpartition(":")
     found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    addresses = sorted({str(address[0]) for *_, address in found})
-    return sum(_deliveries_of(f"[{address}]" if ":" in address else address, port) for address in addresses)
-
-
-def _deliveries_of(host: str, port: str) -> float:
-    try:
-        with urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-    except OSError:
-        return 0.0
-    return sum(float(line.split()[1]) for line in lines if line.startswith(_DELIVERED))
+    for address in sorted({str(address[0]) for *_, address in found}):
+        place = f"[{address}]" if ":" in address else address
+        with contextlib.suppress(OSError), urlopen(f"http://{place}:{port}{path}", timeout=5) as answer:
+            yield answer.read().decode()
 
 
 if __name__ == "__main__":
