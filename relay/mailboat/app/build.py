@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Mapping
@@ -54,6 +55,7 @@ class Telling:
 
     writer: LineWriter
     tally: Tally
+    events: EventLog
     observer: Observer
 
 
@@ -104,8 +106,10 @@ def build_telling(options: WorkerOptions, clock: Clock) -> Telling:
     """The observers."""
     writer = LineWriter(options.event_fd)
     tally = Tally(clock, lambda: writer.lost)
-    events = EventLog(writer, text=options.log_format == "text", clock=clock)
-    return Telling(writer, tally, Observers(tally, events))
+    events = EventLog(
+        writer, text=options.log_format == "text", clock=clock, later=asyncio.get_running_loop().call_later
+    )
+    return Telling(writer, tally, events, Observers(tally, events))
 
 
 async def build(options: WorkerOptions, settings: Settings) -> Parts:

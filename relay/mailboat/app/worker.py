@@ -94,6 +94,7 @@ class Worker:
             async with asyncio.timeout(QUIT_GRACE):
                 await parts.pool.close()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        parts.telling.events.tell_omitted()
         await asyncio.to_thread(parts.telling.writer.close)
 
     # What the admin listener asks; also over the supervisor's channel.

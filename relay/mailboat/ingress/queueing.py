@@ -134,7 +134,8 @@ class Queueing(Authentication):
             smtputf8=message.mail.smtputf8,
         )
         recipients = [str(address) for address in message.recipients]
-        self._context.observer.received(Received(entries[0].message, recipients, self._client, protocol))
+        user = self._who.auth_user or ""
+        self._context.observer.received(Received(entries[0].message, recipients, self._client, protocol, user))
 
     def _confirm(self) -> None:
         """The message is durable, and everybody knows."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from mailboat.metrics.rejections import RejectionLimit
 from mailboat.metrics.text import text_line
 from mailboat.metrics.writer import LineWriter
 from mailboat.model.clock import Clock, SystemClock, rfc3339
@@ -23,25 +24,32 @@ from mailboat.model.observer import BounceResult, ConfigReloaded, Observer, Rece
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result
 
 Event = dict[str, Any]
+Later = Callable[[float, Callable[[], None]], object]
 
 _CLIP = 400
 """Longest text of a remote in a line, characters."""
 _RECIPIENT_BYTES = 1800
 """Room for addresses in one line, octets."""
+_OMITTED_AFTER = 1.0
+"""Seconds from the first refusal that is left out to the line that counts them."""
 _NO_PEER = PeerFacts()
 
 
 class EventLog(Observer):
     """Writes what happens, as it happens."""
 
-    def __init__(self, writer: LineWriter, *, text: bool = False, clock: Clock | None = None) -> None:
-        """`text`: `--log-format=text`."""
+    def __init__(
+        self, writer: LineWriter, *, text: bool = False, clock: Clock | None = None, later: Later = lambda *_: None
+    ) -> None:
+        """`text`: `--log-format=text`. `later` calls a function on the event loop after so many seconds."""
         self._writer = writer
         self._render: Callable[[Event], bytes] = text_line if text else json_line
         self._now = (clock or SystemClock()).now
         self._stamped = -1
         self._stamp = ""
         self._said_lost = 0
+        self._later = later
+        self._rejections = RejectionLimit()
 
     def received(self, fact: Received) -> None:
         message = fact.message
@@ -58,10 +66,16 @@ class EventLog(Observer):
                 "size": message.size,
                 "client": fact.client,
                 "protocol": fact.protocol,
+                "user": _clip(fact.user),
             }
         )
 
     def rejected(self, fact: Rejected) -> None:
+        waits = self._rejections.has_omitted
+        if not self._rejections.allows(fact.reason, self._now()):
+            if not waits:
+                self._later(_OMITTED_AFTER, self.tell_omitted)
+            return
         self._tell(
             {
                 "time": self._time(),
@@ -73,6 +87,11 @@ class EventLog(Observer):
                 "recipient": _clip(fact.recipient),
             }
         )
+
+    def tell_omitted(self) -> None:
+        """Say how many refusals were left out since the last time."""
+        for reason, count in self._rejections.take_omitted().items():
+            self._tell({"time": self._time(), "event": "rejected_omitted", "reason": reason, "count": count})
 
     def attempt_started(self, entry: Entry) -> None:
         self._tell(

@@ -76,6 +76,8 @@ class Received:
     """Address of the client; empty for what was made here."""
     protocol: str
     """`ESMTP`, `ESMTPS`, `ESMTPSA`, `SMTP`, … (RFC 3848)."""
+    user: str = ""
+    """Who has authenticated; empty without AUTH."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -381,6 +381,15 @@ async def test_without_a_plugin_for_auth_submission_listen_takes_who_relays_by_a
         await client.quit()
 
 
+async def test_the_fact_of_a_received_message_names_the_user(tmp_path: Path) -> None:
+    async with relay(tmp_path) as rig:
+        client = await rig.greeted()
+        assert (await client.ask(PLAIN)).startswith("235 ")
+        assert (await client.mail(sender=SENDER)).startswith("250 2.0.0 ")
+        await client.quit()
+        assert [(fact.user, fact.protocol) for fact in rig.facts.mails] == [(SENDER, "ESMTPA")]
+
+
 async def test_users_are_not_held_to_senders_allow(tmp_path: Path) -> None:
     async with relay(tmp_path, senders=frozenset({"elsewhere.test"})) as rig:
         client = await rig.greeted()

@@ -21,7 +21,6 @@ from mailboat.model.envelope import State
 from mailboat.outbound.letter import Letter, Refused, RefusedError
 from mailboat.queue.store import Selection, StorageError
 
-
 STATUS = ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("a worker", "no address"), ("no address",))
 
 

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from tests.support.facts import T0, StoppedClock, entry, message, outcome, report
 
 from mailboat.metrics.events import EventLog
+from mailboat.metrics.rejections import LIMIT
+from mailboat.metrics.tally import Tally
 from mailboat.metrics.writer import LineWriter
-from mailboat.model.observer import BounceResult, ConfigReloaded, Received, Rejected, RejectReason
+from mailboat.model.observer import BounceResult, ConfigReloaded, Observers, Received, Rejected, RejectReason
 from mailboat.model.outcome import Result
 
 Tell = Callable[[EventLog], object]
@@ -42,7 +44,7 @@ def events(*tell: Tell) -> list[dict[str, Any]]:
 
 
 def test_received_names_the_message_its_people_and_its_client() -> None:
-    fact = Received(message(size=77), ["bob@example.net"], "127.0.0.1", "ESMTPSA")
+    fact = Received(message(size=77), ["bob@example.net"], "127.0.0.1", "ESMTPSA", "alice")
     assert events(lambda log: log.received(fact)) == [
         {
             "time": "2023-11-14T22:13:20.123Z",
@@ -54,6 +56,7 @@ def test_received_names_the_message_its_people_and_its_client() -> None:
             "size": 77,
             "client": "127.0.0.1",
             "protocol": "ESMTPSA",
+            "user": "alice",
         }
     ]
 
@@ -166,6 +169,36 @@ def test_whatever_a_remote_says_makes_one_short_line_of_json(said: str, name: st
     assert json.loads(told[0])["event"] == "bounced"
 
 
+def test_a_flood_of_refusals_is_a_few_lines_a_second_and_a_count_of_the_rest() -> None:
+    """Those of another reason are told; the metrics, which hear the same facts, count all."""
+    clock, later, tally = StoppedClock(T0), list[tuple[float, Callable[[], None]]](), Tally()
+    flood = Rejected(RejectReason.RELAY_DENIED, "::1", "550 5.7.1 Relaying denied")
+    with tempfile.TemporaryFile() as file:
+        writer = LineWriter(file.fileno())
+        log = EventLog(writer, clock=clock, later=lambda *call: later.append(call))
+        everybody = Observers(tally, log)
+        for _ in range(17_400):
+            everybody.rejected(flood)
+        everybody.rejected(Rejected(RejectReason.AUTH, "::1", "535 5.7.8 No"))
+        [(seconds, tell)] = later
+        clock.time += seconds
+        tell()
+        everybody.rejected(flood)
+        log.tell_omitted()
+        assert writer.close()
+        file.seek(0)
+        told = [json.loads(line) for line in file.read().splitlines()]
+    kinds = [(event["event"], event["reason"], event.get("count", 1)) for event in told]
+    one = ("rejected", "relay_denied", 1)
+    assert kinds == [
+        *[one] * LIMIT,
+        ("rejected", "auth", 1),
+        ("rejected_omitted", "relay_denied", 17_400 - LIMIT),
+        one,
+    ]
+    assert tally.snapshot()["counters"]["mailboat_rejected_total"]["relay_denied"] == 17_401
+
+
 def test_a_line_full_of_control_characters_stays_short_and_whole() -> None:
     hostile = "\x01" * 3000
     (line,) = lines(lambda log: log.rejected(Rejected(RejectReason.SYNTAX, "::1", hostile, hostile, hostile)))
@@ -197,8 +230,9 @@ def test_text_lines_are_aligned() -> None:
     people = "<alice@example.org> -> <bob@example.net>"
     via = "via mx.example.net [192.0.2.1]:25, delay 1.25 s, TLSv1.3"
     time = "2023-11-14T22:13:20.123Z"
+    facts = 'recipient_count=1 size=4096 client=::1 protocol=ESMTP user=""'
     assert [line.decode().rstrip() for line in told] == [
-        f"{time}  received        ABCDE-0001          {people} recipient_count=1 size=4096 client=::1 protocol=ESMTP",
+        f"{time}  received        ABCDE-0001          {people} {facts}",
         f"{time}  delivered       ABCDE-0001.1        {people}, {via}: 2.0.0 250 2.0.0 Ok",
         f"{time}  deferred        ABCDE-0001.1        {people}, {via}, again in 60 s, may arrive twice: 4.4.1 refused",
         f'{time}  config          -                   result=failure hash=sha256:a error="two words"',

@@ -11,6 +11,7 @@ from typing import Any
 from tests.support.facts import StoppedClock, entry, message, outcome, report
 
 from mailboat.metrics.events import EventLog
+from mailboat.metrics.rejections import LIMIT
 from mailboat.metrics.writer import LineWriter
 from mailboat.model.observer import BounceResult, ConfigReloaded, Received, Rejected, RejectReason
 from mailboat.model.outcome import PeerFacts, Result, Stage
@@ -22,11 +23,14 @@ SHOWN = [json.loads(line) for line in PAGE.splitlines() if line.startswith('{"ti
 def told() -> list[dict[str, Any]]:
     """One line of each event, as the log makes it."""
     with tempfile.TemporaryFile() as file:
-        writer = LineWriter(file.fileno(), limit=20_000)
+        writer = LineWriter(file.fileno(), limit=40_000)
         log = EventLog(writer, clock=StoppedClock())
         plain = PeerFacts("mx")
         log.received(Received(message(), ["bob@example.net"], "::1", "ESMTP"))
         log.rejected(Rejected(RejectReason.LOOP, "::1", "554 5.4.6 Loop"))
+        for _ in range(LIMIT):
+            log.rejected(Rejected(RejectReason.LOOP, "::1", "554 5.4.6 Loop"))
+        log.tell_omitted()
         log.attempt_started(entry())
         log.attempted(entry(), report(outcome(1, Result.DELIVERED, "250 2.0.0 Ok")), None, None)
         log.attempted(entry(), report(outcome(1, Result.DEFERRED), peer=plain), entry(), 60.0)
@@ -36,7 +40,7 @@ def told() -> list[dict[str, Any]]:
         log.authentication_failed("mx", "535 5.7.8 No")
         log.bind_failed("192.0.2.1")
         log.config_reloaded(ConfigReloaded("sha256:a"))
-        writer.put(b" " * 30_000)  # does not fit: a line is lost
+        writer.put(b" " * 60_000)  # does not fit: a line is lost
         log.bind_failed("192.0.2.1")
         assert writer.close()
         file.seek(0)
