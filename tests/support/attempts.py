@@ -10,8 +10,10 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
+from tests.support.gates import WideGate
+
 from mailboat.config.settings import IPAddress, OutboundSettings, Settings, TlsSettings
-from mailboat.delivery.attempt import Attempter
+from mailboat.delivery.attempt import Attempter, AttemptParts
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources
 from mailboat.model.address import NULL_SENDER, Address
@@ -106,15 +108,13 @@ class Rig:
         self.observer = Memory()
         self.bodies = Bodies()
         clock = SystemClock()
+        self.clock = clock
+        self.gate = WideGate()
+        self.gate.configure(100, 100)
         self.pool = Pool(observer=self.observer, sources=Sources(pod, host, lambda: addresses), clock=clock)
         self.router = KnownRoute(Targets((Target("unset.test", "127.0.0.1", 9),)))
-        self.attempter = Attempter(
-            router=self.router,
-            pool=self.pool,
-            store=cast("Store", self.bodies),
-            observer=self.observer,
-            clock=clock,
-        )
+        store = cast("Store", self.bodies)
+        self.attempter = Attempter(AttemptParts(self.router, self.pool, store, self.observer, clock, self.gate))
         self.tls = TlsSettings()
         self.outbound: dict[str, Any] = {"connect_timeout": 5.0, "quit_timeout": 1.0}
 
@@ -124,11 +124,18 @@ class Rig:
         outbound = OutboundSettings(**self.outbound)
         return Settings("/nowhere", "relay.test", outbound=outbound, tls_outbound=self.tls)
 
-    async def attempt(self, entry: Entry | None = None, *targets: Target) -> AttemptReport:
-        """One attempt on an entry, with these targets in order."""
+    async def attempt(
+        self, entry: Entry | None = None, *targets: Target, answer: RoutingAnswer | None = None
+    ) -> AttemptReport:
+        """One attempt on an entry, with these targets in order, or those of a plugin's `answer`."""
         entry = entry if entry is not None else make_entry()
-        self.router.answer = Targets(targets)
-        return await self.attempter.attempt(entry, self.settings)
+        if answer is None:
+            self.router.answer = Targets(targets)
+        place = self.gate.place_at(entry.domain, self.clock.monotonic())
+        try:
+            return await self.attempter.attempt(entry, self.settings, answer, place=place)
+        finally:
+            self.gate.end(place, self.clock.monotonic())
 
     async def connections_become(self, count: int) -> None:
         """Return when so many connections are open; TimeoutError after 10 s."""

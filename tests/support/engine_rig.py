@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from tests.support.facts import outcome
+from tests.support.gates import Anywhere, WideGate
 from tests.support.stores import PATIENCE, draft
 
 from mailboat.config.settings import OutboundSettings, Settings
 from mailboat.delivery.engine import Engine, EngineParts
 from mailboat.delivery.hooks import DeliveryHooks
+from mailboat.delivery.places import Place
 from mailboat.hooks import NO_HOOKS, POINTS, Hook, Hooks, Point
 from mailboat.hooks.plugin import HookFunction
 from mailboat.model.clock import Clock, SystemClock
@@ -72,7 +74,9 @@ class FakeAttempter:
         if key in self._lines and not self.deaf:
             self._lines[key].set_result(None)
 
-    async def attempt(self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None) -> AttemptReport:
+    async def attempt(
+        self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None, *, place: Place | None = None
+    ) -> AttemptReport:
         domain = entry.domain
         self.started.append(entry)
         self.answers.append(answer)
@@ -180,7 +184,12 @@ class Rig:
         """Whether what goes by one way is known by the sender, not by the domain."""
         hooks = DeliveryHooks(lambda: self.hooks, self.way, self.clock)
         store, attempter, bounces, observer = self.store, self.attempter, self.bounces, self.observer
-        parts = EngineParts(store, attempter, bounces, observer, self.clock, self._destination, hooks)
+        self.whereabouts = Anywhere()
+        self.gate = WideGate(self.whereabouts)
+        parts = EngineParts(
+            *(store, attempter, bounces, observer, self.clock, self._destination, self.gate, hooks),
+            chance=lambda: 0.5,
+        )
         self.engine = Engine(parts, self.settings)
 
     def _destination(self, entry: Entry) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mailboat.config.settings import Settings
-from mailboat.delivery.attempt import Attempter
+from mailboat.delivery.attempt import Attempter, AttemptParts
 from mailboat.delivery.bounce import Bounces
 from mailboat.delivery.engine import Engine, EngineParts
+from mailboat.delivery.gate import Gate
 from mailboat.delivery.hooks import DeliveryHooks
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources, pod_ips
@@ -25,10 +28,14 @@ from mailboat.metrics.events import EventLog
 from mailboat.metrics.tally import Tally
 from mailboat.metrics.writer import LineWriter
 from mailboat.model.clock import Clock, SystemClock
+from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer, Observers
 from mailboat.outbound.submission import Submitter
 from mailboat.queue.shelf import open_store
 from mailboat.queue.store import Store
+from mailboat.routing.ahead import Ahead
+from mailboat.routing.answers import Located, Site
+from mailboat.routing.finder import MAX_AGE
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
@@ -69,6 +76,7 @@ class Parts:
     local: LocalAddresses
     resolver: Resolver
     router: Router
+    ahead: Ahead
     sources: Sources
     pool: Pool
     engine: Engine
@@ -99,6 +107,7 @@ class Parts:
         self.context.admission.configure(settings)
         self.submitter.settings = settings
         self.router.configure(settings, self.local)
+        self.ahead.forget()
         self.engine.configure(settings)
 
 
@@ -132,8 +141,12 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     router.configure(settings, local)
     pod = os.environ.get("POD_NAME", "")
     sources = Sources(pod, socket.gethostname(), local.addresses, pod_ips(os.environ))
-    pool = Pool(sources=sources, observer=observer, clock=clock)
-    attempter = Attempter(router=router, pool=pool, store=store, observer=observer, clock=clock)
+    delivery_hooks = DeliveryHooks(lambda: plugins.hooks, router, clock)
+    ahead = Ahead(partial(_locate, router, delivery_hooks, clock), clock)
+    chance = random.Random()  # noqa: S311 - to spread what would come together, not a secret
+    gate = Gate(ahead, chance.random)
+    pool = Pool(sources=sources, observer=observer, clock=clock, parked=lambda: gate.places.parked)
+    attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate))
     engine_parts = EngineParts(
         store,
         attempter,
@@ -141,20 +154,29 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
         observer,
         clock,
         lambda entry: router.destination(entry.domain, entry.message.sender),
-        DeliveryHooks(lambda: plugins.hooks, router, clock),
+        gate,
+        delivery_hooks,
     )
     engine = Engine(engine_parts, settings)
+    ahead.ready = engine.located
     load = Load()
     admission = Admission(store, load, settings)
     context = IngressContext(settings, store, admission, observer, clock, tls, set())
     submitter = Submitter(settings, store, observer, clock, lambda: _no_room(admission))
     context.hooks = submitter.hooks = staged.commit()
     return Parts(
-        *(clock, telling, store, local, resolver, router, sources, pool, engine, load, context),
+        *(clock, telling, store, local, resolver, router, ahead, sources, pool, engine, load, context),
         listener=Listener(context),
         submitter=submitter,
         plugins=plugins,
     )
+
+
+async def _locate(router: Router, hooks: DeliveryHooks, clock: Clock, entry: Entry) -> Located:
+    """Where an entry's mail goes; where a plugin chooses the way, each domain stands for itself."""
+    if hooks.choose_way:
+        return Located(Site(entry.domain, ()), clock.monotonic() + MAX_AGE)
+    return await router.locate(entry.domain, entry.message.sender, force_tls=entry.force_tls)
 
 
 def _numbers(tally: Tally, store: Store) -> Mapping[str, Mapping[str, float]]:

@@ -62,6 +62,7 @@ class Worker:
             await parts.listener.start(shared=self._options.workers > 1)
         except OSError:
             await parts.plugins.close(PLUGIN_GRACE)
+            parts.ahead.close()
             await parts.resolver.close()
             await parts.store.close()
             raise
@@ -89,6 +90,7 @@ class Worker:
         # What came of the attempts first: whoever loses patience with us now makes no duplicates.
         sending.unbind()
         await parts.store.close()
+        parts.ahead.close()
         await parts.resolver.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIT_GRACE):

@@ -8,29 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
 from mailboat.config.settings import Settings
 from mailboat.delivery import verdict
+from mailboat.delivery.destination import HostAddress
 from mailboat.delivery.dial import label
 from mailboat.delivery.envelope import beyond_ascii, envelope_for, needs_smtputf8
+from mailboat.delivery.gate import Approach, Busy, Cost, Gate
 from mailboat.delivery.offers import PeerOffers
+from mailboat.delivery.places import Place
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.session import FileBody, Session
 from mailboat.delivery.source import noted
-from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
+from mailboat.delivery.verdict import FaultKind, PeerTrouble, Signal, Trouble
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry, EntryKey, Recipient, SpooledBody
 from mailboat.model.observer import Observer
-from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Stage
+from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result, Stage
 from mailboat.queue.store import StorageError, Store
 from mailboat.routing.answers import RoutingAnswer, Target, Unroutable
 
 log = logging.getLogger(__name__)
+
+ADDRESSES = 5
+"""Addresses that one attempt tries at most, the rest has to wait for the next one."""
+SILENCES = 2
+"""Addresses that may keep silent in one attempt."""
 
 
 class Router(Protocol):
@@ -40,36 +48,59 @@ class Router(Protocol):
         """Where mail from a sender to a domain goes."""
 
 
+@dataclass(frozen=True, slots=True)
+class AttemptParts:
+    """What attempts work with."""
+
+    router: Router
+    pool: Pool
+    store: Store
+    observer: Observer
+    clock: Clock
+    gate: Gate
+
+
 class Attempter:
     """Makes attempts. Safe to use for many entries at once."""
 
-    def __init__(self, *, router: Router, pool: Pool, store: Store, observer: Observer, clock: Clock) -> None:
-        self._router = router
-        self._pool = pool
-        self._store = store
-        self._observer = observer
-        self._clock = clock
+    def __init__(self, parts: AttemptParts) -> None:
+        self._parts = parts
         self._walks: dict[EntryKey, _Walk] = {}
 
-    async def attempt(self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None) -> AttemptReport:
+    async def attempt(
+        self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None, *, place: Place | None = None
+    ) -> AttemptReport:
         """Try to deliver; `answer` replaces routing where a plugin knows the way.
 
-        Never raises for what a peer does, nor for a fault of our own: that is logged, and defers. Cancelled, it drops
-        its connection; `past_dot` tells when that would risk a duplicate.
+        Never raises for a fault of our own: that is logged, and defers. Cancelled, it drops its connection; `past_dot`
+        tells when that would risk a duplicate. Without a place nothing is connected.
+
+        Raises:
+            Busy: nothing was tried, since others are under way to the same hosts.
         """
-        started_at, start = self._clock.now(), self._clock.monotonic()
-        walk = _Walk(entry, settings, self._pool, self._store, self._observer)
+        clock = self._parts.clock
+        started_at, start = clock.now(), clock.monotonic()
+        walk = _Walk(entry, settings, self._parts, place)
         self._walks[entry.key] = walk
         try:
             await self._run(walk, answer)
+        except Busy:
+            raise
         except Exception:
             log.exception("attempt on %s", entry.id)
             walk.give_up(Trouble(walk.stage, FaultKind.LOCAL, "internal error, see the log of the relay"))
         finally:
             self._walks.pop(entry.key, None)
             walk.close()
-        duration = self._clock.monotonic() - start
-        return AttemptReport(walk.in_order(), walk.peer, started_at, duration)
+        return AttemptReport(
+            walk.in_order(),
+            walk.peer,
+            started_at,
+            clock.monotonic() - start,
+            retry_after=walk.retry_after,
+            counted=not walk.excused,
+            excused=walk.excused,
+        )
 
     def past_dot(self, key: EntryKey) -> bool:
         """Whether an attempt awaits the reply to its final dot: to cancel it now may cause a duplicate."""
@@ -85,13 +116,16 @@ class Attempter:
     async def _run(self, walk: _Walk, answer: RoutingAnswer | None) -> None:
         entry = walk.entry
         if answer is None:
-            answer = await self._router.route(entry.domain, entry.message.sender, force_tls=entry.force_tls)
+            sender = entry.message.sender
+            answer = await self._parts.router.route(entry.domain, sender, force_tls=entry.force_tls)
         if isinstance(answer, Unroutable):
             permanent, status, reason = answer.permanent, answer.status, answer.reason
             walk.settle(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))
             return
         notes = entry.todo_notes
-        for target in answer.targets:
+        for target in self._parts.gate.order(answer.targets, self._parts.clock.monotonic()):
+            if not walk.goes_on(target):
+                break
             await walk.visit(noted(target, notes) if notes else target)
             if not walk.pending:
                 return
@@ -111,7 +145,7 @@ class _After(Enum):
 class _Walk:
     """The state of one attempt as it goes from target to target."""
 
-    def __init__(self, entry: Entry, settings: Settings, pool: Pool, store: Store, observer: Observer) -> None:
+    def __init__(self, entry: Entry, settings: Settings, parts: AttemptParts, place: Place | None) -> None:
         self.entry = entry
         self.pending: list[Recipient] = list(entry.recipients)
         """Those without an outcome yet."""
@@ -119,28 +153,87 @@ class _Walk:
         """The one in use."""
         self.peer: PeerFacts | None = None
         self.stage = Stage.ROUTE
+        self.excused = False
+        """The failure says nothing of what the mail can expect: it does not count."""
+        self.retry_after: float | None = None
+        """Seconds until its hosts are tried again, where they are left alone."""
         self._settings = settings
-        self._pool = pool
-        self._store = store
-        self._observer = observer
+        self._parts = parts
+        self._place = place
         self._outcomes: dict[int, Outcome] = {}
         self._troubles: list[tuple[str, str, Trouble]] = []
         self._body: bytes | FileBody | None = None
+        self._passed: list[tuple[Target, HostAddress]] = []
+        """Targets that were not tried because they have no room or are left alone."""
+        self._costs: set[Cost] = set()
+        """What failed targets cost, if no message was offered."""
+        self._silences = 0
+
+    def goes_on(self, target: Target) -> bool:
+        """Whether the attempt may turn to one more target."""
+        if self._place is None:
+            raise Busy  # there is a way now, for which it needs a place
+        now = self._parts.clock.monotonic()
+        if len(self._troubles) >= ADDRESSES or self._silences >= SILENCES or self._is_over(now):
+            return False
+        # A host of lower preference is for when the better ones do not work, not for when they are busy.
+        return not any(passed.priority < target.priority and now >= a.dead_until for passed, a in self._passed)
+
+    def _is_over(self, now: float) -> bool:
+        return self._place is not None and now - self._place.began >= self._settings.outbound.attempt_timeout
 
     async def visit(self, target: Target) -> None:
         """Offer what is pending to one target."""
+        gate, place, clock = self._parts.gate, self._place, self._parts.clock
+        assert place is not None
+        approach, address = gate.approach(place, target.spot, clock.monotonic())
+        if approach is not Approach.GO:
+            self._passed.append((target, address))
+            return
         fresh = False
         while self.pending:
             self.stage = Stage.CONNECT
             try:
-                session = await self._pool.acquire(target, self._settings, fresh=fresh)
+                session = await self._connect(target, place, fresh=fresh)
             except PeerTrouble as failure:
+                self._learn(target, verdict.signal_of(failure.trouble), failure.trouble)
                 self._trouble(target, failure.trouble)
                 return
+            gate.opened(place, session, clock.monotonic())
+            place.interrupt = session.stream.give_up
             after = await self._converse(session, target)
+            place.interrupt = None
             if after is _After.LEAVE:
                 return
             fresh = after is _After.FRESH
+            if fresh:
+                await self._parts.pool.gone(session)
+
+    async def _connect(self, target: Target, place: Place, *, fresh: bool) -> Session:
+        """A session. Raises PeerTrouble."""
+        why = ""
+
+        def interrupt(reason: str) -> None:
+            nonlocal why
+            why = reason
+            scope.reschedule(asyncio.get_running_loop().time())
+
+        place.interrupt = interrupt
+        try:
+            async with asyncio.timeout(None) as scope:
+                return await self._parts.pool.acquire(target, self._settings, fresh=fresh)
+        except TimeoutError as error:
+            raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.TIMEOUT, why)) from error
+        finally:
+            place.interrupt = None
+
+    def _learn(self, target: Target, signal: Signal, trouble: Trouble | None) -> None:
+        """Tell the gate what a target said of itself."""
+        assert self._place is not None
+        cost = self._parts.gate.learn(self._place, signal, self._parts.clock.monotonic(), trouble, target.host)
+        if trouble is not None:
+            self._costs.add(cost)
+            self._silences += signal is Signal.SILENT
 
     def settle(self, outcomes: list[Outcome]) -> None:
         """Note outcomes; the first of a recipient stands."""
@@ -153,8 +246,27 @@ class _Walk:
         self.settle(verdict.deferred(self.pending, trouble, self.peer.host if self.peer else ""))
 
     def exhaust(self) -> None:
-        """No target is left."""
-        self.settle(verdict.exhausted(self.pending, self._troubles))
+        """No target is left. Raises Busy."""
+        if not self._troubles:
+            self._pass()
+            return
+        outcomes = verdict.exhausted(self.pending, self._troubles)
+        if not self._outcomes and Cost.ATTEMPT not in self._costs and outcomes[0].result is Result.DEFERRED:
+            if Cost.TURN in self._costs:
+                raise Busy
+            self.excused = True
+        self.settle(outcomes)
+
+    def _pass(self) -> None:
+        """No target was tried. Raises Busy."""
+        now = self._parts.clock.monotonic()
+        busy = [address for _, address in self._passed if now >= address.dead_until]
+        if busy:
+            raise Busy(busy)
+        target, address = min(self._passed, key=lambda passed: passed[1].dead_until)
+        trouble = Trouble(Stage.CONNECT, FaultKind.CONNECT, f"{label(target)} is left alone after failures")
+        self.retry_after, self.excused = address.dead_until - now, True
+        self.settle(verdict.deferred(self.pending, trouble, target.host))
 
     def in_order(self) -> tuple[Outcome, ...]:
         """One outcome a recipient, in the entry's order."""
@@ -189,6 +301,10 @@ class _Walk:
         if reused and verdict.was_dead(transcript):
             self._release(keep=False)
             return _After.FRESH
+        signal, trouble = verdict.signal_in(transcript)
+        self._learn(target, signal, trouble)
+        if transcript.mail is not None:
+            self._costs.add(Cost.ATTEMPT)
         judgement = verdict.judge(transcript, recipients, target.host)
         if transcript.fault is not None:
             self._discard()
@@ -219,7 +335,7 @@ class _Walk:
     async def _load(self) -> bytes | FileBody:
         """The body, at its beginning."""
         if self._body is None:
-            body = await self._store.body(self.entry)
+            body = await self._parts.store.body(self.entry)
             if isinstance(body, SpooledBody):
                 file = await asyncio.to_thread(Path(body.path).open, "rb")
                 self._body = FileBody(file, body.size)
@@ -239,16 +355,16 @@ class _Walk:
         """A target failed: remember why, and see whether that ends the attempt."""
         self._troubles.append((target.host, label(target), trouble))
         if trouble.stage is Stage.AUTH and trouble.reply is not None and trouble.reply.is_permanent:
-            self._observer.authentication_failed(target.host, str(trouble.reply))
+            self._parts.observer.authentication_failed(target.host, str(trouble.reply))
         if verdict.ends_attempt(trouble):
             self.settle(verdict.deferred(self.pending, trouble, target.host))
 
     def _release(self, *, keep: bool) -> None:
         if self.session is not None:
-            self._pool.release(self.session, self._settings, keep=keep)
+            self._parts.pool.release(self.session, self._settings, keep=keep)
             self.session = None
 
     def _discard(self) -> None:
         if self.session is not None:
-            self._pool.discard(self.session)
+            self._parts.pool.discard(self.session)
             self.session = None

@@ -64,7 +64,7 @@ async def dial(target: Target, source: Source, timeout: float) -> socket.socket:
         sock.close()
         if isinstance(error, TimeoutError):
             text = f"no connection within {timeout:g} s"
-            raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.CONNECT, text)) from error
+            raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.TIMEOUT, text)) from error
         if isinstance(error, OSError):
             raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.CONNECT, words(error))) from error
         raise

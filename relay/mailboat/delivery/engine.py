@@ -1,22 +1,27 @@
 """The queue manager: takes due entries from the store, lets them be attempted in fair order, records what came of it.
 
 It listens to the store (`QueueListener`), so a message that was accepted a moment ago, one that was deferred for a
-day and one found at start take the same path. It decides nothing about replies (`verdict`), order (`queue.schedule`)
-or retries (`queue.entry`); it only joins them.
+day and one found at start take the same path. It decides nothing about replies (`verdict`), order (`queue.schedule`),
+who may start (`gate`) or retries (`queue.entry`); it only joins them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from mailboat.config.settings import Settings
+from mailboat.delivery import verdict, watch
+from mailboat.delivery.gate import Busy, Gate, PutOff
 from mailboat.delivery.hooks import Consultation, DeliveryHooks
+from mailboat.delivery.places import Place
 from mailboat.delivery.telling import Telling
-from mailboat.model.clock import Clock
+from mailboat.model.clock import Clock, rfc3339
 from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, Observer
 from mailboat.model.outcome import AttemptReport, Outcome
@@ -52,8 +57,10 @@ HANG_UP_GRACE = 0.5
 class Attempter(Protocol):
     """Attempts on entries, whatever their peers do."""
 
-    async def attempt(self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None) -> AttemptReport:
-        """Never raises for anything that a peer or DNS server does."""
+    async def attempt(
+        self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None, *, place: Place | None = None
+    ) -> AttemptReport:
+        """Never raises for anything that a peer or DNS server does, except Busy: nothing was tried."""
 
     def past_dot(self, key: EntryKey) -> bool:
         """Whether the attempt on this entry awaits the reply to its final dot."""
@@ -79,9 +86,12 @@ class EngineParts:
     observer: Observer
     clock: Clock
     destination: Callable[[Entry], str]
-    """The key under which an entry takes its turn and has its limit (`Router.destination`)."""
+    """The key under which an entry takes its turn (`Router.destination`)."""
+    gate: Gate
     hooks: DeliveryHooks | None = None
     """None: no plugins, ever."""
+    chance: Callable[[], float] = random.random
+    """Numbers from 0 to 1, which spread retries."""
 
 
 class Engine:
@@ -89,9 +99,13 @@ class Engine:
 
     def __init__(self, parts: EngineParts, settings: Settings) -> None:
         self._parts = parts
-        self._schedule = Schedule(IN_MEMORY)
+        self._gate = parts.gate
+        self._schedule = Schedule(IN_MEMORY, parts.gate)
+        self._gate.resume = self._schedule.resume
         self._attempts: dict[EntryKey, asyncio.Task[None]] = {}
-        self._telling = Telling(self._schedule, self._pump, lambda: self._settings.outbound.destination_concurrency_max)
+        self._telling = Telling(
+            parts.gate, parts.clock, self._pump, lambda: self._settings.outbound.destination_concurrency_max
+        )
         self._cursor: tuple[float, EntryKey] | None = None
         """How far `due` has been read; everything before it is in memory, settled, or marked in the schedule."""
         self._read_until = 0.0
@@ -104,6 +118,7 @@ class Engine:
         self._reader: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._watch: asyncio.TimerHandle | None = None
         self._stopping = False
         self.configure(settings)
 
@@ -112,7 +127,8 @@ class Engine:
         outbound = settings.outbound
         self._settings = settings
         self._plan = RetryPlan.of(outbound.temp_fail_intervals, outbound.max_temp_failures)
-        self._schedule.limit(outbound.concurrency_max, outbound.destination_concurrency_max)
+        self._gate.configure(outbound.concurrency_max, outbound.destination_concurrency_max)
+        self._gate.retry_now()
         if self._reader is not None:
             self._pump()
 
@@ -148,6 +164,8 @@ class Engine:
         for attempt in self._attempts.values():
             attempt.cancel()
         await self._finish(None)
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def _finish(self, timeout: float | None) -> None:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
@@ -172,7 +190,8 @@ class Engine:
         self._schedule.withdraw(keys)
 
     def woken(self) -> None:
-        """Some entries are due earlier than was known: read from the beginning."""
+        """Some entries are due earlier than was known: read from the beginning, and find out what works again."""
+        self._gate.retry_now()
         self._rewind_to(0.0)
         self._look.set()
 
@@ -185,36 +204,63 @@ class Engine:
     # Starting attempts: synchronous, so that nothing changes between a decision and its record.
 
     def _pump(self) -> None:
-        schedule = self._schedule
+        schedule, clock = self._schedule, self._parts.clock
         if self._settings.outbound.disabled or self._stopping:
             return
         while schedule.unsettled - schedule.running < UNRECORDED_MAX and not self._parts.store.stalled:
-            next_up = schedule.start()
+            now = clock.monotonic()
+            next_up = schedule.start(now)
             if next_up is None:
                 break
-            key = next_up[1].key
-            self._attempts[key] = asyncio.create_task(self._attempt(*next_up))
+            name, entry = next_up
+            self._attempts[entry.key] = asyncio.create_task(self._attempt(name, entry, self._gate.begin(now)))
+        if self._watch is None and (self._attempts or self._gate.has_blocked):
+            self._watch = asyncio.get_running_loop().call_later(watch.INTERVAL, self._look_around)
         if schedule.wants_more or (self._starved and schedule.has_room):
             self._look.set()
 
-    async def _attempt(self, destination: str, entry: Entry) -> None:
+    def located(self, name: str) -> None:
+        """It is known where the mail of a destination goes."""
+        if self._schedule.resume(name):
+            self._pump()
+
+    def _look_around(self) -> None:
+        """Park and end attempts whose peers keep silent, and let in what waits for time to pass."""
+        self._watch = None
+        gate, now = self._gate, self._parts.clock.monotonic()
+        timeout = self._settings.outbound.attempt_timeout
+        for overdue in watch.sweep(gate.places, now, timeout, others_wait=self._schedule.has_turns):
+            if overdue.place.interrupt is not None:
+                overdue.place.interrupt(overdue.why)
+        gate.tick(now)
+        self._pump()
+
+    async def _attempt(self, name: str, entry: Entry, place: Place | PutOff | None) -> None:
         parts = self._parts
-        hooks = parts.hooks.consult(entry, self._settings) if parts.hooks is not None else None
-        parts.observer.attempt_started(entry)
+        hooks: Consultation | None = None
         try:
             try:
-                if hooks is None:
-                    report = await parts.attempter.attempt(entry, self._settings)
+                if isinstance(place, PutOff):
+                    report = self._put_off(entry, place)
                 else:
-                    report = await hooks.attempt(parts.attempter.attempt)
-                change = transition(entry, report, self._plan, parts.clock.now())
+                    if parts.hooks is not None:
+                        hooks = parts.hooks.consult(entry, self._settings)
+                    parts.observer.attempt_started(entry)
+                    attempt = partial(parts.attempter.attempt, place=place)
+                    report = await (attempt(entry, self._settings) if hooks is None else hooks.attempt(attempt))
+                change = transition(entry, report, self._plan, parts.clock.now(), parts.chance())
                 change, recorded = await self._conclude(entry, change, hooks)
             finally:
-                self._schedule.finish(destination)
+                self._schedule.finish(name)
+                self._gate.end(place, parts.clock.monotonic())
                 if hooks is not None:
                     hooks.over()
-            if hooks is not None and hooks.tells_delivered(change):
-                self._telling.soon(destination, hooks, change, recorded)
+            if hooks is not None and isinstance(place, Place) and hooks.tells_delivered(change):
+                self._telling.soon(place.destination, hooks, change, recorded)
+        except Busy as busy:
+            for address in busy.addresses:
+                self._gate.wait_for(name, address)
+            self._schedule.put_back(name, entry, takes_turn=not busy.addresses)
         except asyncio.CancelledError:
             # By `drain`: without an outcome nothing is recorded, so the entry is due again at the next start.
             self._schedule.settled(entry.key)
@@ -225,6 +271,18 @@ class Engine:
         finally:
             del self._attempts[entry.key]
         self._pump()
+
+    def _put_off(self, entry: Entry, why: PutOff) -> AttemptReport:
+        """No attempt: what it needs has just failed."""
+        parts = self._parts
+        left = max(0.0, why.until - parts.clock.monotonic())
+        until = parts.clock.now() + left
+        outcomes = verdict.put_off(entry.recipients, why.trouble, f"not tried until {rfc3339(until)}", why.host)
+        # They must not all come back in the same moment: the first that does finds out whether it works again.
+        retry_after = left + max(1.0, 0.2 * left) * parts.chance()
+        return AttemptReport(
+            tuple(outcomes), None, parts.clock.now(), 0.0, retry_after=retry_after, counted=False, excused=True
+        )
 
     async def _conclude(
         self, entry: Entry, change: Transition, hooks: Consultation | None
@@ -299,6 +357,7 @@ class Engine:
 
     def _set_aside(self, key: EntryKey) -> None:
         """Something here is wrong with this entry: it stays in the store, and is left alone for a while."""
+        self._schedule.set_aside(key)
         asyncio.get_running_loop().call_later(SET_ASIDE, self._take_up, key)
 
     def _take_up(self, key: EntryKey) -> None:
@@ -357,6 +416,9 @@ class Engine:
         """Fill destinations up whose entries did not all find room in memory."""
         while (wanted := self._schedule.more()) is not None:
             destination, domain = wanted
+            if not domain:
+                self._rewind_to(0.0)
+                return
             # What is here or under way comes first in the answer: enough to see beyond it.
             limit = SCAN_BATCH + LOW_WATER + self._schedule.unsettled
             self._schedule.begin_read()

@@ -68,6 +68,11 @@ class DeliveryHooks:
         self._known: Hooks | None = None
         self._wanted = False
 
+    @property
+    def choose_way(self) -> bool:
+        """Whether a plugin may say where mail goes: then it is not looked up before the plugin was asked."""
+        return self._hooks().wants(Point.GET_MX)
+
     def consult(self, entry: Entry, settings: Settings) -> Consultation | None:
         """What hooks have to say about an attempt; None when no plugin is at any point of delivery."""
         hooks = self._hooks()

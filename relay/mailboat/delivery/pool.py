@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import partial
 
 from mailboat.config.settings import Settings
@@ -25,8 +25,12 @@ from mailboat.routing.answers import Target
 class Pool:
     """The connections of one worker."""
 
-    def __init__(self, *, observer: Observer, sources: Sources, clock: Clock) -> None:
+    def __init__(
+        self, *, observer: Observer, sources: Sources, clock: Clock, parked: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`parked`: connections that do not count, as their peers keep silent (`places`)."""
         self._observer = observer
+        self._parked = parked
         self._sources = sources
         self._clock = clock
         self._client = Client(observer=observer, contexts=ClientContexts(), broken_tls=BrokenTls(clock.monotonic))
@@ -35,6 +39,11 @@ class Pool:
         self._expiry: dict[Session, float] = {}
         """When each idle session has been idle for long enough, in the order they were released."""
         self._open: set[Session] = set()
+        self._dialling = 0
+        self._leaving: set[Session] = set()
+        """Those of `_open` that were told QUIT."""
+        self._left = asyncio.Event()
+        """Set when one of them has gone."""
         self._timer: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Event | None = None
         self._closing = False
@@ -54,7 +63,7 @@ class Pool:
                 session = self._take(key)
                 if session is not None:
                     return session
-            session = await self._client.open(target, source, settings)
+            session = await self._dial(target, source, settings)
         except SourceMissing as missing:
             self._observer.bind_failed(missing.source)
             raise
@@ -63,6 +72,31 @@ class Pool:
         session.stream.on_closed = partial(self._gone, session)
         return session
 
+    async def _dial(self, target: Target, source: Source, settings: Settings) -> Session:
+        most = settings.outbound.concurrency_max
+        self._dialling += 1
+        try:
+            while self._count() > most + self._parked() and (self._expiry or self._leaving):
+                if self._expiry:
+                    self._retire(next(iter(self._expiry)))
+                await self._some_left()
+            return await self._client.open(target, source, settings)
+        finally:
+            self._dialling -= 1
+
+    def _count(self) -> int:
+        return len(self._open) + self._dialling
+
+    async def _some_left(self) -> None:
+        if self._leaving:
+            self._left.clear()
+            await self._left.wait()
+
+    async def gone(self, session: Session) -> None:
+        """Wait until a session that was released without `keep` is closed: its host may allow one connection only."""
+        while session in self._leaving:
+            await self._some_left()
+
     def release(self, session: Session, settings: Settings, *, keep: bool = True) -> None:
         """A session that is in step: kept if it may be used again, else (or without `keep`) ended with QUIT."""
         outbound = settings.outbound
@@ -70,7 +104,7 @@ class Pool:
         if not session.stream.usable:
             session.stream.abort()
         elif not keep or self._closing or timeout <= 0 or session.used >= outbound.connection_max_messages:
-            session.stream.quit(outbound.quit_timeout)
+            self._leave(session)
         else:
             while len(self._expiry) >= outbound.concurrency_max:
                 self._retire(next(iter(self._expiry)))
@@ -113,12 +147,18 @@ class Pool:
                 del self._idle[key]
             if session.stream.usable and self._clock.monotonic() < expiry:
                 return session
-            session.stream.quit(session.quit_timeout)
+            self._leave(session)
         return None
 
     def _retire(self, session: Session) -> None:
         self._forget(session)
-        session.stream.quit(session.quit_timeout)
+        self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        """Say QUIT."""
+        if session in self._open:
+            self._leaving.add(session)
+            session.stream.quit(session.quit_timeout)
 
     def _forget(self, session: Session) -> None:
         """No longer idle."""
@@ -133,6 +173,8 @@ class Pool:
         """The connection ended, whoever ended it."""
         self._forget(session)
         self._open.discard(session)
+        self._leaving.discard(session)
+        self._left.set()
         self._observer.outbound_connections(-1)
         if not self._open and self._all_closed is not None:
             self._all_closed.set()

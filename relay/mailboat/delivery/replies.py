@@ -87,6 +87,8 @@ class ReplyStream(asyncio.Protocol):
         self._paused = False
         self._quitting = False
         self._closed = False
+        self.heard = 0
+        """Pieces that have come from the peer."""
         self.fault: Broken | None = None
         """Why nothing more can be exchanged."""
         self.on_closed: Callable[[], None] | None = None
@@ -191,6 +193,16 @@ class ReplyStream(asyncio.Protocol):
         self.transport.write(data)
         return await self.collect()
 
+    @property
+    def unsent(self) -> int:
+        """Octets written that have not left this process."""
+        return self.transport.get_write_buffer_size()
+
+    def give_up(self, why: str) -> None:
+        """End now, as if the peer had not answered in time."""
+        self._break(FaultKind.TIMEOUT, why)
+        self.abort()
+
     def quit(self, timeout: float) -> None:
         """End politely in the background: QUIT, its reply, close; cut off after `timeout` seconds."""
         if self._closed or self._quitting:
@@ -227,6 +239,7 @@ class ReplyStream(asyncio.Protocol):
             return
         if self.fault is not None:
             return
+        self.heard += 1
         if self._partial:
             if b"\n" not in data:
                 self._keep(data)

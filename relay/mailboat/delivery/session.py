@@ -49,7 +49,7 @@ class FileBody:
 class Session:
     """A session ready for MAIL. One transaction at a time."""
 
-    __slots__ = ("_dirty", "dot_sent", "facts", "key", "lmtp", "offers", "quit_timeout", "stream", "used")
+    __slots__ = ("_dirty", "_written", "dot_sent", "facts", "key", "lmtp", "offers", "quit_timeout", "stream", "used")
 
     def __init__(self, stream: ReplyStream, offers: PeerOffers, facts: PeerFacts, *, lmtp: bool) -> None:
         self.stream = stream
@@ -65,6 +65,18 @@ class Session:
         self.quit_timeout = 5.0
         self._dirty = False
         """The peer may still hold an envelope: RSET first."""
+        self._written: int | None = None
+        """Octets of a body of several pieces that were written so far; None: none is under way."""
+
+    @property
+    def heard(self) -> int:
+        """Pieces that have come from the peer."""
+        return self.stream.heard
+
+    @property
+    def sent(self) -> int | None:
+        """Octets of the body that have left this process; None: no body of several pieces is under way."""
+        return None if self._written is None else self._written - self.stream.unsent
 
     async def transact(self, envelope: Envelope, body: bytes | FileBody, limits: OutboundSettings) -> Transcript:
         """Offer one message. Never raises for what the peer does: the transcript ends with the fault.
@@ -81,7 +93,7 @@ class Session:
                 await self._in_lock_step(envelope, transcript, limits)
             await self._after_data(transcript, body, limits)
         finally:
-            self.dot_sent = False
+            self.dot_sent, self._written = False, None
         return transcript
 
     async def _pipelined(self, envelope: Envelope, transcript: Transcript, limits: OutboundSettings) -> None:
@@ -189,9 +201,11 @@ class Session:
             stream.write(data)
         else:
             view = memoryview(data)
+            self._written = 0
             last = (len(data) - 1) // PIECE * PIECE
             for start in range(0, last, PIECE):
                 stream.write(view[start : start + PIECE])
+                self._written += PIECE
                 await stream.drain(limits.data_timeout)
                 if stream.answered_early:
                     return
@@ -200,17 +214,19 @@ class Session:
 
     async def _write_file(self, transcript: Transcript, body: FileBody, limits: OutboundSettings) -> None:
         stream = self.stream
+        self._written = 0
         async with aclosing(pieces(body.file, body.size)) as stream_of_pieces:
             async for piece in stream_of_pieces:
                 await stream.drain(limits.data_timeout)
                 if stream.answered_early:
                     return
                 stream.write(piece)
+                self._written += len(piece)
         await self._write_end(transcript, limits)
 
     async def _write_end(self, transcript: Transcript, limits: OutboundSettings) -> None:
         """The last piece is written: from when on may the peer have the dot?"""
-        self.dot_sent = True
+        self.dot_sent, self._written = True, None
         stream = self.stream
         if not stream.flushed:
             await stream.drain(limits.data_timeout)

@@ -8,6 +8,7 @@ policy; the functions only look things up in them. `delivery.session` and `deliv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
@@ -21,9 +22,9 @@ class FaultKind(StrEnum):
     """What went wrong where no reply says it."""
 
     CONNECT = "connect"
-    """No connection: refused, unreachable, or not in time."""
+    """No connection: refused, or unreachable."""
     TIMEOUT = "timeout"
-    """The peer did not answer within the time of the stage."""
+    """The peer did not answer within the time of the stage; at `connect`, no connection came about."""
     CLOSED = "closed"
     """The connection ended in the middle of the dialogue."""
     PROTOCOL = "protocol"
@@ -34,6 +35,8 @@ class FaultKind(StrEnum):
     """TLS is required and the peer does not offer it."""
     NO_AUTH = "no_auth"
     """AUTH is required and the peer offers no mechanism that we may use."""
+    LOOK_UP = "look_up"
+    """The DNS did not say where mail goes."""
     BIND = "bind"
     """The source address for this target is not to be had on this machine."""
     LOCAL = "local"
@@ -64,6 +67,23 @@ class Kind(StrEnum):
     TRANSIENT = "4yz"
     CLOSING = "421"
     PERMANENT = "5yz"
+
+
+class Signal(Enum):
+    """What a reply or fault says of the host, whatever it says of the mail: what `gate` learns from."""
+
+    WELL = auto()
+    """It answered a message, if with a refusal."""
+    TURNED_AWAY = auto()
+    """It lets no further connection in for now, and said so."""
+    REFUSED = auto()
+    """The same without a word: maybe it is down, maybe it has too many connections."""
+    SILENT = auto()
+    """It did not answer in time."""
+    FAILED = auto()
+    """It cannot serve us, or not properly."""
+    NOTHING = auto()
+    """Nothing: the trouble is ours, or about what this mail demands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +138,28 @@ FAULTS: dict[FaultKind, tuple[Action, str]] = {
     FaultKind.TLS: (_NEXT, "4.7.5"),
     FaultKind.NO_TLS: (_NEXT, "4.7.4"),
     FaultKind.NO_AUTH: (_NEXT, "4.7.0"),
+    FaultKind.LOOK_UP: (_NEXT, "4.4.3"),
     FaultKind.BIND: (_NEXT, "4.3.5"),
     FaultKind.LOCAL: (_DEFER, "4.3.0"),
 }
+
+# What a fault says of the host, by its kind.
+_SIGNALS: dict[FaultKind, Signal] = {
+    FaultKind.CONNECT: Signal.REFUSED,
+    FaultKind.TIMEOUT: Signal.SILENT,
+    FaultKind.CLOSED: Signal.FAILED,
+    FaultKind.PROTOCOL: Signal.FAILED,
+    FaultKind.TLS: Signal.FAILED,
+    FaultKind.NO_TLS: Signal.NOTHING,
+    FaultKind.NO_AUTH: Signal.NOTHING,
+    FaultKind.LOOK_UP: Signal.NOTHING,
+    FaultKind.BIND: Signal.NOTHING,
+    FaultKind.LOCAL: Signal.NOTHING,
+}
+_FIRST_STAGES = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO})
+"""Here a host says that it has enough connections, or hangs up instead."""
+_MESSAGE_STAGES = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.DOT})
+_CROWDED = re.compile(r"\b(?:too many|concurrent)\b.{0,40}\b(?:connections?|sessions?)\b", re.IGNORECASE | re.DOTALL)
 
 REPLY_LOST = "4.4.2"
 """Status of a message whose final dot was never answered."""
@@ -178,6 +217,36 @@ def action_for(stage: Stage, reply: Reply) -> Action:
         if reply.code == 452 and _is_full(reply):
             return Action.AGAIN
     return action
+
+
+def signal_of(trouble: Trouble) -> Signal:
+    """What trouble says of the host."""
+    stage, reply = trouble.stage, trouble.reply
+    if reply is None:
+        if trouble.kind is FaultKind.CLOSED and stage in _FIRST_STAGES:
+            return Signal.REFUSED
+        return _SIGNALS[trouble.kind] if trouble.kind is not None else Signal.NOTHING
+    kind = kind_of(reply)
+    if kind in (Kind.CLOSING, Kind.TRANSIENT) and (stage in _FIRST_STAGES or _CROWDED.search(reply.text)):
+        return Signal.TURNED_AWAY
+    if kind is Kind.CLOSING:
+        return Signal.FAILED
+    if stage in _MESSAGE_STAGES:
+        return Signal.WELL
+    return Signal.NOTHING if stage is Stage.AUTH else Signal.FAILED
+
+
+def signal_in(transcript: Transcript) -> tuple[Signal, Trouble | None]:
+    """What a transaction says of the host, and the trouble that says it where it is not well."""
+    said = [(Stage.MAIL, transcript.mail), *((Stage.RCPT, reply) for reply in transcript.rcpts)]
+    said += [(Stage.DATA, transcript.data), *((Stage.DOT, reply) for reply in transcript.dots)]
+    for stage, reply in said:
+        if reply is not None and reply.code == 421:
+            trouble = Trouble(stage, reply=reply)
+            return signal_of(trouble), trouble
+    if transcript.fault is not None:
+        return signal_of(transcript.fault), transcript.fault
+    return Signal.WELL, None
 
 
 def _is_full(reply: Reply) -> bool:
@@ -355,6 +424,13 @@ def too_big(recipients: Iterable[Recipient], size: int, limit: int, mx: str) -> 
 def decided(recipients: Iterable[Recipient], result: Result, status: str, reason: str) -> list[Outcome]:
     """Outcomes where a plugin answered instead of a host."""
     return [Outcome(r.id, result, status, Stage.HOOK, reason) for r in recipients]
+
+
+def put_off(recipients: Iterable[Recipient], trouble: Trouble, why: str, mx: str = "") -> list[Outcome]:
+    """Outcomes of mail that is not attempted now, since the last attempts at its host failed with `trouble`."""
+    status = status_of(trouble.reply, Result.DEFERRED) if trouble.reply is not None else _fault_status(trouble)
+    reason = f"{why}; last: {trouble}"
+    return [Outcome(r.id, Result.DEFERRED, status, trouble.stage, reason, trouble.reply, mx) for r in recipients]
 
 
 def unroutable(recipients: Iterable[Recipient], status: str, reason: str, *, permanent: bool) -> list[Outcome]:

@@ -92,6 +92,8 @@ class AttemptReport:
     retry_after: float | None = None
     """Seconds to wait before the next attempt where a plugin or the remote's silence decides it, else by schedule."""
     counted: bool = True
-    """False when this was no attempt (a plugin delayed it): `attempts` stays."""
+    """False when this was no attempt (a plugin delayed it, or it is `excused`): `attempts` stays."""
+    excused: bool = False
+    """Not counted because it says nothing of what the mail can expect; but mail older than its retry plan fails."""
     noted: Noted | None = None
     """What hooks left at the entry; None: nothing new."""

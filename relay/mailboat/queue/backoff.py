@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+JITTER = 0.1
+"""Part of a delay by which it is longer or shorter at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPlan:
@@ -19,6 +22,16 @@ class RetryPlan:
             return cls(intervals)
         return cls(tuple(float(2 ** (i + 5)) for i in range(1, max_temp_failures)))
 
-    def delay(self, failures: int) -> float | None:
-        """Seconds to wait after this many failures in all, 1 or more; None: no more tries."""
-        return self.delays[failures - 1] if 1 <= failures <= len(self.delays) else None
+    @property
+    def total(self) -> float:
+        """Seconds from the first failure to the last."""
+        return sum(self.delays)
+
+    def delay(self, failures: int, chance: float = 0.5) -> float | None:
+        """Seconds to wait after this many failures in all, 1 or more; None: no more tries.
+
+        `chance` (0 to 1) makes it up to `JITTER` shorter or longer: what failed together does not come back together.
+        """
+        if not 1 <= failures <= len(self.delays):
+            return None
+        return self.delays[failures - 1] * (1 + JITTER * (2 * chance - 1))

@@ -45,10 +45,16 @@ class Transition:
         return tuple(o for o in self.report.outcomes if o.result is Result.DELIVERED)
 
 
-def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float) -> Transition:
-    """Apply the outcomes of one attempt to an entry. A recipient without an outcome is left, as a deferred one is."""
+def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float, chance: float = 0.5) -> Transition:
+    """Apply the outcomes of one attempt to an entry. A recipient without an outcome is left, as a deferred one is.
+
+    `chance` (0 to 1) spreads retries; see `RetryPlan.delay`.
+    """
+    too_old = report.excused and now - entry.message.queued_at > plan.total
+    if too_old:
+        report = replace(report, counted=True)
     failures = entry.attempts + report.counted
-    planned = plan.delay(failures)
+    planned = None if too_old else plan.delay(max(1, failures), chance)
     if report.counted and planned is None:
         report = replace(report, outcomes=tuple(_expired(o) for o in report.outcomes))
     silenced: tuple[Outcome, ...] = ()

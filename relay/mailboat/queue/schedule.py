@@ -1,21 +1,24 @@
-"""Which entry is attempted next: destinations take turns, each within its limit. Pure; no time, no I/O.
+"""Which entry is attempted next: destinations take turns, when a gatekeeper lets them. Pure; no time, no I/O.
 
-`delivery.engine` offers what is due and takes what may start. Memory is bounded however long the queue is: a
-destination gets a share of the room, what is beyond it stays in the store and its domain is remembered here, and when
-there is no room at all the reader of the store stops.
+`delivery.engine` offers what is due and takes what may start; what may is the gatekeeper's to say (`delivery.gate`).
+Memory is bounded however long the queue is: a destination gets a share of the room, what is beyond it stays in the
+store and its domain is remembered here, and when there is no room at all the reader of the store stops.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Protocol
 
 from mailboat.model.envelope import Entry, EntryKey
 
 LOW_WATER = 64
 """A destination with fewer waiting entries than this is filled up from the store."""
+DOMAINS_MARKED = 1000
+"""Domains of one destination that are remembered at most because the store holds more of their mail."""
 
 
 class Offered(Enum):
@@ -29,33 +32,59 @@ class Offered(Enum):
     """No room for anybody: nothing is remembered, it must be offered again."""
 
 
+class Ring(Enum):
+    """Destinations take turns within a ring; the gatekeeper says which ring is next."""
+
+    FREE = auto()
+    """It has not been asked about these, or they need no place."""
+    PROVEN = auto()
+    """Their hosts answer."""
+    FRESH = auto()
+    """Nothing is known of their hosts."""
+    FAILED = auto()
+    """The last attempt there failed."""
+
+
+class Gatekeeper(Protocol):
+    """Lets entries start."""
+
+    def next_ring(self, waiting: Mapping[Ring, Sized]) -> Ring | None:
+        """The ring whose first destination has its turn; None: nothing may start."""
+
+    def ring_of(self, name: str, entry: Entry, now: float) -> Ring | None:
+        """Where a destination has to stand for this entry to start; None: nowhere, until it is resumed."""
+
+
 @dataclass(slots=True)
-class _Destination:
+class _Queue:
     waiting: deque[EntryKey] = field(default_factory=deque)
     running: int = 0
+    ring: Ring | None = None
+    """Where it stands."""
 
 
 class Schedule:
     """The entries that are due, by destination."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, gatekeeper: Gatekeeper) -> None:
         """`capacity`: entries that wait in memory at most."""
         self._capacity = capacity
-        self._destinations: dict[str, _Destination] = {}
-        self._turn: OrderedDict[str, None] = OrderedDict()
-        """Destinations that have something to start and room for it, next one first."""
+        self._gatekeeper = gatekeeper
+        self._destinations: dict[str, _Queue] = {}
+        self._rings: dict[Ring, OrderedDict[str, _Queue]] = {ring: OrderedDict() for ring in Ring}
+        """Destinations that have something to start, next one first."""
         self._waiting: dict[EntryKey, Entry] = {}
         self._unsettled: set[EntryKey] = set()
         """Under way, or done and not recorded yet."""
-        self._more: dict[str, dict[str, None]] = {}
-        """By destination, the domains with due entries that only the store holds."""
+        self._set_aside: set[EntryKey] = set()
+        """Their outcome could not be recorded: left alone for a while."""
+        self._more: dict[str, dict[str, None] | None] = {}
+        """By destination, the domains with due entries that only the store holds; None: too many to remember."""
         self._hungry: dict[str, None] = {}
         """Destinations in `_more` that run low here, the longest first."""
         self._changed: set[EntryKey] | None = None
         """Settled or withdrawn since `begin_read`; None when nothing is being read."""
         self._running = 0
-        self.total_limit = 1
-        self.destination_limit = 1
 
     def __len__(self) -> int:
         """Entries that wait in memory."""
@@ -81,12 +110,10 @@ class Schedule:
         """Whether it is worth reading on after `FULL`."""
         return len(self._waiting) <= self._capacity * 3 // 4
 
-    def limit(self, total: int, per_destination: int) -> None:
-        """Set how many attempts may run in all and to one destination."""
-        self.total_limit = total
-        self.destination_limit = per_destination
-        for name, destination in self._destinations.items():
-            self._take_turn(name, destination)
+    @property
+    def has_turns(self) -> bool:
+        """Whether anything stands in a ring."""
+        return any(self._rings.values())
 
     def offer(self, name: str, entry: Entry) -> Offered:
         """Take a due entry in for destination `name`.
@@ -94,13 +121,13 @@ class Schedule:
         A destination may fill half of the room that is left, so that many slow ones together never shut out
         the others (dynamic thresholds, as switches share their buffers). An entry that is here already is no news.
         """
-        if entry.key in self._waiting or entry.key in self._unsettled:
+        if entry.key in self._waiting or entry.key in self._unsettled or entry.key in self._set_aside:
             return Offered.TAKEN
         if self.is_full:
             return Offered.FULL
         destination = self._destinations.get(name)
         if destination is None:
-            destination = self._destinations[name] = _Destination()
+            destination = self._destinations[name] = _Queue()
         elif len(destination.waiting) >= self._share:
             self.mark_more(entry.domain, name)
             return Offered.MARKED
@@ -109,41 +136,75 @@ class Schedule:
         self._take_turn(name, destination)
         return Offered.TAKEN
 
-    def start(self) -> tuple[str, Entry] | None:
+    def start(self, now: float) -> tuple[str, Entry] | None:
         """The next entry to attempt and its destination; None: nothing may start now."""
-        while self._turn and self._running < self.total_limit:
-            name, _ = self._turn.popitem(last=False)
-            destination = self._destinations[name]
-            if destination.running >= self.destination_limit:
-                continue  # the limit was lowered; `finish` puts it back in turn
-            entry = self._next_of(destination)
-            if entry is not None:
-                self._unsettled.add(entry.key)
-                self._running += 1
-                destination.running += 1
-            self._take_turn(name, destination)
-            self._forget_if_empty(name, destination)
-            self._feel_hunger(name)
-            if entry is not None:
+        rings = self._rings
+        while (ring := self._gatekeeper.next_ring(rings)) is not None:
+            name, destination = rings[ring].popitem(last=False)
+            destination.ring = None
+            entry = self._first_of(destination)
+            if entry is None:
+                self._forget_if_empty(name, destination)
+                continue
+            wanted = self._gatekeeper.ring_of(name, entry, now)
+            if wanted is ring or wanted is Ring.FREE:
+                self._begin(name, destination, entry)
                 return name, entry
+            if wanted is not None:
+                self._stand(name, destination, wanted)
         return None
+
+    def _begin(self, name: str, destination: _Queue, entry: Entry) -> None:
+        destination.waiting.popleft()
+        del self._waiting[entry.key]
+        self._unsettled.add(entry.key)
+        self._running += 1
+        destination.running += 1
+        self._take_turn(name, destination)
+        self._feel_hunger(name)
 
     def finish(self, name: str) -> None:
         """An attempt to this destination is over; its entry stays known until `settled`."""
         destination = self._destinations[name]
         destination.running -= 1
         self._running -= 1
-        self._take_turn(name, destination)
         self._forget_if_empty(name, destination)
 
-    def occupy(self, name: str) -> None:
-        """Something else goes on for this destination, such as a plugin's hook: until `finish`, it counts as one."""
-        self._destinations.setdefault(name, _Destination()).running += 1
-        self._running += 1
+    def resume(self, name: str) -> bool:
+        """A destination takes its turn again; False: it has nothing to start."""
+        destination = self._destinations.get(name)
+        if destination is None:
+            return False
+        if self._first_of(destination) is None:
+            self._forget_if_empty(name, destination)
+            return False
+        self._take_turn(name, destination)
+        return True
+
+    def put_back(self, name: str, entry: Entry, *, takes_turn: bool) -> None:
+        """The entry that was started waits again, before all others; `finish` has been called.
+
+        Without `takes_turn` its destination stands in no ring until it is resumed.
+        """
+        destination = self._destinations.setdefault(name, _Queue())
+        self._unsettled.discard(entry.key)
+        destination.waiting.appendleft(entry.key)
+        self._waiting[entry.key] = entry
+        if takes_turn:
+            self._take_turn(name, destination)
+        elif destination.ring is not None:
+            del self._rings[destination.ring][name]
+            destination.ring = None
+
+    def set_aside(self, key: EntryKey) -> None:
+        """An attempt is over and could not be recorded: its entry is not to be offered before `settled`."""
+        self._unsettled.discard(key)
+        self._set_aside.add(key)
 
     def settled(self, key: EntryKey) -> None:
         """The store has recorded the attempt: the entry may be offered again."""
         self._unsettled.discard(key)
+        self._set_aside.discard(key)
         if self._changed is not None:
             self._changed.add(key)
 
@@ -167,7 +228,11 @@ class Schedule:
 
     def mark_more(self, domain: str, name: str) -> None:
         """The store holds more due entries of this domain, which is part of destination `name`."""
-        self._more.setdefault(name, {})[domain] = None
+        domains = self._more.setdefault(name, {})
+        if domains is not None:
+            domains[domain] = None
+            if len(domains) > DOMAINS_MARKED:
+                self._more[name] = None
         self._feel_hunger(name)
 
     @property
@@ -176,13 +241,20 @@ class Schedule:
         return bool(self._hungry) and not self.is_full
 
     def more(self) -> tuple[str, str] | None:
-        """A destination that runs low, and a domain of it with due entries in the store; that is marked no longer."""
+        """A destination that runs low, and a domain of it with due entries in the store; that is marked no longer.
+
+        An empty domain: there are so many that they were not remembered. All of the store has to be read again from
+        its beginning, and what finds no room then is marked again.
+        """
         while self.wants_more:
             name = next(iter(self._hungry))
             del self._hungry[name]
             if not self._is_hungry(name):
                 continue
             domains = self._more[name]
+            if domains is None:
+                del self._more[name]
+                return name, ""
             domain = next(iter(domains))
             del domains[domain]
             if domains:
@@ -206,17 +278,23 @@ class Schedule:
         if self._more and self._is_hungry(name):
             self._hungry[name] = None
 
-    def _next_of(self, destination: _Destination) -> Entry | None:
-        while destination.waiting:
-            entry = self._waiting.pop(destination.waiting.popleft(), None)
-            if entry is not None:  # else withdrawn meanwhile
+    def _first_of(self, destination: _Queue) -> Entry | None:
+        waiting = destination.waiting
+        while waiting:
+            entry = self._waiting.get(waiting[0])
+            if entry is not None:
                 return entry
+            waiting.popleft()  # withdrawn meanwhile
         return None
 
-    def _take_turn(self, name: str, destination: _Destination) -> None:
-        if destination.waiting and destination.running < self.destination_limit and name not in self._turn:
-            self._turn[name] = None
+    def _take_turn(self, name: str, destination: _Queue) -> None:
+        if destination.waiting and destination.ring is None:
+            self._stand(name, destination, Ring.FREE)
 
-    def _forget_if_empty(self, name: str, destination: _Destination) -> None:
-        if not destination.waiting and not destination.running:
-            del self._destinations[name]
+    def _stand(self, name: str, destination: _Queue, ring: Ring) -> None:
+        destination.ring = ring
+        self._rings[ring][name] = destination
+
+    def _forget_if_empty(self, name: str, destination: _Queue) -> None:
+        if not destination.waiting and not destination.running and destination.ring is None:
+            self._destinations.pop(name, None)

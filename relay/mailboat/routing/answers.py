@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from mailboat.config.settings import Protocol, TlsLevel
 
@@ -38,6 +39,20 @@ class TlsRequirement:
         return replace(self, ca=ca) if ca else self
 
 
+Spot: TypeAlias = tuple[str, int]
+"""What a connection leads to: a numeric address or the path of a unix socket, and the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where mail of a domain goes, whatever other domains share it: its MX hosts, or a route."""
+
+    key: str
+    """The host names in alphabetical order joined by `,`, or `route:NAME`."""
+    rungs: tuple[tuple[Spot, ...], ...]
+    """Addresses by preference, the most preferred first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One address to try."""
@@ -58,6 +73,11 @@ class Target:
     ehlo: str = ""
     """EHLO name that a plugin chose; empty: the pod's."""
 
+    @property
+    def spot(self) -> Spot:
+        """What a connection to it leads to."""
+        return self.path or self.ip, self.port
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -74,6 +94,24 @@ class Unroutable:
     status: str
     """Enhanced status, such as 5.1.10 for a null MX (RFC 7505) or 4.4.3 for a DNS failure."""
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where mail goes, as far as it shares limits with other mail, or why it has no way."""
+
+    where: Site | Unroutable
+    expires: float
+    """Monotonic time until which this holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """A look-up failed so lately that it is not made again yet."""
+
+    until: float
+    """Monotonic time."""
+    why: Unroutable
 
 
 RoutingAnswer = Targets | Unroutable

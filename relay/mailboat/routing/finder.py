@@ -17,7 +17,7 @@ from mailboat.config.settings import IPAddress, Route, Settings
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.routing import mx, security
-from mailboat.routing.answers import Target, Unroutable
+from mailboat.routing.answers import Site, Target, Unroutable
 from mailboat.routing.ladder import MAX_TARGETS, Host, Ladder
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.mx import MxHost
@@ -53,6 +53,8 @@ class Found:
     way: Ladder | Unroutable
     expires: float
     """Monotonic time until which this holds."""
+    site: Site | None = None
+    """What the way shares with those of other domains; None without a way."""
 
 
 class Finder:
@@ -90,7 +92,7 @@ class Finder:
         found = await self._look_up(by_priority, notes)
         usable = [(hop, host) for hop, host in found if hop.path or host.addresses]
         if usable:
-            return Found(self._ladder(errand, usable), notes.expires(usable=True))
+            return self._found(errand, usable, notes.expires(usable=True))
         return Found(_no_hop(errand.route, [host for _, host in found]), notes.expires(usable=False))
 
     async def _by_mx(self, errand: Errand, chance: Random) -> Found:
@@ -110,21 +112,20 @@ class Finder:
         if isinstance(hosts, Unroutable):
             return Found(hosts, notes.expires(usable=False))
         usable = [(hop, host) for hop, host in found if host in hosts]
-        return Found(self._ladder(errand, usable), notes.expires(usable=True))
+        return self._found(errand, usable, notes.expires(usable=True))
 
     def _by_literal(self, errand: Errand, literal: IPAddress | Unroutable) -> Found:
         """The host that a literal is (RFC 5321 4.1.3)."""
-        way: Ladder | Unroutable
+        until = self._clock.monotonic() + MAX_AGE
         if isinstance(literal, Unroutable):
-            way = literal
-        elif not self._local_ok and (mx.never_leaves(literal) or self._local.contains(literal)):
-            way = mx.loops(errand.domain, f"{literal} does not leave it")
-        elif literal.version not in self._prefer.versions:
-            way = Unroutable(True, "5.4.4", f"{errand.domain} is not an {mx.address_of(self._prefer)}")
-        else:
-            record = MxRecord(0, str(literal))
-            way = self._ladder(errand, [(self._mx_hop(record), MxHost(record.exchange, 0, ((literal,),)))])
-        return Found(way, self._clock.monotonic() + MAX_AGE)
+            return Found(literal, until)
+        if not self._local_ok and (mx.never_leaves(literal) or self._local.contains(literal)):
+            return Found(mx.loops(errand.domain, f"{literal} does not leave it"), until)
+        if literal.version not in self._prefer.versions:
+            reason = f"{errand.domain} is not an {mx.address_of(self._prefer)}"
+            return Found(Unroutable(True, "5.4.4", reason), until)
+        record = MxRecord(0, str(literal))
+        return self._found(errand, [(self._mx_hop(record), MxHost(record.exchange, 0, ((literal,),)))], until)
 
     def _mx_hop(self, record: MxRecord) -> Hop:
         return Hop(record.exchange, self._mx_port, priority=record.preference, local_ok=self._local_ok, by_system=False)
@@ -165,6 +166,12 @@ class Finder:
             return None
         found, other = Answer((name,), until), NoData(until)
         return (found, other) if version == 6 else (other, found)
+
+    def _found(self, errand: Errand, usable: Sequence[tuple[Hop, MxHost]], expires: float) -> Found:
+        ladder = self._ladder(errand, usable)
+        names = sorted({host.name.lower() for _, host in usable})
+        key = f"route:{errand.route}" if errand.route else ",".join(names)
+        return Found(ladder, expires, Site(key, ladder.spots()))
 
     def _ladder(self, errand: Errand, usable: Sequence[tuple[Hop, MxHost]]) -> Ladder:
         rungs: dict[int, list[Host]] = {}

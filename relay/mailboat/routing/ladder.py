@@ -11,7 +11,7 @@ from itertools import islice
 from random import Random
 from typing import TypeAlias, TypeVar
 
-from mailboat.routing.answers import Target, Targets
+from mailboat.routing.answers import Spot, Target, Targets
 
 MAX_TARGETS = 20
 """Addresses that one attempt tries at most. RFC 5321 5.1 lets a client bound them, and asks for two at least."""
@@ -36,6 +36,13 @@ class Ladder:
         self._rungs = rungs
         # Most destinations leave no choice: their order is made once, not for each message.
         self._fixed = None if _has_equals(rungs) else Targets(tuple(islice(_flat(rungs, None), MAX_TARGETS)))
+
+    def spots(self) -> tuple[tuple[Spot, ...], ...]:
+        """The addresses by preference."""
+        return tuple(
+            tuple(dict.fromkeys(target.spot for host in rung for family in host for target in family))
+            for rung in self._rungs
+        )
 
     def climb(self, chance: Random) -> Targets:
         """The targets of one attempt, any order of equals as likely as any other."""

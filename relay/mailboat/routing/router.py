@@ -15,7 +15,7 @@ from mailboat.config.settings import Settings
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
-from mailboat.routing.answers import RoutingAnswer, Unroutable
+from mailboat.routing.answers import Located, RoutingAnswer, Unroutable
 from mailboat.routing.finder import Errand, Finder, Found
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
@@ -51,6 +51,17 @@ class Router:
 
     async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
         """The targets for mail to a domain (`Address.ascii_domain`) in the order to try them, or why there are none."""
+        return self._answer(await self._find(domain, sender, force_tls=force_tls))
+
+    async def locate(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> Located:
+        """What mail shares with other mail, by its way, which is remembered for `route`."""
+        found = await self._find(domain, sender, force_tls=force_tls)
+        if found.site is not None:
+            return Located(found.site, found.expires)
+        assert isinstance(found.way, Unroutable)
+        return Located(found.way, found.expires)
+
+    async def _find(self, domain: str, sender: Address, *, force_tls: bool) -> Found:
         finder = self._configured()
         route = finder.route_of(domain, sender)
         ways, key = self._ways, (domain, "" if route is None else route.name, force_tls)
@@ -62,7 +73,7 @@ class Router:
             if len(ways) > MAX_WAYS:
                 ways.popitem(last=False)
         ways.move_to_end(key)
-        return self._answer(found)
+        return found
 
     async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
         """The targets over hops that a plugin chose, in the order given; their names are looked up."""

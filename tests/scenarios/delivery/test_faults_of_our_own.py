@@ -32,7 +32,7 @@ async def test_a_domain_without_a_way_is_answered_for_every_recipient(
 async def test_a_bug_defers_and_is_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     async with delivery_rig() as rig:
 
-        async def broken(domain: str, **_: Any) -> RoutingAnswer:
+        async def broken(domain: str, *_: Any, **__: Any) -> RoutingAnswer:
             raise KeyError(domain)
 
         monkeypatch.setattr(rig.router, "route", broken)
@@ -51,7 +51,7 @@ async def test_a_message_that_wants_tls_says_so_to_routing() -> None:
 
 async def test_targets_that_a_plugin_named_go_before_routing() -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
-        report = await rig.attempter.attempt(make_entry(), rig.settings, Targets((mx.target(),)))
+        report = await rig.attempt(answer=Targets((mx.target(),)))
 
         assert report.outcomes[0].result is Result.DELIVERED
         assert not rig.router.asked

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.support.facts import entry
+from tests.support.gates import Turnstile
 
 from mailboat.model.envelope import Entry
 from mailboat.queue.schedule import LOW_WATER, Offered, Schedule
@@ -17,10 +18,31 @@ def make(row: int, domain: str = "a.test") -> Entry:
     return entry((f"u{row}@{domain}",), row=row)
 
 
-def schedule(*, capacity: int = 1000, total: int = 100, each: int = 100) -> Schedule:
-    found = Schedule(capacity)
-    found.limit(total, each)
-    return found
+class Limited(Schedule):
+    """A schedule with the gatekeeper that counts for it."""
+
+    def __init__(self, capacity: int, total: int, each: int) -> None:
+        self.turnstile = Turnstile(total, each)
+        super().__init__(capacity, self.turnstile)
+
+    def limit(self, total: int, each: int) -> None:
+        self.turnstile.total, self.turnstile.each = total, each
+        self.let_in()
+
+    def finish(self, name: str) -> None:
+        super().finish(name)
+        self.turnstile.running[name] -= 1
+        self.let_in()
+
+    def let_in(self) -> None:
+        for name in list(self.turnstile.blocked):
+            if self.turnstile.running[name] < self.turnstile.each:
+                del self.turnstile.blocked[name]
+                self.resume(name)
+
+
+def schedule(*, capacity: int = 1000, total: int = 100, each: int = 100) -> Limited:
+    return Limited(capacity, total, each)
 
 
 def fill(into: Schedule, count: int, domain: str, first: int = 1) -> list[Offered]:
@@ -30,7 +52,7 @@ def fill(into: Schedule, count: int, domain: str, first: int = 1) -> list[Offere
 def started(of: Schedule) -> list[tuple[str, int]]:
     """All that may start now: destination and row."""
     found = []
-    while (next_up := of.start()) is not None:
+    while (next_up := of.start(0.0)) is not None:
         found.append((next_up[0], next_up[1].key.row))
     return found
 
@@ -112,7 +134,7 @@ def test_a_destination_that_runs_low_asks_for_more_of_its_domain_once() -> None:
     rows = 0
     while len(it) >= LOW_WATER:
         assert not it.wants_more
-        assert it.start() is not None
+        assert it.start(0.0) is not None
         rows += 1
     assert it.wants_more
     assert it.more() == ("a.test", "a.test")
@@ -137,7 +159,7 @@ def test_memory_is_bounded_whatever_the_number_of_destinations() -> None:
     assert not it.wants_more
     assert not it.has_room
     for _ in range(20):
-        next_up = it.start()
+        next_up = it.start(0.0)
         assert next_up is not None
         it.finish(next_up[0])
     assert it.has_room
@@ -148,7 +170,7 @@ def test_what_was_settled_or_withdrawn_during_a_read_is_not_believed() -> None:
     """Else a message that was delivered while the store was read would be delivered again."""
     it = schedule()
     fill(it, 3, "a.test")
-    it.start()
+    it.start(0.0)
     it.begin_read()
     it.finish("a.test")
     it.settled(make(1).key)
@@ -164,9 +186,8 @@ class AgainstANaiveOne(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.capacity = 12
-        self.it = Schedule(self.capacity)
         self.total, self.each = 4, 2
-        self.it.limit(self.total, self.each)
+        self.it = Limited(self.capacity, self.total, self.each)
         self.rows = 0
         self.stored: dict[int, str] = {}
         """Due in the naive store: rows and their domains."""
@@ -215,7 +236,7 @@ class AgainstANaiveOne(RuleBasedStateMachine):
 
     @rule()
     def start(self) -> None:
-        next_up = self.it.start()
+        next_up = self.it.start(0.0)
         if next_up is None:
             busy = Counter(self.running.values())
             startable = [r for r in self.here if busy[self.stored[r]] < self.each]
@@ -276,7 +297,7 @@ class AgainstANaiveOne(RuleBasedStateMachine):
             self.it.settled(make(row).key)
         self.read_all()
         while self.stored:
-            next_up = self.it.start()
+            next_up = self.it.start(0.0)
             if next_up is None:
                 before = len(self.here)
                 self.read_all() if self.it.has_room else self.refill()

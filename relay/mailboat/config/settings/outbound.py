@@ -92,7 +92,12 @@ class OutboundSettings:
     disabled: bool = setting(
         False, values.boolean, "Stop delivery attempts; mail is still received and queued. Switching it off resumes."
     )
-    concurrency_max: int = setting(100, values.integer(1, 100_000), "Attempts at once, in each worker.")
+    concurrency_max: int = setting(
+        100,
+        values.integer(1, 100_000),
+        "Connections at once, in each worker; idle ones count. Those whose host keeps silent come on top, up to eleven "
+        "times as many, so that they hold nobody else up.",
+    )
     enable_tls: bool = setting(True, values.boolean, "Use STARTTLS where a host offers it.")
     always_split: bool = setting(
         False, values.boolean, "One queue entry and one delivery a recipient instead of one a domain."
@@ -136,7 +141,10 @@ class OutboundSettings:
     )
     mx_port: int = setting(25, values.integer(1, 65535), "Port of MX hosts. Anything but 25 is for tests.")
     destination_concurrency_max: int = setting(
-        20, values.integer(1, 100_000), "Attempts at once to one destination (a domain, or a route), in each worker."
+        20,
+        values.integer(1, 100_000),
+        "Attempts at once to one destination (the MX hosts of a domain, whatever domains they serve, or a route), in "
+        "each worker, at most: the relay begins with 2 and learns how many the hosts take.",
     )
     connection_max_messages: int = setting(
         100, values.integer(1, 1_000_000), "Messages over one connection before it is closed."
@@ -166,6 +174,12 @@ class OutboundSettings:
     )
     bounce_original_max: int = setting(
         0, values.size(0, 2**40), "Octets of an original that comes back whole with a bounce, else its header; 0: any."
+    )
+    attempt_timeout: float = setting(
+        600.0,
+        values.seconds(10, 86400),
+        "Seconds that an attempt may take up to the reply to DATA, over all hosts that it tries. After that the body "
+        "has to go on (1 KiB a second, over a minute), and for the reply to the final dot there is `dot_timeout`.",
     )
     quit_timeout: float = setting(5.0, values.seconds(1, 3600), "Seconds for the reply to QUIT.")
     binds: tuple[tuple[str, Bind], ...] = ()

@@ -1,0 +1,326 @@
+"""Which mail may be attempted now, and what attempts teach about hosts. Pure: no I/O, time is an argument.
+
+An attempt starts when it is known where the mail goes (`routing.ahead`), the window of that destination has room
+(`window`), one of its addresses has (`destination`), and there is a place (`places`). Proven hosts come first; of the
+others those that did not fail before those that did, three to one. Everything costs a few dictionary look-ups, however
+many destinations there are. Asked by `queue.schedule` and `engine`, told by `attempt`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol, TypeVar
+
+from mailboat.delivery.destination import Destination, HostAddress
+from mailboat.delivery.places import Line, Place, Places
+from mailboat.delivery.verdict import FaultKind, Signal, Trouble
+from mailboat.model.envelope import Entry
+from mailboat.model.outcome import Stage
+from mailboat.queue.schedule import Ring
+from mailboat.routing.answers import NotYet, Site, Spot, Target, Unroutable
+
+REMEMBERED = 50_000
+"""Destinations, and addresses, that are remembered at most; those unused for longest go first."""
+AT_ONCE = 256
+"""Attempts at once without a place, since nothing is dialled for them."""
+_TURNS = 4
+"""Of so many turns of unproven hosts one is for those that failed, while others wait."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class Whereabouts(Protocol):
+    """Knows where mail goes, or finds out."""
+
+    def where(self, name: str, entry: Entry, now: float) -> Site | Unroutable | NotYet | None:
+        """The site of a queue, or why there is none; None: it is being looked up, and `Gate.resume` follows."""
+
+    def forget_failures(self) -> None:
+        """Look up again what failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """Mail that is not attempted for a while, since what it needs has just failed."""
+
+    until: float
+    """Monotonic time."""
+    trouble: Trouble
+    host: str = ""
+
+
+class Approach(Enum):
+    """Whether an attempt may go to an address."""
+
+    GO = auto()
+    BUSY = auto()
+    """It has as many connections as it may."""
+    DEAD = auto()
+    """It failed so often that it is left alone."""
+
+
+class Cost(Enum):
+    """What a target that failed costs the mail."""
+
+    ATTEMPT = auto()
+    NOTHING = auto()
+    """Others converse with the same destination: the failure says nothing of what the mail can expect there."""
+    TURN = auto()
+    """Others were let in instead: the mail can go as soon as one of them has ended."""
+
+
+class Busy(Exception):  # noqa: N818 - the adjective says what holds
+    """Nothing was tried, since others are under way to the same hosts: the mail goes when one of them has ended."""
+
+    def __init__(self, addresses: Sequence[HostAddress] = ()) -> None:
+        super().__init__("the destination is busy")
+        self.addresses = addresses
+        """Those that have no room; empty: it is the window that has none."""
+
+
+class Gate:
+    """The gate of one worker."""
+
+    def __init__(self, whereabouts: Whereabouts, chance: Callable[[], float]) -> None:
+        """`chance` gives numbers from 0 to 1, which spread the ends of back-offs."""
+        self._whereabouts = whereabouts
+        self._chance = chance
+        self.places = Places()
+        self.resume: Callable[[str], bool] = lambda _name: False
+        """Have a queue take its turn; False: it has nothing to start."""
+        self._each = 1
+        self._destinations: OrderedDict[str, Destination] = OrderedDict()
+        self._addresses: OrderedDict[Spot, HostAddress] = OrderedDict()
+        self._blocked: dict[Destination | HostAddress, None] = {}
+        """Those that queues wait for."""
+        self._candidate: Destination | PutOff | None = None
+        """What `ring_of` found last."""
+        self._placeless = 0
+        self._turn = 0
+
+    def configure(self, most: int, each: int) -> None:
+        """At most so many attempts at once in all, and at one destination."""
+        self.places.most = most
+        self._each = each
+
+    def retry_now(self) -> None:
+        """End what was learnt of failures: the next attempt at each host proves it, or not."""
+        self._whereabouts.forget_failures()
+        for address in self._addresses.values():
+            address.retry_now()
+        for destination in self._destinations.values():
+            destination.window.forget_ceiling()
+
+    # For the schedule.
+
+    def next_ring(self, waiting: Mapping[Ring, Sized]) -> Ring | None:
+        """The ring whose first queue has its turn; None: nothing may start."""
+        if waiting[Ring.FREE] and self._placeless < AT_ONCE:
+            return Ring.FREE
+        fresh, failed = waiting[Ring.FRESH], waiting[Ring.FAILED]
+        if waiting[Ring.PROVEN] and self.places.has_room(proven=True, others_wait=bool(fresh or failed)):
+            return Ring.PROVEN
+        if (fresh or failed) and self.places.has_room(proven=False):
+            its_turn = failed and self._turn % _TURNS == _TURNS - 1
+            return Ring.FAILED if its_turn or not fresh else Ring.FRESH
+        return None
+
+    def ring_of(self, name: str, entry: Entry, now: float) -> Ring | None:
+        """Where the queue has to stand for its next entry to start.
+
+        `FREE`: it starts without a place. None: it waits, and takes its turn again by `resume`.
+        """
+        where = self._whereabouts.where(name, entry, now)
+        self._candidate = None
+        if where is None:
+            return None
+        if isinstance(where, Unroutable):
+            return Ring.FREE
+        if isinstance(where, NotYet):
+            trouble = Trouble(Stage.ROUTE, FaultKind.LOOK_UP, where.why.reason)
+            self._candidate = PutOff(where.until, trouble)
+            return Ring.FREE
+        destination = self._candidate = self._destination(where)
+        if (until := destination.dead_until()) > now and destination.trouble is not None:
+            self._candidate = PutOff(until, destination.trouble, destination.host)
+            return Ring.FREE
+        if destination.running >= destination.window.limit(self._each, now):
+            self._block(name, destination)
+            return None
+        for address in (in_the_way := destination.in_the_way(now)):
+            self._block(name, address)
+        if in_the_way:
+            return None
+        if destination.is_proven(now):
+            return Ring.PROVEN
+        return Ring.FRESH if destination.trouble is None else Ring.FAILED
+
+    # For the engine.
+
+    def begin(self, now: float) -> Place | PutOff | None:
+        """The attempt begins that `ring_of` was asked for last. None: there is no way, so it takes no place."""
+        candidate = self._candidate
+        if isinstance(candidate, Destination):
+            return self.occupy(candidate, now)
+        self._placeless += 1
+        return candidate
+
+    def occupy(self, destination: Destination, now: float) -> Place:
+        """Take a place for something that goes on at a destination, whether there is one or not."""
+        place = Place(destination, now, proven=destination.is_proven(now))
+        if not place.proven:
+            self._turn += 1
+        destination.running += 1
+        self.places.take(place)
+        return place
+
+    def end(self, place: Place | PutOff | None, now: float) -> None:
+        """It is over."""
+        if not isinstance(place, Place):
+            self._placeless -= 1
+            return
+        self.leave(place, now)
+        self.places.give(place)
+        destination = place.destination
+        destination.running -= 1
+        if destination.blocked:
+            self._let_in(destination, now)
+
+    def wait_for(self, name: str, address: HostAddress) -> None:
+        """A queue takes its turn again when an attempt at this address ends."""
+        self._block(name, address)
+
+    def tick(self, now: float) -> None:
+        """Let in what waits for time to pass. Call it every second or so while `has_blocked`."""
+        for holder in list(self._blocked):
+            self._let_in(holder, now)
+
+    @property
+    def has_blocked(self) -> bool:
+        """Whether anything waits for an attempt to end."""
+        return bool(self._blocked)
+
+    # For an attempt.
+
+    def place_at(self, name: str, now: float) -> Place:
+        """A place for an attempt that the schedule did not start, or that got a way after all."""
+        return self.occupy(self._destination(Site(name, ())), now)
+
+    def order(self, targets: Sequence[Target], now: float) -> Sequence[Target]:
+        """The targets in the order to try them: addresses that lately kept silent come last."""
+        known = self._addresses
+        last = [t for t in targets if (a := known.get(t.spot)) is not None and a.last_until > now]
+        return targets if not last else [*(t for t in targets if t not in last), *last]
+
+    def approach(self, place: Place, spot: Spot, now: float) -> tuple[Approach, HostAddress]:
+        """An attempt turns to a target; without `GO` it must not connect."""
+        self.leave(place, now)
+        address = self._address(spot)
+        if now < address.dead_until:
+            return Approach.DEAD, address
+        if not address.is_free(now):
+            return Approach.BUSY, address
+        address.open += 1
+        place.address = address
+        place.heard = now
+        self.places.change(place, silent=False, proven=address.is_proven(now))
+        return Approach.GO, address
+
+    def opened(self, place: Place, line: Line, now: float) -> None:
+        """It has a session."""
+        place.line, place.seen, place.heard = line, line.heard, now
+        place.destination.conversing += not place.conversing
+        self.places.change(place, silent=False, conversing=True)
+
+    def leave(self, place: Place, now: float) -> None:
+        """It is done with its target."""
+        if place.conversing:
+            place.destination.conversing -= 1
+            self.places.change(place, conversing=False)
+            place.line = place.mark = None
+        address = place.address
+        if address is not None:
+            place.address = None
+            address.open -= 1
+            if address.blocked:
+                self._let_in(address, now)
+
+    def learn(self, place: Place, signal: Signal, now: float, trouble: Trouble | None = None, host: str = "") -> Cost:
+        """What a target told of itself, and what that costs the mail if the target failed."""
+        destination, address = place.destination, place.address
+        if signal is Signal.WELL:
+            destination.window.succeeded(destination.running, destination.conversing, now)
+            destination.trouble = None
+            if not place.proven:
+                self.places.change(place, proven=True)
+        elif signal is not Signal.NOTHING:
+            others = self._beside(place, signal)
+            if others:
+                destination.window.turned_away(others, now)
+                return Cost.TURN
+            destination.window.failed()
+            destination.trouble, destination.host = trouble, host
+        if address is not None:
+            address.learn(signal, now, self._chance())
+        return Cost.NOTHING if destination.conversing > place.conversing else Cost.ATTEMPT
+
+    def _beside(self, place: Place, signal: Signal) -> int:
+        """How many others the host may have let in instead of this one."""
+        if signal is Signal.TURNED_AWAY:
+            return place.destination.running - 1
+        if signal is Signal.REFUSED and place.address is not None:
+            return place.address.open - 1
+        return 0
+
+    # Memory.
+
+    def _destination(self, site: Site) -> Destination:
+        known = self._destinations
+        destination = known.get(site.key)
+        if destination is None:
+            destination = known[site.key] = Destination(site.key)
+            _forget_oldest(known, lambda d: not d.running and not d.blocked)
+        else:
+            known.move_to_end(site.key)
+        if destination.site is not site:
+            destination.site = site
+            destination.rungs = tuple(tuple(self._address(spot) for spot in rung) for rung in site.rungs)
+        return destination
+
+    def _address(self, spot: Spot) -> HostAddress:
+        known = self._addresses
+        address = known.get(spot)
+        if address is None:
+            address = known[spot] = HostAddress()
+            _forget_oldest(known, lambda a: not a.open and not a.blocked)
+        else:
+            known.move_to_end(spot)
+        return address
+
+    def _block(self, name: str, holder: Destination | HostAddress) -> None:
+        holder.blocked[name] = None
+        self._blocked[holder] = None
+
+    def _let_in(self, holder: Destination | HostAddress, now: float) -> None:
+        """Have as many queues take their turn as there is room for."""
+        room = holder.room(self._each, now)
+        while room > 0 and holder.blocked:
+            name = next(iter(holder.blocked))
+            del holder.blocked[name]
+            room -= self.resume(name)
+        if not holder.blocked:
+            self._blocked.pop(holder, None)
+
+
+def _forget_oldest(known: OrderedDict[_Key, _Value], is_idle: Callable[[_Value], bool]) -> None:
+    """Make room for one more where there are too many; what is in use stays."""
+    for _ in range(min(2, len(known) - REMEMBERED)):
+        key, oldest = next(iter(known.items()))
+        if is_idle(oldest):
+            del known[key]
+        else:
+            known.move_to_end(key)

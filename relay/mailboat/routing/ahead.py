@@ -1,0 +1,123 @@
+"""Looks up where mail goes before an attempt on it begins, so that a DNS server that keeps silent holds no attempt up.
+
+One look-up a destination however many messages wait for it, so many at once; destinations without a failure come
+first, three to one. A failure is remembered, longer each time. `delivery.gate` asks; the look-up itself is `router`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mailboat.model.clock import Clock
+from mailboat.model.envelope import Entry
+from mailboat.routing.answers import Located, NotYet, Site, Unroutable
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 64
+"""Look-ups at once."""
+REMEMBERED = 50_000
+"""Destinations whose way, or whose failure, is remembered at most."""
+FIRST_PAUSE, LONGEST_PAUSE = 3.0, 600.0
+"""Seconds for which a failed look-up is not made again; they double with each failure."""
+_TURNS = 4
+"""Of so many look-ups one is for a destination whose last one failed, while others wait."""
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """Look-ups of one destination that failed in a row."""
+
+    pause: float
+    until: float
+    why: Unroutable
+
+
+class Ahead:
+    """The look-ups of one worker."""
+
+    def __init__(self, look_up: Callable[[Entry], Awaitable[Located]], clock: Clock) -> None:
+        self._look_up = look_up
+        self._clock = clock
+        self.ready: Callable[[str], None] = lambda _name: None
+        """Called when a destination that was asked for is known."""
+        self._known: OrderedDict[str, Located] = OrderedDict()
+        self._failed: OrderedDict[str, _Failed] = OrderedDict()
+        self._waiting: tuple[dict[str, Entry], dict[str, Entry]] = ({}, {})
+        """Destinations to be looked up, with an entry of each: those that did not fail, and those that did."""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._turn = 0
+
+    def where(self, name: str, entry: Entry, now: float) -> Site | Unroutable | NotYet | None:
+        """The site of a destination, or why it has none; None: `ready` will tell. `entry` is one of its mails."""
+        found = self._known.get(name)
+        if found is not None and now < found.expires:
+            return found.where
+        failed = self._failed.get(name)
+        if failed is not None and now < failed.until:
+            return NotYet(failed.until, failed.why)
+        if name not in self._tasks:
+            self._waiting[failed is not None].setdefault(name, entry)
+            self._begin()
+        return None
+
+    def forget(self) -> None:
+        """Nothing is known any more: the configuration is another."""
+        self._known.clear()
+        self.forget_failures()
+
+    def forget_failures(self) -> None:
+        """Look up again what failed."""
+        self._failed.clear()
+
+    def close(self) -> None:
+        """Look up nothing more."""
+        for waiting in self._waiting:
+            waiting.clear()
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _begin(self) -> None:
+        fresh, failed = self._waiting
+        while (fresh or failed) and len(self._tasks) < AT_ONCE:
+            self._turn += 1
+            queue = failed if failed and (not fresh or self._turn % _TURNS == 0) else fresh
+            name = next(iter(queue))
+            self._tasks[name] = asyncio.get_running_loop().create_task(self._find(name, queue.pop(name)))
+
+    async def _find(self, name: str, entry: Entry) -> None:
+        try:
+            self._note(name, await self._look_up(entry))
+        except Exception:
+            log.exception("looking up where mail for %s goes", name)
+            why = Unroutable(False, "4.4.3", "internal error, see the log of the relay")
+            self._note(name, Located(why, self._clock.monotonic()))
+        finally:
+            del self._tasks[name]
+            self._begin()
+        self.ready(name)
+
+    def _note(self, name: str, found: Located) -> None:
+        # What is noted holds for those who wait for it, though a TTL may be over by now.
+        _remember(self._known, name, found)
+        if not isinstance(found.where, Unroutable) or found.where.permanent:
+            self._failed.pop(name, None)
+            return
+        before = self._failed.get(name)
+        pause = FIRST_PAUSE if before is None else min(LONGEST_PAUSE, 2 * before.pause)
+        until = max(found.expires, self._clock.monotonic() + pause)
+        _remember(self._failed, name, _Failed(pause, until, found.where))
+
+
+def _remember(known: OrderedDict[str, _Value], name: str, value: _Value) -> None:
+    known[name] = value
+    known.move_to_end(name)
+    if len(known) > REMEMBERED:
+        known.popitem(last=False)

@@ -1,0 +1,55 @@
+"""Hosts that let few connections in: nothing bounces, hardly anything is turned away, and it takes no longer."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from tests.support.delivery_side import delivery_side, host
+from tests.support.strict_host import StrictHost
+
+from mailboat.model.outcome import Result
+
+RETRIES = (5.0,) * 13
+SLACK = 1.0
+"""Seconds that a busy machine may take for what is no delivery."""
+
+
+async def seconds(count: int, limit: int, *, connections: int, pause: float, messages_each: int = 10**6) -> float:
+    """How long a host takes that allows so much, where the relay begins at most `limit` attempts at once."""
+    async with (
+        StrictHost.start(connections=connections, seconds=pause, messages_each=messages_each) as strict,
+        delivery_side(
+            {"d.test": [host(("127.0.0.1", strict.port))]},
+            temp_fail_intervals=RETRIES,
+            destination_concurrency_max=limit,
+        ) as side,
+    ):
+        await side.accept_many("d.test", count)
+        began = time.monotonic()
+        side.engine.start()
+        await side.all_settled()
+        took = time.monotonic() - began
+        assert strict.messages == count
+        assert set(strict.recipients.values()) == {1}
+        assert side.results(Result.BOUNCED) == 0
+        if limit > connections:
+            assert strict.turned_away <= 0.05 * count
+            assert strict.most_open == connections
+    return took
+
+
+@pytest.mark.parametrize(("count", "pause"), [(60, 0.05), (300, 0.02), (500, 0.01)])
+async def test_a_host_that_lets_two_in_gets_its_mail_as_fast_as_with_a_fixed_limit(count: int, pause: float) -> None:
+    fixed = await seconds(count, 2, connections=2, pause=pause)
+    learnt = await seconds(count, 20, connections=2, pause=pause)
+    assert learnt <= 1.3 * fixed + SLACK
+
+
+@pytest.mark.parametrize(("count", "pause"), [(60, 0.05), (300, 0.01), (500, 0.005)])
+async def test_a_host_that_lets_one_in_and_closes_it_at_the_fourth_message_gets_its_mail_as_fast(
+    count: int, pause: float
+) -> None:
+    fixed = await seconds(count, 1, connections=1, pause=pause, messages_each=3)
+    learnt = await seconds(count, 20, connections=1, pause=pause, messages_each=3)
+    assert learnt <= 1.3 * fixed + SLACK
