@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:tests|relay|docs|bench|examples|scripts|charts|observability)/[\w./*-]+)`")
+_TEST = re.compile(r"`(tests/[\w./-]+\.py)::(test_\w+)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -26,6 +27,16 @@ def test_each_path_that_is_named_is_there(page: Path) -> None:
     for path in _PATH.findall(page.read_text()):
         if not path.startswith("bench/results"):  # made by a run
             assert list(ROOT.glob(path)), path
+
+
+def test_each_row_of_the_security_page_names_tests_that_are_there() -> None:
+    rows = re.findall(r"^\| (?!-)(?!.* held by \|$).*$", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE)
+    assert len(rows) > 2
+    for row in rows:
+        tests = _TEST.findall(row)
+        assert tests, row
+        for path, name in tests:
+            assert re.search(rf"^(?:async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{name}"
 
 
 def test_the_readme_leads_to_every_page() -> None:

@@ -131,6 +131,7 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     telling = build_telling(options, clock)
     observer = telling.observer
     plugins = Plugins(observer)
+    plugins.workers = options.workers
     plugins.numbers = lambda: _numbers(telling.tally, store)
     staged = plugins.stage(settings)
     tls = ServerTls(settings.tls)

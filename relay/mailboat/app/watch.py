@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from mailboat.config.memory import memory_limit
 from mailboat.ingress.admission import Load
 from mailboat.queue.faults import Disk, Room
 from mailboat.queue.store import Store
@@ -83,13 +84,3 @@ def memory_in_use() -> int:
     """Resident octets of this process that are its own. Page cache is not counted: it gives way."""
     fields = Path("/proc/self/statm").read_text().split()
     return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
-
-
-def memory_limit() -> float:
-    """The cgroup's limit in octets, else the machine's memory."""
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            return float(Path(name).read_text())
-        except (OSError, ValueError):  # "max": none
-            continue
-    return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

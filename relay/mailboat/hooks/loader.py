@@ -70,6 +70,8 @@ class Plugins:
         """What is in force."""
         self.numbers: Numbers = dict
         """For `Plugin.numbers`; `app` sets it."""
+        self.workers = 1
+        """For `Plugin.workers`; `app` sets it."""
         self._loaded: dict[str, _Loaded] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -98,6 +100,7 @@ class Plugins:
         """Run a plugin and have it register itself."""
         files = PluginFiles(directory)
         plugin = Plugin(source.name, self.counters.of(source.name), files, self.numbers)
+        plugin.workers = self.workers
         code = run(source)
         try:
             register(plugin, code)

@@ -138,6 +138,8 @@ class AuthAttempt:
     password: str | None = field(repr=False)
     """What was given; None with CRAM-MD5, where it is never sent."""
     _matches: Callable[[str], bool] = field(repr=False)
+    proven: bool = False
+    """Whether this client (by its address, or IPv6 /64) has authenticated as this user before: to be checked first."""
 
     def matches(self, secret: str) -> bool:
         """Whether the client knows this password, given in clear. Takes the same time for every wrong one."""

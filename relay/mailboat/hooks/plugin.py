@@ -62,6 +62,8 @@ class Plugin:
         self.closers: list[Callable[[], object]] = []
         self.numbers = numbers
         """The metrics of this worker now, by name and label value; call it on the event loop. Empty without a relay."""
+        self.workers = 1
+        """Worker processes of the relay: each loads its plugins, and has its share of the machine."""
         self._files = files
 
     def register_hook(

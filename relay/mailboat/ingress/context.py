@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mailboat.config.settings import Settings
 from mailboat.hooks import NO_HOOKS, Hooks
 from mailboat.ingress.admission import Admission
+from mailboat.ingress.auth_gate import AuthGate
 from mailboat.ingress.tls import ServerTls
 from mailboat.model.clock import Clock
 from mailboat.model.observer import Observer
@@ -36,3 +37,4 @@ class IngressContext:
     deserted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the last connection that goes; whoever waits for it clears it before."""
     hooks: Hooks = NO_HOOKS
+    auth_gate: AuthGate = field(default_factory=AuthGate)

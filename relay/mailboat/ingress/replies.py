@@ -19,6 +19,7 @@ NO_TLS = b"454 4.7.0 TLS is not available now\r\n"
 AUTHENTICATED = b"235 2.7.0 Authentication successful\r\n"
 AUTH_FAILED = b"535 5.7.8 Authentication credentials invalid\r\n"
 AUTH_UNDECIDED = b"454 4.7.0 Temporary authentication failure\r\n"
+AUTH_HELD_BACK = b"454 4.7.0 Too many failed authentications, try again later\r\n"
 TOO_MANY_AUTH_FAILURES = b"421 4.7.0 Too many failed authentications\r\n"
 AUTH_REQUIRED = b"530 5.7.0 Authentication required\r\n"
 

@@ -33,6 +33,7 @@ class RejectReason(StrEnum):
     STORAGE = "storage"
     OVERLOAD = "overload"
     AUTH = "auth"
+    AUTH_BACKOFF = "auth_backoff"
     TLS = "tls"
     TIMEOUT = "timeout"
     SHUTDOWN = "shutdown"

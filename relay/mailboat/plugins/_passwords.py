@@ -16,6 +16,7 @@ _COSTLIEST_BCRYPT = 16
 """Rounds as a power of two; each more doubles the seconds that a guess costs us."""
 _COSTLIEST_ARGON2 = 2**20
 """KiB of memory that one check may take."""
+_BCRYPT_MEMORY = 4096
 _LONGEST_BCRYPT = 72
 """Octets that bcrypt looks at; a longer password would be as good as its beginning."""
 
@@ -23,6 +24,13 @@ _LONGEST_BCRYPT = 72
 def is_hash(stored: str) -> bool:
     """Whether this is no password in clear."""
     return _ARGON2.match(stored) is not None or _BCRYPT.fullmatch(stored) is not None
+
+
+def memory_of(stored: str) -> int:
+    """Octets that a check takes besides next to nothing; 0 for a password in clear."""
+    if _ARGON2.match(stored):
+        return argon2.extract_parameters(stored).memory_cost * 1024
+    return _BCRYPT_MEMORY if is_hash(stored) else 0
 
 
 def matches(attempt: AuthAttempt, stored: str) -> bool:

@@ -27,6 +27,7 @@ from mailboat.hooks import (
     parse_address,
 )
 from mailboat.plugins import _passwords
+from mailboat.plugins._hashing import Check, Hashing
 
 _METHODS: tuple[str, ...] = ("PLAIN", "LOGIN", "CRAM-MD5")
 _DEFAULT: tuple[str, ...] = _METHODS[:2]
@@ -46,16 +47,18 @@ class Users:
     decoy: str = field(repr=False)
     """What an unknown user's password is held against, so that finding out who exists takes more than a watch."""
 
-    def check(self, attempt: AuthAttempt) -> bool:
-        """Whether the client knows the password of the user that it names. Takes as long as hashing takes."""
+    def checking(self, attempt: AuthAttempt) -> Check:
+        """Whether the client knows the password of the user that it names, as work that is still to be done."""
         stored = self.passwords.get(attempt.user)
-        matches = _passwords.matches(attempt, self.decoy if stored is None else stored)
-        return matches and stored is not None
+        against = self.decoy if stored is None else stored
+        return Check(lambda: _passwords.matches(attempt, against) and stored is not None, _passwords.memory_of(against))
 
 
 def register(plugin: Plugin) -> None:
     """Offer AUTH, check it, and look at senders."""
     config = plugin.config("auth_flat_file.ini", parse)
+    hashing = Hashing(plugin.workers)
+    plugin.on_close(hashing.close)
     attempts = plugin.metrics.counter("attempts", "AUTH attempts by their end.", {"result": ("succeeded", "failed")})
 
     def offer(connection: Connection) -> Sequence[str]:
@@ -63,8 +66,8 @@ def register(plugin: Plugin) -> None:
         safe = connection.tls or users.allow_plaintext or _is_loopback(connection.remote_ip)
         return users.methods if safe and users.passwords else ()
 
-    def auth(connection: Connection, attempt: AuthAttempt) -> Answer:  # sync: hashing keeps a thread busy, not the loop
-        if not config.value.check(attempt):
+    async def auth(connection: Connection, attempt: AuthAttempt) -> Answer:
+        if not await hashing.run(config.value.checking(attempt), first=attempt.proven):
             attempts.inc("failed")
             plugin.logger.warning("%s: %r failed to authenticate by %s", *_who(connection, attempt))
             return CONT

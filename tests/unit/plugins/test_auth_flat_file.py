@@ -37,20 +37,20 @@ def digested(user: str, password: str) -> AuthAttempt:
 @pytest.mark.parametrize("stored", ["sesame", ARGON2, BCRYPT], ids=["clear", "argon2", "bcrypt"])
 def test_each_kind_of_password_matches_itself_and_nothing_else(stored: str, tmp_path: Path) -> None:
     some = users(tmp_path, f"[users]\nanna@example.org={stored}\n")
-    assert some.check(attempt("anna@example.org", "sesame"))
-    assert not some.check(attempt("anna@example.org", "Sesame"))
-    assert not some.check(attempt("anna@example.org", "sesame" + "x" * 100))
-    assert not some.check(attempt("Anna@example.org", "sesame"))
-    assert not some.check(attempt("nobody", "sesame"))
-    assert not some.check(attempt("anna@example.org", stored)) or stored == "sesame"
+    assert some.checking(attempt("anna@example.org", "sesame")).run()
+    assert not some.checking(attempt("anna@example.org", "Sesame")).run()
+    assert not some.checking(attempt("anna@example.org", "sesame" + "x" * 100)).run()
+    assert not some.checking(attempt("Anna@example.org", "sesame")).run()
+    assert not some.checking(attempt("nobody", "sesame")).run()
+    assert not some.checking(attempt("anna@example.org", stored)).run() or stored == "sesame"
 
 
 def test_cram_md5_is_for_passwords_in_clear(tmp_path: Path) -> None:
     some = users(tmp_path, f"[core]\nmethods=CRAM-MD5, PLAIN\n[users]\nanna=sesame\nbert={ARGON2}\n")
-    assert some.check(digested("anna", "sesame"))
-    assert not some.check(digested("anna", "other"))
-    assert not some.check(digested("bert", "sesame"))
-    assert not some.check(digested("bert", ARGON2))
+    assert some.checking(digested("anna", "sesame")).run()
+    assert not some.checking(digested("anna", "other")).run()
+    assert not some.checking(digested("bert", "sesame")).run()
+    assert not some.checking(digested("bert", ARGON2)).run()
     assert some.methods == ("PLAIN",)
 
 
@@ -65,7 +65,7 @@ def test_no_password_is_shown(tmp_path: Path) -> None:
 
 
 def test_numbers_are_passwords_like_others(tmp_path: Path) -> None:
-    assert users(tmp_path, "[users]\nanna=0123\n").check(attempt("anna", "0123"))
+    assert users(tmp_path, "[users]\nanna=0123\n").checking(attempt("anna", "0123")).run()
 
 
 def test_what_is_not_said_has_safe_defaults(tmp_path: Path) -> None:

@@ -48,6 +48,13 @@ class SmtpSettings:
     max_connections_per_client: int = setting(
         100, values.integer(1, 1_000_000), "Inbound connections at once from one address, in each worker."
     )
+    auth_backoff_max: float = setting(
+        60.0,
+        values.seconds(0, 86400),
+        "Seconds that an address (IPv6: a /64), and that a user name, is refused AUTH at most after failures: from the "
+        "fifth on, in whatever connections they were, the next attempt is told 454 for 1 second, then 2, 4, … A client "
+        "that has authenticated as this user before is excepted. In each worker; `0`: never.",
+    )
     max_recipients: int = setting(
         1000,
         values.integer(1, 1_000_000),

@@ -1,0 +1,161 @@
+"""Which AUTH attempts may be checked now, so that more connections are no more guesses at a password.
+
+Pure: time is an argument. `authentication` asks; each worker has a gate of its own.
+
+Failures count by network (`network_of`) and by the name that was tried. From the fifth on, the next attempt of that
+network, or for that name, is refused for a while, each time longer. Of one network, and for one name, one attempt is
+checked at a time: attempts at once are no way around it. Neither holds for a client that has authenticated as that user
+before, so that guessing does not lock out whoever knows the password.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+
+FREE = 5
+"""Failures that have no consequence."""
+FREE_PROVEN = 20
+"""Attempts of a proven client without success, those under way included, after which it is one like others."""
+REMEMBERED = 3600.0
+"""Seconds after the last failure until none counts any more."""
+MOST = 10_000
+"""Networks, names, and proven clients that are remembered, each; beyond, the one unseen for longest is forgotten."""
+LONGEST_NAME = 320
+"""Characters of a name that count."""
+
+
+def network_of(address: str) -> str:
+    """What one host has for sure: an IPv4 address, or an IPv6 /64 (RFC 6177 2). What is no address stays as it is."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return address
+    return str(ip.ipv4_mapped or ipaddress.IPv6Network((int(ip) >> 64 << 64, 64)))
+
+
+@dataclass(slots=True, eq=False)
+class AuthTry:
+    """One attempt."""
+
+    network: str
+    user: str
+    check: Callable[[bool], None]
+    """Have it checked; told whether the client is proven. `AuthGate.done` must follow."""
+    refuse: Callable[[], None]
+    """Refuse it unchecked."""
+
+    def __post_init__(self) -> None:
+        self.user = self.user[:LONGEST_NAME]
+
+
+class FailureCounts:
+    """How often each name has failed lately."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, tuple[int, float]] = {}
+        """Failures, and when the last one was; in this order."""
+
+    def add(self, name: str, now: float) -> None:
+        """One more."""
+        count = self._count(name, now)
+        self._counts.pop(name, None)
+        self._counts[name] = count + 1, now
+        if len(self._counts) > MOST:
+            del self._counts[next(iter(self._counts))]
+
+    def is_held_back(self, name: str, now: float, longest: float) -> bool:
+        """Whether it has to wait: 1 s after the fifth failure, then 2, 4, …, `longest` at most."""
+        surplus = self._count(name, now) - FREE
+        return surplus >= 0 and now < self._counts[name][1] + min(2.0 ** min(surplus, 32), longest)
+
+    def _count(self, name: str, now: float) -> int:
+        count, last = self._counts.get(name, (0, now))
+        return count if now < last + REMEMBERED else 0
+
+
+class AuthGate:
+    """The attempts of one worker."""
+
+    def __init__(self, longest: float = 0.0) -> None:
+        self.longest = longest
+        """Seconds that a network or a name is held back at most; 0: never, and nothing waits."""
+        self._of_networks = FailureCounts()
+        self._of_names = FailureCounts()
+        self._proven: dict[tuple[str, str], int] = {}
+        """Network and user of clients that have succeeded: attempts since."""
+        self._checked: dict[AuthTry, bool] = {}
+        """Attempts that are being checked, and whether their client is proven."""
+        self._busy: set[tuple[str, str]] = set()
+        """The networks and names of those whose client is not."""
+        self._waiting: dict[AuthTry, None] = {}
+        self._looking = False
+
+    def ask(self, attempt: AuthTry, now: float) -> None:
+        """Have an attempt checked or refused, now or when others of its network and for its name are over."""
+        if self._is_proven(attempt):
+            self._check(attempt, proven=True)
+        elif self.longest and self._is_held_back(attempt, now):
+            attempt.refuse()
+        elif self.longest and not self._busy.isdisjoint(_keys(attempt)):
+            self._waiting[attempt] = None
+        else:
+            self._check(attempt, proven=False)
+
+    def done(self, attempt: AuthTry, now: float, *, succeeded: bool | None) -> None:
+        """An attempt has been checked; None: nobody could tell."""
+        proven = self._checked.pop(attempt)
+        client = attempt.network, attempt.user
+        if succeeded:
+            self._proven.pop(client, None)
+            self._proven[client] = 0
+            if len(self._proven) > MOST:
+                del self._proven[next(iter(self._proven))]
+        elif succeeded is False and not proven:
+            self._of_networks.add(attempt.network, now)
+            self._of_names.add(attempt.user, now)
+        if not proven:
+            self._busy.difference_update(_keys(attempt))
+            self._look_again(now)
+
+    def withdraw(self, attempt: AuthTry, now: float) -> None:
+        """The client is gone. What was being checked counts as a failure: it has cost as much."""
+        if attempt in self._checked:
+            self.done(attempt, now, succeeded=False)
+        self._waiting.pop(attempt, None)
+
+    def _is_proven(self, attempt: AuthTry) -> bool:
+        return self._proven.get((attempt.network, attempt.user), FREE_PROVEN) < FREE_PROVEN
+
+    def _is_held_back(self, attempt: AuthTry, now: float) -> bool:
+        return self._of_networks.is_held_back(attempt.network, now, self.longest) or self._of_names.is_held_back(
+            attempt.user, now, self.longest
+        )
+
+    def _check(self, attempt: AuthTry, *, proven: bool) -> None:
+        self._checked[attempt] = proven
+        if proven:
+            self._proven[attempt.network, attempt.user] += 1
+        else:
+            self._busy.update(_keys(attempt))
+        attempt.check(proven)
+
+    def _look_again(self, now: float) -> None:
+        """Ask again for each that waits, in its turn. What is decided meanwhile comes here too: one pass is enough."""
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            for attempt in list(self._waiting):
+                if attempt in self._waiting:
+                    del self._waiting[attempt]
+                    self.ask(attempt, now)
+        finally:
+            self._looking = False
+
+
+def _keys(attempt: AuthTry) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("network", attempt.network), ("name", attempt.user)

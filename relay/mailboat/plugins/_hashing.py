@@ -1,0 +1,95 @@
+"""Password checks in threads of their own: as many at once as memory and CPUs allow, however many clients there are.
+
+For `auth_flat_file`. In the threads that all sync hooks share, those who guess would keep out every other plugin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mailboat.config.memory import memory_limit
+
+SHARE = 0.25
+"""Of the memory limit, for all checks of all workers together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check."""
+
+    run: Callable[[], bool]
+    memory: int
+    """Octets that it takes meanwhile; 0: it takes no time either."""
+
+
+class Hashing:
+    """The checks of one worker. Everything but the checks is on the event loop."""
+
+    def __init__(self, workers: int, memory: Callable[[], float] = memory_limit) -> None:
+        """`workers` share the machine; `memory` says what there is, in octets."""
+        self._memory = memory() * SHARE / workers
+        self._cpus = max(1, len(os.sched_getaffinity(0)) // workers)
+        self._threads = ThreadPoolExecutor(self._cpus, "password")
+        self._running = 0
+        self._in_use = 0
+        """Octets."""
+        self._first: deque[tuple[Check, asyncio.Future[None]]] = deque()
+        self._others: deque[tuple[Check, asyncio.Future[None]]] = deque()
+
+    async def run(self, check: Check, *, first: bool) -> bool:
+        """What the check says; one that goes `first` waits for none that does not."""
+        if not check.memory:
+            return check.run()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        (self._first if first else self._others).append((check, turn))
+        self._start()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._over(check)
+            raise
+
+        def over() -> None:  # also when nobody waits for the answer any more: the thread has been at it until now
+            self._over(check)
+
+        job = self._threads.submit(check.run)
+        job.add_done_callback(lambda _: _tell(loop, over))
+        return await asyncio.wrap_future(job)
+
+    def close(self) -> None:
+        """Take no more."""
+        self._threads.shutdown(wait=False)
+
+    def _start(self) -> None:
+        """Let those begin, in their order, for whom there is room."""
+        while queue := self._first or self._others:
+            check, turn = queue[0]
+            if not turn.done():
+                if not self._has_room(check):
+                    return
+                self._running += 1
+                self._in_use += check.memory
+                turn.set_result(None)
+            queue.popleft()
+
+    def _has_room(self, check: Check) -> bool:
+        """One always may: else a costly hash, or a small limit, would keep everybody out."""
+        return not self._running or (self._running < self._cpus and self._in_use + check.memory <= self._memory)
+
+    def _over(self, check: Check) -> None:
+        self._running -= 1
+        self._in_use -= check.memory
+        self._start()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, over: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the relay has ended meanwhile
+        loop.call_soon_threadsafe(over)
