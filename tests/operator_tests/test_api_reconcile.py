@@ -408,5 +408,5 @@ def test_events_tell_of_changes_of_state_only(api: KubeApi) -> None:
     def reasons() -> list[tuple[str, str]]:
         return sorted((event["type"], event["reason"]) for event in api.items("events"))
 
-    until(reasons, lambda found: len(found) >= 2)
-    assert reasons() == [("Normal", "Programmed"), ("Warning", "SecretNotFound")]
+    until(reasons, lambda found: len(found) >= 3)
+    assert reasons() == [("Normal", "LastGoodKept"), ("Normal", "Programmed"), ("Warning", "SecretNotFound")]
