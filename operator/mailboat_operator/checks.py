@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mailboat.config import bounce
 from mailboat_operator import fields, names
 from mailboat_operator.credentials import (
     MAX_SIZE,
@@ -59,6 +60,12 @@ class Resolved:
     """Content of `<name>-credentials`: the relay's files by name."""
     bounce_text: str | None = None
     bounce_html: str | None = None
+
+
+def warnings_of(resolved: Resolved) -> tuple[str, ...]:
+    """What the relay will make the best of, by the file that it is in."""
+    texts = {bounce.TEXT: resolved.bounce_text, bounce.HTML: resolved.bounce_html}
+    return tuple(f"{name}: {warning}" for name, text in texts.items() for warning in bounce.warnings_of(text))
 
 
 def route_file(route: str, key: str) -> str:

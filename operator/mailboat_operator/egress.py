@@ -40,6 +40,7 @@ def read_egress(reader: Reader, target: str) -> Binds:
     ehlo = _ehlo(reader)
     entries = [_entry(reader, _DEFAULT, source, ehlo)]
     seen: set[int] = set()
+    owners: dict[str, int] = {}
     for pod in reader.children("pods"):
         ordinal = pod.number("ordinal", -1)
         if ordinal < 0 or ordinal in seen:
@@ -50,6 +51,9 @@ def read_egress(reader: Reader, target: str) -> Binds:
         addresses = _sources(pod, "bindIPs")
         if pod.has("bindIPs") != (mode is Mode.PER_POD):
             pod.fault("bindIPs", "is required when mode is PerPod, and for that mode only")
+        for address in addresses:
+            if (owner := owners.setdefault(address, ordinal)) != ordinal:
+                pod.fault("bindIPs", f"{address} is that of the pod with the ordinal {owner} already")
         entries.append(_entry(pod, f"{target}-{ordinal}", ", ".join(addresses) or source, _ehlo(pod) or ehlo))
     return tuple((name, text) for name, text in entries if text)
 

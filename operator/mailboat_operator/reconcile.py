@@ -26,6 +26,7 @@ from mailboat_operator.relays_seen import judge, obstacle
 from mailboat_operator.spec import Spec, is_paused, parse
 from mailboat_operator.status import Findings, Type
 from mailboat_operator.store import Store
+from mailboat_operator.tls_check import tls_faults
 from mailboat_operator.workqueue import RetryAfter
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,9 @@ class Reconciler:
         resolved, ref_faults = checks.resolve(spec, observed.sources)
         if resolved is None:
             return await self._with_relays(observed, spec, Findings(ref_faults=ref_faults))
+        refused = tls_faults(spec, resolved)
+        if refused.spec or refused.refs:
+            return await self._with_relays(observed, spec, Findings(faults=refused.spec, ref_faults=refused.refs))
         try:
             desired = build(observed.key, observed.metadata["uid"], spec, resolved, observed.hash_key)
         except ValueError as error:
@@ -86,10 +90,10 @@ class Reconciler:
         wanted = plan.plan(observed, spec, desired)
         if wanted.foreign:
             return await self._with_relays(observed, spec, Findings(foreign=wanted.foreign))
-        if refused := await self._execute(observed, wanted):
-            return Findings(refused=refused)
+        if said := await self._execute(observed, wanted):
+            return Findings(refused=said)
         self._pace.programmed(observed.key, desired.hash, changed=bool(wanted.actions))
-        return await self._with_relays(observed, spec, _programmed(desired))
+        return await self._with_relays(observed, spec, _programmed(desired, checks.warnings_of(resolved)))
 
     async def _execute(self, observed: Observed, wanted: plan.Plan) -> str:
         """Do it all; what the API server will never take is returned."""
@@ -152,8 +156,8 @@ _EXPECTED = frozenset({"Loading", "NoReadyPods", "LastGoodKept", "PodsNotReady"}
 """Reasons of False that are no trouble, or told by another condition."""
 
 
-def _programmed(desired: Desired) -> Findings:
-    return Findings(hash=desired.hash, children=tuple(child.key for child in desired.children))
+def _programmed(desired: Desired, warnings: tuple[str, ...]) -> Findings:
+    return Findings(hash=desired.hash, children=tuple(child.key for child in desired.children), warnings=warnings)
 
 
 def _now() -> str:

@@ -21,6 +21,8 @@ _HANDLED_MAX = 64
 """Characters of an annotation's value that the status repeats."""
 _MESSAGE_MAX = 1024
 """Characters of a condition's message: a resource may have thousands of faults."""
+_WARNING_MAX = 250
+_WARNINGS_MAX = 16
 
 
 class Type(StrEnum):
@@ -79,6 +81,8 @@ class Findings:
     hash: str = ""
     """Of the configuration that is written now; empty: none could be."""
     children: Sequence[ChildKey] = ()
+    warnings: Sequence[str] = ()
+    """About what is written."""
     judgement: Judgement | None = None
     """What the relays say; None: they were not asked."""
     pods: Sequence[PodState] = ()
@@ -203,7 +207,8 @@ def _config(findings: Findings) -> dict[str, Any]:
     named: dict[str, list[str]] = {"configMaps": [], "secrets": []}
     for key in findings.children:
         named["secrets" if key.kind.value == "Secret" else "configMaps"].append(key.name)
-    return {"hash": findings.hash} | {kind: found for kind, found in named.items() if found}
+    named["warnings"] = [_short(warning, _WARNING_MAX) for warning in findings.warnings[:_WARNINGS_MAX]]
+    return {"hash": findings.hash} | {name: found for name, found in named.items() if found}
 
 
 def _conditions(
@@ -227,5 +232,5 @@ def _conditions(
     return conditions
 
 
-def _short(message: str) -> str:
-    return message if len(message) <= _MESSAGE_MAX else f"{message[:_MESSAGE_MAX]}…"
+def _short(message: str, limit: int = _MESSAGE_MAX) -> str:
+    return message if len(message) <= limit else f"{message[:limit]}…"

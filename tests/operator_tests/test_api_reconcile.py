@@ -410,3 +410,21 @@ def test_events_tell_of_changes_of_state_only(api: KubeApi) -> None:
 
     until(reasons, lambda found: len(found) >= 3)
     assert reasons() == [("Normal", "LastGoodKept"), ("Normal", "Programmed"), ("Warning", "SecretNotFound")]
+
+
+def test_what_openssl_refuses_leaves_the_last_good_configuration(api: KubeApi) -> None:
+    """It was written before, and a pod that restarted ended with 78."""
+    good = programmed(api, {"tls": {"ciphers": "HIGH"}})["status"]["config"]["hash"]
+
+    api.patch("outboundconfigs", "relay", {"spec": {"tls": {"ciphers": "NO-SUCH-CIPHER"}}})
+
+    api.until_condition("relay", "Accepted", "False", "InvalidSpec")
+    assert "spec.tls.ciphers: OpenSSL refuses it" in api.message("relay", "Ready")
+    assert api.get("outboundconfigs", "relay")["status"]["config"]["hash"] == good
+    assert "ciphers=HIGH\n" in api.get("configmaps", "relay-tls")["data"]["tls.ini"]
+
+
+def test_an_unknown_placeholder_is_a_warning_in_the_status(api: KubeApi) -> None:
+    status = programmed(api, {"bounceMessage": {"text": "Sorry: {resaon}"}})["status"]
+
+    assert status["config"]["warnings"] == ["outbound.bounce_message: {resaon} is no placeholder: `?` will stand there"]

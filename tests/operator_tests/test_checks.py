@@ -9,7 +9,7 @@ import pytest
 from tests.support.outbound_config import parsed, rendered, resolved, secret, secrets
 from tests.support.pem import self_signed
 
-from mailboat_operator.checks import RefReason, Sources, admin_token, resolve
+from mailboat_operator.checks import RefReason, Sources, admin_token, resolve, warnings_of
 from mailboat_operator.observed import Source
 from mailboat_operator.references import SourceKind
 
@@ -127,6 +127,15 @@ def test_no_key_of_a_secret_is_rendered_outside_of_the_credentials(key: str) -> 
 
     for child in rendered({"routes": [route]}, secrets(auth=Source({key: b"hunter2"}, allowed=True))).children:
         assert (b"hunter2" in b"".join(child.data.values())) == (child.key.kind is SourceKind.SECRET)
+
+
+def test_an_unknown_placeholder_is_a_warning_and_no_fault() -> None:
+    spec = parsed({"bounceMessage": {"text": "{reason} {resaon} {resaon}", "html": "<b>{who}</b>"}})
+
+    assert warnings_of(resolved(spec)) == (
+        "outbound.bounce_message: {resaon} is no placeholder: `?` will stand there",
+        "outbound.bounce_message_html: {who} is no placeholder: `?` will stand there",
+    )
 
 
 def test_the_token_is_read_only_where_it_may_be() -> None:

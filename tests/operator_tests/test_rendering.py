@@ -95,9 +95,11 @@ def egress(draw: st.DrawFn) -> dict[str, Any]:
         found["networks"] = draw(st.sampled_from([["10.0.0.0/8"], ["fd00::/8", "192.0.2.0/24"]]))
     if mode == "PerPod" or draw(st.booleans()):
         found["pods"] = [{"ordinal": ordinal} for ordinal in draw(PODS)]
-        for pod in found["pods"]:
+        count = len(found["pods"])
+        addresses = (draw(st.lists(family, min_size=count, max_size=count, unique=True)) for family in (V6, V4))
+        for pod, pair in zip(found["pods"], zip(*addresses, strict=True), strict=True):
             if mode == "PerPod":
-                pod["bindIPs"] = draw(st.tuples(V4).map(list) | st.tuples(V6, V4).map(list))
+                pod["bindIPs"] = list(pair[draw(st.integers(0, 1)) :])
             if draw(st.booleans()):
                 pod["ehlo"] = draw(NAME)
     return found

@@ -187,6 +187,16 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     (egress("PerPod", pods=[{"ordinal": 0, "bindIPs": ["10.0.0.0/8"]}]), "'10.0.0.0/8' is not an address"),
     (egress("PerPod", pods=[{"ordinal": 0, "bindIPs": ["0.0.0.0"]}]), "'0.0.0.0' cannot be a source address"),
     (egress("PerPod", pods=[{"ordinal": 0, "bindIPs": ["192.0.2.1", "192.0.2.2"]}]), "second IPv4 address"),
+    (
+        egress(
+            "PerPod",
+            pods=[
+                {"ordinal": 4, "bindIPs": ["2001:db8::1"]},
+                {"ordinal": 7, "bindIPs": ["10.0.0.1", "2001:DB8::0:1"]},
+            ],
+        ),
+        "spec.egress.pods[1].bindIPs: 2001:db8::1 is that of the pod with the ordinal 4 already",
+    ),
     (egress("PerPod", pods=[{"bindIPs": ["192.0.2.1"]}]), "spec.egress.pods[0].ordinal: is missing"),
     (egress("PerPod", pods=[{"ordinal": 0, "bindIPs": ["192.0.2.1"]}] * 2), "spec.egress.pods[1].ordinal: is missing,"),
     (egress("Network"), "spec.egress.networks: is required when mode is Network"),

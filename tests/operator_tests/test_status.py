@@ -96,6 +96,14 @@ def test_what_was_good_is_remembered_while_nothing_better_is() -> None:
     assert said(found)["Programmed"] == ("False", "LastGoodKept")
 
 
+def test_warnings_stand_with_what_they_are_about() -> None:
+    found = computed(Findings(hash="h", judgement=NO_TARGET, warnings=["w" * 999] * 99))
+
+    assert found["config"]["warnings"] == ["w" * 250 + "…"] * 16
+    assert computed(Findings(faults=("bad",)), found)["config"] == found["config"]
+    assert "warnings" not in computed(GOOD, found)["config"]
+
+
 def test_messages_stay_short() -> None:
     found = computed(Findings(faults=("x" * 5000,)))
 

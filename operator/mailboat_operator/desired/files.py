@@ -10,14 +10,12 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
 
-from mailboat.config import ini
+from mailboat.config import bounce, ini
 from mailboat.config.ini import MAIN
 from mailboat_operator.checks import ROUTE_FILE, Resolved, route_file
 from mailboat_operator.spec import Section, Spec, TlsSpec
 
 BIND = "bind"
-BOUNCE = "outbound.bounce_message"
-BOUNCE_HTML = "outbound.bounce_message_html"
 _HEAD = "; Rendered by mailboat-operator; what is edited here is undone.\n"
 
 
@@ -44,7 +42,7 @@ def tls_ini(spec: Spec, resolved: Resolved, hash_key: bytes) -> str:
 
 def bounce_files(resolved: Resolved) -> dict[str, str]:
     """The bounce templates that are given, by file name."""
-    given = {BOUNCE: resolved.bounce_text, BOUNCE_HTML: resolved.bounce_html}
+    given = {bounce.TEXT: resolved.bounce_text, bounce.HTML: resolved.bounce_html}
     return {name: text for name, text in given.items() if text is not None}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mailboat.config import plugins, values
+from mailboat.config import bounce, plugins, values
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError
 from mailboat.config.fingerprint import directory_marks
@@ -38,7 +38,6 @@ from mailboat.config.tls import read_tls
 
 INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini")
 
-_BOUNCE = "outbound.bounce_message"
 _RELAY_ACL = "relay_acl_allow"
 _SENDERS = "senders_allow"
 _OWN_FILES = (
@@ -46,9 +45,9 @@ _OWN_FILES = (
     "me",
     _RELAY_ACL,
     _SENDERS,
-    _BOUNCE,
-    f"{_BOUNCE}_html",
-    f"{_BOUNCE}_image",
+    bounce.TEXT,
+    bounce.HTML,
+    bounce.IMAGE,
     plugins.LIST,
     plugins.TIMEOUT,
 )
@@ -112,7 +111,7 @@ def restart_needed(old: Settings, new: Settings) -> list[str]:
 
 def _in_order(told: Collection[Fault]) -> tuple[Fault, ...]:
     """Without repetitions, file by file, each from its top."""
-    rank = {name: number for number, name in enumerate(("me", *INI_FILES, _RELAY_ACL, _BOUNCE))}
+    rank = {name: number for number, name in enumerate(("me", *INI_FILES, _RELAY_ACL, bounce.TEXT))}
     return tuple(
         sorted(dict.fromkeys(told), key=lambda fault: (rank.get(fault.file, len(rank)), fault.file, fault.line))
     )
@@ -149,10 +148,18 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
         relay_acl=_relay_acl(files, report),
         senders_allow=_senders_allow(files, report),
         awaits_outbound=awaits,
-        bounce=BounceTemplates(files.text(_BOUNCE), files.text(f"{_BOUNCE}_html"), files.content(f"{_BOUNCE}_image")),
+        bounce=_bounce(files, report),
         plugins=read_plugins(files, report, _OWN_FILES),
         hash=config_hash(outbound, tls),
     )
+
+
+def _bounce(files: ConfigDirectory, report: Report) -> BounceTemplates:
+    templates = BounceTemplates(files.text(bounce.TEXT), files.text(bounce.HTML), files.content(bounce.IMAGE))
+    for name, text in ((bounce.TEXT, templates.text), (bounce.HTML, templates.html)):
+        for warning in bounce.warnings_of(text):
+            report.warn(name, warning)
+    return templates
 
 
 def _me(files: ConfigDirectory, report: Report) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mailboat.message.text import crlf, encode_binary, one_line
+from mailboat.model.placeholders import PLACEHOLDER
 
 DEFAULT_TEXT = """\
 This is the mail system at {me}.
@@ -36,7 +37,6 @@ your message are attached.
 DEFAULT_SUBJECT = "Your mail could not be delivered"
 DEFAULT_FROM = "Mail delivery system <MAILER-DAEMON@{me}>"
 
-_PLACEHOLDER = re.compile(r"\{(\w{1,64})\}")
 _FIELD = re.compile(r"([!-9;-~]{1,64})[ \t]*:(.*(?:\n[ \t]+\S.*)*)")
 _FOLD = re.compile(r"\n[ \t]+")
 _HEADER = re.compile(r"(?:[!-9;-~]{1,64}[ \t]*:.*\n(?:[ \t]+\S.*\n)*)+[ \t]*(?:\n|\Z)")
@@ -111,7 +111,7 @@ def parse(template: str | None) -> Parsed:
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """`template` with each `{name}` replaced by its value, unknown ones by `?`; a value is never filled again."""
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], "?"), template)
+    return PLACEHOLDER.sub(lambda found: values.get(found[1], "?"), template)
 
 
 def fill_line(template: str, values: Mapping[str, str]) -> str:

@@ -257,3 +257,12 @@ def test_delivery_is_off_until_an_outbound_ini_that_is_awaited_is_there(director
     directory.write("outbound.ini", "concurrency_max=7\n")
     assert not directory.settings().outbound.disabled
     assert not directory.settings().awaits_outbound
+
+
+def test_a_placeholder_of_a_bounce_template_that_stands_for_nothing_is_a_warning(directory: Directory) -> None:
+    directory.write("outbound.bounce_message", "{reason} {resaon}")
+    directory.write("outbound.bounce_message_html", "<p>{who}</p>")
+    assert directory.warnings() == [
+        "outbound.bounce_message: {resaon} is no placeholder: `?` will stand there",
+        "outbound.bounce_message_html: {who} is no placeholder: `?` will stand there",
+    ]
