@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
@@ -85,8 +85,9 @@ class Worker:
         for chore in self._chores:
             chore.cancel()
         await parts.listener.close()
-        await asyncio.gather(parts.listener.finish(grace), parts.engine.drain(grace))
-        await parts.plugins.close(PLUGIN_GRACE)  # they may still send
+        # Whatever goes wrong here, the store is closed: it still has outcomes to commit.
+        await _finished(parts.listener.finish(grace), parts.engine.drain(grace))
+        await _finished(parts.plugins.close(PLUGIN_GRACE))  # they may still send
         # What came of the attempts first: whoever loses patience with us now makes no duplicates.
         sending.unbind()
         await parts.store.close()
@@ -181,3 +182,10 @@ class Worker:
         if self._parts.load.draining:
             raise StorageError("the relay is shutting down")
         return self._parts.submitter.begin(letter, "HTTP")
+
+
+async def _finished(*steps: Awaitable[None]) -> None:
+    """Wait for all of them; one that fails is told of in the log, and keeps no other from its end."""
+    for result in await asyncio.gather(*steps, return_exceptions=True):
+        if isinstance(result, Exception):
+            log.error("the relay could not end as it should", exc_info=result)

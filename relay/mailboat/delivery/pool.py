@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Callable, Hashable
 from functools import partial
 
-from mailboat.config.settings import Settings
+from mailboat.config.settings import Settings, TlsSettings
 from mailboat.delivery.client import Client, verifies
 from mailboat.delivery.session import Session
 from mailboat.delivery.source import Source, SourceMissing, Sources
@@ -58,7 +58,7 @@ class Pool:
         """
         try:
             source = self._sources.pick(settings, target)
-            key = _key(target, source)
+            key = _key(target, source, settings.tls_outbound)
             if not fresh:
                 session = self._take(key)
                 if session is not None:
@@ -191,7 +191,7 @@ class Pool:
             self._sweep_after(max(min(self._expiry.values()) - now, 0.01))
 
 
-def _key(target: Target, source: Source) -> Hashable:
+def _key(target: Target, source: Source, tls: TlsSettings) -> Hashable:
     """What two messages must agree in to share a connection."""
     verify = verifies(target)
     return (
@@ -203,4 +203,5 @@ def _key(target: Target, source: Source) -> Hashable:
         target.tls.level,
         (target.host, target.tls.ca) if verify else None,
         target.credentials,
+        tls,
     )

@@ -296,6 +296,8 @@ def exhausted(recipients: Sequence[Recipient], troubles: Sequence[tuple[str, str
     `troubles` has host name, a label for people, and the trouble of each target in the order they were tried. If every
     host conclusively refused, the mail bounces; otherwise it is deferred for the reason of the last.
     """
+    if not troubles:
+        return unroutable(recipients, "4.4.3", "there is no host to try", permanent=False)
     mx, label, last = troubles[-1]
     reason = f"{label}: {last}"
     if len(troubles) > 1:

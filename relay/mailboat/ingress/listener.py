@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
 from mailboat.config.settings import Endpoint
+from mailboat.ingress import replies
 from mailboat.ingress.connection import Connection
 from mailboat.ingress.context import IngressContext
+from mailboat.ingress.wire import Wire
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 SWEEP = 1.0
@@ -62,8 +67,7 @@ class Listener:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for connection in list(self._context.connections):
-            connection.shut_down()
+        self._each(Wire.shut_down)
 
     async def finish(self, grace: float) -> None:
         """Wait up to `grace` seconds for the clients that are left, then cut them off."""
@@ -72,12 +76,10 @@ class Listener:
         if self._context.connections:
             with suppress(TimeoutError):
                 await asyncio.wait_for(deserted.wait(), grace)
-        for connection in list(self._context.connections):
-            connection.abort()
+        self._each(Wire.abort)
         if self._sweeper is not None:
             self._sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sweeper
+            await asyncio.gather(self._sweeper, return_exceptions=True)
 
     async def _sweep(self) -> None:
         while True:
@@ -87,10 +89,25 @@ class Listener:
     def sweep(self) -> None:
         """Look once at all clients: tell what was held back until now, and end those that take too long."""
         now = self._context.clock.monotonic()
+        self._each(partial(_look_at, now=now))
+
+    def _each(self, act: Callable[[Wire], None]) -> None:
+        """Do this to every connection. One at which it fails is broken off, so that the others have their turn."""
         for connection in list(self._context.connections):
-            connection.tick(now)
-        for connection in [c for c in self._context.connections if c.expired(now)]:
-            connection.time_out()
+            try:
+                act(connection)
+            except Exception:
+                log.exception("a connection failed and is broken off")
+                with suppress(Exception):
+                    connection.abort()
+
+
+def _look_at(connection: Wire, now: float) -> None:
+    connection.tick(now)
+    if connection.expired(now):
+        connection.time_out()
+    elif connection.is_outdated:
+        connection.shut_down(replies.TLS_REPLACED)
 
 
 def listening_socket(endpoint: Endpoint, *, shared: bool) -> socket.socket:

@@ -30,6 +30,7 @@ TOO_BIG = b"552 5.3.4 Message is larger than this server takes\r\n"
 TOO_MANY_ERRORS = b"421 4.7.0 Too many errors\r\n"
 IDLE_TOO_LONG = b"421 4.4.2 Timeout: too slow, closing connection\r\n"
 DECIDED_TOO_LONG = b"421 4.3.2 Policy takes too long, closing connection\r\n"
+TLS_REPLACED = b"421 4.3.2 TLS settings have changed, connect again\r\n"
 SHUTTING_DOWN = b"421 4.3.2 Shutting down, try again\r\n"
 
 STORAGE_FULL = b"452 4.3.1 Out of storage, try again later\r\n"

@@ -9,7 +9,7 @@ from mailboat.config.settings import TlsSettings
 
 
 class ServerTls:
-    """TLS for submission. Sessions that began with an older certificate keep it."""
+    """TLS for submission. A session that began with an older certificate ends when it is idle."""
 
     def __init__(self, settings: TlsSettings) -> None:
         """Raises what `server_context` raises."""

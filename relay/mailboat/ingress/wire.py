@@ -54,6 +54,8 @@ class Wire(asyncio.Protocol):
         """TLS being set up: nothing can be said meanwhile."""
         self._early: list[bytes] | None = None
         """What the client says inside TLS before the loop has told us of its handshake; None: nothing can be."""
+        self._tls: ssl.SSLContext | None = None
+        """What the client is inside of."""
         self._hello = b""
         """The beginning of implicit TLS that came before the loop's TLS could take it."""
 
@@ -234,12 +236,17 @@ class Wire(asyncio.Protocol):
 
     # The end.
 
-    def shut_down(self) -> None:
-        """Close with 421 as soon as no transaction is under way (RFC 5321 3.8)."""
+    def shut_down(self, reply: bytes = replies.SHUTTING_DOWN) -> None:
+        """Close with 421 if no transaction is under way (RFC 5321 3.8)."""
         if self._upgrade is not None:
             self.abort()
         elif self._session.is_idle and not self._closing:
-            self._say_goodbye(replies.SHUTTING_DOWN)
+            self._say_goodbye(reply)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Inside TLS with a certificate or settings that were replaced since."""
+        return self._tls is not None and self._tls is not self._context.tls.context
 
     def abort(self) -> None:
         """Close at once."""
@@ -294,6 +301,7 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
             self._gone()
         else:
+            self._tls = context
             self._speak_inside(transport)
 
     async def _handshake(self, context: ssl.SSLContext) -> asyncio.Transport | None:

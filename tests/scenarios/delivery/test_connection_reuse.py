@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,6 +71,16 @@ async def test_whatever_tells_two_deliveries_apart_separates_their_connections(d
         await rig.attempt(make_entry(), mx.target(**{k: values.get(k, v) for k, v in difference.items()}))
 
         assert len(mx.connections) == 2
+
+
+async def test_a_connection_from_before_a_reload_of_tls_ini_is_not_used_again() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        await rig.attempt(make_entry(), mx.target())
+        rig.tls = replace(rig.tls, min_version="TLSv1.3")
+        await rig.attempt(make_entry(row=2), mx.target())
+        await rig.attempt(make_entry(row=3), mx.target())
+
+        assert [c.verbs.count("MAIL") for c in mx.connections] == [1, 2]
 
 
 async def test_a_refused_envelope_is_reset_before_the_next_message() -> None:

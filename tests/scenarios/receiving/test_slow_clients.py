@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.support.ingress import Rig, serving
 from tests.support.smtp_client import Client
 from tests.support.stores import until
 
 from mailboat.ingress.connection import SLOWEST_RATE, Connection
-from mailboat.ingress.wire import LINGER
+from mailboat.ingress.wire import LINGER, Wire
 from mailboat.model.observer import RejectReason
 
 TIMEOUT = "421 4.4.2 "
@@ -147,3 +149,59 @@ async def test_a_client_that_reads_again_gets_all_replies() -> None:
             assert (await client.reply()).startswith("250 2.1.")
         assert (await client.reply()).startswith("354 ")
         client.close()
+
+
+@pytest.mark.parametrize("method", ["tick", "expired", "time_out"])
+async def test_one_connection_that_fails_keeps_no_other_from_its_timeout(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is broken off; the sweep goes on, and the listener can be finished."""
+    async with serving(inactivity_timeout=300) as rig:
+        bad, good = await rig.client(), await rig.client()
+        [failing] = [c for c in rig.context.connections if c._transport.get_extra_info("peername")[1] == port_of(bad)]
+        right = getattr(Connection, method)
+
+        def fails(self: Connection, *args: Any) -> Any:
+            if self is failing:
+                raise RuntimeError("a fault of this connection")
+            return right(self, *args)
+
+        monkeypatch.setattr(Connection, method, fails)
+        rig.later(301)
+        await expect_timeout(good)
+        assert await bad.rest() == b""
+        bad.close()
+        assert "a connection failed and is broken off" in caplog.text
+        later = await rig.client()
+        rig.later(301)
+        await expect_timeout(later)
+
+
+@pytest.mark.parametrize("method", ["shut_down", "abort"])
+async def test_one_connection_that_fails_keeps_the_listener_from_no_end(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving() as rig:
+        clients = [await rig.client(), await rig.client()]
+        first = next(iter(rig.context.connections))
+        right = getattr(Wire, method)
+        failed: list[Wire] = []
+
+        def fails(self: Wire, *args: Any) -> None:
+            if self is first and not failed:
+                failed.append(self)
+                raise RuntimeError("a fault of this connection")
+            right(self, *args)
+
+        monkeypatch.setattr(Wire, method, fails)
+        await rig.listener.close()
+        await rig.listener.finish(0.0 if method == "abort" else 10.0)
+        assert failed
+        for client in clients:
+            await client.rest()
+            client.close()
+
+
+def port_of(client: Client) -> int:
+    port: int = client.writer.get_extra_info("sockname")[1]
+    return port

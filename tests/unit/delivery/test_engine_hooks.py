@@ -528,3 +528,25 @@ async def test_an_engine_without_hooks_is_as_before() -> None:
     await rig.accept("a@one.test")
     await rig.attempted(1)
     await bare.drain(1)
+
+
+async def test_when_hooks_cannot_be_consulted_the_attempt_gives_its_place_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Consulted:
+        times = 0
+
+        def consult(self, *_: Any) -> None:
+            self.times += 1
+            if self.times == 1:
+                raise RuntimeError("a fault of the hooks")
+
+    rig = Rig(destination_concurrency_max=1)
+    engine = Engine(replace(rig.engine._parts, hooks=Consulted()), rig.settings)  # type: ignore[arg-type]
+    engine.start()
+    await rig.accept("a@one.test")
+    await rig.accept("b@one.test")
+    await rig.attempted(1)
+    await engine.drain(1)
+    assert "could not be recorded" in caplog.text
+    assert [entry.domain for entry in await rig.left()] == ["one.test"], "the first is tried again later"

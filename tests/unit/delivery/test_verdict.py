@@ -214,3 +214,7 @@ def test_when_no_target_is_left_the_last_one_names_the_reason(
 
     assert {(o.result, o.status, o.mx) for o in outcomes} == {(result, status, f"mx{len(troubles)}")}
     assert outcomes[0].reason.endswith(f"[192.0.2.{len(troubles)}]:25: {troubles[-1]}")
+
+
+def test_without_any_target_mail_waits() -> None:
+    assert {(o.result, o.status) for o in exhausted(PEOPLE, [])} == {(Result.DEFERRED, "4.4.3")}
