@@ -115,9 +115,7 @@ class _Resolver:
             if key is not None:
                 self._take(key_ref, f"{prefix}tls.key", key, key_fault(key, chain or b""), invalid)
         if side.ca and (bundle := self._content(side.ca)) is not None:
-            pem = certificates_of(bundle)
-            fault = "" if pem else "holds no PEM certificate"
-            self._take(side.ca, f"{prefix}ca.crt", pem, fault, RefReason.INVALID_CA_BUNDLE)
+            self._bundle(side.ca, f"{prefix}ca.crt", bundle)
         if side.dhparam and (dhparam := self._content(side.dhparam)) is not None:
             pem = parameters_of(dhparam)
             fault = "" if pem else "holds no PEM parameters"
@@ -126,8 +124,12 @@ class _Resolver:
     def route(self, route: RouteSpec) -> None:
         """The files of a smart host."""
         for key, ref in route.files.items():
-            if (content := self._content(ref)) is not None:
-                name = route_file(route.name, key)
+            name, content = route_file(route.name, key), self._content(ref)
+            if content is None:
+                continue
+            if key in fields.ROUTE_BUNDLES:
+                self._bundle(ref, name, content)
+            else:
                 self._take(ref, name, content, line_fault(content), RefReason.INVALID_CREDENTIALS)
 
     def token(self, ref: Reference | None) -> None:
@@ -176,6 +178,11 @@ class _Resolver:
             message = f"{ref} may be used once its owner allows it: {todo} ({ref.path})"
             self.faults.append(RefFault(RefReason.SECRET_NOT_ALLOWED, message))
         return allowed
+
+    def _bundle(self, ref: Reference, name: str, content: bytes) -> None:
+        """The certificates of a CA bundle."""
+        pem = certificates_of(content)
+        self._take(ref, name, pem, "" if pem else "holds no PEM certificate", RefReason.INVALID_CA_BUNDLE)
 
     def _take(self, ref: Reference, name: str, content: bytes, fault: str, reason: RefReason) -> None:
         if len(content) > MAX_SIZE:

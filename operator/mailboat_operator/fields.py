@@ -51,12 +51,19 @@ ROUTE: Mapping[str, str] = MappingProxyType(
         "auth_pass_file": "authSecretRef",
         "auth_type": "authType",
         "require_auth": "requireAuth",
+        "auth_without_tls": "allowPlaintextAuth",
+        "ca": "caBundleRef",
     }
 )
 """`outbound.ini` [route:NAME] -> `spec.routes[]`."""
 
-ROUTE_FILES: Mapping[str, str] = MappingProxyType({"auth_user_file": "user", "auth_pass_file": "password"})
+ROUTE_FILES: Mapping[str, str] = MappingProxyType(
+    {"auth_user_file": "user", "auth_pass_file": "password", "ca": "ca.crt"}
+)
 """Keys of a route that name a file -> how the file's name ends, behind `route-NAME.`."""
+
+ROUTE_BUNDLES = frozenset({"ca"})
+"""Those of them whose file holds CA certificates; the others hold a line."""
 
 TLS: Mapping[str, str] = MappingProxyType(
     {
@@ -86,8 +93,6 @@ REFERENCES = frozenset({"certificateSecretRef", "caBundleRef", "dhparamSecretRef
 UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         ("outbound.ini", "queue_dir"): "the queue is on the pod's volume: `MAILBOAT_QUEUE_DIR` of the pod names it",
-        ("outbound.ini", "ca"): "not rendered yet",
-        ("outbound.ini", "auth_without_tls"): "not rendered yet",
         ("tls.ini [outbound]", "dhparam"): "a client uses the server's parameters",
         ("tls.ini [outbound]", "requestCert"): "a server always shows its certificate",
     }

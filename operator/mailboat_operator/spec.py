@@ -200,7 +200,7 @@ def _route(reader: Reader) -> RouteSpec:
     hosts = tuple(filter(None, map(_host, reader.children("hosts"))))
     if hosts:
         keys["hosts"] = ", ".join(hosts)
-    auth = reader.child("authSecretRef")
+    auth, bundle = reader.child("authSecretRef"), _ca(reader)
     if "domains" not in keys and "senders" in keys:
         keys["domains"] = "*"
     if "domains" not in keys:
@@ -213,14 +213,10 @@ def _route(reader: Reader) -> RouteSpec:
         reader.fault("tls", "is Disabled: AUTH without TLS needs allowPlaintextAuth")
     if keys.get("tls") in ("required", "implicit") and any(host.startswith("/") for host in hosts):
         reader.fault("tls", "verified TLS cannot be had over a unix socket: it has no name to verify")
-    files = (
-        {
-            "auth_user_file": allowed_key(auth, "usernameKey", "username"),
-            "auth_pass_file": allowed_key(auth, "passwordKey", "password"),
-        }
-        if auth
-        else {}
-    )
+    files = {"ca": bundle} if bundle else {}
+    if auth:
+        files["auth_user_file"] = allowed_key(auth, "usernameKey", "username")
+        files["auth_pass_file"] = allowed_key(auth, "passwordKey", "password")
     return RouteSpec(_route_name(reader), keys, files)
 
 

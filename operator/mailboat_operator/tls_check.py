@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mailboat.config.openssl import TlsMaterial, refusals
-from mailboat_operator.checks import RefFault, RefReason, Resolved
+from mailboat.config.openssl import TlsMaterial, TlsRefusal, refusals
+from mailboat_operator import fields
+from mailboat_operator.checks import RefFault, RefReason, Resolved, route_file
+from mailboat_operator.references import Reference
 from mailboat_operator.spec import Spec, TlsSpec
 
 _REASONS = {
@@ -32,14 +34,25 @@ class TlsFaults:
 
 
 def tls_faults(spec: Spec, resolved: Resolved) -> TlsFaults:
-    """Both sides of `tls.ini`, each with what it gives itself or inherits; told where it is given."""
-    main = _material(spec.tls, "", resolved.files, TlsMaterial())
-    outbound = _material(spec.tls_outbound, "outbound-", resolved.files, main)
-    found = [*_faults(spec.tls, "spec.tls", main), *_faults(spec.tls_outbound, "spec.tls.outbound", outbound)]
+    """Everything that OpenSSL would refuse, each told where it is given."""
+    found = tuple(dict.fromkeys(_all_faults(spec, resolved)))
     return TlsFaults(
         tuple(fault for fault in found if isinstance(fault, str)),
-        tuple(dict.fromkeys(fault for fault in found if isinstance(fault, RefFault))),
+        tuple(fault for fault in found if isinstance(fault, RefFault)),
     )
+
+
+def _all_faults(spec: Spec, resolved: Resolved) -> Iterator[str | RefFault]:
+    """Of both sides of `tls.ini`, each with what it gives itself or inherits, and of the routes."""
+    main = _material(spec.tls, "", resolved.files, TlsMaterial())
+    yield from _faults(spec.tls, "spec.tls", main)
+    outbound = _material(spec.tls_outbound, "outbound-", resolved.files, main)
+    yield from _faults(spec.tls_outbound, "spec.tls.outbound", outbound)
+    for route in spec.routes:
+        for key in fields.ROUTE_BUNDLES & route.files.keys():
+            material = TlsMaterial(ca=resolved.files[route_file(route.name, key)])
+            for refusal in refusals(material):
+                yield _ref_fault(route.files[key], "ca", refusal)
 
 
 def _material(side: TlsSpec, prefix: str, files: Mapping[str, bytes], inherited: TlsMaterial) -> TlsMaterial:
@@ -62,6 +75,10 @@ def _faults(side: TlsSpec, path: str, material: TlsMaterial) -> Iterator[str | R
         key = refusal.keys[0]
         ref = references.get(key)
         if ref:
-            yield RefFault(_REASONS[key], f"{ref}: {ref.key}: {refusal.message} ({ref.path})")
+            yield _ref_fault(ref, key, refusal)
         elif key == "ciphers" and key in side.keys:
             yield f"{path}.ciphers: {refusal.message}"
+
+
+def _ref_fault(ref: Reference, key: str, refusal: TlsRefusal) -> RefFault:
+    return RefFault(_REASONS[key], f"{ref}: {ref.key}: {refusal.message} ({ref.path})")

@@ -51,6 +51,7 @@ RULES: list[tuple[str, dict[str, Any], str]] = [
     ("socket-tls", route(tls="Required", hosts=[{"host": "/run/lmtp"}]), "cannot be had over a unix socket"),
     ("socket-port", route(hosts=[{"host": "/run/lmtp", "port": 24}]), "neither a port nor a priority"),
     ("no-hosts", route(hosts=[]), "should have at least 1 items"),
+    ("for-whom", {"routes": [{"name": "a", "hosts": [{"host": "a.b"}]}]}, "a route needs domains or senders"),
     ("host", route(hosts=[{"host": "a\nb"}]), "should match"),
     ("domain", route(domains=["a b"]), "should match"),
     ("route-name", route(name="a]"), "should match"),

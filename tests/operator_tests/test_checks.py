@@ -88,6 +88,19 @@ def test_credentials_that_fit_become_two_files() -> None:
     assert found.files == {"route-a.user": b" relay\\\n", "route-a.password": b" ; [p] \n"}
 
 
+def test_the_bundle_of_a_route_is_looked_at_and_only_its_certificates_are_taken() -> None:
+    route = {**AUTH["routes"][0], "caBundleRef": {"kind": "Secret", "name": "trust"}}
+    del route["authSecretRef"]
+    spec = {"routes": [route]}
+
+    found = resolved(parsed(spec), secrets(trust=secret(allowed=False, ca__crt=KEY + CERTIFICATE)))
+
+    assert found.files == {"route-a.ca.crt": CERTIFICATE}
+    ((reason, message),) = faults(spec, secrets(trust=secret(ca__crt="x")))
+    assert reason is RefReason.INVALID_CA_BUNDLE
+    assert message == "Secret trust: ca.crt holds no PEM certificate (spec.routes[0].caBundleRef)"
+
+
 @pytest.mark.parametrize(
     ("spec", "path"),
     [(AUTH, "spec.routes[0].authSecretRef"), (WITH_TOKEN, "spec.targetRef.adminTokenSecretRef")],

@@ -18,8 +18,8 @@ TABLES: list[tuple[str, type, Mapping[str, str], tuple[str, ...]]] = [
     ("tls.ini", TlsSettings, fields.TLS, ("tls",)),
     ("tls.ini [outbound]", TlsSettings, fields.TLS_OUTBOUND, ("tls", "outbound")),
 ]
-NOT_OF_A_FILE = {"routes": {"name", "allowPlaintextAuth"}, "tls": {"outbound"}}
-"""Fields that are no key: the name of a section, a permission, a section."""
+NOT_OF_A_FILE = {"routes": {"name"}, "tls": {"outbound"}}
+"""Fields that are no key: the name of a section, a section."""
 UNSET = {"tempFailIntervals", "maxTempFailures", "dnsServers", "ciphers", "authType", "forceTLSHosts", "noTLSHosts"}
 """Fields without a default: unset is a value of its own, or it would contradict another field."""
 

@@ -122,6 +122,10 @@ def routes(draw: st.DrawFn) -> list[dict[str, Any]]:
         if draw(st.booleans()):
             route |= {"authSecretRef": {"name": "smart-host"}, "requireAuth": draw(st.booleans())}
             route["tls"] = "Required"
+        if draw(st.booleans()):
+            route["caBundleRef"] = {"kind": "Secret", "name": "tls", "key": "tls.crt"}
+        if draw(st.booleans()):
+            route["allowPlaintextAuth"] = True
         found.append(route)
     return found
 
@@ -180,6 +184,8 @@ def test_a_rendered_configuration_is_what_the_resource_says(
         assert (route.protocol, route.tls) == (asked["protocol"].lower(), asked["tls"].lower())
         hosts = [(host.get("port", 0), host.get("priority", 0)) for host in asked["hosts"]]
         assert [(host.port, host.priority) for host in route.hosts] == hosts
+        assert (route.ca_pem != "") == ("caBundleRef" in asked)
+        assert route.auth_without_tls == asked.get("allowPlaintextAuth", False)
         assert (route.user, route.auth_pass) == (("relay", "p; [x] #") if "authSecretRef" in asked else ("", ""))
     pods = spec.get("egress", {}).get("pods", ())
     listed = {f"relay-{pod['ordinal']}" for pod in pods if "bindIPs" in pod}

@@ -56,12 +56,15 @@ def test_a_route_with_everything() -> None:
         {"host": "2001:db8::1", "priority": 10},
         {"host": "2001:db8::2", "port": 26, "priority": 20},
     ]
-    spec = parsed(route(hosts=hosts, tls="Required", requireAuth=True, authType="LOGIN", **AUTH))
+    bundle = {"caBundleRef": {"kind": "ConfigMap", "name": "trust"}}
+    spec = parsed(route(hosts=hosts, tls="Required", requireAuth=True, authType="LOGIN", **AUTH, **bundle))
     (found,) = spec.routes
 
     assert found.keys["hosts"] == "smtp1.example.net:587, 2001:db8::1/10, [2001:db8::2]:26/20"
     assert (found.keys["tls"], found.keys["require_auth"], found.keys["auth_type"]) == ("required", "true", "LOGIN")
+    assert found.keys["auth_without_tls"] == "false"
     assert found.files == {
+        "ca": Reference(SourceKind.CONFIG_MAP, "trust", "ca.crt", ""),
         "auth_user_file": Reference(SourceKind.SECRET, "smart-host", "username", ""),
         "auth_pass_file": Reference(SourceKind.SECRET, "smart-host", "password", ""),
     }
