@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import secrets
 import signal
 import socket
@@ -39,6 +38,7 @@ from mailboat_operator.pace import Pace
 from mailboat_operator.polling import PodPoller
 from mailboat_operator.reconcile import Reconciler
 from mailboat_operator.relays import Relays
+from mailboat_operator.resync import Resync
 from mailboat_operator.store import Store
 from mailboat_operator.workqueue import WorkQueue
 
@@ -48,8 +48,6 @@ EX_CONFIG = 78
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 RESYNC = 600.0
 """Seconds between two readings of everything."""
-_RESYNC_SPREAD = 60.0
-"""Seconds over which the resources are looked at again after it."""
 _STALLED = 120.0
 """Seconds after which a reconciliation, or a watch that does not show what was written, is taken for dead."""
 _STANDBY_SILENCE = 30.0
@@ -121,7 +119,13 @@ class _Operator:
         self._lease.regained = self._queue.hurry
         self._lister = Lister(kube, store, options.namespaces)
         self._stop = asyncio.Event()
-        self._relisted = asyncio.Event()
+        self._resync = Resync(
+            self._lister,
+            lambda: store.resources,
+            self._queue.add_later,
+            metrics.missed.inc,
+            options.resync,
+        )
         self._leading = False
         self._listed = False
         self._health = Health(
@@ -168,13 +172,13 @@ class _Operator:
         """Read everything, then watch and work; ends when told to, or when the watches do."""
         if not await self._unless_stopped(self._first_lists()):
             return 0
-        sinks = handlers.Sinks(self._store, self._queue.add, self._relisted.set, self._metrics)
+        sinks = handlers.Sinks(self._store, self._queue.add, self._resync.soon, self._metrics)
         registry = handlers.registry(sinks, load_configuration)
         chores = [
             asyncio.create_task(self._queue.run(), name="queue"),
             asyncio.create_task(self._recorder.run(), name="events"),
             asyncio.create_task(self._poller.run(), name="polling"),
-            asyncio.create_task(self._resync(), name="resync"),
+            asyncio.create_task(self._resync.run(), name="resync"),
         ]
         for key in self._store.resources:
             self._queue.add(key)
@@ -206,29 +210,11 @@ class _Operator:
         await self._lister.wait_for_crd()
         while not self._listed:
             try:
-                await self._lister.refresh()
+                await self._lister.refresh(set())
                 self._listed = True
             except ApiError as error:
                 log.warning("%s", error)
                 await asyncio.sleep(_LIST_AGAIN)
-
-    async def _resync(self) -> None:
-        """What no watch has told is found here: from time to time, and when a watch has lost its thread."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._options.resync * random.uniform(0.9, 1.1)):  # noqa: S311 - no secret
-                    await self._relisted.wait()
-                    await asyncio.sleep(_LIST_AGAIN)  # others may begin anew, too
-            self._relisted.clear()
-            try:
-                changed = await self._lister.refresh()
-            except ApiError as error:
-                log.warning("resync: %s", error)
-                continue
-            self._metrics.missed.inc(len(changed))
-            spread = min(_RESYNC_SPREAD, self._options.resync / 2)
-            for key in self._store.resources:
-                self._queue.add_later(key, 0.0 if key in changed else random.uniform(0, spread))  # noqa: S311
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Whether it came to its end before the operator had to."""

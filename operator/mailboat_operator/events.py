@@ -1,6 +1,7 @@
 """Kubernetes Events: one for each change of state, posted in the background. Called by `reconcile`.
 
-They are for people who ask `kubectl describe`; when there is too much to tell, or no answer, they are dropped.
+They are for people who ask `kubectl describe`. They wait while the API server is away; when there is too much to tell,
+they are dropped.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from dataclasses import dataclass
 from mailboat_operator import names
 from mailboat_operator.kube import ApiError, Kube, core
 from mailboat_operator.observed import Key
+from mailboat_operator.workqueue import RetryAfter
 
 log = logging.getLogger(__name__)
 
 _WAITING_MAX = 2000
 _PAUSE = 0.04
 """Seconds between two Events: a thousand changed resources must not wait for a thousand Events."""
+_AGAIN = 2.0
+"""Seconds until an Event is posted again that could not be."""
 _MESSAGE_MAX = 1000
 
 
@@ -56,12 +60,22 @@ class Recorder:
         """Post until cancelled."""
         while True:
             event = await self._queue.get()
-            try:
-                await self._kube.write("POST", core(event.key.namespace, "events"), self._body(event))
-            except ApiError as error:
-                # Told in the log already; a namespace may be gone, too.
-                log.debug("an Event was not posted: %s", error)
+            body = self._body(event)
+            while not await self._post(event, body):  # noqa: ASYNC110 - the API server is not in this process
+                await asyncio.sleep(_AGAIN)
             await asyncio.sleep(_PAUSE)
+
+    async def _post(self, event: Event, body: dict[str, object]) -> bool:
+        """Post an Event; False: it is to be tried again, for nobody answers, or this replica must not write now."""
+        try:
+            await self._kube.write("POST", core(event.key.namespace, "events"), body)
+        except RetryAfter:
+            return False
+        except ApiError as error:
+            # Told in the log already; a namespace may be gone, too. 409: an earlier try has come through.
+            log.debug("an Event was not posted: %s", error)
+            return 0 < error.status < 500
+        return True
 
     def _body(self, event: Event) -> dict[str, object]:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import kopf
 from kubernetes.aio.client import Configuration
 
@@ -81,7 +82,7 @@ class Sinks:
     add: Callable[[Key], None]
     """Queues a resource."""
     relisted: Callable[[], None]
-    """A watch has begun anew with a list: what was deleted meanwhile, nobody will tell."""
+    """A watch begins anew with a list: what was deleted meanwhile, nobody will tell."""
     metrics: Metrics
 
 
@@ -91,8 +92,10 @@ def registry(sinks: Sinks, configuration: Callable[[], Awaitable[Configuration]]
     for kind, (group, version, plural) in _WATCHED.items():
         kopf.on.event(group, version, plural, registry=handlers, id=plural)(_watcher(kind, sinks))
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return connection(await configuration())
+    listed: set[str] = set()
+
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return session(connection(await configuration()), listed, sinks.relisted)
 
     kopf.on.login(registry=handlers)(login)
     return handlers
@@ -100,21 +103,34 @@ def registry(sinks: Sinks, configuration: Callable[[], Awaitable[Configuration]]
 
 def _watcher(kind: str, sinks: Sinks) -> Any:
     counter = sinks.metrics.events.labels(kind)
-    listed: dict[str, str] = {}
-    """The last object of a list, by namespace."""
 
     async def watched(event: Any, **_: Any) -> None:
         counter.inc()
-        if event["type"] is None:
-            # A list is sorted: who does not come after the one before begins another list.
-            metadata = event["object"]["metadata"]
-            if metadata["name"] <= listed.get(metadata["namespace"], ""):
-                sinks.relisted()
-            listed[metadata["namespace"]] = metadata["name"]
         for key in sinks.store.watched(kind, event["object"], event["type"]):
             sinks.add(key)
 
     return watched
+
+
+def session(info: kopf.ConnectionInfo, listed: set[str], relisted: Callable[[], None]) -> kopf.AiohttpSession:
+    """kopf's own session, but `relisted` is called when a watch begins anew: kopf itself tells of objects only.
+
+    `listed` takes the path of each list: the first of each is no news, whatever session it is asked for in.
+    """
+
+    async def requested(_: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
+        query = request.url.query
+        if request.method != "GET" or "limit" not in query or "continue" in query:
+            return  # no list, or not its beginning
+        if request.url.path in listed:
+            relisted()
+        listed.add(request.url.path)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(requested)
+    connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())
+    own = aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), trace_configs=[trace])
+    return kopf.AiohttpSession(server=info.server, aiohttp_session=own)
 
 
 def connection(configuration: Configuration) -> kopf.ConnectionInfo:

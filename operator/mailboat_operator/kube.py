@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -27,7 +28,9 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_TIMEOUT = 30.0
+"""Seconds that a call takes at most."""
+_CONNECT_TIMEOUT = 5.0
 _PAGE = 250
 """Objects of one page of a list: large pages are what memory peaks are made of."""
 _THROTTLED_TRIES = 4
@@ -67,14 +70,22 @@ async def load_configuration() -> Configuration:
     return configuration
 
 
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a request brings along."""
+
+    body: Mapping[str, Any] | None
+    kind: str = JSON
+
+
 class Kube:
     """One API server. Safe for any number of tasks."""
 
     def __init__(self, configuration: Configuration, metrics: Metrics) -> None:
         self._client = ApiClient(configuration)
         self._metrics = metrics
-        self.may_write: Callable[[], None] = lambda: None
-        """Raises when this process must not change anything any more."""
+        self.may_write: Callable[[], float] = lambda: _TIMEOUT
+        """Seconds that a change may take from now on; raises when this process must not change anything any more."""
         self.reachable = True
         """Whether the last call was answered."""
         self.recovered: Callable[[], None] = lambda: None
@@ -106,38 +117,34 @@ class Kube:
     async def write(
         self, method: str, path: str, body: Mapping[str, Any], kind: str = JSON, **query: str
     ) -> dict[str, Any]:
-        """Change something, if this process may."""
-        self.may_write()
-        return await self.call(method, path, query, body, kind)
+        """Change something, if this process may, and only while it may."""
+        return await self._call(method, _url(path, query), _Content(body, kind), self.may_write)
 
     async def call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        kind: str = JSON,
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """One call; a server that is busy is asked again, all other trouble is an ApiError."""
-        words = {key: value for key, value in (query or {}).items() if value}
-        url = f"{self._client.configuration.host}{path}" + (f"?{urlencode(words)}" if words else "")
+        return await self._call(method, _url(path, query), _Content(body), lambda: _TIMEOUT)
+
+    async def _call(self, method: str, path: str, content: _Content, most: Callable[[], float]) -> dict[str, Any]:
+        """`most` says before each try how many seconds it may take."""
         for tries in range(1, _THROTTLED_TRIES + 1):
-            status, retry_after, answer = await self._once(method, url, body, kind)
+            status, retry_after, answer = await self._once(method, path, content, min(_TIMEOUT, most()))
             if status < 300:
                 parsed: dict[str, Any] = orjson.loads(answer)
                 return parsed
             if status != 429 or retry_after > _THROTTLED_MAX or tries == _THROTTLED_TRIES:
                 break
             await asyncio.sleep(max(retry_after, 0.1))
-            if method != "GET":
-                self.may_write()
-        raise ApiError(status, f"{method} {path}: {status} {_message(answer)}", retry_after)
+        raise ApiError(status, f"{method} {path.partition('?')[0]}: {status} {_message(answer)}", retry_after)
 
-    async def _once(self, method: str, url: str, body: Any, kind: str) -> tuple[int, float, bytes]:
-        headers = {"Accept": JSON, "Content-Type": kind}
+    async def _once(self, method: str, path: str, sent: _Content, seconds: float) -> tuple[int, float, bytes]:
+        url = f"{self._client.configuration.host}{path}"
+        headers = {"Accept": JSON, "Content-Type": sent.kind}
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(_CONNECT_TIMEOUT, seconds))
         try:
-            await self._client.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
-            answer = await self._client.call_api(method, url, headers, body, _request_timeout=_TIMEOUT)
+            await self._client.update_params_for_auth(headers, [], ["BearerToken"], url, method, sent.body)
+            answer = await self._client.call_api(method, url, headers, sent.body, _request_timeout=timeout)
             content: bytes = await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._metrics.requests.labels("<error>", method).inc()
@@ -148,6 +155,11 @@ class Kube:
             self.reachable = True
             self.recovered()
         return answer.status, _seconds(answer.getheader("Retry-After")), content
+
+
+def _url(path: str, query: Mapping[str, str] | None) -> str:
+    words = {key: value for key, value in (query or {}).items() if value}
+    return path + (f"?{urlencode(words)}" if words else "")
 
 
 def _seconds(text: str | None) -> float:

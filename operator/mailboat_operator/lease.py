@@ -24,6 +24,8 @@ DURATION = 10
 """Seconds that a lease is good for after it was renewed last."""
 DEADLINE = 6.0
 """Seconds without a renewal after which the holder gives up by itself."""
+LANDING = 1.0
+"""Seconds before others may take over by which a write has landed, or is given up."""
 PERIOD = 2.0
 """Seconds between two renewals."""
 LOOK = 1.0
@@ -67,10 +69,11 @@ class Lease:
         """Whether this replica may write."""
         return self._renewed is not None and _now() - self._renewed < DEADLINE
 
-    def check(self) -> None:
-        """Raise NotLeaderError unless it is held."""
-        if not self.held:
+    def check(self) -> float:
+        """Seconds that a write may take which is begun now. Raises NotLeaderError unless it is held."""
+        if self._renewed is None or not self.held:
             raise NotLeaderError("this replica does not hold the lease")
+        return self._renewed + DURATION - LANDING - _now()
 
     async def acquire(self) -> None:
         """Wait until it is ours."""

@@ -60,16 +60,16 @@ class Lister:
                 log.warning("%s", error)
             await asyncio.sleep(_WAIT_FOR_CRD)
 
-    async def refresh(self) -> set[Key]:
-        """Put all that is there into the store; the resources that this changed anything for. May raise ApiError."""
-        changed: set[Key] = set()
+    async def refresh(self, changed: set[Key]) -> None:
+        """Put all that is there into the store.
+
+        The resources that this changes anything for are added to `changed`, also when ApiError is raised half-way.
+        """
         for kind in _KINDS:
             for namespace in self._namespaces or ("",):
-                changed |= await self._list(kind, namespace)
-        return changed
+                await self._list(kind, namespace, changed)
 
-    async def _list(self, kind: _Kind, namespace: str) -> set[Key]:
-        changed: set[Key] = set()
+    async def _list(self, kind: _Kind, namespace: str, changed: set[Key]) -> None:
         listed: set[tuple[str, str]] = set()
         version = ""
         async for page in self._pages(kind, namespace):
@@ -79,7 +79,6 @@ class Lister:
                 changed |= self._store.put(kind.name, body)
         for body in self._store.unlisted(kind.name, listed, namespace, version):
             changed |= self._store.put(kind.name, body, DELETED)
-        return changed
 
     def _pages(self, kind: _Kind, namespace: str) -> AsyncIterator[dict[str, Any]]:
         return self._kube.pages(kind.path(namespace), labelSelector=kind.selector)

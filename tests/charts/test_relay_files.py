@@ -111,6 +111,11 @@ def test_what_the_operator_writes_is_seen_instead_of_the_values(helm: Helm, tmp_
 def test_an_admin_token_is_found(helm: Helm, tmp_path: Path) -> None:
     settings = settings_of(helm, tmp_path, {"admin": {"tokenSecret": "relay-admin"}}, CONTENTS)
     assert Path(settings.http.token_file).read_text() == "secret"
+    assert not settings.http.read_without_token
+
+
+def test_the_queue_can_be_left_open_to_readers(helm: Helm, tmp_path: Path) -> None:
+    assert settings_of(helm, tmp_path, {"admin": {"readWithoutToken": True}}, CONTENTS).http.read_without_token
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("relay-*.yaml")), ids=lambda path: path.stem)

@@ -70,7 +70,9 @@ class Relays:
 
     def queue(self, number: int) -> list[dict[str, Any]]:
         """What waits in a pod's queue."""
-        return list(json.loads(self.ask(number, "/v1/queue?limit=1000"))["messages"])
+        listing = ("mailboat", "queue", "list", "--json", "--config", "/etc/mailboat")
+        lines = self.kubectl("exec", self.pod(number), "-c", self.container, "--", *listing).splitlines()
+        return [json.loads(line) for line in lines]
 
     def metrics(self, number: int) -> dict[str, float]:
         """Every sample of a pod by its name and labels: `name{label=value}`."""

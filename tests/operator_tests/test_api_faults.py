@@ -107,6 +107,36 @@ def test_watches_that_end_in_trouble_begin_anew(
     assert behind.process.poll() is None
 
 
+def test_an_object_deleted_while_no_watch_was_there_is_found_missing_also_when_no_other_is_left(
+    proxy: FaultProxy, behind: OperatorProcess, api: KubeApi
+) -> None:
+    api.config("relay")
+    api.until_condition("relay", "Ready", "True")
+    known = 'mailboat_operator_outboundconfigs{ready="True"}'
+    until(lambda: behind.metric(known), lambda count: count == 1)
+    proxy.rule = lambda _method, path: 410 if "/outboundconfigs?" in path else None
+    proxy.cut()
+    api.delete("outboundconfigs", "relay")
+    until(lambda: proxy.count("GET", 410), lambda count: count >= 1)
+    proxy.rule = lambda _method, _path: None
+
+    until(lambda: behind.metric(known), lambda count: count == 0)
+    assert behind.process.poll() is None
+
+
+def test_an_outage_with_events_pending_is_waited_for(proxy: FaultProxy, behind: OperatorProcess, api: KubeApi) -> None:
+    proxy.rule = lambda _method, path: 503 if "/events" in path else None
+    api.config("relay")
+    api.until_condition("relay", "Ready", "True")
+    until(lambda: proxy.count("POST", 503), lambda count: count >= 1)
+    proxy.rule = lambda _method, path: 503 if "/events" in path or "/leases" in path else None
+    until(lambda: behind.leads, lambda leads: not leads)
+    proxy.rule = lambda _method, _path: None
+
+    until(lambda: api.items("events"), lambda events: any(e["involvedObject"]["name"] == "relay" for e in events))
+    assert behind.process.poll() is None
+
+
 def test_an_operator_that_comes_before_the_crd_waits_for_it(tmp_path: Path) -> None:
     with running() as server, _operator(server, tmp_path) as early:
         until(lambda: early.log, lambda log: "is not there yet" in log)

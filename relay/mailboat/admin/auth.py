@@ -1,8 +1,8 @@
-"""Who may change something through the admin listener. Reads are open; `server` asks here before anything else.
+"""Who may use `/v1/` of the admin listener: `server` asks here before anything else.
 
 On a loopback listener whoever is on this machine may, but no web page that a browser on this machine shows: those
 are told by `Origin`, and a page that has its name resolve to loopback (DNS rebinding) by `Host`. Elsewhere the
-bearer token of `http.ini` `token_file` is asked for (RFC 6750).
+bearer token of `http.ini` `token_file` is asked for (RFC 6750), of readers too: the queue names senders and recipients.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class TokenFile:
 class Guard:
     """The decision for one listener."""
 
-    def __init__(self, *, loopback: bool, token: Callable[[], str]) -> None:
-        """`loopback`: the listener can be reached from this machine only."""
+    def __init__(self, *, loopback: bool, token: Callable[[], str], open_reads: bool = False) -> None:
+        """`loopback`: only this machine reaches the listener. `open_reads`: elsewhere anybody may read, too."""
+        self._open_reads = loopback or open_reads
         self._loopback = loopback
         self._token = token
 
@@ -54,7 +55,7 @@ class Guard:
             return
         if self._loopback:
             _require_local_host(request)
-        if request.method in _SAFE:
+        if request.method in _SAFE and self._open_reads:
             return
         if not self._loopback:
             raise self._unauthorized(presented)

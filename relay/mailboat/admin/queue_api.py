@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 
 from mailboat.admin.control import BadCursorError, Control
+from mailboat.admin.listings import Listings
 from mailboat.admin.problem import ProblemError, json_response
 from mailboat.model.envelope import State
 from mailboat.queue.store import Selection
@@ -31,8 +32,9 @@ _CHANGE_KEYS = frozenset({"ids", "domain", "sender", "state", "all"})
 class QueueApi:
     """The handlers, over whatever relay `control` is."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, listings: Listings) -> None:
         self._control = control
+        self._listings = listings
 
     def routes(self) -> list[web.RouteDef]:
         """For `Application.add_routes`."""
@@ -50,11 +52,13 @@ class QueueApi:
         # An empty parameter of a listing does not restrict; it is how a form sends what was left blank.
         query = {name: value for name, value in _single(request, _LIST_PARAMETERS).items() if value}
         limit = _limit(query.get("limit"))
-        try:
-            messages, following = await self._control.queue_page(_selection(query), limit, query.get("after"))
-        except BadCursorError as error:
-            raise _bad("after", str(error) or "not a `next` of this relay") from None
-        return json_response({"messages": messages, "next": following})
+        selection = _selection(query)
+        async with self._listings.turn():
+            try:
+                messages, following = await self._control.queue_page(selection, limit, query.get("after"))
+            except BadCursorError as error:
+                raise _bad("after", str(error) or "not a `next` of this relay") from None
+            return json_response({"messages": messages, "next": following})
 
     async def _get(self, request: web.Request) -> web.Response:
         """One entry as M; a message id gives the list of its entries, in the shape of a listing."""

@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from mailboat.admin.auth import Guard, TokenFile, is_loopback
 from mailboat.admin.control import Check, Control, Probe
+from mailboat.admin.listings import Listings
 from mailboat.admin.messages_api import MessagesApi
 from mailboat.admin.problem import json_response, problems
 from mailboat.admin.queue_api import QueueApi
@@ -44,6 +45,7 @@ class AdminServer:
         self._control = control
         self._settings = settings
         self._token = TokenFile(settings.token_file)
+        self._listings = Listings()
         self._runners: list[web.AppRunner] = []
         self._servers: list[asyncio.Server] = []
 
@@ -75,8 +77,10 @@ class AdminServer:
         loopback = is_loopback(where.host)
         if not loopback and not self._token():
             level = logging.WARNING if self._settings.token_file else logging.INFO  # none is wanted by most
-            _log.log(level, "admin listener %s: no usable token_file, so what would change something is refused", where)
-        application = build(self._control, Guard(loopback=loopback, token=self._token))
+            refused = "what would change something" if self._settings.read_without_token else "/v1/"
+            _log.log(level, "admin listener %s: no usable token_file, so %s is refused", where, refused)
+        guard = Guard(loopback=loopback, token=self._token, open_reads=self._settings.read_without_token)
+        application = build(self._control, guard, self._listings)
         # handler_cancellation stays off: a change that was asked for is finished, whether or not the client waits.
         runner = web.AppRunner(
             application, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_CLOSE_SECONDS
@@ -87,12 +91,12 @@ class AdminServer:
         self._servers.append(await loop.create_server(_doorman(runner), sock=sock))
 
 
-def build(control: Control, guard: Guard) -> web.Application:
+def build(control: Control, guard: Guard, listings: Listings) -> web.Application:
     """The web application for one listener."""
     application = web.Application(middlewares=[problems, _guarded(guard)], client_max_size=_MAX_BODY)
     application.add_routes([web.get(f"/{kind}", _probe(control, kind)) for kind in Probe])
     application.add_routes([web.get("/metrics", _metrics(control)), web.get("/configz", _configz(control))])
-    application.add_routes(QueueApi(control).routes())
+    application.add_routes(QueueApi(control, listings).routes())
     application.add_routes(MessagesApi(control).routes())
     return application
 

@@ -49,7 +49,7 @@ def list_messages(
 
     def body() -> int:
         selection = _selection((), domain, sender, state)
-        messages = _source(config).messages(selection)
+        messages = _source(config, reading=True).messages(selection)
         _print(map(_json_line, messages) if json else queue_table.table(messages))
         return os.EX_OK
 
@@ -67,7 +67,7 @@ def show(id: str, *, config: _Config = _HERE, json: _Json = False) -> int:  # no
     """
 
     def body() -> int:
-        found = _source(config).show(id)
+        found = _source(config, reading=True).show(id)
         if not found:
             raise QueueCommandError(f"no message {id} in the queue; delivered ones leave it", 1)
         if json:
@@ -192,10 +192,13 @@ def _selection(ids: tuple[str, ...], domain: str, sender: str, state: State | No
     return Selection(ids, name, sender, state)
 
 
-def _source(config: Path) -> Source:
-    """The running relay, else the databases that the configuration names."""
+def _source(config: Path, *, reading: bool = False) -> Source:
+    """The running relay, else the databases that the configuration names.
+
+    To read, they do also where a running relay wants a token that we do not have: whoever may read them may know.
+    """
     api = Api(_http_settings(config))
-    if api.is_running():
+    if api.is_running() and not (reading and not api.may_read()):
         return api
     loaded = load(config, os.environ)
     if loaded.settings is None:

@@ -85,6 +85,14 @@ class Api:
             return False
         return True
 
+    def may_read(self) -> bool:
+        """Whether it lets us see the queue: a listener that is not loopback wants a token."""
+        try:
+            self.show("-")  # no id
+        except QueueCommandError as error:
+            return error.status != os.EX_NOPERM
+        return True
+
     def messages(self, selection: Selection) -> Iterator[EntryJson]:
         """Page by page, so that a long queue is shown as it comes."""
         query = {name: value for name, value in _wanted(selection).items() if name != "ids"}

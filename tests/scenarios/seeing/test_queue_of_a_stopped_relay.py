@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from tests.support.facts import address
+from tests.support.fake_control import FakeControl
 
+from mailboat.admin.server import AdminServer
 from mailboat.cli import queue
+from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Draft, State
 from mailboat.model.observer import Observer
@@ -48,6 +51,21 @@ def test_the_reading_verbs_work(config: Path, capsys: pytest.CaptureFixture[str]
     stats = json.loads(capsys.readouterr().out)
     assert (stats["active"]["messages"], stats["held"]["messages"], stats["deferred"]["messages"]) == (1, 1, 0)
     assert stats["active"]["octets"] == first["size"]
+
+
+async def test_a_running_relay_that_wants_a_token_is_read_from_its_databases(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = AdminServer(FakeControl([]), HttpSettings(listen=(Endpoint("0.0.0.0", 0),)))
+    await server.start()
+    try:
+        (config / "http.ini").write_text(f"listen={server.endpoints[0]}\n")
+        assert await asyncio.to_thread(lambda: queue.list_messages(config=config, json=True)) == 0
+        first, _ = map(json.loads, capsys.readouterr().out.splitlines())
+        assert await asyncio.to_thread(lambda: queue.show(first["id"], config=config)) == 0
+        assert await asyncio.to_thread(lambda: queue.hold(first["id"], config=config)) == os.EX_NOPERM
+    finally:
+        await server.close()
 
 
 def test_an_unknown_id_is_exit_1(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

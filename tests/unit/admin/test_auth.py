@@ -1,4 +1,4 @@
-"""Who may change the queue: anybody on this machine but no web page; elsewhere only the token."""
+"""Who may see and change the queue: anybody on this machine but no web page; elsewhere only the token."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.support.facts import entry
 from tests.support.fake_control import FakeControl
 
 from mailboat.admin.auth import Guard, TokenFile, is_loopback
+from mailboat.admin.listings import Listings
 from mailboat.admin.server import build
 
 TOKEN = "s3cret-Ünïcode"
@@ -25,7 +26,7 @@ def control() -> FakeControl:
 @pytest.fixture
 async def client(control: FakeControl, request: pytest.FixtureRequest) -> AsyncIterator[aiohttp.ClientSession]:
     """A listener as `request.param` says; the port itself is on loopback in any case."""
-    runner = web.AppRunner(build(control, request.param), access_log=None)
+    runner = web.AppRunner(build(control, request.param, Listings()), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as session:
@@ -35,6 +36,9 @@ async def client(control: FakeControl, request: pytest.FixtureRequest) -> AsyncI
 
 local = pytest.mark.parametrize("client", [Guard(loopback=True, token=lambda: "")], indirect=True, ids=["local"])
 remote = pytest.mark.parametrize("client", [Guard(loopback=False, token=lambda: TOKEN)], indirect=True, ids=["remote"])
+open_to_read = pytest.mark.parametrize(
+    "client", [Guard(loopback=False, token=lambda: TOKEN, open_reads=True)], indirect=True, ids=["open to read"]
+)
 closed = pytest.mark.parametrize("client", [Guard(loopback=False, token=lambda: "")], indirect=True, ids=["closed"])
 
 
@@ -80,15 +84,30 @@ async def test_probes_and_metrics_are_for_everybody_under_any_name(client: aioht
 
 
 @remote
-async def test_elsewhere_reads_are_open_and_changes_ask_for_the_token(
+async def test_elsewhere_reads_and_changes_ask_for_the_token(
     client: aiohttp.ClientSession, control: FakeControl
 ) -> None:
-    assert await status(client, "GET", "/v1/queue", Host="relay.example") == 200
+    for path in ("/v1/queue", "/v1/queue/ABCDE-0001.1"):
+        assert await status(client, "GET", path, Host="relay.example") == 401
+        assert await status(client, "HEAD", path, Host="relay.example") == 401
+    assert await status(client, "GET", "/v1/queue", Authorization=f"Bearer {TOKEN}") == 200
     async with client.post("/v1/queue/flush") as answer:
         assert answer.status == 401
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="mailboat"'
     assert await status(client, "DELETE", "/v1/queue/ABCDE-0001.1") == 401
     assert control.entries
+
+
+@remote
+async def test_elsewhere_probes_metrics_and_configz_stay_open(client: aiohttp.ClientSession) -> None:
+    for path in ("/livez", "/readyz", "/startupz", "/metrics", "/configz"):
+        assert await status(client, "GET", path, Host="pod.example") == 200
+
+
+@open_to_read
+async def test_read_without_token_keeps_reads_open_and_changes_closed(client: aiohttp.ClientSession) -> None:
+    assert await status(client, "GET", "/v1/queue", Host="relay.example") == 200
+    assert await status(client) == 401
 
 
 @remote
@@ -104,7 +123,10 @@ async def test_the_token_lets_in(given: str, client: aiohttp.ClientSession) -> N
 
 
 @closed
-async def test_without_a_token_file_nobody_changes_anything_from_elsewhere(client: aiohttp.ClientSession) -> None:
+async def test_without_a_token_file_nobody_sees_or_changes_anything_from_elsewhere(
+    client: aiohttp.ClientSession,
+) -> None:
+    assert await status(client, "GET", "/v1/queue") == 403
     for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer x"}):
         assert await status(client, **headers) == 403
 

@@ -19,5 +19,12 @@ class HttpSettings:
     token_file: str = setting(
         "",
         values.path,
-        "File with the bearer token that changing calls must show. Required for them when `listen` is not loopback.",
+        "File with the bearer token that calls of `/v1/` must show where `listen` is not loopback.",
+    )
+    read_without_token: bool = setting(
+        False,
+        values.boolean,
+        "Let everybody who reaches a listener that is not loopback read `/v1/`, senders and recipients included; what "
+        "changes something asks for the token all the same.",
+        restart=True,
     )
