@@ -82,8 +82,8 @@ def mail() -> Sequence[Builder[Panel]]:
         ),
         graph(
             "Refused to clients",
-            "Commands, messages and connections, by reason; storage and overload are the relay's own trouble. Messages with "
-            "NUL octets, by what `nul` made of them.",
+            "Commands, messages and connections, by reason; storage and overload are the relay's own trouble. "
+            "Messages with NUL octets, by what `nul` made of them.",
             [
                 Query(f"{total(rate('mailboat_rejected_total'), 'reason')} > 0", "{{reason}}"),
                 Query(f"{total(rate('mailboat_nul_messages_total'), 'action')} > 0", "NUL: {{action}}"),
