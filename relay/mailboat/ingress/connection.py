@@ -177,7 +177,7 @@ class Connection(Queueing):
 
     def _on_chunk(self, event: events.Chunk) -> None:
         message = self._current()
-        message.write(event.octets)
+        writing = message.write(event.octets)
         self._touch()
         # A trickle keeps no connection open for ever: all of the message counts, not only its last piece.
         slowest = self._settings.smtp.inactivity_timeout + message.size / SLOWEST_RATE
@@ -185,6 +185,8 @@ class Connection(Queueing):
         if message.size > 2 * self._settings.smtp.databytes + MAX_BUFFERED:
             self._reject(RejectReason.TOO_BIG, replies.TOO_BIG)
             self._say_goodbye(replies.TOO_BIG)
+        elif writing is not None:
+            self._wait_for_disk(writing, self._touch)
 
     def _on_start_tls(self, _: events.StartTls) -> None:
         if not self._context.tls.available:  # the certificate was taken out of the configuration meanwhile

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from mailboat.hooks import Code, Decision, Point
 from mailboat.ingress import denials, replies
@@ -16,10 +17,11 @@ from mailboat.ingress.authentication import Authentication
 from mailboat.ingress.transaction import Transaction
 from mailboat.message import received
 from mailboat.message.prepare import UnfitError
-from mailboat.model.envelope import Entry
+from mailboat.model.envelope import Body, Entry
 from mailboat.model.observer import Received, RejectReason
 from mailboat.queue.store import StorageError
 from mailboat.smtp import events
+from mailboat.smtp.data import DataFault
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,33 @@ class Queueing(Authentication):
     _idle_commands = 0
 
     def _on_end_of_data(self, event: events.EndOfData) -> None:
+        writing = self._current().write(event.octets)
+        ended = partial(self._message_ended, event.fault)
+        if writing is None:
+            ended()
+        else:
+            self._wait_for_disk(writing, ended)
+
+    def _wait_for_disk(self, work: asyncio.Future[Any], then: Callable[[], None]) -> None:
+        """Hear the client no further until a thread is through with the file; that time is not the client's."""
+        self._held = self._committing = True
+        since = self._context.clock.monotonic()
+        work.add_done_callback(lambda _: self._disk_is_through(since, then))
+
+    def _disk_is_through(self, since: float, then: Callable[[], None]) -> None:
         message = self._current()
-        message.write(event.octets)
-        if event.fault is not None:
-            reply, reason = replies.DATA_FAULTS[event.fault]
+        self._held = self._committing = False
+        if self._closing:  # nobody was promised anything
+            self._drop_transaction()
+            return
+        message.began_at += self._context.clock.monotonic() - since
+        then()
+        self._go_on()
+
+    def _message_ended(self, fault: DataFault | None) -> None:
+        message = self._current()
+        if fault is not None:
+            reply, reason = replies.DATA_FAULTS[fault]
             self._refuse_message(reason, reply)
             return
         if message.is_too_big:
@@ -44,14 +69,27 @@ class Queueing(Authentication):
         if message.has_nul:
             self._context.observer.nul_found(message.settings.smtp.nul)
         try:
-            message.finish()
+            finishing = message.finish()
         except UnfitError as error:
             reply, reason = replies.UNFIT[type(error)]
             self._refuse_message(reason, reply)
         except OSError as error:
-            self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
+            self._storage_failed(error)
         else:
-            self._await(self._hooks.begin_row(_BEFORE_QUEUEING, self._who), self._message_decided)
+            if finishing is None:
+                self._decide()
+            else:
+                self._wait_for_disk(finishing, partial(self._message_finished, finishing))
+
+    def _message_finished(self, done: asyncio.Future[Body]) -> None:
+        error = done.exception()
+        if error is None:
+            self._decide()
+        else:
+            self._storage_failed(error)
+
+    def _decide(self) -> None:
+        self._await(self._hooks.begin_row(_BEFORE_QUEUEING, self._who), self._message_decided)
 
     def _message_decided(self, decision: Decision) -> None:
         if decision.code in denials.REFUSALS:

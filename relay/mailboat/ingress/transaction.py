@@ -6,6 +6,7 @@ Knows no sockets and no replies; `connection` owns one at a time. Where the octe
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -89,19 +90,34 @@ class Transaction:
         """A NUL octet came, whatever was done to it."""
         return self._writer.has_nul
 
-    def write(self, octets: bytes) -> None:
-        """Take octets of the message; once there is a fault they are only counted."""
+    def write(self, octets: bytes) -> asyncio.Future[None] | None:
+        """Take octets of the message; once there is a fault they are only counted. See `BodyWriter.write`."""
         self.size += len(octets)
-        if self.is_too_big:
-            self._writer.discard()
-        else:
-            self._writer.write(octets)
+        if not self.is_too_big:
+            return self._writer.write(octets)
+        self._writer.discard()
+        return None
 
-    def finish(self) -> None:
-        """The octets have all come: put the trace header on. Raises OSError or UnfitError."""
-        self._body = self._writer.finish()
+    def finish(self) -> asyncio.Future[Body] | None:
+        """The octets have all come: put the trace header on. Raises OSError or UnfitError, or the future fails with it.
+
+        Where a future comes back, the message is there when it is done.
+        """
+        body = self._writer.finish()
+        if isinstance(body, asyncio.Future):
+            body.add_done_callback(self._finished)
+            return body
+        self._hold(body)
+        return None
+
+    def _finished(self, done: asyncio.Future[Body]) -> None:
+        if done.exception() is None:
+            self._hold(done.result())
+
+    def _hold(self, body: Body) -> None:
+        self._body = body
         if self._for_hooks is not None:
-            self._for_hooks.hold(self._body)
+            self._for_hooks.hold(body)
 
     @property
     def needs_rewriting(self) -> bool:

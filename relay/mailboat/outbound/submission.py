@@ -7,6 +7,7 @@ A `Submission` is written to piece by piece and then committed; what it holds in
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class Submission:
     async def write(self, octets: bytes) -> None:
         """See `Port`."""
         try:
-            self._take(self._lines.feed(octets))
+            await self._take(self._lines.feed(octets))
         except BaseException:
             self._body.discard()
             raise
@@ -93,8 +94,8 @@ class Submission:
     async def commit(self) -> str:
         """See `Port`."""
         try:
-            self._take(self._lines.finish())
-            draft = await self._shown(self._draft(self._finished()))
+            await self._take(self._lines.finish())
+            draft = await self._shown(self._draft(await self._finished()))
         except BaseException:
             self._body.discard()
             raise
@@ -112,24 +113,29 @@ class Submission:
         """See `Port`."""
         self._body.discard()
 
-    def _take(self, octets: bytes) -> None:
+    async def _take(self, octets: bytes) -> None:
         self._size += len(octets)
         most = self._settings.smtp.databytes
         if self._size > most:
             raise RefusedError(f"the message is larger than {most} octets", Refused.TOO_BIG)
         self._ascii = self._ascii and octets.isascii()
         had_nul = self._body.has_nul
-        self._body.write(octets)
+        if (writing := self._body.write(octets)) is not None:
+            await asyncio.wait([writing])  # which does not cancel it
         if self._body.has_nul and not had_nul:
             self._around.observer.nul_found(self._settings.smtp.nul)
         if self._body.fault is not None:
             raise _public(self._body.fault)
 
-    def _finished(self) -> Body:
+    async def _finished(self) -> Body:
         if not self._size:
             raise RefusedError("the message is empty")
         try:
-            return self._body.finish()
+            body = self._body.finish()
+            if isinstance(body, asyncio.Future):
+                await asyncio.wait([body])
+                body = body.result()
+            return body
         except (OSError, UnfitError) as error:
             raise _public(error) from None
 

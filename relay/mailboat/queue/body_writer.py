@@ -6,6 +6,8 @@ the `head` of whoever writes (`message.prepare`).
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +27,7 @@ MAX_PARTS = 512
 
 
 class BodyWriter:
-    """The octets of one message. After a fault they are thrown away."""
+    """The octets of one message, thrown away after a fault. Its file is written in threads, never on the event loop."""
 
     def __init__(self, store: Store, head: Callable[[bytes, bool], bytes], nul: Nul = Nul.PASS) -> None:
         """`head` is called once, with the first octets and whether they are all: it returns them with what is added."""
@@ -39,44 +41,59 @@ class BodyWriter:
         self._parts: list[bytes] = []
         self._octets = 0
         """In memory."""
+        self._spooled = False
+        """The message is too large for memory."""
+        self._at_work = False
+        """A thread has the file."""
+        self._unwanted = False
+        """`discard` was called meanwhile."""
         self._file = -1
         self._path = ""
         self._file_size = 0
 
-    def write(self, octets: bytes) -> None:
-        """Take octets of the message."""
+    def write(self, octets: bytes) -> asyncio.Future[None] | None:
+        """Take octets of the message. Where a future comes back, wait for it before anything else: the disk is slower.
+
+        It never fails; `fault` tells.
+        """
         if self.fault is not None:
-            return
+            return None
         if b"\0" in octets:
             octets = self._without_nul(octets)
+            if self.fault is not None:
+                return None
         self._parts.append(octets)
         self._octets += len(octets)
-        if self._file >= 0 or self._octets > SPOOL_THRESHOLD:
-            self._spill()
-        elif len(self._parts) > MAX_PARTS:
+        if self._octets > SPOOL_THRESHOLD:
+            return self._spill()
+        if len(self._parts) > MAX_PARTS:
             self._parts = [b"".join(self._parts)]
+        return None
 
-    def finish(self) -> Body:
-        """The whole message, ready for a draft. Raises what became `fault`."""
-        body = b""
-        if self._file < 0 and self.fault is None:
-            body = self._headed(b"".join(self._parts), whole=True)
+    def finish(self) -> Body | asyncio.Future[Body]:
+        """The whole message, ready for a draft; a future of it where its file is to be finished.
+
+        Raises what became `fault`, or the future fails with it.
+        """
+        if self.fault is None and not self._spooled:
+            body = self._headed(self._taken(), whole=True)
         if self.fault is not None:
             self.discard()
             raise self.fault
-        self._parts.clear()
-        return self._close_file() if self._file >= 0 else body
+        if not self._spooled:
+            return body
+        self._at_work = True
+        completed = asyncio.get_running_loop().run_in_executor(None, self._complete, self._taken())
+        completed.add_done_callback(self._idle)
+        return completed
 
     def discard(self) -> None:
-        """Forget the octets, and remove the file if there is one."""
+        """Forget the octets, and remove the file if there is one, at once or when its thread is through."""
         self._parts.clear()
         self._octets = 0
-        if self._file >= 0:
-            # What cannot be closed or removed now, the store removes at its next start.
-            with suppress(OSError):
-                self._close_file()
-            with suppress(OSError):
-                Path(self._path).unlink(missing_ok=True)
+        self._unwanted = True
+        if not self._at_work:
+            self._remove()
 
     def _without_nul(self, octets: bytes) -> bytes:
         self.has_nul = True
@@ -85,6 +102,13 @@ class BodyWriter:
             self.fault = NulError("the message holds a NUL octet")
         return octets if self._nul is Nul.PASS else octets.replace(b"\0", b"")
 
+    def _taken(self) -> bytes:
+        """What is in memory, and no longer."""
+        octets = b"".join(self._parts)
+        self._parts.clear()
+        self._octets = 0
+        return octets
+
     def _headed(self, first: bytes, *, whole: bool) -> bytes:
         try:
             return self._head(first, whole)
@@ -92,31 +116,62 @@ class BodyWriter:
             self.fault = error
             return b""
 
-    def _spill(self) -> None:
-        pending = b"".join(self._parts)
-        self._parts.clear()
-        self._octets = 0
-        try:
-            if self._file < 0:
-                pending = self._headed(pending, whole=False)
-                if self.fault is not None:
-                    return
-                self._path, self._file = self._store.new_body_file()
-            self._file_size += len(pending)
-            _write_all(self._file, pending)
-        except OSError as error:
-            self.discard()
-            self.fault = error
+    def _spill(self) -> asyncio.Future[None] | None:
+        pending = self._taken()
+        if not self._spooled:
+            pending = self._headed(pending, whole=False)
+            if self.fault is not None:
+                return None
+            self._spooled = True
+        self._at_work = True
+        appended = asyncio.get_running_loop().run_in_executor(None, self._append, pending)
+        appended.add_done_callback(self._idle)
+        return appended
 
-    def _close_file(self) -> Body:
-        """The file as a body, the store's from now on. Raises OSError, and then it is removed."""
-        file, self._file = self._file, -1  # whatever comes of it, it is closed once
+    def _idle(self, _: object) -> None:
+        """The thread is through; a file that is complete belongs to whoever has the body now."""
+        self._at_work = False
+        if self._unwanted:
+            self._remove()
+        elif self._file < 0:
+            self._path = ""
+
+    # In a thread.
+
+    def _append(self, octets: bytes) -> None:
         try:
-            os.close(file)
-        except OSError:  # some file systems tell only now that they are full
-            Path(self._path).unlink(missing_ok=True)
+            self._put(octets)
+        except Exception as error:  # noqa: BLE001 - whatever it is, half a message must not be taken for one
+            self.fault = error if isinstance(error, OSError) else OSError(errno.EIO, repr(error))
+            self._remove()
+
+    def _complete(self, octets: bytes) -> Body:
+        try:
+            self._put(octets)
+            self._close()  # some file systems tell only now that they are full
+        except Exception:
+            self._remove()
             raise
         return SpooledBody(self._path, self._file_size)
+
+    def _put(self, octets: bytes) -> None:
+        if self._file < 0:
+            self._path, self._file = self._store.new_body_file()
+        self._file_size += len(octets)
+        _write_all(self._file, octets)
+
+    def _close(self) -> None:
+        file, self._file = self._file, -1  # whatever comes of it, it is closed once
+        if file >= 0:
+            os.close(file)
+
+    def _remove(self) -> None:
+        # What cannot be closed or removed now, the store removes at its next start.
+        with suppress(OSError):
+            self._close()
+        if self._path:
+            with suppress(OSError):
+                Path(self._path).unlink(missing_ok=True)
 
 
 def discard_body(body: Body) -> None:

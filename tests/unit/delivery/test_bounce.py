@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.parser
 import email.policy
 import errno
@@ -41,8 +42,11 @@ async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
 async def written(store: Spool, original: bytes, most: int = 0) -> Draft:
     """The bounce for a message of these octets."""
     writer = BodyWriter(store, lambda first, _: first)
-    writer.write(original)
+    if (writing := writer.write(original)) is not None:
+        await writing
     body = writer.finish()
+    if isinstance(body, asyncio.Future):
+        body = await body
     [entry] = await store.accept(draft(body=body))
     reply = Reply(550, "5.1.1 no such user")
     outcome = Outcome(entry.recipients[0].id, Result.BOUNCED, "5.1.1", Stage.RCPT, str(reply), reply, "mx.there.test")
