@@ -29,6 +29,7 @@ PURE = (
     "queue/entry.py",
     "queue/backoff.py",
     "queue/schedule.py",
+    "queue/waits.py",
     "routing/answers.py",
     "routing/mx.py",
     "routing/route.py",

@@ -327,6 +327,36 @@ async def test_next_due_is_the_first_time_after_now(store: Store) -> None:
     assert await store.next_due(START + 50) is None
 
 
+async def test_waits_are_brought_forward_and_the_listener_is_woken(store: Store, clock: FixedClock) -> None:
+    listener = Listener()
+    store.subscribe(listener)
+    long, short, held = [await _accept(store, draft(f"u{n}@there.test")) for n in range(3)]
+    for entry, wait in ((long, 4000.0), (short, 50.0), (held, 4000.0)):
+        waiting = replace(entry, attempts=2, state=State.DEFERRED, next_attempt=START + wait)
+        await store.settle(entry, Settlement(waiting))
+    await store.hold(Selection(ids=[held.id]))
+    asked: list[tuple[int, float]] = []
+
+    def earlier(attempts: int, next_attempt: float) -> float | None:
+        asked.append((attempts, next_attempt))
+        return START + 100.0
+
+    woken = listener.wakes
+    assert await store.bring_forward(START + 60.0, earlier) == 1
+    assert asked == [(2, START + 4000.0)]
+    assert listener.wakes > woken
+    assert [entry.id for entry in _ours(await store.due(START + 100.0, 10))] == [short.id, long.id]
+    assert await store.bring_forward(START + 60.0, lambda *_: None) == 0
+
+
+async def test_an_active_entry_that_the_clock_has_made_wait_is_due_now(store: Store, clock: FixedClock) -> None:
+    entry = await _accept(store, draft())
+    clock.advance(-3600.0)
+    assert _ours(await store.due(clock.now(), 10)) == []
+    assert await store.bring_forward(clock.now(), lambda *_: None) == 1
+    assert [found.id for found in _ours(await store.due(clock.now(), 10))] == [entry.id]
+
+
 # Operators.
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.app.build import Parts, WorkerOptions
 from mailboat.app.certificates import CertificateExpiry
+from mailboat.app.clock import ClockWatch
 from mailboat.app.reload import ConfigWatch
 from mailboat.app.watch import Watch, disk_of
 from mailboat.config.load import Loaded
@@ -20,6 +21,7 @@ from mailboat.model.observer import Observer
 from mailboat.outbound import sending
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
+from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.store import Selection, StorageError
 
 log = logging.getLogger(__name__)
@@ -71,11 +73,17 @@ class Worker:
         watch.failed = self.failed.set
         await watch.look()
         parts.engine.start()
+        clock = ClockWatch(parts.clock, parts.store, self._plan)
         self._chores = [
+            asyncio.create_task(clock.run(), name="clock"),
             asyncio.create_task(watch.run(), name="watch"),
             asyncio.create_task(self.config.run(parts.take), name="reload"),
         ]
         self._started = True
+
+    def _plan(self) -> RetryPlan:
+        outbound = self.config.settings.outbound
+        return RetryPlan.of(outbound.temp_fail_intervals, outbound.max_temp_failures)
 
     async def stop(self) -> None:
         """Drain: no new clients, no new attempts, finish what is under way, commit, close."""

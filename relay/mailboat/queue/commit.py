@@ -28,6 +28,7 @@ from mailboat.queue.operations import (
     Probe,
     Refused,
     Report,
+    Reschedule,
     Reserve,
     Settle,
     Stats,
@@ -280,7 +281,7 @@ class Committer:
         """Refuse new mail, and store outcomes by themselves: those that need least room first."""
         error = storage_error(trouble, self._path)
         self._complain(error)
-        refused = [o for o in operations if isinstance(o, Accept | Probe | Change)]
+        refused = [o for o in operations if isinstance(o, Accept | Probe | Change | Reschedule)]
         reports.append(Refused(refused, error))
         self._reopen()
         keep = [o for o in operations if isinstance(o, Settle | Reserve)]

@@ -32,6 +32,7 @@ from mailboat.queue.operations import (
     Probe,
     Refused,
     Report,
+    Reschedule,
     Reserve,
     Settle,
     Verb,
@@ -81,7 +82,7 @@ class Intake:
         self._tag = identity.tag
         self._next = identity.first
         self._reserved = identity.reserved
-        self._clock = around.clock
+        self.clock = around.clock
         self._observer = around.observer
         self._tuning = around.tuning
         self.bodies = BodyFiles(path.parent, index, identity.first)
@@ -176,7 +177,16 @@ class Intake:
         if self.closing:
             future.set_exception(closed())
         else:
-            self._submit(Change(verb, rows, self._clock.now(), future, reason))
+            self._submit(Change(verb, rows, self.clock.now(), future, reason))
+        return future
+
+    def reschedule(self, times: Sequence[tuple[int, float]]) -> asyncio.Future[None]:
+        """Attempt entries at other times: rows, and when."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        if self.closing:
+            future.set_exception(closed())
+        else:
+            self._submit(Reschedule(times, future))
         return future
 
     def probe(self) -> asyncio.Future[None]:
@@ -223,7 +233,7 @@ class Intake:
             if isinstance(draft.body, SpooledBody):
                 self.bodies.check(draft.body)
             name = ids.message_id(self._tag, number)
-            entries = entries_of(draft, name, EntryKey(self._index, ids.row_of(number, 0)), self._clock.now())
+            entries = entries_of(draft, name, EntryKey(self._index, ids.row_of(number, 0)), self.clock.now())
         except ValueError:
             self.bodies.discard(draft.body)
             raise
@@ -306,6 +316,9 @@ class Intake:
                 _resolve(operation.future, None)
             elif isinstance(operation, Change):
                 self._changed(operation, applied.changed[position])
+            elif isinstance(operation, Reschedule):
+                self._hear(lambda listener: listener.woken())
+                _resolve(operation.future, None)
             elif isinstance(operation, Probe):
                 needed_room = True
                 _resolve(operation.future, None)
@@ -317,7 +330,7 @@ class Intake:
     def _announce(self, message: NewMessage, added: list[Entry]) -> None:
         added += message.entries
         if message.body is not None:
-            self.cache.put(message.number, message.body, len(message.entries), self._clock.monotonic())
+            self.cache.put(message.number, message.body, len(message.entries), self.clock.monotonic())
 
     def _changed(self, change: Change, rows: Sequence[int]) -> None:
         if rows and change.verb in (Verb.RELEASE, Verb.FLUSH):

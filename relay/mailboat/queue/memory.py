@@ -22,6 +22,7 @@ from mailboat.queue.operations import Verb
 from mailboat.queue.selection import entries_of, fits, names
 from mailboat.queue.spool import read_place
 from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError
+from mailboat.queue.waits import Earlier
 
 TAG = "MEM0RY"
 _SPOOL = 0
@@ -243,6 +244,23 @@ class MemoryStore:
             else:
                 self._listener.woken()
         return len(touched)
+
+    async def bring_forward(self, since: float, earlier: Earlier) -> int:
+        """Have what waits too long attempted earlier."""
+        if (error := self._trouble()) is not None:
+            raise error
+        now, times = self._clock.now(), dict[int, float]()
+        for row, entry in self._rows.items():
+            if entry.state is State.ACTIVE and (entry.next_attempt or 0.0) > now:
+                times[row] = now
+            elif entry.state is State.DEFERRED and entry.next_attempt is not None and entry.next_attempt > since:
+                when = earlier(entry.attempts, entry.next_attempt)
+                times |= {} if when is None else {row: when}
+        for row, when in times.items():
+            self._rows[row] = replace(self._rows[row], next_attempt=when)
+        if times and self._listener is not None:
+            self._listener.woken()
+        return len(times)
 
     def stats(self) -> dict[State, StateStats]:
         """The queue's size by state."""

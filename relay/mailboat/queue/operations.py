@@ -81,6 +81,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Reschedule:
+    """Attempt entries at other times; held ones stay held."""
+
+    times: Sequence[tuple[int, float]]
+    """Rows, and when."""
+    future: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
 class Reserve:
     """Raise the mark below which message numbers may be given."""
 
@@ -94,7 +103,7 @@ class Probe:
     future: asyncio.Future[None]
 
 
-Operation = Accept | Settle | Change | Reserve | Probe
+Operation = Accept | Settle | Change | Reschedule | Reserve | Probe
 
 Stats = dict[State, StateStats]
 

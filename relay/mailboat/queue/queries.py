@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -86,6 +86,30 @@ def due_in(db: sqlite3.Connection, place: Place, domain: str, until: float, limi
         (domain, until, limit),
     )
     return _read(found.fetchall(), place)
+
+
+def waiting(db: sqlite3.Connection, since: float, after: tuple[object, int], limit: int) -> list[tuple[int, int, Any]]:
+    """Row, attempts and `next_attempt` of deferred entries that are due later than `since`, behind `after`, in order.
+
+    What a damaged row has in the place of a number comes last: to SQLite, text is greater than all numbers.
+    """
+    when, row = after
+    return db.execute(
+        "SELECT id, attempts, next_attempt FROM entry INDEXED BY entry_due"
+        " WHERE state = 1 AND next_attempt > ?1 AND next_attempt >= ?2"
+        " AND (next_attempt > ?2 OR id > ?3) ORDER BY next_attempt, id LIMIT ?4",
+        (since, when, row, limit),
+    ).fetchall()
+
+
+def active_later(db: sqlite3.Connection, now: float, limit: int) -> list[int]:
+    """Rows of active entries that are not due yet: they are due from the moment on that they are active."""
+    found = db.execute(
+        # By the index of states: there are few active ones among millions that wait.
+        "SELECT id FROM entry INDEXED BY entry_state WHERE state = 0 AND next_attempt > ? LIMIT ?",
+        (now, limit),
+    )
+    return [row for (row,) in found]
 
 
 def next_due(db: sqlite3.Connection, after: float) -> float | None:

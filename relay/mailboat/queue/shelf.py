@@ -32,6 +32,7 @@ from mailboat.queue.store import (
     StorageError,
     Store,
 )
+from mailboat.queue.waits import Earlier
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,10 @@ class Shelf:
     async def flush(self, selection: Selection) -> int:
         """Make deferred entries due now."""
         return await self._all(lambda spool: spool.flush(selection))
+
+    async def bring_forward(self, since: float, earlier: Earlier) -> int:
+        """Have what waits too long attempted earlier."""
+        return sum([await spool.bring_forward(since, earlier) for spool in self._open()])
 
     async def _all(self, change: Callable[[Spool], Awaitable[int]]) -> int:
         count = 0

@@ -11,6 +11,7 @@ import logging
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 
 from mailboat.model.clock import Clock
@@ -32,6 +33,7 @@ from mailboat.queue.store import (
     StateStats,
     StorageError,
 )
+from mailboat.queue.waits import Earlier
 
 log = logging.getLogger(__name__)
 
@@ -224,6 +226,22 @@ class Spool:
             if not place:
                 return count
 
+    async def bring_forward(self, since: float, earlier: Earlier) -> int:
+        """Have what waits too long attempted earlier, step by step, so that new mail shares the commits."""
+        count = 0
+        now = self._intake.clock.now()
+        while rows := await self._reader.ask(queries.active_later, now, CHANGE):
+            await self._intake.reschedule([(row, now) for row in rows])
+            count += len(rows)
+        after: tuple[object, int] = (since, 0)
+        while found := await self._reader.ask(queries.waiting, since, after, CHANGE):
+            after = found[-1][2], found[-1][0]
+            times = [(row, when) for row, *wait in found if (when := _earlier(earlier, *wait)) is not None]
+            if times:
+                await self._intake.reschedule(times)
+                count += len(times)
+        return count
+
     # Health.
 
     def stats(self) -> dict[State, StateStats]:
@@ -276,6 +294,12 @@ class Spool:
         if self._intake.closing:
             raise closed()
         return queries.with_file(db, numbers)
+
+
+def _earlier(earlier: Earlier, attempts: object, next_attempt: object) -> float | None:
+    """When a row is to be attempted that may be damaged: what is no time is later than all."""
+    when = next_attempt if isinstance(next_attempt, float) else inf
+    return earlier(attempts if isinstance(attempts, int) else 0, when)
 
 
 def _lock_and_prepare(path: Path, tuning: Tuning) -> tuple[Lock, schema.Identity]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mailboat.model.envelope import Body, Draft, Entry, EntryKey, State
+from mailboat.queue.waits import Earlier
 
 PAGE_OCTETS = 1 << 20
 """Octets of entries that a page holds, about, however many recipients they have; one entry it always holds."""
@@ -143,6 +144,12 @@ class Store(Protocol):
 
     async def flush(self, selection: Selection) -> int:
         """Make deferred entries due now; how many."""
+
+    async def bring_forward(self, since: float, earlier: Earlier) -> int:
+        """Have deferred entries with `next_attempt` > since attempted when `earlier` says, and active ones now.
+
+        For a wall clock that was set back; see `queue.waits`. How many it was.
+        """
 
     def stats(self) -> dict[State, StateStats]:
         """The queue's size by state, without touching the disk."""

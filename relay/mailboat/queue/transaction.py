@@ -22,6 +22,7 @@ from mailboat.queue.operations import (
     NewMessage,
     Operation,
     Probe,
+    Reschedule,
     Reserve,
     Settle,
     Stats,
@@ -180,6 +181,10 @@ class _Batch:
         for position, operation in enumerate(self._operations):
             if isinstance(operation, Change):
                 self._applied.changed[position] = self._change(operation)
+            elif isinstance(operation, Reschedule):
+                self._connection.executemany(
+                    "UPDATE entry SET next_attempt = ?2 WHERE id = ?1 AND state IN (0, 1)", operation.times
+                )
             elif isinstance(operation, Reserve):
                 self._execute("UPDATE meta SET value = max(value, ?) WHERE key = 'reserved'", operation.reserved)
             elif isinstance(operation, Probe):

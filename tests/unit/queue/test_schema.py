@@ -143,6 +143,8 @@ def test_no_question_scans_the_queue(path: str) -> None:
     queries.due(db, PLACE, 10.0, 100, after)
     queries.due_in(db, PLACE, "there.test", 10.0, 100)
     queries.next_due(db, 5.0)
+    queries.waiting(db, 5.0, (7.0, 7), 100)
+    queries.active_later(db, 5.0, 100)
     queries.body(db, 5)
     queries.named(db, "TAGTAG", ["TAGTAG-1", "TAGTAG-1.1"])
     queries.read(db, PLACE, [1, 2])

@@ -21,10 +21,12 @@ from mailboat.metrics.tally import Tally
 from mailboat.model.envelope import Entry, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue import rows, schema
+from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.intake import Tuning
 from mailboat.queue.offline import OfflineQueue
 from mailboat.queue.spool import Spool, database_path
 from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, StorageFull
+from mailboat.queue.waits import at_start
 
 START = 1_000_000.0
 EVERYTHING = Selection()
@@ -424,6 +426,22 @@ async def test_no_number_of_a_damaged_row_stops_the_queue(
         assert orjson.loads(orjson.dumps(gauges, option=orjson.OPT_NON_STR_KEYS)) == gauges
     assert await spool.delete(EVERYTHING) == 2
     assert sum(share.messages + share.size for share in spool.stats().values()) == 0
+
+
+@pytest.mark.parametrize("time", ["9e999", "'soon'", "1e300"])
+async def test_a_time_that_is_none_is_brought_forward_and_the_entry_is_good(
+    opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, time: str
+) -> None:
+    monkeypatch.setattr("mailboat.queue.spool.CHANGE", 2)
+    spool = await opened()
+    entries = [await accept(spool) for _ in range(7)]
+    for entry in entries:
+        await spool.settle(entry, deferred(entry, START + 60.0))
+    await spool.close()
+    tamper(tmp_path, f"UPDATE entry SET next_attempt = {time} WHERE id < (SELECT max(id) FROM entry)")
+    spool = await opened()
+    assert await spool.bring_forward(START + 60.0, at_start(RetryPlan((60.0,)), START)) == 6
+    assert [entry.id for entry in await spool.due(START + 66.0, 10)] == [e.id for e in [entries[-1], *entries[:-1]]]
 
 
 async def test_a_row_with_a_negative_number_is_held(opened: Opener, tmp_path: Path) -> None:

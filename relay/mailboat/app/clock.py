@@ -1,0 +1,60 @@
+"""Sees that the wall clock was set back, and has waiting mail attempted as if it had not been. Run by `worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from mailboat.model.clock import Clock
+from mailboat.queue.backoff import RetryPlan
+from mailboat.queue.store import StorageError, Store
+from mailboat.queue.waits import Earlier, after_jump, at_start, longest
+
+log = logging.getLogger(__name__)
+
+PERIOD = 1.0
+"""Seconds between two looks."""
+JUMP = 2.0
+"""Seconds that the clock has to be set back by at once: adjusting it little by little does no harm."""
+
+
+class ClockWatch:
+    """Compares the wall clock with the monotonic one."""
+
+    def __init__(self, clock: Clock, store: Store, plan: Callable[[], RetryPlan]) -> None:
+        """`plan` is the one in force."""
+        self._clock = clock
+        self._store = store
+        self._plan = plan
+        self._ahead = clock.now() - clock.monotonic()
+        """Seconds that the wall clock was ahead of the monotonic one at the last look."""
+
+    async def run(self) -> None:
+        """Look until cancelled; at first at what was stored before."""
+        now, plan = self._clock.now(), self._plan()
+        await self._bring_forward(now + longest(plan), at_start(plan, now))
+        while True:
+            await asyncio.sleep(PERIOD)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once."""
+        now = self._clock.now()
+        ahead = now - self._clock.monotonic()
+        back = self._ahead - ahead
+        if back > JUMP:
+            log.warning("the clock was set back by %.0f s", back)
+            if not await self._bring_forward(now, after_jump(self._plan(), now, back)):
+                return  # the next look tries again
+        self._ahead = ahead
+
+    async def _bring_forward(self, since: float, earlier: Earlier) -> bool:
+        try:
+            count = await self._store.bring_forward(since, earlier)
+        except StorageError as error:
+            log.warning("waits that the clock made too long could not be shortened: %s", error)
+            return False
+        if count:
+            log.warning("%d entries waited too long, because of a clock that was set back: attempted earlier", count)
+        return True
