@@ -20,6 +20,11 @@ PERIOD = 1.0
 MEMORY_MARK = 0.8
 """Share of the memory limit above which no new mail is taken."""
 
+STRANGERS_SHARE = 0.25
+"""Of the memory limit, for clients that may not relay."""
+STRANGER_MEMORY = 512 * 1024
+"""Octets that a client may make us keep, in buffers of TLS above all."""
+
 
 class Watch:
     """Keeps one worker's `Load` up to date."""
@@ -29,7 +34,9 @@ class Watch:
         self._load = load
         self._store = store
         self._queue_dir = queue_dir
-        self._memory_mark = memory_limit() * MEMORY_MARK / workers
+        memory = memory_limit() / workers
+        self._memory_mark = memory * MEMORY_MARK
+        load.room_for_strangers = max(1, int(memory * STRANGERS_SHARE / STRANGER_MEMORY))
         self.recovered: Callable[[], None] = lambda: None
         """Called when storage works again."""
         self.failed: Callable[[], None] = lambda: None

@@ -6,12 +6,15 @@ Decides synchronously from what it is given; knows no sockets. `connection` asks
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Protocol
 
 from mailboat.config.settings import Network, Settings
+from mailboat.ingress.auth_gate import network_of
 from mailboat.queue.store import Store
 
 
@@ -22,6 +25,7 @@ class Refusal(Enum):
     TOO_MANY_FROM_CLIENT = auto()
     DRAINING = auto()
     OVERLOAD = auto()
+    MEMORY_FULL = auto()
     STORAGE_FULL = auto()
     STORAGE_FAULT = auto()
 
@@ -35,44 +39,102 @@ class Load:
     disk_full: bool = False
     """The spool's file system is near its end."""
     draining: bool = False
+    room_for_strangers: int = sys.maxsize
+    """Strangers that memory has room for, whatever they do."""
+
+
+class Visitor(Protocol):
+    """A client's connection."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way that a client should not lose: it is its turn, and no recipient is accepted."""
+
+    def make_room(self) -> None:
+        """Close it, for the sake of another."""
 
 
 @dataclass(slots=True)
 class Admission:
-    """The doorkeeper of one worker."""
+    """The doorkeeper of one worker. Strangers are those that may not relay: not by address, and not yet by AUTH."""
 
     store: Store
     load: Load
     settings: Settings
-    connections: int = 0
-    """Clients that are here."""
+    _here: dict[Visitor, str] = field(default_factory=dict)
+    """By what each counts: its address; as a stranger, what `network_of` says."""
+    _strangers: dict[Visitor, None] = field(default_factory=dict)
+    """The oldest first."""
     _clients: Counter[str] = field(default_factory=Counter)
     _relay_cache: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def connections(self) -> int:
+        """Clients that are here."""
+        return len(self._here)
 
     def configure(self, settings: Settings) -> None:
         """Take new settings."""
         self.settings = settings
         self._relay_cache.clear()
 
-    def enter(self, client: str) -> Refusal | None:
-        """A client has connected and is counted, or is refused."""
-        smtp = self.settings.smtp
+    def enter(self, client: str, visitor: Visitor) -> Refusal | None:
+        """A client has connected and is counted, or is refused. The oldest idle stranger may have to go for it."""
+        is_stranger = not self.may_relay(client)
         if self.load.draining:
             return Refusal.DRAINING
-        if self.connections >= smtp.max_connections:
-            return Refusal.TOO_MANY_CONNECTIONS
-        if client and self._clients[client] >= smtp.max_connections_per_client:
+        if is_stranger and self.load.memory_full:
+            return Refusal.MEMORY_FULL
+        name = network_of(client) if is_stranger else client
+        if client and self._clients[name] >= self.settings.smtp.max_connections_per_client:
             return Refusal.TOO_MANY_FROM_CLIENT
-        self.connections += 1
-        self._clients[client] += 1
+        if self._is_full(is_stranger) and not self._make_room():
+            return Refusal.TOO_MANY_CONNECTIONS
+        self._here[visitor] = name
+        self._clients[name] += 1
+        if is_stranger:
+            self._strangers[visitor] = None
         return None
 
-    def leave(self, client: str) -> None:
-        """A client that had entered is gone."""
-        self.connections -= 1
-        self._clients[client] -= 1
-        if not self._clients[client]:
-            del self._clients[client]
+    def trust(self, visitor: Visitor) -> None:
+        """A client may relay now, and is a stranger no more."""
+        self._strangers.pop(visitor, None)
+
+    def leave(self, visitor: Visitor) -> None:
+        """A client is gone, or has been told to go."""
+        self._strangers.pop(visitor, None)
+        name = self._here.pop(visitor, None)
+        if name is not None:
+            self._clients[name] -= 1
+            if not self._clients[name]:
+                del self._clients[name]
+
+    def relieve(self) -> None:
+        """While memory is short, have the older half of the strangers go: they would keep mail out."""
+        if self.load.memory_full:
+            for visitor in list(self._strangers)[: (len(self._strangers) + 1) // 2]:
+                if visitor.is_idle:
+                    self._send_off(visitor)
+
+    def _is_full(self, for_stranger: bool) -> bool:
+        smtp = self.settings.smtp
+        if len(self._here) >= smtp.max_connections:
+            return True
+        # A tenth is kept for those who may relay.
+        most = smtp.max_strangers or min(
+            smtp.max_connections - smtp.max_connections // 10, self.load.room_for_strangers
+        )
+        return for_stranger and len(self._strangers) >= most
+
+    def _make_room(self) -> bool:
+        oldest = next((visitor for visitor in self._strangers if visitor.is_idle), None)
+        if oldest is not None:
+            self._send_off(oldest)
+        return oldest is not None
+
+    def _send_off(self, visitor: Visitor) -> None:
+        self.leave(visitor)
+        visitor.make_room()
 
     def may_relay(self, client: str) -> bool:
         """Whether `relay_acl_allow` names this address."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,10 @@ class Authentication(Asking):
         """What is said when `_until` (monotonic) has come."""
         self._try: AuthTry | None = None
         """What waits at the gate, or is being checked."""
+
+    @abstractmethod
+    def _trust(self) -> None:
+        """Have admission know, where the client may relay."""
 
     def _offer_auth(self) -> None:
         """Have the session offer what plugins offer to this client now."""
@@ -112,6 +117,7 @@ class Authentication(Asking):
     def _authenticated(self, user: str) -> None:
         self._who.auth_user = user
         self._who.relaying = self._may_relay = True
+        self._trust()
         self._origin = replace(self._origin, authenticated=True)
         self._answer(replies.AUTHENTICATED)
 

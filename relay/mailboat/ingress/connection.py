@@ -45,7 +45,7 @@ class Connection(Queueing):
 
     def _welcome(self) -> bytes | None:
         admission = self._context.admission
-        refusal = admission.enter(self._client)
+        refusal = admission.enter(self._client, self)
         if refusal is not None:
             reply, reason = replies.REFUSALS[refusal]
             self._reject(reason, reply)
@@ -64,6 +64,7 @@ class Connection(Queueing):
             self._deny(Point.CONNECT, decision)
             return
         self._may_relay = self._may_relay_anyway = self._who.relaying
+        self._trust()
         self._session.greet()
         self._flush()
 
@@ -79,10 +80,32 @@ class Connection(Queueing):
     def _farewell(self) -> None:
         """A message whose commit is under way stays accepted: the client may not know, and sends it again."""
         if self._entered:
-            self._context.admission.leave(self._client)
+            self._context.admission.leave(self)
             self._context.observer.inbound_connections(-1)
         if not self._committing:
             self._drop_transaction()
+
+    # What admission asks of a visitor.
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no plugin decides about it, and it is not handing in a message."""
+        message = self._who.message
+        return self._asked is None and not (self._committing or (message and message.recipients))
+
+    def make_room(self) -> None:
+        """Close, for the sake of another client."""
+        if self._closing or self._upgrade is not None:
+            self.abort()
+            return
+        self._reject(RejectReason.TOO_MANY_CONNECTIONS, replies.MADE_ROOM)
+        self._session.close(replies.MADE_ROOM)
+        self._flush()
+        self._end()
+
+    def _trust(self) -> None:
+        if self._may_relay:
+            self._context.admission.trust(self)
 
     def _count_idle_command(self) -> None:
         self._idle_commands += 1
@@ -102,6 +125,7 @@ class Connection(Queueing):
             self._deny(Point.EHLO, decision)
             return
         self._may_relay = self._who.relaying
+        self._trust()
         tls = self._transport.get_extra_info("cipher")
         self._origin = received.Origin(
             ehlo=event.name,

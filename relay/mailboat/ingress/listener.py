@@ -90,6 +90,10 @@ class Listener:
         """Look once at all clients: tell what was held back until now, and end those that take too long."""
         now = self._context.clock.monotonic()
         self._each(partial(_look_at, now=now))
+        try:
+            self._context.admission.relieve()
+        except Exception:
+            log.exception("strangers were to make room in memory")
 
     def _each(self, act: Callable[[Wire], None]) -> None:
         """Do this to every connection. One at which it fails is broken off, so that the others have their turn."""

@@ -31,6 +31,7 @@ TOO_MANY_ERRORS = b"421 4.7.0 Too many errors\r\n"
 IDLE_TOO_LONG = b"421 4.4.2 Timeout: too slow, closing connection\r\n"
 DECIDED_TOO_LONG = b"421 4.3.2 Policy takes too long, closing connection\r\n"
 TLS_REPLACED = b"421 4.3.2 TLS settings have changed, connect again\r\n"
+MADE_ROOM = b"421 4.3.2 Too many connections: this one did nothing\r\n"
 SHUTTING_DOWN = b"421 4.3.2 Shutting down, try again\r\n"
 
 STORAGE_FULL = b"452 4.3.1 Out of storage, try again later\r\n"
@@ -61,6 +62,7 @@ REFUSALS: dict[Refusal, tuple[bytes, RejectReason]] = {
     ),
     Refusal.DRAINING: (SHUTTING_DOWN, RejectReason.SHUTDOWN),
     Refusal.OVERLOAD: (b"451 4.3.2 Overloaded, try again later\r\n", RejectReason.OVERLOAD),
+    Refusal.MEMORY_FULL: (b"421 4.3.2 Short of memory, try again later\r\n", RejectReason.OVERLOAD),
     Refusal.STORAGE_FULL: (STORAGE_FULL, RejectReason.STORAGE),
     Refusal.STORAGE_FAULT: (STORAGE_FAULT, RejectReason.STORAGE),
 }

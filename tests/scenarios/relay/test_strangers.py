@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
+import ssl
 from collections import Counter
 from pathlib import Path
 
 import argon2
 import pytest
+from tests.support.pem import self_signed
 from tests.support.relay_process import Relay, RelayConfig, running
 from tests.support.smtp_client import Client
 
@@ -82,3 +85,43 @@ async def test_many_connections_are_few_guesses_in_each_worker(nodes: int, tmp_p
         numbers = await relay.metrics()
         assert numbers["mailboat_rejected_total{reason=auth_backoff}"] == codes["454"]
         assert await said_to(relay, "127.0.0.6", USER, "sesame") == "235"
+
+
+@pytest.mark.parametrize("nodes", [0, 2])
+async def test_a_thousand_idle_strangers_shut_nobody_out(nodes: int, tmp_path: Path) -> None:
+    relay_config = config(tmp_path / "config", nodes)
+    async with running(relay_config) as relay, contextlib.AsyncExitStack() as stack:
+        for number in range(1000 * max(nodes, 1)):
+            client = await Client.connect(relay_config.smtp_port, source=f"127.3.{number % 100}.1")
+            stack.callback(client.close)
+        for _ in range(5):
+            allowed = await Client.connect(relay_config.smtp_port, source="127.0.0.9")
+            assert (await allowed.reply(enhanced=False)).startswith("220 ")
+            await allowed.ehlo()
+            assert (await allowed.mail()).startswith("250 ")
+            allowed.close()
+        assert await said_to(relay, "127.0.0.5", USER, "sesame") == "235"
+
+
+async def test_idle_strangers_inside_tls_are_no_more_than_memory_has_room_for(tmp_path: Path) -> None:
+    key, certificate = self_signed("relay.test")
+    relay_config = config(tmp_path / "config")
+    relay_config.put("tls_key.pem", key.decode())
+    relay_config.put("tls_cert.pem", certificate.decode())
+    relay_config.smtp = ["max_strangers=20"]
+    relay_config.write()
+    trusting = ssl.create_default_context(cadata=certificate.decode())
+    async with running(relay_config) as relay, contextlib.AsyncExitStack() as stack:
+        for number in range(60):
+            client = await Client.connect(relay_config.smtp_port, source=f"127.4.{number}.1")
+            stack.callback(client.close)
+            await client.reply(enhanced=False)
+            await client.ehlo()
+            assert (await client.ask("STARTTLS")).startswith("220 ")
+            await client.start_tls(trusting)
+
+        async def are_few() -> bool:
+            return (await relay.metrics())["mailboat_inbound_connections"] <= 20
+
+        await relay.poll(are_few, bool)
+        assert (await relay.metrics())["mailboat_rejected_total{reason=too_many_connections}"] == 40

@@ -46,7 +46,16 @@ class SmtpSettings:
         1000, values.integer(1, 1_000_000), "Inbound connections at once, in each worker; one more is told 421."
     )
     max_connections_per_client: int = setting(
-        100, values.integer(1, 1_000_000), "Inbound connections at once from one address, in each worker."
+        100,
+        values.integer(1, 1_000_000),
+        "Inbound connections at once from one address, in each worker; from one IPv6 /64 where it may not relay.",
+    )
+    max_strangers: int = setting(
+        0,
+        values.integer(0, 1_000_000),
+        "Inbound connections at once, in each worker, of clients that may not relay: neither by address nor by AUTH. "
+        "For one more, as for one beyond `max_connections`, the oldest of them that is idle is closed with 421. `0`: "
+        "nine tenths of `max_connections`, and no more than a quarter of the memory limit holds at 512 KiB each.",
     )
     auth_backoff_max: float = setting(
         60.0,
