@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 
 from mailboat.config import values
 from mailboat.config.fault import Report
@@ -50,12 +51,21 @@ def _names(files: ConfigDirectory, report: Report) -> dict[str, int]:
     seen: dict[str, int] = {}
     for number, name in files.lines(LIST) or ():
         first = next((line for other, line in seen.items() if plain(other) == plain(name)), None)
+        if _is_module_of_ours(name) and not files.has(f"{PLUGIN_DIRECTORY}/{plain(name)}.py"):
+            report.warn(LIST, f"{name} is left out: it is a module of Mailboat's own, and no plugin", number)
+            continue
         if not _NAME.fullmatch(name):
             report.fault(LIST, f"{quoted(name)} is not the name of a plugin", number)
         elif first is not None:
             report.fault(LIST, f"{name} is listed twice: line {first} has it already", number)
         seen.setdefault(name, number)
     return seen
+
+
+def _is_module_of_ours(name: str) -> bool:
+    """Whether the name is that of a module which shipped plugins share: it stands beside them, and has no hooks."""
+    module = plain(name)
+    return module.startswith("_") and (Path(__file__).parents[1] / "plugins" / f"{module}.py").is_file()
 
 
 def _seconds(files: ConfigDirectory, name: str, report: Report) -> float | None:

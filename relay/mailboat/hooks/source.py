@@ -72,7 +72,11 @@ def find(directory: Path, name: str, line: int = 0) -> Source:
         pass
     except FileError as error:
         raise PluginFaultError(Fault(_shown(module), 0, "", "", str(error))) from None
-    if module.isidentifier() and importlib.util.find_spec(f"{SHIPPED}.{module}") is not None:
+    if (
+        module.isidentifier()
+        and not module.startswith("_")
+        and importlib.util.find_spec(f"{SHIPPED}.{module}") is not None
+    ):
         return Source(name, Kind.SHIPPED, f"{SHIPPED}.{module}")
     for entry in metadata.entry_points(group=SHIPPED):
         if entry.name in (name, module):

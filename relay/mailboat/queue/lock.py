@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 from mailboat.queue.store import QueueInUse, StorageError
@@ -87,17 +89,39 @@ def file_system_of(directory: Path) -> str:
 
 
 def make_directory(directory: Path) -> None:
-    """Make a directory and its parents, each entry durable. Raises `StorageError`."""
+    """Make a directory and its parents, each entry durable, and for this user alone. Raises `StorageError`."""
     missing = [directory, *directory.parents]
     missing = [path for path in missing if not path.exists()]
     try:
         for path in reversed(missing):
-            path.mkdir(mode=0o750, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)
             sync_directory(path.parent)
+        if directory.is_dir():
+            _keep_private(directory)
     except OSError as error:
         raise StorageError(f"{directory}: {error.strerror}") from error
     if not directory.is_dir():
         raise StorageError(f"{directory} is not a directory")
+
+
+def private_files(database: Path) -> None:
+    """Make a database's file for this user alone; what SQLite puts beside it has the same mode. Raises OSError."""
+    os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for path in (database, *(database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))):
+        _keep_private(path)
+
+
+def _keep_private(path: Path) -> None:
+    """Take others' rights away, whoever gave them.
+
+    What belongs to another user stays as it is, such as the root of a mounted volume; so does what is shared on
+    purpose, such as /tmp: the files within are private anyway.
+    """
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o077 and not mode & stat.S_ISVTX and status.st_uid == os.geteuid():
+            path.chmod(mode & 0o700)
 
 
 def sync_directory(directory: Path) -> None:

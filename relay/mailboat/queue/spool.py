@@ -20,7 +20,7 @@ from mailboat.model.observer import Observer
 from mailboat.queue import ids, queries, schema
 from mailboat.queue.faults import storage_error
 from mailboat.queue.intake import Intake, Surroundings, Tuning, closed
-from mailboat.queue.lock import Lock, make_directory, sync_directory
+from mailboat.queue.lock import Lock, make_directory, private_files, sync_directory
 from mailboat.queue.operations import Verb
 from mailboat.queue.reader import Reader
 from mailboat.queue.selection import fits
@@ -306,6 +306,7 @@ def _lock_and_prepare(path: Path, tuning: Tuning) -> tuple[Lock, schema.Identity
     make_directory(path.parent)
     lock = Lock(path.with_suffix(".lock"))
     try:
+        private_files(path)
         identity = schema.prepare(str(path), tuning.connect)
         sync_directory(path.parent)
     except OSError as error:

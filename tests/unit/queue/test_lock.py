@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mailboat.queue.lock import Lock, file_system_of, make_directory
+from mailboat.queue.lock import Lock, file_system_of, make_directory, private_files
 from mailboat.queue.store import QueueInUse, StorageError
 
 
@@ -79,3 +80,27 @@ def test_a_file_in_the_way_of_a_directory_is_a_storage_error(tmp_path: Path) -> 
 def test_the_file_system_of_a_directory_has_a_name(tmp_path: Path) -> None:
     assert file_system_of(tmp_path) != "unknown"
     assert file_system_of(Path("/proc/self")) == "proc"
+
+
+def test_directories_and_databases_are_for_their_user_alone_whoever_made_them(tmp_path: Path) -> None:
+    queue = tmp_path / "queue"
+    queue.mkdir(mode=0o755)
+    queue.chmod(0o775)
+    database, log = queue / "queue-0.db", queue / "queue-0.db-wal"
+    for path in (database, log):
+        path.touch()
+        path.chmod(0o644)
+    make_directory(queue)
+    private_files(database)
+    make_directory(tmp_path / "new" / "queue")
+    private_files(tmp_path / "new" / "queue" / "queue-0.db")
+    directories = [queue, tmp_path / "new", tmp_path / "new" / "queue"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directories} == {0o700}
+    files = [database, log, tmp_path / "new" / "queue" / "queue-0.db"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_a_directory_that_is_shared_on_purpose_is_left_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    make_directory(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777

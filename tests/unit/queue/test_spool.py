@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -100,6 +101,23 @@ async def test_everything_is_there_after_a_restart(opened: Opener) -> None:
     ]
     assert await spool.body(fresh) == BODY
     assert spool.stats() == before
+
+
+async def test_nobody_else_can_read_the_queue_whatever_the_umask_is(tmp_path: Path) -> None:
+    queue, before = tmp_path / "queue", os.umask(0)
+    try:
+        queue.mkdir()
+        store = await Spool.open(queue, 0, FixedClock(), Observer())
+        path, descriptor = store.new_body_file()
+        os.close(descriptor)
+        await store.accept(draft(body=SpooledBody(path, 0)))
+        await store.accept(draft(body=b"Subject: x\r\n\r\n"))
+        modes = {name: stat.S_IMODE(name.stat().st_mode) for name in (queue, *queue.rglob("*"))}
+        await store.close()
+    finally:
+        os.umask(before)
+    assert len(modes) >= 7, "databases, their logs, a lock, bodies"
+    assert {str(name): oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
 
 
 async def test_an_id_is_never_given_twice(opened: Opener) -> None:
