@@ -59,15 +59,23 @@ class Client:
         self._writer.write(line.encode() + b"\r\n")
         return await self.reply()
 
+    def pipeline(self, lines: list[str]) -> None:
+        """Say lines, and wait for nothing."""
+        self._writer.write("".join(f"{line}\r\n" for line in lines).encode())
+
     async def authenticate(self, user: str, password: str) -> str:
         """The reply to AUTH PLAIN, behind greeting and EHLO."""
         await self.reply()
         await self.ask("EHLO client.test")
-        return await self.ask("AUTH PLAIN " + base64.b64encode(f"\0{user}\0{password}".encode()).decode())
+        return await self.ask(_plain(user, password))
 
     def close(self) -> None:
         """Close."""
         self._writer.close()
+
+
+def _plain(user: str, password: str) -> str:
+    return "AUTH PLAIN " + base64.b64encode(f"\0{user}\0{password}".encode()).decode()
 
 
 @contextlib.asynccontextmanager
@@ -184,16 +192,17 @@ async def idle(command: str) -> str:
 
 
 async def tls(command: str) -> str:
-    """900 idle strangers inside TLS: memory."""
+    """900 strangers inside TLS, each with 400 KiB pipelined behind wrong credentials: memory."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     async with relay(command) as pid:
         before, here = memory(pid), []
         for number in range(900):
             with contextlib.suppress(OSError):
-                here.append(await Client.connect(f"127.4.0.{number % 100 + 1}", TLS_PORT, context))
-        await asyncio.sleep(1)
-        return f"{memory(pid) - before} MiB for {len(here)} that were let in"
+                here.append(client := await Client.connect(f"127.4.{number % 100}.1", TLS_PORT, context))
+                client.pipeline(["EHLO client.test", _plain(f"user{number}", "wrong"), *["NOOP"] * 68_000])
+        await asyncio.sleep(2)
+        return f"{memory(pid, 'VmHWM') - before} MiB at most for {len(here)}"
 
 
 async def _for_a_while(what: list[Callable[[], Coroutine[Any, Any, None]]], seconds: float) -> None:
