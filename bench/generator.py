@@ -42,8 +42,11 @@ class _Session(asyncio.Protocol):
         for line in lines:
             if line[3:4] == b"-":
                 continue
-            if line[:1] not in b"23" and not self._done.done():
-                self._done.set_exception(BenchError(f"the relay said: {line[:200].decode(errors='replace')}"))
+            if line[:1] not in b"23":
+                if not self._done.done():
+                    self._done.set_exception(BenchError(f"the relay said: {line[:200].decode(errors='replace')}"))
+                self._transport.abort()
+                return
             self._awaited -= 1
             if self._awaited == 0:
                 self._advance()

@@ -161,7 +161,7 @@ class RelayControl:
 
 
 def _number(incarnation: str) -> int:
-    """The number of a worker, which it has in each of its lives: `worker-3.4711` is the third."""
+    """The number of a worker, which it keeps when it is started again: 3 for `worker-3.4711`."""
     return int(incarnation.removeprefix("worker-").partition(".")[0])
 
 

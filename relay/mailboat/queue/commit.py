@@ -202,8 +202,11 @@ class Committer:
             self._wait_for_company()
         self._wanted = False
         batch, pending = self._retained, self._pending
-        while pending and len(batch) < BATCH:
+        # Outcomes that storage does not take must not keep new mail from its answer, however many they are.
+        room = max(BATCH - len(batch), BATCH // 4)
+        while pending and room:
             batch.append(pending.popleft())
+            room -= 1
         messages = sum(type(operation) is Accept for operation in batch)
         self._taken += messages
         self._company = max(messages, self._company - 1)

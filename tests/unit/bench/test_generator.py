@@ -16,9 +16,11 @@ class Server:
 
     def __init__(self, refuse: str = "") -> None:
         self.recipients: list[str] = []
+        self.talks: set[asyncio.Task[None] | None] = set()
         self._refuse = refuse
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.talks.add(asyncio.current_task())
         writer.write(b"220 server\r\n")
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while line := (await reader.readuntil(b"\r\n")).decode().strip():
@@ -44,6 +46,7 @@ async def listening(server: Server) -> AsyncIterator[int]:
     listener = await asyncio.start_server(server.talk, "127.0.0.1", 0)
     async with listener:
         yield listener.sockets[0].getsockname()[1]
+        await asyncio.gather(*filter(None, server.talks))
 
 
 async def test_each_recipient_gets_one_mail_whatever_the_number_of_sessions() -> None:

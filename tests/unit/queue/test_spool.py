@@ -353,6 +353,25 @@ async def test_a_listener_that_fails_costs_nothing(opened: Opener) -> None:
     assert await spool.due(START, 10) == [*first, *second]
 
 
+async def test_outcomes_that_wait_for_storage_do_not_keep_new_mail_from_its_answer(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailboat.queue.commit.BATCH", 4)
+    disk = Disk()
+    spool = await opened(disk.tuning())
+    entries = [await accept(spool) for _ in range(9)]
+    disk.failure = BROKEN
+    waiting = [spool.settle(entry, Settlement(None)) for entry in entries]
+    await until(lambda: spool.stalled)
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(3):
+            with pytest.raises(StorageError):
+                await spool.accept(draft())
+    disk.failure = None
+    await asyncio.gather(*waiting)
+    assert spool.is_empty
+
+
 async def test_a_commit_thread_that_fails_refuses_what_waits_and_what_comes(opened: Opener) -> None:
     disk = Disk()
     spool = await opened(disk.tuning())
