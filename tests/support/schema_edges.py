@@ -31,6 +31,8 @@ def _candidates(schema: dict[str, Any]) -> Iterator[Any]:
     for choice in schema.get("anyOf", ()):
         yield from _candidates(choice)
     yield from schema.get("enum", ())
+    if schema.get("type") == "boolean":
+        yield from (False, True)
     for key in ("const", "minimum", "maximum"):
         if key in schema:
             yield schema[key]

@@ -129,7 +129,7 @@ def network(text: str) -> Network:
 def sender_pattern(text: str) -> str:
     """What a sender is compared with: `domain`, `.parent` for all below it, or an address; domains normalised."""
     local, at, domain = text.rpartition("@")
-    if at and (not local.isprintable() or not local or re.search(r"[\s,;<>]", local)):
+    if at and not _LOCAL_PART.fullmatch(local):
         raise ValueError(f"{quoted(text)} is not a domain or an address; write one a line")
     dot = "." if not at and domain.startswith(".") else ""
     return f"{local}{at}{dot}{domain_name(domain.removeprefix(dot))}"

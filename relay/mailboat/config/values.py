@@ -152,6 +152,15 @@ def choice(kind: type[_Choice]) -> Callable[[str], _Choice]:
     return parse
 
 
+def field_names(text: str) -> tuple[str, ...]:
+    """Names of header fields (RFC 5322 2.2) separated by commas, in lower case, each once."""
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    for name in names:
+        if not re.fullmatch(r"[!-9;-~]+", name):
+            raise ValueError(f"{quoted(name)} is not the name of a header field")
+    return tuple(dict.fromkeys(names))
+
+
 def inet_prefer(text: str) -> InetPrefer:
     """Which address families, and which first; Haraka's `default` is `both`."""
     return InetPrefer.BOTH if text.lower() == "default" else choice(InetPrefer)(text)

@@ -54,6 +54,7 @@ class Connection(Queueing):
         self._context.observer.inbound_connections(+1)
         self._who = Client(self._transport, self._client, admission.may_relay(self._client))
         self._may_relay = self._who.relaying
+        self._session.bare_paths = lambda: self._who.relaying and not self._settings.smtp.strict_rfc1869
         return None
 
     def _open(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from mailboat.ingress.admission import Refusal
-from mailboat.message.prepare import NulError, TooManyHopsError, UnfitError
+from mailboat.message.prepare import HeaderTooLongError, NulError, TooManyHopsError, UnfitError
 from mailboat.model.observer import RejectReason
 from mailboat.queue.store import StorageFull
 from mailboat.smtp.data import DataFault
@@ -51,6 +51,7 @@ DATA_FAULTS: dict[DataFault, tuple[bytes, RejectReason]] = {
 
 UNFIT: dict[type[UnfitError], tuple[bytes, RejectReason]] = {
     TooManyHopsError: (b"554 5.4.6 Too many Received headers: possible mail loop\r\n", RejectReason.LOOP),
+    HeaderTooLongError: (b"552 5.3.4 Header is longer than this server takes\r\n", RejectReason.TOO_BIG),
     NulError: (b"550 5.6.0 Message holds a NUL octet\r\n", RejectReason.NUL),
 }
 

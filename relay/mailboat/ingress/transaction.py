@@ -177,5 +177,6 @@ class Transaction:
             smtputf8=self.mail.smtputf8,
         )
         trace = received.outbound_trace(settings.outbound.received_header, self._date) + trace
-        prepare = Preparation(self.id, settings.me, self._date, trace, settings.smtp.max_received)
+        removed = [name.encode() for name in settings.smtp.message_drop_headers]
+        prepare = Preparation(self.id, settings.me, self._date, trace, settings.smtp.max_received, removed)
         return prepare.head(first, whole)

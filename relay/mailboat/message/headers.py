@@ -135,7 +135,7 @@ def _missing(facts: HeaderFacts) -> Sequence[bytes]:
 
 
 def _without(header: bytes, names: Sequence[bytes]) -> bytes:
-    field = rb"^(?:" + b"|".join(names) + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)"
+    field = rb"^(?:" + b"|".join(map(re.escape, names)) + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)"
     return re.sub(field, b"", header, flags=re.IGNORECASE | re.MULTILINE)
 
 

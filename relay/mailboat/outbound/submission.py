@@ -166,6 +166,7 @@ class Submission:
         """The first octets with `Received`, and with `Message-ID` and `Date` where they are missing or unwanted."""
         settings = self._settings
         removed = [b"message-id"] * self._letter.remove_msgid + [b"date"] * self._letter.remove_date
+        removed += [name.encode() for name in settings.smtp.message_drop_headers]
         trace = received.outbound_trace(settings.outbound.received_header, self._date)
         prepare = Preparation(self._id, settings.me, self._date, trace, settings.smtp.max_received, removed)
         return prepare.head(first, whole)

@@ -40,9 +40,15 @@ class GrammarError(ValueError):
         self.reply = reply
 
 
-def split_path(argument: str) -> tuple[str, str]:
-    """Take `<path>` off the front of a MAIL or RCPT argument; return the path without brackets, and the parameters."""
+def split_path(argument: str, *, bare: bool = False) -> tuple[str, str]:
+    """Take `<path>` off the front of a MAIL or RCPT argument; return the path without brackets, and the parameters.
+
+    `bare`: a path without brackets, which ends at the first blank, is taken too. An empty one is not.
+    """
     argument = argument.lstrip(" ")
+    if bare and argument and "<" not in argument:
+        path, _, rest = argument.partition(" ")
+        return path, rest.strip(" ")
     if not argument.startswith("<"):
         raise GrammarError("501 5.5.4 Syntax: address must be in angle brackets")
     end = _closing_bracket(argument)

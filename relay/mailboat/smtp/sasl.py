@@ -154,7 +154,8 @@ def _challenge(octets: bytes) -> bytes:
 
 def _decode(line: bytes) -> bytes:
     try:
-        return binascii.a2b_base64(line, strict_mode=True)
+        # RFC 4648 3.2 wants the padding; some clients leave it out, and nothing else can be meant.
+        return binascii.a2b_base64(line + b"=" * (-len(line) % 4), strict_mode=True)
     except binascii.Error:
         raise SaslError(_NOT_BASE64) from None
 

@@ -85,6 +85,8 @@ class ServerSession:
     authenticated: bool = False
     ticket: Callable[[], bytes] = lambda: b""
     """Makes a challenge that was never used before: `<unique@host>` (RFC 2195 2)."""
+    bare_paths: Callable[[], bool] = lambda: False
+    """Whether addresses without angle brackets are taken from this client now."""
     _lines: LineBuffer = field(default_factory=LineBuffer)
     _receiver: DataReceiver | None = None
     _data_input: bytes = field(default=b"", repr=False)
@@ -250,7 +252,7 @@ class ServerSession:
     def _mail(self, argument: str) -> Event:
         if argument[:5].upper() != "FROM:":
             raise GrammarError("501 5.5.4 Syntax: MAIL FROM:<address>")
-        path, rest = grammar.split_path(argument[5:])
+        path, rest = grammar.split_path(argument[5:], bare=self.bare_paths())
         parameters = grammar.parse_parameters(rest) if rest else {}
         if self.offers.auth is not None:
             grammar.parse_auth(parameters.pop("AUTH", "<>"))  # RFC 4954 5: taken, and trusted from nobody
@@ -269,7 +271,7 @@ class ServerSession:
     def _rcpt(self, argument: str) -> Event:
         if argument[:3].upper() != "TO:":
             raise GrammarError("501 5.5.4 Syntax: RCPT TO:<address>")
-        path, rest = grammar.split_path(argument[3:])
+        path, rest = grammar.split_path(argument[3:], bare=self.bare_paths())
         if rest:
             raise GrammarError("555 5.5.4 Parameter not recognized")
         if path.lower() == "postmaster":  # RFC 5321 4.5.1: taken without a domain, and then it is this host's

@@ -61,6 +61,13 @@ async def test_what_is_missing_is_added_and_what_is_there_stays() -> None:
         assert (fact.message.id, fact.client, fact.protocol, fact.recipients) == (id_, "", "LOCAL", ["b@there.test"])
 
 
+async def test_header_fields_that_no_message_shall_have_are_removed() -> None:
+    async with outbound_rig(message_drop_headers=("bcc",)) as rig:
+        await send("Subject: hi\nBcc: secret@example.net,\n other@example.net\nTo: a@b.test\n\nBcc: text\n")
+        assert b"secret" not in await only(rig)
+        assert (await only(rig)).endswith(b"Subject: hi\r\nTo: a@b.test\r\n\r\nBcc: text\r\n")
+
+
 @pytest.mark.parametrize("nul", list(Nul))
 async def test_nul_octets_are_passed_stripped_or_refused_as_in_mail_from_clients(nul: Nul) -> None:
     async with outbound_rig(nul=nul) as rig:

@@ -79,6 +79,14 @@ def test_each_exchange_gives_the_same_credentials_however_it_is_cut(exchange: by
     assert isinstance(asked[-1], events.Mail if tail else events.Auth)
 
 
+@pytest.mark.parametrize("password", ["pa55w", "pa55wo", "pa55wor"])
+def test_base64_may_lack_its_padding(password: str) -> None:
+    bare = b64(f"\0user\0{password}").rstrip(b"=")
+    for said in (b"AUTH PLAIN " + bare, b"AUTH PLAIN\r\n" + bare):
+        told, _ = talk(greeted(), [said + b"\r\n"])
+        assert [event.credentials.password for event in told if isinstance(event, events.Auth)] == [password]
+
+
 def test_challenges_are_base64_and_that_of_plain_is_empty() -> None:
     assert talk(greeted(), [b"AUTH PLAIN\r\n"])[1] == "334 \r\n"
     assert talk(greeted(), [b"AUTH CRAM-MD5\r\n"])[1] == f"334 {b64(TICKET).decode()}\r\n"

@@ -24,7 +24,6 @@ _FATE: dict[tuple[str, str], str] = {
     ("headers", "max_lines"): "the header may be as long as the message",
     (MAIN, "spool_dir"): "large messages go to the queue's directory at once",
     (MAIN, "spool_after"): "messages above 256 KiB go to a file, smaller ones into the database",
-    (MAIN, "strict_rfc1869"): "addresses must stand in angle brackets, always",
     (MAIN, "smtputf8"): "SMTPUTF8 is always offered",
 }
 _SECTIONS = {
@@ -123,6 +122,10 @@ def _connection(source: HarakaDirectory, product: Product) -> None:
     if hops is not None and (number := integer(hops, journal)) is not None:
         product.put(hops.place, FILE, MAIN, "max_received", str(number))
         journal.became(hops.place, f"max_received in {FILE}")
+    strict = ini.take(MAIN, "strict_rfc1869")
+    if strict is not None and (is_strict := boolean(strict, journal)) is not None:
+        product.put(strict.place, FILE, MAIN, "strict_rfc1869", "true" if is_strict else "false")
+        journal.became(strict.place, f"strict_rfc1869 in {FILE}")
     added = ini.take("headers", "add_received")
     if added is not None and not boolean(added, journal):
         journal.lost(added.place, "a Received header is always added (RFC 5321 4.4)")

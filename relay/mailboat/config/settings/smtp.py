@@ -101,6 +101,19 @@ class SmtpSettings:
         "NUL octets in a message: `pass` them on, `strip` them, or `refuse` the message with 550 5.6.0. Counted in any "
         "case. [Which hosts refuse them](delivery.md#what-clients-send).",
     )
+    message_drop_headers: tuple[str, ...] = setting(
+        (),
+        values.field_names,
+        "Header fields that are taken out of every message, separated by commas, such as `bcc, resent-bcc`, which are "
+        "not for the other recipients' eyes (RFC 5322 3.6.3). None by default: a relay passes on what it was given. A "
+        "message whose header is longer than 256 KiB is then refused with 552 5.3.4.",
+    )
+    strict_rfc1869: bool = setting(
+        False,
+        values.boolean,
+        "Refuse addresses without angle brackets (`MAIL FROM:a@b`) from everybody. Without it they are taken from "
+        "clients that may relay: printers, scanners and the like send them.",
+    )
     await_outbound: bool = setting(False, values.boolean, "Let mail wait as long as there is no `outbound.ini`.")
 
     @property
