@@ -97,7 +97,7 @@ class KubeApi:
         """Status and reason of a condition, as far as it is about the present generation; else two empty texts."""
         found = self.get("outboundconfigs", name) or {}
         for condition in found.get("status", {}).get("conditions", ()):
-            if condition["type"] == kind and condition["observedGeneration"] == found["metadata"]["generation"]:
+            if condition["type"] == kind and condition.get("observedGeneration") == found["metadata"]["generation"]:
                 return condition["status"], condition["reason"]
         return "", ""
 
