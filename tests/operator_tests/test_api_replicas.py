@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ import pytest
 from tests.cluster.apiserver import ApiServer
 from tests.support.kube_api import KubeApi, until
 from tests.support.operator_process import OperatorProcess, operator
+from tests.support.pem import self_signed
 
 pytestmark = pytest.mark.apiserver
 
@@ -44,9 +46,11 @@ def versions(api: KubeApi) -> dict[tuple[str, str], str]:
 
 
 def settled(api: KubeApi) -> dict[tuple[str, str], str]:
-    """Some resources, all ready; and their versions."""
+    """Some resources, all ready, the first with a Secret, whose hash needs the key that is kept; and their versions."""
+    key, certificate = (base64.b64encode(pem).decode() for pem in self_signed("relay.example.com"))
+    api.create("secrets", {"metadata": {"name": "cert"}, "data": {"tls.key": key, "tls.crt": certificate}})
     for number in range(NUMBER):
-        api.config(f"relay-{number}")
+        api.config(f"relay-{number}", {"tls": {"certificateSecretRef": {"name": "cert"}}} if number == 0 else {})
     for number in range(NUMBER):
         api.until_condition(f"relay-{number}", "Ready", "True")
     return versions(api)
