@@ -39,6 +39,8 @@ ADDRESSES = 5
 """Addresses that one attempt tries at most, the rest has to wait for the next one."""
 SILENCES = 2
 """Addresses that may keep silent in one attempt."""
+BUSY_DELAY = 5.0
+"""Seconds until an entry is attempted again, part of which found all connections of the next host taken."""
 
 
 class Router(Protocol):
@@ -162,6 +164,10 @@ class _Walk:
         self._place = place
         self._outcomes: dict[int, Outcome] = {}
         self._troubles: list[tuple[str, str, Trouble]] = []
+        self._answers: dict[int, Outcome] = {}
+        """What hosts answered to those of `pending` whom another host may still take."""
+        self._answered: set[int] = set()
+        """Whom the target in use has answered."""
         self._body: bytes | FileBody | None = None
         self._passed: list[tuple[Target, HostAddress]] = []
         """Targets that were not tried because they have no room or are left alone."""
@@ -191,7 +197,8 @@ class _Walk:
             self._passed.append((target, address))
             return
         fresh = False
-        while self.pending:
+        self._answered.clear()
+        while self._offered():
             self.stage = Stage.CONNECT
             try:
                 session = await self._connect(target, place, fresh=fresh)
@@ -241,12 +248,26 @@ class _Walk:
             self._outcomes.setdefault(outcome.recipient, outcome)
         self.pending = [r for r in self.pending if r.id not in self._outcomes]
 
+    def _offered(self) -> list[Recipient]:
+        """Those that the target in use is still to be offered."""
+        return [r for r in self.pending if r.id not in self._answered] if self._answered else self.pending
+
+    def _pass_on(self, answers: list[Outcome]) -> None:
+        """Note answers that leave it to another host; a temporary one goes before what a host can never take."""
+        for outcome in answers:
+            self._answered.add(outcome.recipient)
+            if outcome.result is Result.DEFERRED or outcome.recipient not in self._answers:
+                self._answers[outcome.recipient] = outcome
+
     def give_up(self, trouble: Trouble) -> None:
         """Defer what is pending."""
         self.settle(verdict.deferred(self.pending, trouble, self.peer.host if self.peer else ""))
 
     def exhaust(self) -> None:
         """No target is left. Raises Busy."""
+        self.settle(verdict.standing(self.pending, self._answers, self._troubles, all_asked=not self._passed))
+        if not self.pending:
+            return
         if not self._troubles:
             self._pass()
             return
@@ -258,14 +279,16 @@ class _Walk:
         self.settle(outcomes)
 
     def _pass(self) -> None:
-        """No target was tried. Raises Busy."""
+        """What is pending was offered to nobody. Raises Busy, unless others have an outcome, which must not be lost."""
         now = self._parts.clock.monotonic()
         busy = [address for _, address in self._passed if now >= address.dead_until]
-        if busy:
+        if busy and not self._outcomes:
             raise Busy(busy)
         target, address = min(self._passed, key=lambda passed: passed[1].dead_until)
         trouble = Trouble(Stage.CONNECT, FaultKind.CONNECT, f"{label(target)} is left alone after failures")
-        self.retry_after, self.excused = address.dead_until - now, True
+        if busy:
+            trouble = Trouble(Stage.CONNECT, FaultKind.CONNECT, f"{label(target)} has as many connections as it takes")
+        self.retry_after, self.excused = max(address.dead_until - now, BUSY_DELAY), True
         self.settle(verdict.deferred(self.pending, trouble, target.host))
 
     def in_order(self) -> tuple[Outcome, ...]:
@@ -288,11 +311,11 @@ class _Walk:
         except (StorageError, OSError) as error:
             return self._unreadable(error)
         reused = session.used > 0
-        self._refuse_misfits(session.offers, target.host, body)
-        if not self.pending:
+        self._pass_misfits(session.offers, target.host, body)
+        recipients = self._offered()
+        if not recipients:
             self._release(keep=True)
             return _After.LEAVE
-        recipients = self.pending
         envelope = envelope_for(self.entry.message, recipients, session.offers)
         try:
             transcript = await session.transact(envelope, body, self._settings.outbound)
@@ -314,23 +337,23 @@ class _Walk:
 
     def _settle(self, judgement: verdict.Judgement, target: Target) -> _After:
         self.settle(judgement.outcomes)
+        self._pass_on(judgement.answered)
         if judgement.trouble is not None:
             self._trouble(target, judgement.trouble)
             return _After.LEAVE
         return _After.AGAIN if judgement.again else _After.LEAVE
 
-    def _refuse_misfits(self, offers: PeerOffers, mx: str, body: bytes | FileBody) -> None:
-        """Settle what this host cannot take anyway, without saying MAIL."""
-        message = self.entry.message
+    def _pass_misfits(self, offers: PeerOffers, mx: str, body: bytes | FileBody) -> None:
+        """Leave to other hosts what this one cannot take anyway, without saying MAIL."""
+        message, offered = self.entry.message, self._offered()
         if offers.size is not None and message.size > offers.size:
-            self.settle(verdict.too_big(self.pending, message.size, offers.size, mx))
+            self._pass_on(verdict.too_big(offered, message.size, offers.size, mx))
         elif not offers.smtputf8:
-            misfits = beyond_ascii(self.pending)
+            misfits = beyond_ascii(offered)
             if message.smtputf8 or not message.sender.is_ascii:
                 head = body if isinstance(body, bytes) else body.head()
-                misfits = self.pending if needs_smtputf8(message, head) else misfits
-            if misfits:
-                self.settle(verdict.lacks_smtputf8(misfits, mx))
+                misfits = offered if needs_smtputf8(message, head) else misfits
+            self._pass_on(verdict.lacks_smtputf8(misfits, mx))
 
     async def _load(self) -> bytes | FileBody:
         """The body, at its beginning."""

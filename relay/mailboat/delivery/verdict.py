@@ -9,7 +9,7 @@ policy; the functions only look things up in them. `delivery.session` and `deliv
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
@@ -109,9 +109,10 @@ class PeerTrouble(Exception):  # noqa: N818 - the noun says what it is
         self.trouble = trouble
 
 
-# What a server may say before a message is offered speaks of the host, not of the message: the next one is asked
-# (RFC 5321 5.1). Once MAIL is sent, a reply is an answer to this message and final for this attempt, except for 421,
-# by which the server takes its leave (RFC 5321 3.8). A 2yz to DATA is no answer to it at all.
+# RFC 5321 5.1: the addresses are tried in turn until an attempt succeeds. What a server may say before a message is
+# offered speaks of the host, and a 4yz to an envelope (greylisting, a mailbox that is locked) of what this host can do
+# now: the next one is asked. 421 is how a server takes its leave (RFC 5321 3.8), at any stage. After the dot a host had
+# the whole message: its 4yz is the answer for this attempt. A 2yz to DATA is no answer to it at all.
 _NEXT, _DEFER, _BOUNCE, _PASS = Action.NEXT, Action.DEFER, Action.BOUNCE, Action.PASS
 REPLIES: dict[Stage, dict[Kind, Action]] = {
     stage: dict(zip((Kind.SUCCESS, Kind.INTERMEDIATE, Kind.TRANSIENT, Kind.CLOSING, Kind.PERMANENT), row, strict=True))
@@ -122,9 +123,9 @@ REPLIES: dict[Stage, dict[Kind, Action]] = {
         Stage.STARTTLS: (_PASS, _NEXT, _NEXT, _NEXT, _NEXT),
         # Wrong credentials are wrong everywhere, and trying them elsewhere locks accounts: defer, and alarm.
         Stage.AUTH: (_PASS, _NEXT, _NEXT, _NEXT, _DEFER),
-        Stage.MAIL: (_PASS, _DEFER, _DEFER, _NEXT, _BOUNCE),
-        Stage.RCPT: (_PASS, _DEFER, _DEFER, _DEFER, _BOUNCE),
-        Stage.DATA: (_NEXT, _PASS, _DEFER, _NEXT, _BOUNCE),
+        Stage.MAIL: (_PASS, _DEFER, _NEXT, _NEXT, _BOUNCE),
+        Stage.RCPT: (_PASS, _DEFER, _NEXT, _NEXT, _BOUNCE),
+        Stage.DATA: (_NEXT, _PASS, _NEXT, _NEXT, _BOUNCE),
         Stage.DOT: (Action.DELIVERED, _DEFER, _DEFER, _DEFER, _BOUNCE),
     }.items()
 }
@@ -196,6 +197,8 @@ class Judgement:
     outcomes: list[Outcome] = field(default_factory=list)
     again: list[Recipient] = field(default_factory=list)
     """To be offered again on this connection: the transaction was full (RFC 5321 4.5.3.1.10)."""
+    answered: list[Outcome] = field(default_factory=list)
+    """To be offered to the next target as well: these stand when no other host settles the recipients."""
     unsettled: list[Recipient] = field(default_factory=list)
     """To be offered to the next target, because of `trouble`."""
     trouble: Trouble | None = None
@@ -213,7 +216,7 @@ def action_for(stage: Stage, reply: Reply) -> Action:
     action = REPLIES[stage][kind_of(reply)]
     if stage is Stage.RCPT:
         if reply.code == 552:
-            return Action.AGAIN if _is_full(reply) else Action.DEFER  # RFC 5321 4.5.3.1.10: 552 at RCPT means 452
+            return Action.AGAIN if _is_full(reply) else Action.NEXT  # RFC 5321 4.5.3.1.10: 552 at RCPT means 452
         if reply.code == 452 and _is_full(reply):
             return Action.AGAIN
     return action
@@ -290,8 +293,25 @@ def is_conclusive(trouble: Trouble) -> bool:
     return trouble.reply is not None and trouble.reply.is_permanent and trouble.stage in _CONCLUSIVE_STAGES
 
 
+def standing(
+    recipients: Iterable[Recipient],
+    answers: Mapping[int, Outcome],
+    troubles: Sequence[tuple[str, str, Trouble]],
+    *,
+    all_asked: bool = True,
+) -> list[Outcome]:
+    """What stands of hosts' answers at the end of an attempt; `troubles` is as for `exhausted`.
+
+    A temporary one tells more than that a later host could not be reached. What a host can never take bounces only if
+    no other might: if all were asked, and each one said so, or refused for good to take any mail.
+    """
+    refused = all_asked and all(is_conclusive(trouble) for _, _, trouble in troubles)
+    found = (answers[recipient.id] for recipient in recipients if recipient.id in answers)
+    return [outcome for outcome in found if refused or outcome.result is Result.DEFERRED]
+
+
 def exhausted(recipients: Sequence[Recipient], troubles: Sequence[tuple[str, str, Trouble]]) -> list[Outcome]:
-    """Outcomes when every target was tried in vain.
+    """Outcomes of those that no host answered when every target was tried in vain.
 
     `troubles` has host name, a label for people, and the trouble of each target in the order they were tried. If every
     host conclusively refused, the mail bounces; otherwise it is deferred for the reason of the last.
@@ -331,7 +351,7 @@ def judge(transcript: Transcript, recipients: Sequence[Recipient], mx: str) -> J
     elif judgement.again:
         # No room for even one: nothing was gained, so nothing is to be gained by asking again now.
         full = dict(zip((r.id for r in recipients), transcript.rcpts, strict=False))
-        judgement.outcomes.extend(answered(r, Stage.RCPT, full[r.id], Action.DEFER, mx) for r in judgement.again)
+        judgement.answered.extend(answered(r, Stage.RCPT, full[r.id], Action.NEXT, mx) for r in judgement.again)
         judgement.again.clear()
     return judgement
 
@@ -359,7 +379,10 @@ def _judge_rcpts(
         if action is Action.AGAIN:
             judgement.again.append(recipient)
         else:
-            judgement.outcomes.append(answered(recipient, Stage.RCPT, reply, action, mx))
+            kept = judgement.answered if action is Action.NEXT else judgement.outcomes
+            kept.append(answered(recipient, Stage.RCPT, reply, action, mx))
+        if kind_of(reply) is Kind.CLOSING:
+            judgement.trouble = Trouble(Stage.RCPT, reply=reply)
     if len(transcript.rcpts) < len(recipients):
         judgement.unsettled.extend(recipients[len(transcript.rcpts) :])
         judgement.trouble = transcript.fault
@@ -395,13 +418,14 @@ def _settle_all(judgement: Judgement, stage: Stage, reply: Reply, recipients: Se
     action = action_for(stage, reply)
     if stage is Stage.DATA and kind_of(reply) is Kind.INTERMEDIATE:
         action = Action.DEFER  # another 3yz than 354 asks for something that we do not have
-    if action is Action.NEXT:
+    if reply.is_success:
         judgement.unsettled.extend(recipients)
+        judgement.trouble = Trouble(stage, FaultKind.PROTOCOL, f"unexpected reply to DATA: {reply}")
+        return
+    kept = judgement.answered if action is Action.NEXT else judgement.outcomes
+    kept.extend(answered(r, stage, reply, action, mx) for r in recipients)
+    if kind_of(reply) is Kind.CLOSING:
         judgement.trouble = Trouble(stage, reply=reply)
-        if reply.is_success:
-            judgement.trouble = Trouble(stage, FaultKind.PROTOCOL, f"unexpected reply to DATA: {reply}")
-    else:
-        judgement.outcomes.extend(answered(r, stage, reply, action, mx) for r in recipients)
 
 
 def _lost(recipient: Recipient, fault: Trouble | None, mx: str) -> Outcome:
@@ -412,13 +436,13 @@ def _lost(recipient: Recipient, fault: Trouble | None, mx: str) -> Outcome:
 
 
 def lacks_smtputf8(recipients: Iterable[Recipient], mx: str) -> list[Outcome]:
-    """Outcomes when the message needs SMTPUTF8 and the host does not offer it (RFC 6531 3.5)."""
+    """Answers when the message needs SMTPUTF8 and the host does not offer it (RFC 6531 3.5)."""
     reason = f"{mx} does not support SMTPUTF8, which this message needs"
     return [Outcome(r.id, Result.BOUNCED, "5.6.7", Stage.MAIL, reason, None, mx) for r in recipients]
 
 
 def too_big(recipients: Iterable[Recipient], size: int, limit: int, mx: str) -> list[Outcome]:
-    """Outcomes when the host announced a smaller SIZE than the message has (RFC 1870 6.1)."""
+    """Answers when the host announced a smaller SIZE than the message has (RFC 1870 6.1)."""
     reason = f"the message has {size} octets, {mx} takes at most {limit}"
     return [Outcome(r.id, Result.BOUNCED, "5.3.4", Stage.MAIL, reason, None, mx) for r in recipients]
 

@@ -142,13 +142,18 @@ def _remaining(
 
 
 def _expired(outcome: Outcome) -> Outcome:
-    """Out of tries: what was temporary is final (RFC 5321 4.5.4.1). The class of the status follows."""
+    """Out of tries: what was temporary is final (RFC 5321 4.5.4.1).
+
+    The status stays the peer's, of class 4: in class 5, readers of reports would take it for a refusal. Where the peer
+    gave none it is 4.4.7, delivery time expired (RFC 3463 3.5).
+    """
     if outcome.result is not Result.DEFERRED:
         return outcome
+    by_peer = outcome.reply is not None and outcome.reply.enhanced is not None
     return replace(
         outcome,
         result=Result.BOUNCED,
-        status="5" + outcome.status[1:],
+        status=outcome.status if by_peer else "4.4.7",
         reason=f"Too many failures ({outcome.reason})",
         expired=True,
     )

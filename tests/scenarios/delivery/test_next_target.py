@@ -137,14 +137,14 @@ async def test_a_transient_greeting_everywhere_defers_with_its_status() -> None:
 async def test_recipients_that_were_settled_before_a_break_are_not_offered_again() -> None:
     async with ScriptedMx.start() as bad, ScriptedMx.start() as good, delivery_rig() as rig:
         bad.on_rcpt("a@there.test", "550 5.1.1 unknown")
-        bad.on_rcpt("b@there.test", "450 4.2.1 later")
+        bad.on_rcpt("b@there.test", "553 5.1.3 what")
         bad.on("DATA", Drop())
         entry = make_entry("a@there.test", "b@there.test", "c@there.test")
         report = await rig.attempt(entry, bad.target("bad.test"), good.target("good.test"))
 
         assert [(o.result, o.mx) for o in report.outcomes] == [
             (Result.BOUNCED, "bad.test"),
-            (Result.DEFERRED, "bad.test"),
+            (Result.BOUNCED, "bad.test"),
             (Result.DELIVERED, "good.test"),
         ]
         assert good.mails[0].recipients == ["c@there.test"]

@@ -136,18 +136,37 @@ def test_every_recipient_ends_in_exactly_one_place_whatever_was_answered() -> No
         judgement = judge(transcript, PEOPLE, "mx")
 
         settled = [o.recipient for o in judgement.outcomes]
+        settled += [o.recipient for o in judgement.answered]
         settled += [r.id for r in judgement.again] + [r.id for r in judgement.unsettled]
         assert sorted(settled) == [1, 2, 3], transcript
         assert not judgement.unsettled or judgement.trouble is not None
 
 
-@pytest.mark.parametrize("reply", [Reply(421, ""), Reply(250, "")])
-def test_a_reply_to_data_that_decides_nothing_leads_to_the_next_target(reply: Reply) -> None:
-    judgement = judge(Transcript(OK, [OK] * 3, reply), PEOPLE, "mx")
+def test_a_positive_reply_to_data_decides_nothing_and_leads_to_the_next_target() -> None:
+    judgement = judge(Transcript(OK, [OK] * 3, Reply(250, "")), PEOPLE, "mx")
 
     assert judgement.unsettled == list(PEOPLE)
     assert judgement.trouble is not None
     assert not ends_attempt(judgement.trouble)
+
+
+@pytest.mark.parametrize("code", [421, 450, 451, 452, 499])
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA])
+def test_a_4yz_before_the_message_leaves_it_to_the_next_target_and_421_ends_it_all(stage: Stage, code: int) -> None:
+    reply = Reply(code, "4.7.1 later")
+    transcript = {
+        Stage.MAIL: Transcript(reply),
+        Stage.RCPT: Transcript(OK, [reply] * 3, Reply(503, "")),
+        Stage.DATA: Transcript(OK, [OK] * 3, reply),
+    }[stage]
+    judgement = judge(transcript, PEOPLE, "mx")
+
+    assert [(o.recipient, o.result, o.status, o.stage) for o in judgement.answered] == [
+        (person.id, Result.DEFERRED, "4.7.1", stage) for person in PEOPLE
+    ]
+    assert (judgement.outcomes, judgement.unsettled) == ([], [])
+    assert (judgement.trouble is not None) == (code == 421)
+    assert judgement.trouble is None or not ends_attempt(judgement.trouble)
 
 
 def test_lost_replies_are_ambiguous_only_after_the_dot() -> None:

@@ -12,6 +12,7 @@ from tests.support.facts import T0, address, entry, message, outcome, report
 from mailboat.config.intervals import intervals as parsed
 from mailboat.model.envelope import Entry, Noted, State
 from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
+from mailboat.model.reply import Reply
 from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.entry import FALLBACK_DELAY, MAX_REPLY_KEPT, Transition, group, postponed, transition
 from mailboat.smtp.grammar import parse_address
@@ -138,8 +139,26 @@ def test_the_failure_after_the_last_interval_bounces(intervals: str, delays: lis
 
     assert happened == delays
     (final,) = last.bounced
-    assert final.status == "5.2.0"
     assert final.reason == "Too many failures (450 4.2.0 later)"
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "expected"),
+    [
+        (Reply(450, "4.7.1 greylisted"), "4.7.1", "4.7.1"),
+        (Reply(452, "4.2.2 full"), "4.2.2", "4.2.2"),
+        (Reply(450, "later"), "4.0.0", "4.4.7"),
+        (Reply(535, "5.7.8 wrong credentials"), "4.7.8", "4.7.8"),
+        (None, "4.4.1", "4.4.7"),
+    ],
+)
+def test_the_status_after_the_last_temporary_failure_is_the_peers_or_delivery_time_expired(
+    reply: Reply | None, status: str, expected: str
+) -> None:
+    said = Outcome(1, Result.DEFERRED, status, Stage.RCPT, "why", reply)
+    change = transition(entry(PEOPLE[:1], attempts=3), report(said), PLAN, T0)
+
+    assert [(o.status, o.expired) for o in change.bounced] == [(expected, True)]
 
 
 def test_out_of_tries_only_the_deferred_bounce() -> None:
