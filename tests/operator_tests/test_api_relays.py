@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.kubectl import Kubectl
-from tests.support.fake_relay import FakeRelay, pod, set_ready, stateful_set
+from tests.support.fake_relay import IMAGE, FakeRelay, pod, set_ready, stateful_set
 from tests.support.kube_api import KubeApi, until
 from tests.support.operator_process import OperatorProcess
 
@@ -121,9 +121,9 @@ def test_a_pod_that_is_not_ready_is_shown(api: KubeApi, relays: list[FakeRelay],
     until(lambda: api.condition("relay", "PodsReady"), lambda found: found == ("False", "PodsNotReady"))
     assert api.condition("relay", "Ready")[0] == "True"
     rows = api.get("outboundconfigs", "relay")["status"]["relays"]["pods"]
-    assert [(row["name"], row["ready"], row["address"]) for row in rows] == [
-        (pods[0], True, "127.0.0.1"),
-        (pods[1], False, "127.0.0.1"),
+    assert [(row["name"], row["ready"], row["address"], row["imageID"]) for row in rows] == [
+        (pods[0], True, "127.0.0.1", IMAGE),
+        (pods[1], False, "127.0.0.1", IMAGE),
     ]
 
 

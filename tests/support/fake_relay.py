@@ -13,6 +13,8 @@ from typing import Any
 from tests.support.kube_api import KubeApi
 
 LABELS = {"app": "relay"}
+IMAGE = "none@sha256:1"
+"""What the relays' containers run."""
 
 
 class FakeRelay:
@@ -88,5 +90,12 @@ def pod(api: KubeApi, owner: dict[str, Any], ordinal: int, relay: FakeRelay, *, 
 def set_ready(api: KubeApi, name: str, *, ready: bool) -> None:
     """Say whether a pod is ready."""
     condition = {"type": "Ready", "status": "True" if ready else "False"}
-    status = {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}], "conditions": [condition]}
+    container = {"name": "relay", "image": "none", "imageID": IMAGE, "ready": ready, "restartCount": 0}
+    status = {
+        "phase": "Running",
+        "podIP": "127.0.0.1",
+        "podIPs": [{"ip": "127.0.0.1"}],
+        "conditions": [condition],
+        "containerStatuses": [container],
+    }
     api.patch("pods", name, {"status": status}, "/status")
