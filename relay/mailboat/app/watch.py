@@ -22,8 +22,8 @@ MEMORY_MARK = 0.8
 
 STRANGERS_SHARE = 0.25
 """Of the memory limit, for clients that may not relay."""
-STRANGER_MEMORY = 512 * 1024
-"""Octets that a client may make us keep, in buffers of TLS above all."""
+STRANGER_MEMORY = 2**20
+"""Octets that a client may make us keep: inside TLS, with as much input pipelined as is read before a reply."""
 
 
 class Watch:

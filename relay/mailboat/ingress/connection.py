@@ -103,6 +103,7 @@ class Connection(Queueing):
         self._session.close(replies.MADE_ROOM)
         self._flush()
         self._end()
+        self._allow(0.0)  # inside TLS the other side has to agree: the next sweep waits for that no longer
 
     def _trust(self) -> None:
         if self._may_relay:

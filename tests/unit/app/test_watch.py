@@ -58,3 +58,13 @@ async def test_workers_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None
 def test_this_machine_says_what_it_has(tmp_path: Path) -> None:
     assert 0 < memory_in_use() < memory_limit()
     assert not disk_is_full(str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize(("workers", "room"), [(1, 128), (4, 32), (1000, 1)])
+def test_strangers_have_room_in_a_quarter_of_the_memory_of_a_worker(
+    workers: int, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "memory_limit", lambda: 512.0 * 2**20)
+    load = Load()
+    Watch(load, MemoryStore(SystemClock()), "/", workers)
+    assert load.room_for_strangers == room

@@ -55,7 +55,7 @@ class SmtpSettings:
         values.integer(0, 1_000_000),
         "Inbound connections at once, in each worker, of clients that may not relay: neither by address nor by AUTH. "
         "For one more, as for one beyond `max_connections`, the oldest of them that is idle is closed with 421. `0`: "
-        "nine tenths of `max_connections`, and no more than a quarter of the memory limit holds at 512 KiB each.",
+        "nine tenths of `max_connections`, and no more than a quarter of the memory limit holds at 1 MiB each.",
     )
     auth_backoff_max: float = setting(
         60.0,
