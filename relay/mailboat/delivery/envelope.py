@@ -37,7 +37,8 @@ def envelope_for(message: Message, recipients: Sequence[Recipient], offers: Peer
 
 
 def _path(address: Address, *, utf8: bool) -> str:
-    return str(address) if utf8 else address.wire
+    # The grammar has no dot at the end of a domain (RFC 5321 4.1.2), clients have.
+    return str(address).removesuffix(".") if utf8 else address.wire
 
 
 def beyond_ascii(recipients: Iterable[Recipient]) -> list[Recipient]:

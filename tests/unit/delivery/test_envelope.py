@@ -35,6 +35,13 @@ def test_an_international_domain_goes_as_a_labels_without_smtputf8_and_as_is_wit
     assert with_utf8.rcpts == ["RCPT TO:<jürgen@bücher.test>".encode()]
 
 
+def test_a_final_dot_of_the_domain_is_not_passed_on() -> None:
+    people = [Recipient(1, Address("r", "example.net.", "example.net"))]
+    assert envelope_for(message(), people, PeerOffers()).rcpts == [b"RCPT TO:<r@example.net>"]
+    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers(smtputf8=True))
+    assert with_utf8.rcpts == [b"RCPT TO:<r@example.net>"]
+
+
 @pytest.mark.parametrize(
     ("sender", "smtputf8", "head", "needs"),
     [
