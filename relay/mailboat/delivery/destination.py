@@ -116,7 +116,9 @@ class HostAddress:
 class Destination:
     """What shares a window, and what was learnt of it."""
 
-    __slots__ = ("blocked", "conversing", "host", "key", "rungs", "running", "site", "trouble", "window")
+    __slots__ = (
+        *("blocked", "conversing", "host", "key", "rungs", "running", "site", "trouble", "unproven", "window"),
+    )
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -135,6 +137,8 @@ class Destination:
         """Which of its hosts that was."""
         self.blocked: dict[str, None] = {}
         """Queues that wait for an attempt to end."""
+        self.unproven: dict[str, None] = {}
+        """Queues that wait for their turn among those whose hosts are not proven."""
 
     def addresses(self) -> Iterator[HostAddress]:
         """All of them."""

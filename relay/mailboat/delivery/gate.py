@@ -157,6 +157,7 @@ class Gate:
             return None
         if destination.is_proven(now):
             return Ring.PROVEN
+        destination.unproven[name] = None
         return Ring.FRESH if destination.trouble is None else Ring.FAILED
 
     # For the engine.
@@ -266,6 +267,10 @@ class Gate:
             destination.trouble, destination.host = trouble, host
         if address is not None:
             address.learn(signal, now, self._chance())
+        if signal is Signal.WELL and destination.unproven:
+            names, destination.unproven = destination.unproven, {}
+            for name in names:
+                self.resume(name)  # they stand among those whose hosts are not proven
         return Cost.NOTHING if destination.conversing > place.conversing else Cost.ATTEMPT
 
     def _beside(self, place: Place, signal: Signal) -> int:

@@ -16,7 +16,7 @@ SILENT_AFTER = 5.0
 """Seconds without an octet after which an attempt gives its place up."""
 SILENT_AFTER_UNPROVEN = 1.0
 """The same where the peer has never answered."""
-PARKED = 10
+PARKED = 15
 """Parked attempts at unproven peers at most, by place: each takes a socket and about 20 KiB."""
 
 

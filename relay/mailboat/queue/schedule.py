@@ -171,13 +171,15 @@ class Schedule:
         self._forget_if_empty(name, destination)
 
     def resume(self, name: str) -> bool:
-        """A destination takes its turn again; False: it has nothing to start."""
+        """A destination takes its turn anew, wherever it stands; False: it has nothing to start."""
         destination = self._destinations.get(name)
         if destination is None:
             return False
         if self._first_of(destination) is None:
             self._forget_if_empty(name, destination)
             return False
+        if destination.ring is not None and destination.ring is not Ring.FREE:
+            self._leave_ring(name, destination)
         self._take_turn(name, destination)
         return True
 
@@ -192,9 +194,8 @@ class Schedule:
         self._waiting[entry.key] = entry
         if takes_turn:
             self._take_turn(name, destination)
-        elif destination.ring is not None:
-            del self._rings[destination.ring][name]
-            destination.ring = None
+        else:
+            self._leave_ring(name, destination)
 
     def set_aside(self, key: EntryKey) -> None:
         """An attempt is over and could not be recorded: its entry is not to be offered before `settled`."""
@@ -294,6 +295,11 @@ class Schedule:
     def _stand(self, name: str, destination: _Queue, ring: Ring) -> None:
         destination.ring = ring
         self._rings[ring][name] = destination
+
+    def _leave_ring(self, name: str, destination: _Queue) -> None:
+        if destination.ring is not None:
+            del self._rings[destination.ring][name]
+            destination.ring = None
 
     def _forget_if_empty(self, name: str, destination: _Queue) -> None:
         if not destination.waiting and not destination.running and destination.ring is None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.support.attempts import delivery_rig, make_entry
+from tests.support.delivery_side import delivery_side, host
 from tests.support.scripted_mx import Drop, ScriptedMx, Silence
+from tests.support.strict_host import StrictHost
 
 from mailboat.config.settings import TlsLevel
 from mailboat.model.outcome import Result
@@ -142,6 +145,21 @@ async def test_idle_connections_are_bounded_in_all() -> None:
         await rig.connections_become(2)
 
         assert sum("QUIT" in c.verbs for c in mx.connections) == 3
+
+
+async def test_idle_connections_count_and_one_is_closed_to_make_room() -> None:
+    """`concurrency_max` is the most connections that are open at once: six hosts, three at a time."""
+    async with AsyncExitStack() as stack:
+        hosts = [await stack.enter_async_context(StrictHost.start()) for _ in range(6)]
+        ways = {f"d{number}.test": [host(("127.0.0.1", at.port))] for number, at in enumerate(hosts)}
+        side = await stack.enter_async_context(delivery_side(ways, concurrency_max=3))
+        side.engine.start()
+        for _ in range(3):
+            for domain in ways:
+                await side.accept(f"u@{domain}")
+            await side.all_settled()
+        assert [at.messages for at in hosts] == [3] * 6
+        assert side.log.most_open == 3
 
 
 async def test_closing_the_pool_says_quit_and_waits() -> None:

@@ -181,6 +181,25 @@ def test_what_was_no_attempt_never_expires_an_entry() -> None:
     assert (change.remaining.attempts, change.delay) == (99, FALLBACK_DELAY)
 
 
+def test_what_costs_no_attempt_waits_as_planned_and_expires_by_age_alone() -> None:
+    """Turned away while others were let in, or not tried since its host is dead: `attempts` stays."""
+    said = replace(report(outcome(1, Result.DEFERRED)), counted=False, excused=True)
+    before = entry(attempts=2)
+    young = transition(before, said, PLAN, before.message.queued_at + PLAN.total)
+    assert young.remaining is not None
+    assert (young.remaining.attempts, young.delay) == (2, 20.0)
+    old = transition(before, said, PLAN, before.message.queued_at + PLAN.total + 1)
+    assert old.remaining is None
+    assert [o.result for o in old.bounced] == [Result.BOUNCED]
+    assert old.bounced[0].expired
+
+
+def test_retries_are_spread_by_a_tenth() -> None:
+    said = report(outcome(1, Result.DEFERRED))
+    delays = [transition(entry(), said, PLAN, T0, chance).delay for chance in (0.0, 0.5, 1.0)]
+    assert delays == [pytest.approx(9.0), 10.0, pytest.approx(11.0)]
+
+
 def test_the_last_deferral_is_what_people_are_shown_and_it_is_bounded() -> None:
     said = report(
         outcome(1, Result.DEFERRED, "450 4.2.0 first"),

@@ -11,7 +11,7 @@ from tests.support.facts import entry
 from tests.support.gates import Turnstile
 
 from mailboat.model.envelope import Entry
-from mailboat.queue.schedule import LOW_WATER, Offered, Schedule
+from mailboat.queue.schedule import DOMAINS_MARKED, LOW_WATER, Offered, Schedule
 
 
 def make(row: int, domain: str = "a.test") -> Entry:
@@ -178,6 +178,52 @@ def test_what_was_settled_or_withdrawn_during_a_read_is_not_believed() -> None:
     assert [e.key.row for e in it.end_read([make(row) for row in (1, 2, 3, 4)])] == [3, 4]
     it.begin_read()
     assert [e.key.row for e in it.end_read([make(1)])] == [1]
+
+
+def test_the_domains_of_one_destination_that_wait_in_the_store_are_remembered_up_to_a_bound() -> None:
+    """Behind a route: with more of them, the store is to be read again from its beginning."""
+    it = schedule(capacity=10)
+    it.offer("route:hub", make(1, "first.test"))
+    for number in range(DOMAINS_MARKED):
+        it.mark_more(f"d{number}.test", "route:hub")
+    named = it.more()
+    assert named is not None
+    assert named[1].startswith("d")
+    for number in range(200_000):
+        it.mark_more(f"d{number}.test", "route:hub")
+    assert gc_size(it._more) < 10_000
+    assert it.more() == ("route:hub", "")
+    assert it.more() is None
+
+
+def gc_size(of: dict[str, dict[str, None] | None]) -> int:
+    """Entries in a dictionary of dictionaries."""
+    return sum(1 if inner is None else len(inner) for inner in of.values())
+
+
+def test_what_is_set_aside_does_not_count_among_what_waits_for_its_record() -> None:
+    """Else a few thousand entries that cannot be recorded would keep all others from starting."""
+    it = schedule()
+    fill(it, 3, "a.test")
+    started(it)
+    for row in (1, 2, 3):
+        it.finish("a.test")
+        it.set_aside(make(row).key)
+    assert it.unsettled == 0
+    assert it.offer("a.test", make(1)) is Offered.TAKEN
+    assert len(it) == 0
+    it.settled(make(1).key)
+    assert it.offer("a.test", make(1)) is Offered.TAKEN
+    assert len(it) == 1
+
+
+def test_what_is_put_back_goes_before_all_others_of_its_destination() -> None:
+    it = schedule(each=1)
+    fill(it, 3, "a.test")
+    ((name, row),) = started(it)
+    it.finish(name)
+    it.put_back(name, make(row), takes_turn=True)
+    assert started(it) == [("a.test", 1)]
 
 
 class AgainstANaiveOne(RuleBasedStateMachine):

@@ -95,8 +95,8 @@ class OutboundSettings:
     concurrency_max: int = setting(
         100,
         values.integer(1, 100_000),
-        "Connections at once, in each worker; idle ones count. Those whose host keeps silent come on top, up to eleven "
-        "times as many, so that they hold nobody else up.",
+        "Connections at once, in each worker; idle ones count. Those whose host keeps silent come on top, up to "
+        "sixteen times as many, so that they hold nobody else up.",
     )
     enable_tls: bool = setting(True, values.boolean, "Use STARTTLS where a host offers it.")
     always_split: bool = setting(
