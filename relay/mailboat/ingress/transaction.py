@@ -173,7 +173,7 @@ class Transaction:
             me=settings.me,
             id=self.id,
             date=self._date,
-            recipient=str(self.recipients[0]) if len(self.recipients) == 1 else "",
+            recipient=self.recipients[0].wire if len(self.recipients) == 1 else "",
             smtputf8=self.mail.smtputf8,
         )
         trace = received.outbound_trace(settings.outbound.received_header, self._date) + trace

@@ -108,8 +108,8 @@ def _report(dsn: Dsn, texts: templates.Templates, stand_in: bytes | None) -> byt
 
 
 def _top(dsn: Dsn, facts: headers.HeaderFacts, template: templates.Parsed, values: dict[str, str]) -> bytes:
-    """The report's own header, up to its Content-Type."""
-    utf8 = dsn.message.smtputf8
+    """The report's own header, up to its Content-Type. UTF-8 only for a sender whose address needs it anyway."""
+    utf8 = dsn.message.smtputf8 and not dsn.message.sender.is_ascii
     fields = [(name, templates.fill_line(value, values)) for name, value in template.fields]
     given = {name.lower(): value for name, value in fields}
     fields = [(name, value) for name, value in fields if name.lower() not in ("from", "subject")]

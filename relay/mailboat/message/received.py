@@ -7,16 +7,18 @@ by whatever injects mail here.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
+import idna
+
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:\[\]+=/-]")
-_UNSAFE_UTF8 = re.compile(r"[^A-Za-z0-9._:\[\]+=/\u00a1-\ud7ff\ue000-\U0010fffd-]|[\u2028\u2029]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _TEXT_LIMIT = 255
 """Octets of the longest domain (RFC 5321 4.5.3.1.2), and enough for anything else that stands in one line here."""
@@ -63,8 +65,8 @@ def client_trace(
     """The `Received` field for a message from a client, line end included.
 
     `recipient` is the only recipient's address, or empty: with several, a `for` clause would disclose one to the
-    others (RFC 5321 7.2). `date` comes from `rfc5322_date`. Non-ASCII text stands only in SMTPUTF8 messages
-    (RFC 6532 3.6); elsewhere it becomes `?`, or the clause is left out.
+    others (RFC 5321 7.2). `date` comes from `rfc5322_date`. The field is ASCII, names as A-labels, so that it makes no
+    message need SMTPUTF8 by itself; but for a `recipient` whose local part is not: that one needs it anyway.
     """
     for_clause = b""
     if recipient and (smtputf8 or recipient.isascii()) and not _CONTROLS.search(recipient):
@@ -113,24 +115,31 @@ def _opening(origin: Origin, me: str, smtputf8: bool) -> bytes:
         authenticated=origin.authenticated,
         smtputf8=smtputf8,
     )
-    lines = [f"Received: from {_word(origin.ehlo, smtputf8) or 'unknown'}{_tcp_info(origin, smtputf8)}"]
-    lines.append(f"by {_word(me, smtputf8) or 'unknown'} (Mailboat) with {with_protocol}")
+    lines = [f"Received: from {_name(origin.ehlo) or 'unknown'}{_tcp_info(origin)}"]
+    lines.append(f"by {_name(me) or 'unknown'} (Mailboat) with {with_protocol}")
     if origin.tls_version:
         lines.append(f"({_word(origin.tls_version)} {_word(origin.tls_cipher) or 'unknown'})")
     return "\r\n\t".join(lines).encode()
 
 
-def _tcp_info(origin: Origin, smtputf8: bool) -> str:
+def _tcp_info(origin: Origin) -> str:
     """The comment with what we know ourselves of the client: RFC 5321 4.4 `TCP-info`."""
     if not origin.ip:
         return ""
     address = _word(origin.ip)
     literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"  # RFC 5321 4.1.3
-    name = _word(origin.rdns, smtputf8)
+    name = _name(origin.rdns)
     return f" ({name} {literal})" if name else f" ({literal})"
 
 
-def _word(text: str, smtputf8: bool = False) -> str:
+def _name(text: str) -> str:
+    """A host's name as A-labels (RFC 5891), where it is one."""
+    if not text.isascii():
+        with contextlib.suppress(idna.IDNAError):
+            text = idna.encode(text[:_TEXT_LIMIT], uts46=True).decode("ascii")
+    return _word(text)
+
+
+def _word(text: str) -> str:
     """Foreign text as one word that needs no quoting: no blank, bracket of a comment, control or line end."""
-    safe = (_UNSAFE_UTF8 if smtputf8 else _UNSAFE).sub("?", text[:_TEXT_LIMIT])
-    return safe if safe.isascii() else safe.encode()[:_TEXT_LIMIT].decode("utf-8", "ignore")
+    return _UNSAFE.sub("?", text[:_TEXT_LIMIT])

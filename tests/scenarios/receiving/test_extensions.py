@@ -6,6 +6,8 @@ import pytest
 from tests.support.ingress import serving
 from tests.support.smtp_client import TEXT
 
+from mailboat.delivery.envelope import needs_smtputf8
+
 EIGHT_BIT = TEXT + bytes(range(128, 256)) + b"\r\n"
 
 
@@ -50,6 +52,21 @@ async def test_addresses_of_any_script_need_smtputf8() -> None:
         assert (mail.recipients, mail.entry.domain) == (["用户@bücher.test"], "xn--bcher-kva.test")
         assert mail.sender == "jürgen@sender.test"
         assert b" with UTF8SMTP\r\n" in mail.received
+
+
+async def test_our_trace_fields_make_no_message_need_smtputf8() -> None:
+    async with serving() as rig:
+        client = await rig.greeted()
+        await client.ask("EHLO bücher.example")
+        assert (await client.ask("MAIL FROM:<shop@sender.test> SMTPUTF8")).startswith("250 ")
+        assert (await client.ask("RCPT TO:<info@bücher.test>")).startswith("250 ")
+        assert (await client.ask("DATA")).startswith("354 ")
+        client.send(TEXT + b".\r\n")
+        assert (await client.reply()).startswith("250 ")
+        await client.quit()
+        [mail] = await rig.mails()
+        assert b"for <info@xn--bcher-kva.test>" in mail.received
+        assert not needs_smtputf8(mail.entry.message, mail.received + mail.body)
 
 
 async def test_addresses_that_are_no_utf8_are_refused() -> None:

@@ -217,6 +217,13 @@ def test_an_smtputf8_message_is_reported_in_utf8() -> None:
     assert_sendable(data)
 
 
+def test_the_header_of_a_report_is_ascii_where_the_senders_address_can_be() -> None:
+    data = build(dsn(failure("b\u00fccher@\u00fcber.example"), sender="a@\u00fcber.example", smtputf8=True), NONE)
+    header = data.partition(b"\r\n\r\n")[0]
+    assert header.isascii()
+    assert b"\r\nTo: <a@xn--ber-goa.example>\r\n" in header
+
+
 def test_other_messages_are_reported_in_ascii() -> None:
     data = build(
         dsn(failure("b\u00fccher@\u00fcber.example", reply=Reply(550, "n\u00e4")), sender="a@\u00fcber.example"), NONE
