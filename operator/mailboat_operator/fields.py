@@ -51,6 +51,7 @@ ROUTE: Mapping[str, str] = MappingProxyType(
         "auth_pass_file": "authSecretRef",
         "auth_type": "authType",
         "require_auth": "requireAuth",
+        "connection_max_messages": "connectionMaxMessages",
         "auth_without_tls": "allowPlaintextAuth",
         "ca": "caBundleRef",
     }

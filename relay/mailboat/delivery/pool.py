@@ -62,12 +62,14 @@ class Pool:
             if not fresh:
                 session = self._take(key)
                 if session is not None:
+                    session.max_messages = target.max_messages
                     return session
             session = await self._dial(target, source, settings)
         except SourceMissing as missing:
             self._observer.bind_failed(missing.source)
             raise
         session.key = key
+        session.max_messages = target.max_messages
         self._open.add(session)
         session.stream.on_closed = partial(self._gone, session)
         return session
@@ -100,10 +102,10 @@ class Pool:
     def release(self, session: Session, settings: Settings, *, keep: bool = True) -> None:
         """A session that is in step: kept if it may be used again, else (or without `keep`) ended with QUIT."""
         outbound = settings.outbound
-        timeout = outbound.connection_idle_timeout
+        timeout, most = outbound.connection_idle_timeout, session.max_messages or outbound.connection_max_messages
         if not session.stream.usable:
             session.stream.abort()
-        elif not keep or self._closing or timeout <= 0 or session.used >= outbound.connection_max_messages:
+        elif not keep or self._closing or timeout <= 0 or session.used >= most:
             self._leave(session)
         else:
             while len(self._expiry) >= outbound.concurrency_max:

@@ -49,7 +49,19 @@ class FileBody:
 class Session:
     """A session ready for MAIL. One transaction at a time."""
 
-    __slots__ = ("_dirty", "_written", "dot_sent", "facts", "key", "lmtp", "offers", "quit_timeout", "stream", "used")
+    __slots__ = (
+        "_dirty",
+        "_written",
+        "dot_sent",
+        "facts",
+        "key",
+        "lmtp",
+        "max_messages",
+        "offers",
+        "quit_timeout",
+        "stream",
+        "used",
+    )
 
     def __init__(self, stream: ReplyStream, offers: PeerOffers, facts: PeerFacts, *, lmtp: bool) -> None:
         self.stream = stream
@@ -62,6 +74,8 @@ class Session:
         """The final dot of the current transaction is out, and its reply is not yet in."""
         self.key: object = None
         """The pool's."""
+        self.max_messages: int | None = None
+        """Messages that its target takes over one connection; None: as configured."""
         self.quit_timeout = 5.0
         self._dirty = False
         """The peer may still hold an envelope: RSET first."""

@@ -72,6 +72,8 @@ class Target:
     """Source address that a plugin chose; empty: the pod's `[bind]` entry."""
     ehlo: str = ""
     """EHLO name that a plugin chose; empty: the pod's."""
+    max_messages: int | None = None
+    """Messages over one connection; None: as configured."""
 
     @property
     def spot(self) -> Spot:

@@ -197,6 +197,7 @@ class Finder:
             credentials=hop.credentials,
             bind=hop.bind,
             ehlo=hop.ehlo,
+            max_messages=hop.max_messages,
         )
 
 

@@ -42,6 +42,8 @@ class Hop:
     """May lead to this host. Smart hosts may: the operator wrote them."""
     by_system: bool = True
     """Its name is looked up as the system does, with /etc/hosts and the search list; False: in the DNS as it stands."""
+    max_messages: int | None = None
+    """Messages over one connection; None: as configured."""
     inet: InetPrefer | None = None
     """Address families, the first to try first; None: as for MX."""
     name: str = ""
@@ -117,6 +119,7 @@ def hops(route: Route, mx_port: int) -> tuple[Hop, ...]:
             priority=smart_host.priority,
             tls=route.tls,
             credentials=credentials,
+            max_messages=route.connection_max_messages,
             inet=route.inet_prefer,
             auth_without_tls=route.auth_without_tls,
             ca=route.ca_pem,

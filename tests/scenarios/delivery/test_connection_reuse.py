@@ -226,3 +226,12 @@ async def test_a_host_that_refuses_rset_gets_its_mail() -> None:
         await rig.attempt(make_entry(row=1), mx.target())
 
         assert (await rig.outcome(mx.target(), entry=make_entry(row=2))).result is Result.DELIVERED
+
+
+async def test_a_route_has_a_share_of_messages_of_its_own() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        for row in range(3):
+            await rig.attempt(make_entry(row=row), mx.target(max_messages=2))
+        await mx.wait_for(lambda mx: mx.connections[0].closed)
+
+        assert [c.verbs.count("MAIL") for c in mx.connections] == [2, 1]

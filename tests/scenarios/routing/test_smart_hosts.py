@@ -264,3 +264,10 @@ async def test_a_route_with_credentials_must_have_verified_tls() -> None:
         assert isinstance(answer, Targets)
         tls = answer.targets[0].tls
         assert (tls.level, tls.verify, tls.ca) == (TlsLevel.REQUIRED, True, "roots")
+
+
+async def test_a_route_says_how_many_messages_a_connection_takes() -> None:
+    async with bench(routes=hub(RouteHost("192.0.2.1"), connection_max_messages=10)) as at:
+        answer = await at.router.route("d.test")
+        assert isinstance(answer, Targets)
+        assert answer.targets[0].max_messages == 10

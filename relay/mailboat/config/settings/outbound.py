@@ -66,6 +66,12 @@ class Route:
     inet_prefer: InetPrefer | None = setting(
         None, values.optional(values.inet_prefer), "As in `[main]`, for this route.", shown_default="as in `[main]`"
     )
+    connection_max_messages: int | None = setting(
+        None,
+        values.optional(values.integer(1, 1_000_000)),
+        "As in `[main]`, for this route: 10 where the hosts are Exim's defaults, which only queue what comes after it.",
+        shown_default="as in `[main]`",
+    )
     auth_without_tls: bool = setting(
         False,
         values.boolean,
