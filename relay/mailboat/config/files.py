@@ -45,7 +45,7 @@ def decode(content: bytes) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise FileError(f"is not UTF-8 text: line {line} has the octet 0x{content[error.start]:02x}") from None
+        raise FileError(f"is not UTF-8 text: see line {line}") from None
     if "\0" in text:
         raise FileError(f"is not text: line {text[: text.index(chr(0))].count(chr(10)) + 1} has a NUL octet")
     return text

@@ -14,7 +14,6 @@ from typing import TypeVar
 import idna
 
 from mailboat.config.nouns import Bind, BindKind, Endpoint, IPAddress, Network, RouteHost
-from mailboat.config.text import quoted
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _HOST_PORT = re.compile(r"(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>.*))?", re.DOTALL)
@@ -31,11 +30,11 @@ def domain_name(text: str) -> str:
     if not name.isascii():
         try:
             name = idna.encode(name, uts46=True).decode("ascii")
-        except idna.IDNAError as error:
-            raise ValueError(f"{quoted(text)} is not a domain name: {error}") from None
+        except idna.IDNAError:
+            raise ValueError("is not a domain name") from None
     # RFC 1035 2.3.4: labels of up to 63 octets, names of up to 253 as text.
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        raise ValueError(f"{quoted(text)} is not a domain name")
+        raise ValueError("is not a domain name")
     return name
 
 
@@ -43,16 +42,15 @@ def host_name(text: str) -> str:
     """A host's name as EHLO may give it: a domain of letters, digits and hyphens (RFC 5321 4.1.2), not an address."""
     name = domain_name(text)
     if "_" in name or name.rpartition(".")[2].isdigit():
-        raise ValueError(f"{quoted(text)} is not a host name")
+        raise ValueError("is not a host name")
     return name
 
 
 def endpoints(text: str) -> tuple[Endpoint, ...]:
     """Where to listen: `ip:port`, `[ipv6]:port`, `name:port`, or a port alone for all addresses of this machine."""
     found = [endpoint for item in _items(text) for endpoint in _endpoint(item)]
-    twice = {str(e) for e in found if e.port and found.count(e) > 1}
-    if twice:
-        raise ValueError(f"{', '.join(sorted(twice))} is listed twice")
+    if any(e.port and found.count(e) > 1 for e in found):
+        raise ValueError("lists an address and port twice")
     return tuple(found)
 
 
@@ -68,7 +66,7 @@ def dns_servers(text: str) -> tuple[Endpoint, ...]:
     def server(item: str) -> Endpoint:
         host, port = _split(item)
         if _address(host) is None:
-            raise ValueError(f"{quoted(item)} is not an IP address: a DNS server cannot be found by name")
+            raise ValueError("is not an IP address: a DNS server cannot be found by name")
         return Endpoint(host, _DNS_PORT if port is None else port)
 
     return _unique(text, server)
@@ -94,7 +92,7 @@ def senders(text: str) -> tuple[str, ...]:
         if not at:
             return _domain_pattern(item)
         if not _LOCAL_PART.fullmatch(local):
-            raise ValueError(f"{quoted(item)} is not an address")
+            raise ValueError("is not an address")
         return f"{local.lower()}@{domain_name(domain)}"
 
     return _unique(text, pattern)
@@ -109,7 +107,7 @@ def host_list(text: str) -> tuple[str, ...]:
             # As in Haraka, host bits are allowed: 192.168.31.1/24 is the network around that host.
             return str(network) if "/" in item else str(network.network_address)
         if item.startswith((".", "*")):
-            raise ValueError(f"{quoted(item)} is a pattern; name each host or domain, or give a network")
+            raise ValueError("is a pattern; name each host or domain, or give a network")
         return domain_name(item)
 
     return _unique(text, host)
@@ -119,7 +117,7 @@ def network(text: str) -> Network:
     """One address or CIDR; host bits are allowed and ignored. An IPv4-mapped IPv6 network is the IPv4 one."""
     found = _network(text)
     if found is None:
-        raise ValueError(f"{quoted(text)} is not an address or network, such as 192.0.2.1 or 2001:db8::/32")
+        raise ValueError("is not an address or network, such as 192.0.2.1 or 2001:db8::/32")
     mapped = found.network_address.ipv4_mapped if isinstance(found, ipaddress.IPv6Network) else None
     if mapped is not None and found.prefixlen >= 96:
         return ipaddress.IPv4Network((mapped, found.prefixlen - 96))
@@ -130,7 +128,7 @@ def sender_pattern(text: str) -> str:
     """What a sender is compared with: `domain`, `.parent` for all below it, or an address; domains normalised."""
     local, at, domain = text.rpartition("@")
     if at and not _LOCAL_PART.fullmatch(local):
-        raise ValueError(f"{quoted(text)} is not a domain or an address; write one a line")
+        raise ValueError("is not a domain or an address; write one a line")
     dot = "." if not at and domain.startswith(".") else ""
     return f"{local}{at}{dot}{domain_name(domain.removeprefix(dot))}"
 
@@ -150,9 +148,9 @@ def bind(text: str) -> Bind:
         if source is None and not ehlo:
             ehlo = host_name(word)
         elif source is None or ehlo:
-            raise ValueError(f"{quoted(word)} is out of place: addresses come first, then one EHLO name")
+            raise ValueError("a word is out of place: addresses come first, then one EHLO name")
         elif source.version in sources:
-            raise ValueError(f"{quoted(word)} is a second IPv{source.version} address; one a family is used")
+            raise ValueError(f"has a second IPv{source.version} address; one a family is used")
         else:
             sources[source.version] = source
     return Bind(sources.get(4), sources.get(6), ehlo)
@@ -174,14 +172,19 @@ def _items(text: str) -> Iterator[str]:
 
 
 def _unique(text: str, parse: Callable[[str], _Item]) -> tuple[_Item, ...]:
-    return tuple(dict.fromkeys(parse(item) for item in _items(text)))
+    items = tuple(_items(text))
+    found: dict[_Item, None] = {}
+    for number, item in enumerate(items, 1):
+        try:
+            found[parse(item)] = None
+        except ValueError as error:
+            raise ValueError(f"item {number}: {error}" if len(items) > 1 else str(error)) from None
+    return tuple(found)
 
 
 def _endpoint(item: str) -> Iterator[Endpoint]:
     if item.startswith("/"):
-        raise ValueError(
-            f"{quoted(item)}: mail is not received on unix sockets; a client there has no address to judge by"
-        )
+        raise ValueError("mail is not received on unix sockets; a client there has no address to judge by")
     if item.isascii() and item.isdigit():
         port = _port(item, lowest=0)
         # Haraka listens on [::0], both families in one socket; two say the same wherever sockets are IPv6 only.
@@ -190,7 +193,7 @@ def _endpoint(item: str) -> Iterator[Endpoint]:
     host, port_given = _split(item, lowest=0)
     if port_given is None:
         hint = " (an IPv6 address with a port stands in brackets)" if ":" in host else ""
-        raise ValueError(f"{quoted(item)} has no port{hint}")
+        raise ValueError(f"has no port{hint}")
     yield Endpoint(host if _address(host) is not None else host_name(host), port_given)
 
 
@@ -199,7 +202,7 @@ def _route_host(item: str) -> RouteHost:
         return RouteHost(item)
     where, slash, priority = item.partition("/")
     if slash and not re.fullmatch(r"[0-9]{1,5}", priority):
-        raise ValueError(f"{quoted(priority)} in {quoted(item)} is not a priority: a whole number up to 99999")
+        raise ValueError("the priority is not a whole number up to 99999")
     host, port = _split(where)
     # A final dot is kept: it says that the name is whole, and the search list is not for it.
     name = host if _address(host) is not None else domain_name(host) + "." * host.endswith(".")
@@ -213,19 +216,19 @@ def _split(item: str, lowest: int = 1) -> tuple[str, int | None]:
     match = _HOST_PORT.fullmatch(item)
     if not match:
         hint = " (an IPv6 address with a port stands in brackets)" if item.count(":") > 1 else ""
-        raise ValueError(f"{quoted(item)} is not a host and port{hint}")
+        raise ValueError(f"is not a host and port{hint}")
     host = match["host"]
     if host is None:
         address = _address(match["literal"])
         if address is None or address.version != 6:
-            raise ValueError(f"{quoted(item)}: only an IPv6 address stands in brackets")
+            raise ValueError("only an IPv6 address stands in brackets")
         host = str(address)
     return host, None if match["port"] is None else _port(match["port"], lowest)
 
 
 def _port(text: str, lowest: int) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not lowest <= int(text) <= _MAX_PORT:
-        raise ValueError(f"{quoted(text)} is not a port from {lowest} to {_MAX_PORT}")
+        raise ValueError(f"the port is not one from {lowest} to {_MAX_PORT}")
     return int(text)
 
 
@@ -249,10 +252,10 @@ def _source(word: str) -> IPAddress | Network | None:
     if found is None and "/" in word:
         found = _network(word)
         if found is None:
-            raise ValueError(f"{quoted(word)} is not an address or network")
+            raise ValueError("is not an address or network")
         if str(found.network_address) != str(ipaddress.ip_address(word.partition("/")[0])):
             # The address of an interface, or its network? Binding to the wrong one would be noticed late.
-            raise ValueError(f"{quoted(word)} has host bits set: write {word.partition('/')[0]} or {found}")
+            raise ValueError("has host bits set: write the address alone, or the network's own")
     if found is not None and (found.is_unspecified or found.is_multicast):
-        raise ValueError(f"{quoted(word)} cannot be a source address")
+        raise ValueError("cannot be a source address")
     return found

@@ -21,7 +21,8 @@ MAIN = "main"
 
 _BLANK = " \t"
 _SECTION = re.compile(r"\[[ \t]*([^\[\]]*?)[ \t]*\]")
-_KEY = re.compile(r"[A-Za-z0-9_@:.+\-/]+")
+_KEY = re.compile(r"(?:[A-Za-z0-9_@:.+\-/']|[^\s\x00-\x9f])+")
+"""Names of users stand here too: all that UTF-8 can write but blanks and control characters, and some of ASCII."""
 _PARAM = re.compile(rf"({_KEY.pattern})(\[\])?[ \t]*=[ \t]*(.*)")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 """What no value may hold: control characters but the tab, and halves of surrogate pairs (no UTF-8 can say them)."""
@@ -126,11 +127,11 @@ def _written(key: str, value: str | Sequence[str]) -> Iterator[str]:
 
 def _writable(key: str, value: str) -> str:
     if _CONTROL.search(value):
-        raise ValueError(f"{key}: {quoted(value)} has a line end or another control character")
+        raise ValueError(f"{key}: the value has a line end or another control character")
     if value.strip() != value:
-        raise ValueError(f"{key}: {quoted(value)} begins or ends with a blank")
+        raise ValueError(f"{key}: the value begins or ends with a blank")
     if value.endswith("\\"):
-        raise ValueError(f"{key}: {quoted(value)} ends with a backslash, which would join the next line")
+        raise ValueError(f"{key}: the value ends with a backslash, which would join the next line")
     return value
 
 
@@ -180,7 +181,7 @@ class _Reader:
             if self.section is not None:
                 self._add(Entry(self.file, line, self.section, match[1], match[3], match[2] is not None))
         else:
-            self._fault(line, f"{quoted(content)} is neither `key=value` nor `[section]`")
+            self._fault(line, "the line is neither `key=value` nor `[section]`")  # unquoted: it may hold a password
 
     def _open(self, line: int, content: str) -> None:
         match = _SECTION.fullmatch(content)
@@ -188,7 +189,7 @@ class _Reader:
         if self.section is not None:
             self.sections.setdefault(self.section, line)
         else:
-            self._fault(line, f"{quoted(content)} is not a `[section]`")
+            self._fault(line, "the line is not a `[section]`")
 
     def _add(self, entry: Entry) -> None:
         self.sections.setdefault(entry.section, entry.line)

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import re
 
-from mailboat.config.text import quoted
-
 _SPAN = re.compile(r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,9})?)(?P<unit>[smhd]?)")
 _COUNT = re.compile(r"[0-9]{1,6}")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -27,9 +25,9 @@ def span(text: str, *, unit_required: bool = True) -> float:
     """One time span in seconds. ValueError when it is no number, or has no unit where one is required."""
     match = _SPAN.fullmatch(text.lower())
     if not match:
-        raise ValueError(f"{quoted(text)} is not a time such as 30s, 5m, 2h or 1d")
+        raise ValueError("is not a time such as 30s, 5m, 2h or 1d")
     if unit_required and not match["unit"]:
-        raise ValueError(f"{quoted(text)} has no unit: s, m, h or d must follow the number")
+        raise ValueError("has no unit: s, m, h or d must follow the number")
     return float(match["number"]) * _SECONDS[match["unit"]]
 
 
@@ -68,13 +66,13 @@ def _item(item: str) -> tuple[float, int]:
     text, star, times = item.partition("*")
     delay = span(text)
     if delay < _SHORTEST:
-        raise ValueError(f"{quoted(text)} is shorter than {_SHORTEST:g} seconds")
+        raise ValueError(f"an interval is shorter than {_SHORTEST:g} seconds")
     if delay > _LONGEST:
-        raise ValueError(f"{quoted(text)} is longer than a year")
+        raise ValueError("an interval is longer than a year")
     if not star:
         return delay, 1
     if not _COUNT.fullmatch(times) or int(times) == 0:
-        raise ValueError(f"{quoted(times)} in {quoted(item)} is not how often to repeat: a whole number from 1")
+        raise ValueError("how often to repeat is not a whole number from 1")
     return delay, int(times)
 
 

@@ -33,7 +33,6 @@ from mailboat.config.settings import (
     SmtpSettings,
     keys_of,
 )
-from mailboat.config.text import quoted
 from mailboat.config.tls import read_tls
 
 INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini")
@@ -181,7 +180,7 @@ def _http(file: IniFile, files: ConfigDirectory, report: Report) -> HttpSettings
         try:
             secret(files, settings.token_file)
         except FileError as error:
-            report.faults.append(file.fault(MAIN, "token_file", f"{quoted(settings.token_file)} {error}"))
+            report.faults.append(file.fault(MAIN, "token_file", f"the file {error}"))
         else:
             settings = replace(settings, token_file=str(files.absolute(settings.token_file)))
     elif not all(map(_is_loopback, settings.listen)):

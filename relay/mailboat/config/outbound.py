@@ -124,7 +124,7 @@ def _with_credentials(route: Route, section: str, file: IniFile, directory: Conf
         try:
             found: dict[str, Any] = {key: str(directory.absolute(path)), content: secret(directory, path)}
         except FileError as error:
-            report.faults.append(file.fault(section, key, f"{quoted(path)} {error}"))
+            report.faults.append(file.fault(section, key, f"the file {error}"))
         else:
             route = replace(route, **found)
     return route
@@ -136,7 +136,9 @@ def _with_roots(route: Route, section: str, file: IniFile, directory: ConfigDire
     try:
         pem = roots(directory.named(route.ca))
     except (FileError, ValueError) as error:
-        report.faults.append(file.fault(section, "ca", f"{quoted(route.ca)} {error}"))
+        report.faults.append(
+            file.fault(section, "ca", f"the file {error}" if isinstance(error, FileError) else str(error))
+        )
         return route
     return replace(route, ca=str(directory.absolute(route.ca)), ca_pem=pem)
 

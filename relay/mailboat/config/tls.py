@@ -16,7 +16,6 @@ from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.openssl import TlsMaterial, refusals
 from mailboat.config.sections import read_section, warn_of_sections
 from mailboat.config.settings import TlsSettings
-from mailboat.config.text import quoted
 
 OUTBOUND = "outbound"
 
@@ -74,7 +73,7 @@ class _Side:
                 contents[field] = self._directory.named(path) if path else None
             except FileError as error:
                 unusable.add(field)
-                self._fault(f"{quoted(path)} {error}", field)
+                self._fault(f"the file {error}", field)
         paths: dict[str, Any] = {
             field: str(self._directory.absolute(p)) for field in _FILES if (p := getattr(settings, field))
         }

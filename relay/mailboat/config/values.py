@@ -15,7 +15,6 @@ from typing import TypeVar
 from mailboat.config.hosts import bind, dns_servers, domains, endpoints, host_list, host_name, route_hosts, senders
 from mailboat.config.intervals import intervals, span
 from mailboat.config.nouns import CPUS, InetPrefer
-from mailboat.config.text import quoted
 
 __all__ = [
     "auth_type",
@@ -65,7 +64,7 @@ def boolean(text: str) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise ValueError(f"{quoted(text)} is neither true ({', '.join(_TRUE)}) nor false ({', '.join(_FALSE)})")
+    raise ValueError(f"is neither true ({', '.join(_TRUE)}) nor false ({', '.join(_FALSE)})")
 
 
 def integer(lo: int, hi: int) -> Callable[[str], int]:
@@ -73,7 +72,7 @@ def integer(lo: int, hi: int) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text):
-            raise ValueError(f"{quoted(text)} is not a whole number")
+            raise ValueError("is not a whole number")
         return _within(int(text), lo, hi)
 
     return parse
@@ -94,7 +93,7 @@ def size(lo: int, hi: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         match = _SIZE.fullmatch(text)
         if not match:
-            raise ValueError(f"{quoted(text)} is not a size in octets, such as 26214400 or 25M")
+            raise ValueError("is not a size in octets, such as 26214400 or 25M")
         return _within(int(match["number"]) * _UNITS[match["unit"].lower()], lo, hi)
 
     return parse
@@ -122,14 +121,14 @@ def header_text(text: str) -> str:
     if len(text) > _HEADER_TEXT_MAX:
         raise ValueError(f"is longer than {_HEADER_TEXT_MAX} characters")
     if not re.fullmatch(r"[ -~]+", text):
-        raise ValueError(f"{quoted(text)} has characters that are not printable ASCII")
+        raise ValueError("has characters that are not printable ASCII")
     depth = 0
     for char in text:
         depth += {"(": 1, ")": -1}.get(char, 0)
         if char == "\\" or depth < 0:
             break
     if "\\" in text or depth:
-        raise ValueError(f"{quoted(text)} has a backslash or a lone parenthesis, which would break the header")
+        raise ValueError("has a backslash or a lone parenthesis, which would break the header")
     return text
 
 
@@ -147,7 +146,7 @@ def choice(kind: type[_Choice]) -> Callable[[str], _Choice]:
         try:
             return kind(text.lower())
         except ValueError:
-            raise ValueError(f"{quoted(text)} is not one of {', '.join(kind)}") from None
+            raise ValueError(f"is not one of {', '.join(kind)}") from None
 
     return parse
 
@@ -157,7 +156,7 @@ def field_names(text: str) -> tuple[str, ...]:
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     for name in names:
         if not re.fullmatch(r"[!-9;-~]+", name):
-            raise ValueError(f"{quoted(name)} is not the name of a header field")
+            raise ValueError("is not the name of a header field")
     return tuple(dict.fromkeys(names))
 
 
@@ -176,21 +175,21 @@ def nodes(text: str) -> int:
     if text.lower() == "cpus":
         return CPUS
     if not text.isdecimal():
-        raise ValueError(f"{quoted(text)} is neither a number of processes nor `cpus`")
+        raise ValueError("is neither a number of processes nor `cpus`")
     return integer(0, _MAX_NODES)(text)
 
 
 def auth_type(text: str) -> str:
     """The name of a SASL mechanism that we speak; empty for the strongest offered."""
     if text and text.upper() not in _AUTH_TYPES:
-        raise ValueError(f"{quoted(text)} is not one of {', '.join(_AUTH_TYPES)}")
+        raise ValueError(f"is not one of {', '.join(_AUTH_TYPES)}")
     return text.upper()
 
 
 def ciphers(text: str) -> str:
     """The shape of an OpenSSL cipher list; whether OpenSSL knows its names, the loader asks it."""
     if not _CIPHERS.fullmatch(text):
-        raise ValueError(f"{quoted(text)} is not an OpenSSL cipher list")
+        raise ValueError("is not an OpenSSL cipher list")
     return text
 
 
@@ -199,7 +198,7 @@ def tls_version(text: str) -> str:
     try:
         return _TLS_VERSIONS[text.lower()]
     except KeyError:
-        raise ValueError(f"{quoted(text)} is not one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3") from None
+        raise ValueError("is not one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3") from None
 
 
 _Number = TypeVar("_Number", int, float)
@@ -207,5 +206,5 @@ _Number = TypeVar("_Number", int, float)
 
 def _within(value: _Number, lo: float, hi: float) -> _Number:
     if not lo <= value <= hi:
-        raise ValueError(f"{value:.15g} is not between {lo:.15g} and {hi:.15g}")
+        raise ValueError(f"is not between {lo:.15g} and {hi:.15g}")
     return value

@@ -14,7 +14,6 @@ from urllib.parse import ParseResult, SplitResult, unquote
 
 from mailboat.config.hosts import host_and_port, host_name
 from mailboat.config.settings import TlsLevel
-from mailboat.config.text import quoted
 from mailboat.config.values import auth_type
 
 _SMTP_PORT = 25
@@ -67,7 +66,7 @@ class Mx:
         if bool(self.exchange) == bool(self.path):
             raise ValueError("an MX has either an exchange or the path of a unix socket")
         if not 0 <= self.port <= _MAX_PORT:
-            raise ValueError(f"{self.port} is not a port from 1 to {_MAX_PORT}")
+            raise ValueError(f"port is not one from 1 to {_MAX_PORT}")
         if self.bind_helo and self.bind_ehlo and self.bind_helo != self.bind_ehlo:
             raise ValueError("bind_helo and bind_ehlo are two names of one field, and differ")
         helo = self.bind_helo or self.bind_ehlo
@@ -141,12 +140,12 @@ def _of_url(text: str) -> Mx:
     scheme, _, rest = text.partition("://")
     scheme = scheme.lower()
     if scheme not in _SCHEMES:
-        raise ValueError(f"{quoted(scheme)} is not one of {', '.join(_SCHEMES)}")
+        raise ValueError(f"the scheme is not one of {', '.join(_SCHEMES)}")
     rest = rest.removesuffix("/")
     # The last @: one in a password need not be encoded, and none is in a host.
     userinfo, _, host = rest.rpartition("@")
     if any(c in host for c in "/?#"):
-        raise ValueError(f"{quoted(host)}: a next hop has neither a path nor a query")
+        raise ValueError("a next hop has neither a path nor a query")
     user, _, password = userinfo.partition(":")
     return _of_host(
         host,
@@ -165,16 +164,15 @@ def _decoded(text: str) -> str:
 
 
 def _of_fields(found: Mapping[Any, Any]) -> Mx:
-    unknown = [str(key) for key in found if key not in _FIELDS]
-    if unknown:
-        raise ValueError(f"{', '.join(map(quoted, unknown))}: an MX has no such field")
+    if any(key not in _FIELDS for key in found):
+        raise ValueError(f"an MX has no such field; there are {', '.join(_FIELDS)}")
     given: dict[str, Any] = {key: value for key, value in found.items() if value is not None}
     if isinstance(port := given.get("port"), str) and port.isascii() and port.isdigit():
         given["port"] = int(port)
     if isinstance(tls := given.get("tls"), str):
         given["tls"] = _level(tls)
     if "port" in given and given["port"] == 0:
-        raise ValueError(f"0 is not a port from 1 to {_MAX_PORT}")
+        raise ValueError(f"port is not one from 1 to {_MAX_PORT}")
     return Mx(**given)
 
 
@@ -182,7 +180,7 @@ def _level(text: str) -> TlsLevel:
     try:
         return TlsLevel(text.lower())
     except ValueError:
-        raise ValueError(f"{quoted(text)} is not one of {', '.join(TlsLevel)}") from None
+        raise ValueError(f"tls is not one of {', '.join(TlsLevel)}") from None
 
 
 def _check_types(mx: Mx) -> None:
@@ -212,14 +210,14 @@ def _check_types(mx: Mx) -> None:
     if mx.tls is not None and not isinstance(mx.tls, TlsLevel):
         raise ValueError("tls is no TlsLevel")
     if mx.path and not mx.path.startswith("/"):
-        raise ValueError(f"{quoted(mx.path)} is no absolute path")
+        raise ValueError("path is not absolute")
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         return ipaddress.ip_address(text)
     except ValueError:
-        raise ValueError(f"{quoted(text)} is not an address") from None
+        raise ValueError("bind is not an address") from None
 
 
 def _host(text: str) -> str:
@@ -228,5 +226,5 @@ def _host(text: str) -> str:
         return ""
     host, port = host_and_port(text)
     if port is not None:
-        raise ValueError(f"{quoted(text)}: the port has a field of its own")
+        raise ValueError("the port has a field of its own")
     return host

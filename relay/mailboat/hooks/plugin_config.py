@@ -14,7 +14,6 @@ from mailboat.config import values
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError
 from mailboat.config.ini import MAIN, IniFile
-from mailboat.config.text import quoted
 
 _T = TypeVar("_T")
 _V = TypeVar("_V")
@@ -101,7 +100,7 @@ class PluginConfig(Generic[_T]):
         try:
             return self._directory.named(path)
         except FileError as error:
-            raise ConfigError(self._ini.fault(section, key, f"{quoted(path)} {error}")) from None
+            raise ConfigError(self._ini.fault(section, key, f"the file {error}")) from None
 
 
 class StagedFile:

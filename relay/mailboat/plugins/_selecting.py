@@ -26,8 +26,7 @@ class Selecting:
         """The rules as written; `more` are other keys of the file. ValueError for what is wrong with them."""
         only(config, {"main": ("all", "sender_domains", "recipient_domains", *more)})
         senders, recipients = (
-            frozenset(domain_name(domain.strip()) for domain in config.get(key).split(",") if domain.strip())
-            for key in ("sender_domains", "recipient_domains")
+            config.read(key, _domains, frozenset[str]()) for key in ("sender_domains", "recipient_domains")
         )
         return cls(note, config.boolean("all"), senders, recipients)
 
@@ -43,3 +42,7 @@ class Selecting:
         if self.recipients and all(address.host in self.recipients for address in message.rcpt_to):
             return "by its recipients"
         return ""
+
+
+def _domains(text: str) -> frozenset[str]:
+    return frozenset(domain_name(domain.strip()) for domain in text.split(",") if domain.strip())

@@ -28,7 +28,7 @@ def parse_rate(text: str) -> Rate:
         return Rate(0, 1.0)
     match = _RATE.fullmatch(text.strip().lower())
     if match is None or match[2] == "0":
-        raise ValueError(f"{text!r} is not a rate such as 100/1m or 10/30s")
+        raise ValueError("is not a rate such as 100/1m or 10/30s")
     return Rate(int(match[1]), float(int(match[2] or 1) * _UNITS[match[3]]))
 
 

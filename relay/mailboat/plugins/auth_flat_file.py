@@ -146,5 +146,5 @@ def _methods(text: str) -> tuple[str, ...]:
     methods = tuple(name.strip().upper() for name in text.split(",") if name.strip())
     for name in methods:
         if name not in _METHODS:
-            raise ValueError(f"{name[:40]!r} is not one of {', '.join(_METHODS)}")
+            raise ValueError(f"is not one of {', '.join(_METHODS)}")
     return tuple(dict.fromkeys(methods))

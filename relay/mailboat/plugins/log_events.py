@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mailboat.config.values import choice
 from mailboat.hooks import (
     POINTS,
     Address,
@@ -55,11 +56,15 @@ def register(plugin: Plugin) -> None:
 def parse(config: PluginConfig[None]) -> tuple[frozenset[Point], Path | None]:
     """The points to write of, none for all of them, and the file. ValueError for what is wrong with them."""
     only(config, {"main": ("points", "file")})
-    names = [name.strip() for name in config.get("points").split(",") if name.strip()]
+    points = config.read("points", _points, frozenset[Point]())
     file = config.get("file")
     if file and not Path(file).is_absolute():
         raise ValueError("[main] file: name an absolute path")
-    return frozenset(Point(name) for name in names), Path(file) if file else None
+    return points, Path(file) if file else None
+
+
+def _points(text: str) -> frozenset[Point]:
+    return frozenset(choice(Point)(name.strip()) for name in text.split(",") if name.strip())
 
 
 def write(plugin: Plugin, path: Path | None, event: dict[str, Any]) -> None:

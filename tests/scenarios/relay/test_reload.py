@@ -45,6 +45,24 @@ async def test_disabled_stops_attempts_keeps_accepting_and_resumes(tmp_path: Pat
     assert len(mx.mails) == 4
 
 
+@pytest.mark.parametrize(
+    "slip", ["ann@example.com Tr0ub4dor", "ann&x=Tr0ub4dor", "ann=Tr0ub4dor\nann=Tr0ub4dor", "ann=$6$Tr0ub4dor"]
+)
+async def test_a_slip_in_a_file_of_passwords_is_told_without_the_password(
+    tmp_path: Path, mx: ScriptedMx, slip: str
+) -> None:
+    config = RelayConfig(tmp_path / "config", mx.port)
+    config.put("plugins", "auth_flat_file\n")
+    config.put("auth_flat_file.ini", "[users]\nann=old\n")
+    async with running(config) as relay:
+        config.put("auth_flat_file.ini", f"[users]\n{slip}\n")
+        await reloaded(relay, 0, "failure")
+        _, configz = await relay.http("/configz")
+        (event,) = await relay.event("config", error=configz["error"])
+        assert configz["error"].startswith("auth_flat_file.ini:")
+        assert "ub4dor" not in str((configz, event, relay.log, relay.events))
+
+
 async def test_a_bad_file_changes_nothing_and_is_told_everywhere(tmp_path: Path, mx: ScriptedMx) -> None:
     config = RelayConfig(tmp_path / "config", mx.port)
     async with running(config) as relay:

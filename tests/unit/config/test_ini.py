@@ -90,10 +90,10 @@ def test_a_key_cannot_be_a_value_and_a_list() -> None:
 
 def test_every_fault_is_told_at_once() -> None:
     assert faults("nonsense\n[open\nlost=1\n[]\n[s]\n=v\nk=v\n") == [
-        "x.ini:1: 'nonsense' is neither `key=value` nor `[section]`",
-        "x.ini:2: '[open' is not a `[section]`",
-        "x.ini:4: '[]' is not a `[section]`",
-        "x.ini:6: '=v' is neither `key=value` nor `[section]`",
+        "x.ini:1: the line is neither `key=value` nor `[section]`",
+        "x.ini:2: the line is not a `[section]`",
+        "x.ini:4: the line is not a `[section]`",
+        "x.ini:6: the line is neither `key=value` nor `[section]`",
     ]
 
 

@@ -15,6 +15,7 @@ WuRuCMG3BfB0f+fLfKzMo+7PC2h/AgEC
 -----END DH PARAMETERS-----
 """
 KEY, CERT = self_signed("relay.example.com")
+OTHER_KEY, _ = self_signed("other.example.com")
 WEAK_KEY, WEAK_CERT = self_signed("relay.example.com", rsa_bits=1024)
 
 

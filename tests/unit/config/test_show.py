@@ -115,4 +115,4 @@ def test_show_of_a_bad_directory_shows_its_faults_instead(
 ) -> None:
     directory.write("me", "not a name")
     assert show(directory.path, json=False) == 78
-    assert capsys.readouterr() == ("", "me:1: 'not a name' is not a domain name\n")
+    assert capsys.readouterr() == ("", "me:1: is not a domain name\n")

@@ -26,7 +26,7 @@ def test_without_a_file_there_is_no_certificate(directory: Directory) -> None:
 def test_the_default_pair_is_used_where_it_exists(directory: Directory) -> None:
     key, cert = self_signed("relay.example.com")
     directory.write("tls_key.pem", key)
-    assert directory.faults() == ["tls.ini: [main] cert: 'tls_cert.pem' does not exist"]
+    assert directory.faults() == ["tls.ini: [main] cert: the file does not exist"]
     directory.write("tls_cert.pem", cert)
     tls = directory.settings().tls
     assert (tls.key, tls.cert) == (str(directory.path / "tls_key.pem"), str(directory.path / "tls_cert.pem"))
@@ -35,7 +35,7 @@ def test_the_default_pair_is_used_where_it_exists(directory: Directory) -> None:
 def test_a_file_that_is_named_must_exist(directory: Directory) -> None:
     directory.write("tls.ini", "key=no.key\ncert=no.crt\nca=no.pem\ndhparam=no.dh\n")
     assert directory.faults() == [
-        f"tls.ini:{line}: [main] {key}: '{name}' does not exist"
+        f"tls.ini:{line}: [main] {key}: the file does not exist"
         for line, (key, name) in enumerate(
             [("key", "no.key"), ("cert", "no.crt"), ("ca", "no.pem"), ("dhparam", "no.dh")], 1
         )
@@ -101,7 +101,7 @@ def test_outbound_overrides_each_key_and_inherits_the_rest(directory: Directory)
 def test_a_fault_of_main_is_not_told_again_for_outbound(directory: Directory) -> None:
     directory.write("tls.ini", "ca=no.pem\n[outbound]\nciphers=NO-SUCH-CIPHER\n")
     faults = directory.faults()
-    assert faults[0] == "tls.ini:1: [main] ca: 'no.pem' does not exist"
+    assert faults[0] == "tls.ini:1: [main] ca: the file does not exist"
     assert faults[1].startswith("tls.ini:3: [outbound] ciphers: ")
     assert len(faults) == 2
 

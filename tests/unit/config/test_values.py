@@ -41,8 +41,8 @@ ACCEPTED: list[tuple[Callable[[str], Any], str, Any]] = [
 ]
 REFUSED: list[tuple[Callable[[str], Any], str, str]] = [
     (values.boolean, "", "neither true"),
-    (values.boolean, "maybe", "'maybe' is neither true"),
-    (values.integer(1, 10), "11", "11 is not between 1 and 10"),
+    (values.boolean, "maybe", "is neither true"),
+    (values.integer(1, 10), "11", "is not between 1 and 10"),
     (values.integer(1, 10), "0", "not between"),
     (values.integer(1, 10), "", "not a whole number"),
     (values.integer(1, 10), "1.5", "not a whole number"),

@@ -53,8 +53,8 @@ def test_what_is_missing_is_the_default(config: PluginConfig[None]) -> None:
     ("read", "fault"),
     [
         (lambda c: c.get("list"), "x.ini:5: [main] list: takes one value"),
-        (lambda c: c.boolean("on", section="other"), "x.ini:9: [other] on: 'perhaps' is neither true"),
-        (lambda c: c.integer("name"), "x.ini:1: [main] name: 'mailboat' is not a whole number"),
+        (lambda c: c.boolean("on", section="other"), "x.ini:9: [other] on: is neither true"),
+        (lambda c: c.integer("name"), "x.ini:1: [main] name: is not a whole number"),
         (lambda c: c.seconds("name"), "x.ini:1: [main] name: "),
     ],
 )

@@ -107,12 +107,12 @@ async def test_an_open_relay_is_refused(value: str, tmp_path: Path) -> None:
     [
         ('any={"action": "accept"}', "everybody"),
         ('any={"action": "continue", "nexthop": "a.test"}', "everybody"),
-        ('a.test={"action": "allow"}', "'allow' is not one of"),
-        ('a.test={"hop": "b.test"}', "'hop' is neither"),
+        ('a.test={"action": "allow"}', "is not one of"),
+        ('a.test={"hop": "b.test"}', "knows action and nexthop"),
         ('a.test={"action": 1}', "form"),
         ("a.test=accept", "form"),
         ('a.test=["accept"]', "form"),
-        ('a.test={"nexthop": "b.test:70000"}', "70000"),
+        ('a.test={"nexthop": "b.test:70000"}', "the port is not one"),
     ],
 )
 def test_lines_that_cannot_be_meant_are_faults(line: str, fault: str, tmp_path: Path) -> None:
