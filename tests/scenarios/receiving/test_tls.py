@@ -289,7 +289,9 @@ async def test_a_certificate_that_was_taken_away_meanwhile_is_454(authority: Aut
         assert (await client.ask("STARTTLS")).startswith("454 4.7.0 ")
         assert (await client.mail()).startswith("250 2.0.0 ")
         await client.quit()
-        assert "STARTTLS" not in await (await rig.client()).ehlo()
+        other = await rig.client()
+        assert "STARTTLS" not in await other.ehlo()
+        await other.quit()
 
 
 async def test_a_message_that_breaks_off_with_its_tls_is_no_message(authority: Authority) -> None:

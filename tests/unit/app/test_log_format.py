@@ -15,6 +15,11 @@ from mailboat.app.log_format import LINE_LIMIT, SAID_LIMIT, BoundedFormatter
 BODY = "secret words of a mail, " * 10_000
 
 
+@pytest.fixture(autouse=True)
+def nothing_unheard() -> None:
+    """What stands in the log of event loops is what these tests write there."""
+
+
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
     """What a logger with the formatter writes."""
