@@ -48,7 +48,7 @@ async def test_the_thirteenth_failure_bounces(tmp_path: Path, mx: ScriptedMx) ->
     assert metrics["mailboat_deliveries_total{outcome=deferred}"] == 12
     assert metrics["mailboat_bounce_messages_total{result=queued}"] == 1
     assert b"Too many failures" in mx.mails[0].body
-    assert b"Status: 5.2.0" in mx.mails[0].body
+    assert b"Status: 4.2.0\r\nRemote-MTA" in mx.mails[0].body, "the peer's, and not as if it had refused"
 
 
 def has_failed(times: int, entries: list[dict[str, Any]]) -> bool:
