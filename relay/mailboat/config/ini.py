@@ -58,13 +58,20 @@ class IniFile:
     """Each section with the line that opened it first, in order."""
     faults: tuple[Fault, ...] = ()
 
+    _by_section: dict[str, list[Entry]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """Thousands of routes are thousands of sections: none is looked for by going through all entries."""
+
+    def __post_init__(self) -> None:
+        for entry in self.entries:
+            self._by_section.setdefault(entry.section, []).append(entry)
+
     def of(self, section: str) -> tuple[Entry, ...]:
         """The entries of one section in order."""
-        return tuple(entry for entry in self.entries if entry.section == section)
+        return tuple(self._by_section.get(section, ()))
 
     def get(self, section: str, key: str) -> Entry | None:
         """The entry of a key, the first one of a list; None when it is not there."""
-        return next((entry for entry in self.entries if (entry.section, entry.key) == (section, key)), None)
+        return next((entry for entry in self._by_section.get(section, ()) if entry.key == key), None)
 
     def fault(self, section: str, key: str, message: str) -> Fault:
         """Say that something is wrong at a key, which need not be there."""

@@ -165,3 +165,23 @@ def test_an_odd_section_is_refused(section: str) -> None:
 def test_an_empty_list_is_refused() -> None:
     with pytest.raises(ValueError, match="leave the key out"):
         ini.write({"main": {"hosts": []}})
+
+
+def test_what_a_section_is_asked_for_does_not_go_through_the_entries_of_others() -> None:
+    class Counted(str):
+        """A section's name that counts how often it is compared."""
+
+        __slots__ = ()
+        compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, other)
+
+    entries = tuple(ini.Entry("x.ini", n, Counted(f"route:{n}"), "hosts", "a") for n in range(1000))
+    file = ini.IniFile("x.ini", entries)
+    Counted.compared = 0
+    assert [entry.line for n in range(1000) for entry in file.of(f"route:{n}")] == list(range(1000))
+    assert all(file.get(f"route:{n}", "hosts") is entries[n] for n in range(1000))
+    assert Counted.compared < 10_000
