@@ -130,8 +130,7 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
     awaits = outbound is None and smtp_settings.await_outbound
     if awaits:
         outbound_settings = replace(outbound_settings, disabled=True)
-        waits = "is not there yet: mail waits for it, because smtp.ini says await_outbound"
-        report.warn("outbound.ini", f"{waits}. In a cluster an operator makes it: does one watch this namespace?")
+        report.warn("outbound.ini", "is not there yet: mail waits for it, because smtp.ini says await_outbound")
     tls_inbound, tls_outbound = read_tls(files.ini("tls.ini", tls), files, report)
     if smtp_settings.smtps_listen and not tls_inbound.cert:
         report.faults.append(smtp.fault(MAIN, "smtps_listen", "needs a key and a certificate in tls.ini"))
