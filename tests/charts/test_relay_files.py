@@ -35,7 +35,8 @@ def settings_of(helm: Helm, directory: Path, values: Any, others: Any = None) ->
 def test_the_defaults_let_nobody_but_the_pod_relay(helm: Helm, tmp_path: Path) -> None:
     settings = settings_of(helm, tmp_path, {})
     assert settings.relay_acl == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-    assert settings.smtp.listen == tuple(Endpoint(host, port) for port in (2525, 2587) for host in ("0.0.0.0", "::"))
+    assert settings.smtp.listen == tuple(Endpoint(host, 2525) for host in ("0.0.0.0", "::"))
+    assert settings.smtp.submission_listen == tuple(Endpoint(host, 2587) for host in ("0.0.0.0", "::"))
     assert settings.smtp.smtps_listen == ()
     assert settings.http.listen == tuple(
         Endpoint(host, port) for host, port in (("127.0.0.1", 9024), ("0.0.0.0", 9025), ("::", 9025))
@@ -62,6 +63,16 @@ def test_each_key_of_smtp_ini_arrives_as_it_was_given(helm: Helm, tmp_path: Path
     assert (smtp.inactivity_timeout, smtp.max_connections, smtp.max_connections_per_client) == (120, 250000, 1000000)
     assert (smtp.max_recipients, smtp.max_errors, smtp.databytes) == (123456, 7, 104857600)
     assert (smtp.data_line_length, smtp.max_received, smtp.bare_newline.value) == (1048576, 50, "normalize")
+
+
+def test_who_may_relay_and_send_as_whom_arrives(helm: Helm, tmp_path: Path) -> None:
+    assert settings_of(helm, tmp_path / "before", {}).senders_allow is None
+    values = {
+        "config": {"relayLoopback": False, "relayAllow": ["10.0.0.0/8"], "sendersAllow": [".example.com", "a@b.test"]},
+    }
+    settings = settings_of(helm, tmp_path / "after", values)
+    assert settings.relay_acl == (ip_network("10.0.0.0/8"),)
+    assert settings.senders_allow == frozenset({".example.com", "a@b.test"})
 
 
 def test_names_networks_and_plugins_arrive(helm: Helm, tmp_path: Path) -> None:

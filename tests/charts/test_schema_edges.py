@@ -35,6 +35,7 @@ ADDRESSES = schema("mailboat-relay", "listen", "addresses")["items"]
 MOST_NETWORKS = schema("mailboat-relay", "config", "relayAllow")["maxItems"]
 NETWORKS = schema("mailboat-relay", "config", "relayAllow")["items"]
 ME = schema("mailboat-relay", "config", "me")
+SENDER = schema("mailboat-relay", "config", "sendersAllow")["items"]
 PLUGIN = schema("mailboat-relay", "config", "plugins")["items"]
 
 
@@ -53,6 +54,12 @@ def test_the_relay_takes_each_network_that_the_schema_takes(tmp_path: Path) -> N
     for begin in range(0, len(taken), MOST_NETWORKS):
         some = taken[begin : begin + MOST_NETWORKS]
         assert faults(tmp_path, "relay_acl_allow", "127.0.0.0/8", "::1/128", *some) == []
+
+
+def test_the_relay_takes_each_sender_that_the_schema_takes(tmp_path: Path) -> None:
+    senders = edges(SENDER)
+    assert faults(tmp_path, "senders_allow", *senders) == []
+    assert len(senders) > 1
 
 
 def test_the_relay_takes_each_address_to_listen_on_that_the_schema_takes(tmp_path: Path) -> None:

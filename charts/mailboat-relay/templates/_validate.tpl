@@ -27,7 +27,7 @@
 {{- end -}}
 
 {{- define "mailboat-relay.validateFiles" -}}
-{{- $own := list "smtp.ini" "http.ini" "relay_acl_allow" "plugins" "me" "admin-token" -}}
+{{- $own := list "smtp.ini" "http.ini" "relay_acl_allow" "senders_allow" "plugins" "me" "admin-token" -}}
 {{- range $name, $_ := .Values.config.files -}}
   {{- if has $name $own -}}
     {{- fail (printf "config.files: %s is written by the chart from other values" $name) -}}
