@@ -3,7 +3,7 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -15,7 +15,7 @@ DASHBOARD := charts/mailboat-relay/files/dashboard.json
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test crash interop e2e lint format lock docs charts bench bench-hooks bench-operator clean
+.PHONY: help install run test test-pythons crash interop e2e lint format lock docs charts bench bench-hooks bench-operator clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ install: $(VENV)/.dev ## Make .venv with everything that tests and checks need
 
 test: $(VENV)/.dev ## Run every test that needs neither root nor a cluster
 	$(BIN)/python -m pytest -m "not interop and not apiserver and not e2e and not helm" $(ARGS)
+
+test-pythons: $(VENV)/.dev ## Run the tests on each Python from 3.11 to 3.14 that is found, and list the others
+	scripts/test-pythons $(ARGS)
 
 crash: $(VENV)/.dev ## Kill the relay at random instants, ROUNDS times (200), and miss no mail
 	MAILBOAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m crash -s $(ARGS)
@@ -78,7 +81,7 @@ bench-operator: $(VENV)/.dev ## Measure the operator over 1,000 OutboundConfigs;
 	bench/operator $(ARGS)
 
 clean: ## Remove what was made here, except the queue in var/
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-3.* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf tests/interop/nodemailer/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

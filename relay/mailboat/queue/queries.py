@@ -80,10 +80,10 @@ def due(db: sqlite3.Connection, place: Place, until: float, limit: int, after: C
 def due_in(db: sqlite3.Connection, place: Place, domain: str, until: float, limit: int) -> Found:
     """Entries of one domain that are due."""
     found = db.execute(
-        "SELECT * FROM listing WHERE state = 0 AND domain = ?1 AND next_attempt <= ?2"
-        " UNION ALL SELECT * FROM listing WHERE state = 1 AND domain = ?1 AND next_attempt <= ?2"
-        " ORDER BY next_attempt, id LIMIT ?3",
-        (domain, until, limit),
+        "SELECT * FROM listing WHERE state = 0 AND domain = :domain AND next_attempt <= :until"
+        " UNION ALL SELECT * FROM listing WHERE state = 1 AND domain = :domain AND next_attempt <= :until"
+        " ORDER BY next_attempt, id LIMIT :limit",
+        {"domain": domain, "until": until, "limit": limit},
     )
     return _read(found.fetchall(), place)
 
@@ -96,9 +96,9 @@ def waiting(db: sqlite3.Connection, since: float, after: tuple[object, int], lim
     when, row = after
     return db.execute(
         "SELECT id, attempts, next_attempt FROM entry INDEXED BY entry_due"
-        " WHERE state = 1 AND next_attempt > ?1 AND next_attempt >= ?2"
-        " AND (next_attempt > ?2 OR id > ?3) ORDER BY next_attempt, id LIMIT ?4",
-        (since, when, row, limit),
+        " WHERE state = 1 AND next_attempt > :since AND next_attempt >= :when"
+        " AND (next_attempt > :when OR id > :row) ORDER BY next_attempt, id LIMIT :limit",
+        {"since": since, "when": when, "row": row, "limit": limit},
     ).fetchall()
 
 

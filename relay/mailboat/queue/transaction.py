@@ -183,7 +183,8 @@ class _Batch:
                 self._applied.changed[position] = self._change(operation)
             elif isinstance(operation, Reschedule):
                 self._connection.executemany(
-                    "UPDATE entry SET next_attempt = ?2 WHERE id = ?1 AND state IN (0, 1)", operation.times
+                    "UPDATE entry SET next_attempt = ? WHERE id = ? AND state IN (0, 1)",
+                    [(next_attempt, row) for row, next_attempt in operation.times],
                 )
             elif isinstance(operation, Reserve):
                 self._execute("UPDATE meta SET value = max(value, ?) WHERE key = 'reserved'", operation.reserved)
