@@ -43,7 +43,7 @@ class Message:
     smtputf8: bool = False
     """MAIL carried SMTPUTF8 (RFC 6531): a next hop that lacks it cannot have this message."""
     eightbit: bool = False
-    """MAIL carried BODY=8BITMIME (RFC 6152)."""
+    """The client said BODY=8BITMIME (RFC 6152), or there are octets above 127, whatever it said."""
     force_tls: bool = False
     """Deliver over TLS or defer (`todo.force_tls`)."""
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)

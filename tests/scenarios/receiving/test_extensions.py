@@ -14,15 +14,17 @@ EIGHT_BIT = TEXT + bytes(range(128, 256)) + b"\r\n"
 @pytest.mark.parametrize(
     ("parameters", "eightbit", "smtputf8"),
     [
-        ("", False, False),
-        (" BODY=7BIT", False, False),
+        ("", True, False),
+        (" BODY=7BIT", True, False),
         (" BODY=8BITMIME", True, False),
         (" body=8bitmime SIZE=99", True, False),
-        (" SMTPUTF8", False, True),
+        (" SMTPUTF8", True, True),
         (" BODY=8BITMIME SMTPUTF8", True, True),
     ],
 )
-async def test_what_mail_declares_goes_with_the_message(parameters: str, eightbit: bool, smtputf8: bool) -> None:
+async def test_what_mail_declares_and_that_content_is_8_bit_goes_with_the_message(
+    parameters: str, eightbit: bool, smtputf8: bool
+) -> None:
     async with serving() as rig:
         client = await rig.greeted()
         await client.begin(parameters=parameters)
@@ -32,6 +34,17 @@ async def test_what_mail_declares_goes_with_the_message(parameters: str, eightbi
         [mail] = await rig.mails()
         assert (mail.entry.message.eightbit, mail.entry.message.smtputf8) == (eightbit, smtputf8)
         assert mail.body.endswith(EIGHT_BIT)
+
+
+async def test_7_bit_content_is_8bitmime_only_where_the_client_says_so() -> None:
+    async with serving() as rig:
+        client = await rig.greeted()
+        for parameters in ("", " BODY=7BIT", " BODY=8BITMIME"):
+            await client.begin(parameters=parameters)
+            client.send(TEXT + b".\r\n")
+            await client.reply()
+        await client.quit()
+        assert [mail.entry.message.eightbit for mail in await rig.mails()] == [False, False, True]
 
 
 async def test_addresses_of_any_script_need_smtputf8() -> None:
