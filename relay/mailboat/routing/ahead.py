@@ -1,7 +1,8 @@
 """Looks up where mail goes before an attempt on it begins, so that a DNS server that keeps silent holds no attempt up.
 
-One look-up a destination however many messages wait for it, so many at once; destinations without a failure come
-first, three to one. A failure is remembered, longer each time. `delivery.gate` asks; the look-up itself is `router`'s.
+One look-up a destination however many messages wait for it, so many at once; one that is not answered soon goes on
+beside them, as others must not wait for it. Destinations without a failure come first, three to one. A failure is
+remembered, longer each time. `delivery.gate` asks; the look-up itself is `router`'s.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from mailboat.routing.answers import Located, NotYet, Site, Unroutable
 log = logging.getLogger(__name__)
 
 AT_ONCE = 64
-"""Look-ups at once."""
+"""Look-ups at once that are not slow."""
+SLOW_AFTER = 0.25
+"""Seconds after which a look-up is slow: most answers take a tenth of that."""
+SLOW_AT_ONCE = 1000
+"""Slow look-ups beside them at most; each has a socket."""
 REMEMBERED = 50_000
 """Destinations whose way, or whose failure, is remembered at most."""
 FIRST_PAUSE, LONGEST_PAUSE = 3.0, 600.0
@@ -53,6 +58,8 @@ class Ahead:
         self._waiting: tuple[dict[str, Entry], dict[str, Entry]] = ({}, {})
         """Destinations to be looked up, with an entry of each: those that did not fail, and those that did."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._slow: set[str] = set()
+        """Those of `_tasks` that are slow."""
         self._turn = 0
 
     def where(self, name: str, entry: Entry, now: float) -> Site | Unroutable | NotYet | None:
@@ -86,13 +93,22 @@ class Ahead:
 
     def _begin(self) -> None:
         fresh, failed = self._waiting
-        while (fresh or failed) and len(self._tasks) < AT_ONCE:
+        while (fresh or failed) and self._has_room():
             self._turn += 1
             queue = failed if failed and (not fresh or self._turn % _TURNS == 0) else fresh
             name = next(iter(queue))
             self._tasks[name] = asyncio.get_running_loop().create_task(self._find(name, queue.pop(name)))
 
+    def _has_room(self) -> bool:
+        slow = len(self._slow)
+        return len(self._tasks) - slow < AT_ONCE and slow < SLOW_AT_ONCE
+
+    def _takes_long(self, name: str) -> None:
+        self._slow.add(name)
+        self._begin()
+
     async def _find(self, name: str, entry: Entry) -> None:
+        timer = asyncio.get_running_loop().call_later(SLOW_AFTER, self._takes_long, name)
         try:
             self._note(name, await self._look_up(entry))
         except Exception:
@@ -100,7 +116,9 @@ class Ahead:
             why = Unroutable(False, "4.4.3", "internal error, see the log of the relay")
             self._note(name, Located(why, self._clock.monotonic()))
         finally:
+            timer.cancel()
             del self._tasks[name]
+            self._slow.discard(name)
             self._begin()
         self.ready(name)
 

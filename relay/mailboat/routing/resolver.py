@@ -47,8 +47,8 @@ class Patience:
     """Times that each server is asked."""
     total: float = 25.0
     """For a look-up in all, waiting for its turn included."""
-    in_flight: int = 256
-    """Queries at once; each takes a socket."""
+    in_flight: int = 1280
+    """Queries at once; each takes a socket. More than `ahead` makes look-ups, so that none waits for silent ones."""
     cache_size: int = 50_000
     """Look-ups that are remembered; the ones unused for longest go first."""
 
