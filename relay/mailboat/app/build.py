@@ -94,9 +94,9 @@ class Parts:
             missing = self.sources.missing(settings)
         return missing
 
-    def take(self, settings: Settings) -> None:
+    async def take(self, settings: Settings) -> None:
         """Put new settings into force everywhere. Raises OSError or ValueError before anything has changed."""
-        staged = self.plugins.stage(settings)
+        staged = await self.plugins.prepare(settings)
         try:
             self.context.tls.configure(settings.tls)
         except (OSError, ValueError):
@@ -133,7 +133,7 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     plugins = Plugins(observer)
     plugins.workers = options.workers
     plugins.numbers = lambda: _numbers(telling.tally, store)
-    staged = plugins.stage(settings)
+    staged = await plugins.prepare(settings)
     tls = ServerTls(settings.tls)
     store = await open_store(settings.outbound.queue_dir, options.worker, options.workers, clock, observer)
     local = LocalAddresses(clock)

@@ -1,5 +1,7 @@
 """Live reload: sees that files changed, checks them as a whole, and has them taken or says why not.
 
+What takes long, reading and running plugins, happens in threads; the swap is one step on the event loop.
+
 Polls the marks of a few files instead of listening to the kernel: that also sees the `..data` swap of a Kubernetes
 volume, files outside the directory, and network file systems.
 """
@@ -9,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from mailboat.config.fingerprint import fingerprint
+from mailboat.config.fingerprint import Mark, Marks, changed, file_mark
 from mailboat.config.load import Loaded, load, restart_needed
 from mailboat.config.settings import Settings
 from mailboat.model.clock import Clock
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 PERIOD = 0.3
 """Seconds between two looks; a change is taken within 1 s."""
+RETRY = 10.0
+"""Seconds until a reload that failed for no fault of the files is tried again."""
 DELIVERY_FILES = frozenset(("outbound.ini", "tls.ini"))
 """Without them a relay delivers with defaults."""
 
@@ -29,14 +33,19 @@ DELIVERY_FILES = frozenset(("outbound.ini", "tls.ini"))
 class ConfigWatch:
     """Follows one configuration directory."""
 
-    def __init__(self, directory: Path, first: Loaded, clock: Clock, observer: Observer) -> None:
-        """`first` is what the relay started with; it has settings."""
+    def __init__(
+        self, directory: Path, first: Loaded, clock: Clock, observer: Observer, plugins: Callable[[], Marks] = dict
+    ) -> None:
+        """`first` is what the relay started with; it has settings. `plugins` gives the marks of what plugins read."""
         assert first.settings is not None
         self._directory = directory
         self._clock = clock
         self._observer = observer
-        self._outside = first.outside
-        self._marks = first.fingerprint
+        self._marks = first.marks
+        self._plugins = plugins
+        self._seen: dict[Path, Mark] = {}
+        """Files of plugins that have changed since they were read, as they were at the last look."""
+        self._retry_at: float | None = None
         self.settings: Settings = first.settings
         """What is in force."""
         self._used = first.present & DELIVERY_FILES
@@ -44,21 +53,36 @@ class ConfigWatch:
         self.error: str | None = None
         """Why the files as they are now were refused."""
 
-    async def run(self, take: Callable[[Settings], None]) -> None:
+    async def run(self, take: Callable[[Settings], Awaitable[None]]) -> None:
         """Look until cancelled. `take` puts settings into force, or raises OSError or ValueError and changes none."""
         while True:
             await asyncio.sleep(PERIOD)
-            try:
-                self.look(take)
-            except Exception:  # a reload that fails for a bug must not be the last one
-                log.exception("the new configuration could not be taken")
+            await self.look(take)
 
-    def look(self, take: Callable[[Settings], None]) -> None:
+    async def look(self, take: Callable[[Settings], Awaitable[None]]) -> None:
         """Look once, and take what changed."""
-        if fingerprint(self._directory, self._outside) == self._marks:
+        late = self._retry_at is not None and self._clock.monotonic() >= self._retry_at
+        plugins = self._plugins_changed()
+        if not (late or plugins or changed(self._marks)):
             return
-        loaded = load(self._directory, os.environ)
-        self._outside, self._marks = loaded.outside, loaded.fingerprint
+        self._retry_at = None
+        try:
+            await self._reload(take, plugins=plugins)
+        except Exception as error:  # a bug of ours or of a plugin: the files may be good, and it may pass
+            log.exception("the new configuration could not be taken")
+            self._retry_at = self._clock.monotonic() + RETRY
+            self._refuse(f"internal error, see the log of the relay: {type(error).__name__}")
+
+    def _plugins_changed(self) -> bool:
+        """Whether a file that a plugin has read is another than at the last look."""
+        now = {path: mark for path, was in self._plugins().items() if (mark := file_mark(path)) != was}
+        news = bool(now) and now != self._seen
+        self._seen = now
+        return news
+
+    async def _reload(self, take: Callable[[Settings], Awaitable[None]], *, plugins: bool) -> None:
+        loaded = await asyncio.to_thread(load, self._directory, os.environ)
+        self._marks = loaded.marks
         for warning in loaded.warnings:
             log.warning("%s", warning)
         if loaded.settings is None:
@@ -68,13 +92,13 @@ class ConfigWatch:
             self._refuse(f"{' and '.join(sorted(vanished))} vanished; to go on without, restart")
         else:
             self._used |= loaded.present & DELIVERY_FILES
-            if loaded.settings != self.settings or self.error is not None:
-                self._take(loaded.settings, take)
+            if loaded.settings != self.settings or self.error is not None or plugins:
+                await self._take(loaded.settings, take)
 
-    def _take(self, new: Settings, take: Callable[[Settings], None]) -> None:
+    async def _take(self, new: Settings, take: Callable[[Settings], Awaitable[None]]) -> None:
         old = self.settings
         try:
-            take(new)
+            await take(new)
         except (OSError, ValueError) as error:
             self._refuse(str(error))
             return

@@ -49,7 +49,7 @@ class Worker:
         self._parts = parts
         # Every worker takes a new configuration; one tells of it, so that a reload counts once.
         observer = parts.telling.observer if options.worker == 0 else Observer()
-        self.config = ConfigWatch(options.directory, loaded, parts.clock, observer)
+        self.config = ConfigWatch(options.directory, loaded, parts.clock, observer, parts.plugins.marks)
         self._expiry = CertificateExpiry()
         self._started = False
         self.failed = asyncio.Event()

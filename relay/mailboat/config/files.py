@@ -61,16 +61,18 @@ class ConfigDirectory:
 
     def __init__(self, path: Path, report: Report) -> None:
         self.path = path
-        self.outside: dict[Path, Mark] = {}
-        """Files that settings name, in order, there or not; each with its mark from before it was read."""
+        self.marks: dict[Path, Mark] = {}
+        """Files that were asked for, there or not; each with its mark from before it was read."""
         self.present: set[str] = set()
         """Files of the directory that have been read."""
         self._report = report
 
     def content(self, name: str) -> bytes | None:
         """A file of the directory; None when it is missing, or unreadable (then a fault is told)."""
+        path = self.path / name
+        self.watch(path)
         try:
-            content = read_file(self.path / name)
+            content = read_file(path)
         except FileNotFoundError:
             return None
         except FileError as error:
@@ -81,6 +83,7 @@ class ConfigDirectory:
 
     def has(self, name: str) -> bool:
         """Whether there is anything of that name."""
+        self.watch(self.path / name)
         return os.path.lexists(self.path / name)
 
     def text(self, name: str) -> str | None:
@@ -108,7 +111,7 @@ class ConfigDirectory:
 
     def watch(self, path: Path) -> None:
         """Have a change of this file noticed."""
-        self.outside.setdefault(path, file_mark(path))
+        self.marks.setdefault(path, file_mark(path))
 
     def named(self, path: str) -> bytes:
         """The content of a file that settings name; FileError, also when it is missing."""

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mailboat.config import bounce, plugins, values
+from mailboat.config import bounce, values
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError
-from mailboat.config.fingerprint import directory_marks
+from mailboat.config.fingerprint import Marks
 from mailboat.config.hash import config_hash
 from mailboat.config.hosts import network, sender_pattern
 from mailboat.config.ini import MAIN, IniFile
@@ -39,17 +39,6 @@ INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini")
 
 _RELAY_ACL = "relay_acl_allow"
 _SENDERS = "senders_allow"
-_OWN_FILES = (
-    *INI_FILES,
-    "me",
-    _RELAY_ACL,
-    _SENDERS,
-    bounce.TEXT,
-    bounce.HTML,
-    bounce.IMAGE,
-    plugins.LIST,
-    plugins.TIMEOUT,
-)
 _WIDE = {4: 8, 6: 16}
 """Prefix lengths below which a relay permission covers a large part of the Internet."""
 _NO_NAME = "localhost"
@@ -66,10 +55,8 @@ class Loaded:
     faults: tuple[Fault, ...]
     """All of them, in the order of the files."""
     warnings: tuple[Fault, ...]
-    outside: tuple[Path, ...]
-    """The files that settings name (keys, passwords), there or not: `fingerprint` wants them."""
-    fingerprint: object
-    """What `fingerprint(directory, outside)` was just before each file was read; another value means: load again."""
+    marks: Marks
+    """Of every file that was asked for, from before it was read: once `fingerprint.changed`, load again."""
     present: frozenset[str] = frozenset()
     """The files of the directory that there were, as far as the relay itself reads them."""
 
@@ -77,19 +64,14 @@ class Loaded:
 def load(directory: Path, environ: Mapping[str, str]) -> Loaded:
     """Read and check a whole directory. `environ` gives `MAILBOAT_QUEUE_DIR`."""
     report = Report()
-    marks = directory_marks(directory)
     files = ConfigDirectory(directory.absolute(), report)
+    files.watch(files.path)
     if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises where it may not look
-        return Loaded(
-            None, (Fault(str(directory), 0, "", "", "is not a directory that can be read"),), (), (), (marks, ())
-        )
+        return Loaded(None, (Fault(str(directory), 0, "", "", "is not a directory that can be read"),), (), files.marks)
     _warn_of_files(files.path, report)
     settings = _settings(files, environ, report)
     faults, warnings = _in_order(report.faults), _in_order(report.warnings)
-    watched = (marks, tuple(files.outside.values()))
-    return Loaded(
-        None if faults else settings, faults, warnings, tuple(files.outside), watched, frozenset(files.present)
-    )
+    return Loaded(None if faults else settings, faults, warnings, files.marks, frozenset(files.present))
 
 
 def restart_needed(old: Settings, new: Settings) -> list[str]:
@@ -147,7 +129,7 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
         senders_allow=_senders_allow(files, report),
         awaits_outbound=awaits,
         bounce=_bounce(files, report),
-        plugins=read_plugins(files, report, _OWN_FILES),
+        plugins=read_plugins(files, report),
         hash=config_hash(outbound, tls),
     )
 

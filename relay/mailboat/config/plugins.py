@@ -1,4 +1,4 @@
-"""The files that name plugins and say how long they may take, and a mark of everything that plugins are made of.
+"""The files that name plugins and say how long they may take, and a digest of the code in `plugins.d`.
 
 `load` calls it. It neither finds nor runs a plugin: `mailboat.hooks.loader` does.
 """
@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from mailboat.config import values
 from mailboat.config.fault import Report
-from mailboat.config.files import ConfigDirectory, FileError, read_file
+from mailboat.config.files import ConfigDirectory
 from mailboat.config.fingerprint import PLUGIN_DIRECTORY
 from mailboat.config.hash import framed_digest
 from mailboat.config.settings import PluginSettings
@@ -25,8 +25,8 @@ _DEFAULT_TIMEOUT = 30.0
 _timeout: Callable[[str], float] = values.seconds(0, 86400)
 
 
-def read_plugins(files: ConfigDirectory, report: Report, own: Collection[str]) -> PluginSettings:
-    """What the directory says of plugins. `own` are the files that the relay itself reads."""
+def read_plugins(files: ConfigDirectory, report: Report) -> PluginSettings:
+    """What the directory says of plugins."""
     lines = _names(files, report)
     timeout = _seconds(files, TIMEOUT, report)
     timeouts = tuple(
@@ -37,7 +37,7 @@ def read_plugins(files: ConfigDirectory, report: Report, own: Collection[str]) -
         lines=tuple(lines.values()),
         timeout=_DEFAULT_TIMEOUT if timeout is None else timeout,
         timeouts=timeouts,
-        digest=framed_digest(tuple(_contents(files, own))) if lines else "",
+        digest=framed_digest(tuple(_code(files, lines))) if lines else "",
     )
 
 
@@ -79,17 +79,10 @@ def _seconds(files: ConfigDirectory, name: str, report: Report) -> float | None:
     return None
 
 
-def _contents(files: ConfigDirectory, own: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Every file that a plugin may be, or may read by name. One that cannot be read is known by its trouble."""
-    for prefix in ("", f"{PLUGIN_DIRECTORY}/"):
-        try:
-            names = sorted(path.name for path in (files.path / prefix).iterdir())
-        except OSError:
-            continue
-        for name in names:
-            if name.startswith(".") or (not prefix and name in own):
-                continue
-            try:
-                yield f"{prefix}{name}", read_file(files.path / prefix / name)
-            except (FileNotFoundError, FileError) as error:
-                yield f"{prefix}{name}", str(error).encode()
+def _code(files: ConfigDirectory, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """The files in which plugins may stand; what plugins read besides, `mailboat.hooks` knows."""
+    for name in names:
+        file = f"{PLUGIN_DIRECTORY}/{plain(name)}.py"
+        content = files.content(file)
+        if content is not None:
+            yield file, content

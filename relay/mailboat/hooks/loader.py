@@ -1,8 +1,9 @@
 """The plugins of one worker through its life: loaded, put into force as a whole, replaced at a reload, closed.
 
-`stage` does everything that can fail and changes nothing; `Staged.commit` swaps. `app` calls both, and the command
-line checks a directory with `stage` alone. A plugin whose code has not changed goes on as it is, with its memory and
-its new files; one whose file has changed is run anew, and the old one closed.
+`stage` does everything that can fail and changes nothing; `prepare` does the same in a thread, for a loop that has
+other things to do; `Staged.commit` swaps, on the event loop. `app` calls both, and the command line checks a directory
+with `stage` alone. A plugin whose code has not changed goes on as it is, with its memory and its new files; one whose
+file has changed is run anew, and the old one closed.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import inspect
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mailboat.config.fault import Fault
+from mailboat.config.fingerprint import Marks
 from mailboat.config.plugins import plain
 from mailboat.config.settings import PluginSettings, Settings
 from mailboat.hooks.chain import Hooks
@@ -73,17 +76,33 @@ class Plugins:
         self.workers = 1
         """For `Plugin.workers`; `app` sets it."""
         self._loaded: dict[str, _Loaded] = {}
+        self._files: list[PluginFiles] = []
+        """Those that were last staged, of plugins that were refused too."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: dict[Plugin, list[asyncio.Task[Any]]] = {}
+        """What plugins have started."""
         self._closing: set[asyncio.Task[None]] = set()
+
+    def marks(self) -> Marks:
+        """Of the files that plugins have read, from before they were read; see `fingerprint.changed`."""
+        return {path: mark for files in self._files for path, mark in files.marks.items()}
+
+    async def prepare(self, settings: Settings) -> Staged:
+        """`stage` in a thread: what plugins do while they are loaded holds up nobody."""
+        self._loop = asyncio.get_running_loop()
+        return await asyncio.to_thread(self.stage, settings)
 
     def stage(self, settings: Settings) -> Staged:
         """Load what `settings` lists. Raises PluginsError, and then nothing has changed."""
         directory = Path(settings.directory)
         staged = Staged(self, settings.plugins)
+        self._files = []
         for name, line in zip(settings.plugins.names, settings.plugins.lines, strict=True):
             try:
                 source = find(directory, name, line)
                 known = self._loaded.get(plain(name))
                 if known is not None and known.source == source:
+                    self._files.append(known.files)
                     files, faults = known.files.stage()
                     staged.keep(known, files, faults)
                 else:
@@ -99,19 +118,20 @@ class Plugins:
     def _load(self, source: Source, directory: Path) -> _Loaded:
         """Run a plugin and have it register itself."""
         files = PluginFiles(directory)
+        self._files.append(files)
         plugin = Plugin(source.name, self.counters.of(source.name), files, self.numbers)
         plugin.workers = self.workers
         code = run(source)
         try:
             register(plugin, code)
         except ConfigError as error:
-            _close(plugin)
+            self.abandon(plugin)
             raise PluginFaultError(error.fault) from error
         except RegistrationError as error:
-            _close(plugin)
+            self.abandon(plugin)
             raise PluginFaultError(Fault(source.shown, error.line, "", "", str(error))) from error
         except (Exception, SystemExit) as error:
-            _close(plugin)
+            self.abandon(plugin)
             raise PluginFaultError(fault_of(source, error)) from error
         return _Loaded(source, plugin, files)
 
@@ -125,9 +145,33 @@ class Plugins:
         self._loaded, self.hooks = plugins, hooks
         staying = {id(loaded.plugin) for loaded in plugins.values()}
         gone = [loaded.plugin for loaded in old.values() if id(loaded.plugin) not in staying]
-        task = asyncio.get_running_loop().create_task(_retire(gone, old_hooks))
+        running = [task for plugin in gone for task in self._running.pop(plugin, ())]
+        task = asyncio.get_running_loop().create_task(_retire(gone, old_hooks, running))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    def start(self, plugin: Plugin) -> None:
+        """Let a plugin that is new in force begin what it does by itself."""
+        for starter in plugin.starters:
+            try:
+                begun = starter()
+                if inspect.iscoroutine(begun):
+                    task = asyncio.get_running_loop().create_task(begun)
+                    task.add_done_callback(partial(_told, plugin))
+                    self._running.setdefault(plugin, []).append(task)
+            except Exception:
+                log.exception("plugin %s could not be started", plugin.name)
+
+    def abandon(self, plugin: Plugin) -> None:
+        """Close a plugin that never was in force. What it does asynchronously runs by itself."""
+        for closer in plugin.closers:
+            try:
+                pending = closer()
+                if inspect.iscoroutine(pending):
+                    loop = self._loop or asyncio.get_running_loop()
+                    loop.call_soon_threadsafe(loop.create_task, pending)
+            except Exception:
+                log.exception("plugin %s could not be closed", plugin.name)
 
     def at_large(self) -> tuple[int, int]:
         """Tasks of plugins that live, those of hooks that were given up included, and threads that are stuck."""
@@ -181,12 +225,14 @@ class Staged:
         offers = [(plugin.name, offer) for plugin in plugins for offer in plugin.auth_offers]
         hooks = self._owner.chain(self.hooks(), offers)
         self._owner.take(self._plugins, hooks)
+        for plugin in self._fresh:
+            self._owner.start(plugin)
         return hooks
 
     def discard(self) -> None:
         """Forget them: what was new is closed."""
         for plugin in self._fresh:
-            _close(plugin)
+            self._owner.abandon(plugin)
 
 
 def register(plugin: Plugin, code: object) -> None:
@@ -229,20 +275,17 @@ def _check_signature(hook: Hook) -> None:
         pass  # some callables of C have no signature to look at
 
 
-def _close(plugin: Plugin) -> None:
-    """Close a plugin that never was in force. What it does asynchronously runs by itself."""
-    for closer in plugin.closers:
-        try:
-            pending = closer()
-            if inspect.iscoroutine(pending):
-                asyncio.get_running_loop().create_task(pending)
-        except Exception:
-            log.exception("plugin %s could not be closed", plugin.name)
+def _told(plugin: Plugin, task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("what plugin %s has started failed", plugin.name, exc_info=error)
 
 
-async def _retire(plugins: list[Plugin], hooks: Hooks) -> None:
-    """Close plugins that are out of force, once what still runs of them is over."""
+async def _retire(plugins: list[Plugin], hooks: Hooks, running: Sequence[asyncio.Task[Any]]) -> None:
+    """Close plugins that are out of force, once what still runs of their hooks is over."""
     await hooks.drained()
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
     for plugin in plugins:
         for closer in plugin.closers:
             try:

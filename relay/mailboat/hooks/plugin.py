@@ -59,6 +59,7 @@ class Plugin:
         """Goes where the relay's own diagnostics go, with the plugin's name."""
         self.hooks: list[Hook] = []
         self.auth_offers: list[AuthOffer] = []
+        self.starters: list[Callable[[], object]] = []
         self.closers: list[Callable[[], object]] = []
         self.numbers = numbers
         """The metrics of this worker now, by name and label value; call it on the event loop. Empty without a relay."""
@@ -106,6 +107,10 @@ class Plugin:
     def offer_auth(self, function: AuthOffer) -> None:
         """Have `function` say which AUTH mechanisms are offered to a connection."""
         self.auth_offers.append(function)
+
+    def on_start(self, function: Callable[[], object]) -> None:
+        """Have `function` called on the event loop once the plugin is in force; it may be async and go on for ever."""
+        self.starters.append(function)
 
     def on_close(self, function: Callable[[], object]) -> None:
         """Have `function`, sync or async, called once when this plugin is replaced or the relay stops."""

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from mailboat.config import values
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError
+from mailboat.config.fingerprint import Mark
 from mailboat.config.ini import MAIN, IniFile
 
 _T = TypeVar("_T")
@@ -92,7 +93,7 @@ class PluginConfig(Generic[_T]):
     def content_of(self, key: str, section: str = MAIN) -> bytes:
         """What the file holds that a key names, relative to the configuration directory. For `parse` only.
 
-        ConfigError when it cannot be read. A later change is seen when a file of the configuration directory changes.
+        ConfigError when it cannot be read. A later change is seen like that of the file itself.
         """
         path = self.get(key, section=section)
         if self._directory is None:
@@ -118,6 +119,8 @@ class PluginFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.marks: dict[Path, Mark] = {}
+        """Of all that was read, there or not, from before it was read."""
         self._asked: list[tuple[PluginConfig[Any], Callable[[PluginConfig[None]], Any] | None]] = []
 
     def config(self, name: str, parse: Callable[[PluginConfig[None]], Any] | None) -> PluginConfig[Any]:
@@ -133,6 +136,7 @@ class PluginFiles:
     def stage(self) -> tuple[list[StagedFile], list[Fault]]:
         """Read all of them again; what is to be taken, and what is wrong with any."""
         staged, faults = [], []
+        self.marks.clear()
         for config, parse in self._asked:
             good, wrong = self._read(config, parse)
             faults += wrong
@@ -150,19 +154,20 @@ class PluginFiles:
         files = ConfigDirectory(self._directory, report)
         lines = tuple(line for _, line in files.lines(name) or ())
         ini = files.ini(name, files.content(name)) if name.endswith(".ini") else IniFile(name)
+        self.marks.update(files.marks)
         if report.faults:
             return None, list(dict.fromkeys(report.faults))
         fresh: PluginConfig[None] = PluginConfig(name, files)
         staged = StagedFile(fresh, ini, lines, None)
         staged.take()
-        if parse is None:
-            return StagedFile(config, ini, lines, None), []
         try:
-            return StagedFile(config, ini, lines, parse(fresh)), []
+            return StagedFile(config, ini, lines, None if parse is None else parse(fresh)), []
         except ConfigError as error:
             return None, [error.fault]
         except ValueError as error:
             return None, [Fault(name, 0, "", "", str(error))]
+        finally:
+            self.marks.update(files.marks)
 
 
 def _is_within(name: str) -> bool:

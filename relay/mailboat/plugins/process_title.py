@@ -95,26 +95,19 @@ def register(plugin: Plugin) -> None:
     figures = Figures(plugin.numbers)
     for point in (Point.CONNECT, Point.RCPT, Point.QUEUE_OK, Point.SEND_EMAIL):
         plugin.register_hook(point, getattr(figures, point.value), priority=FIRST)
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return  # only the configuration is being checked
-    before = getproctitle()
-    task = loop.create_task(_show(figures), name="process-title")
-
-    def close() -> None:
-        task.cancel()
-        setproctitle(before)
-
-    plugin.on_close(close)
+    plugin.on_start(lambda: _show(figures))
 
 
 async def _show(figures: Figures) -> None:
-    loop = asyncio.get_running_loop()
+    """Until cancelled."""
+    loop, before = asyncio.get_running_loop(), getproctitle()
     since = loop.time()
-    while True:
-        await asyncio.sleep(PERIOD)
-        now = loop.time()
-        figures.tick(now - since)
-        since = now
-        setproctitle(figures.title())
+    try:
+        while True:
+            await asyncio.sleep(PERIOD)
+            now = loop.time()
+            figures.tick(now - since)
+            since = now
+            setproctitle(figures.title())
+    finally:
+        setproctitle(before)

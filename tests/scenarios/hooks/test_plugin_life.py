@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from tests.support.plugin_relay import PluginConfig
@@ -67,6 +68,40 @@ async def test_new_code_is_taken_by_every_worker_and_bad_code_by_none(config: Pl
         for _ in range(6):  # whichever worker takes it
             with pytest.raises(Exception, match="new code"):
                 await relay.submit()
+
+
+async def test_a_reload_follows_what_plugins_read_and_no_log_beside_it(config: PluginConfig) -> None:
+    """A file that is missing when it is asked for counts as well."""
+    config.plug("p", "def register(plugin):\n    plugin.config('p.ini')\n    plugin.config('late.ini')\n")
+    config.put("p.ini", "a=1\n")
+    async with running(config) as relay:
+        for reloads, name in enumerate(("p.ini", "late.ini", "p.ini"), 1):
+            for log in ("relay.log", "plugins.d/relay.log"):
+                config.put(log, "line\n" * reloads)
+            config.put(name, f"a={reloads}00\n")
+            await has(relay, "mailboat_config_reloads_total{result=success}", reloads)
+
+
+WAITING = """
+import pathlib, time
+
+def register(plugin):
+    pathlib.Path("{0}/began").touch()
+    while not pathlib.Path("{0}/go").exists():
+        time.sleep(0.01)
+"""
+
+
+async def test_a_plugin_that_takes_long_to_register_holds_up_nobody(config: PluginConfig, tmp_path: Path) -> None:
+    config.plug("p", "async def hook_mail(c, a, p):\n    return None\n")
+    async with running(config) as relay:
+        config.put("plugins.d/p.py", WAITING.format(tmp_path))
+        await relay.poll(relay.metrics, lambda _: (tmp_path / "began").exists())
+        for _ in range(5):
+            await relay.submit()
+        assert (await relay.metrics()).get("mailboat_config_reloads_total{result=success}", 0) == 0
+        (tmp_path / "go").touch()
+        await has(relay, "mailboat_config_reloads_total{result=success}", 1)
 
 
 async def test_counters_are_summed_over_workers_and_stay_when_one_dies(config: PluginConfig) -> None:

@@ -18,4 +18,4 @@ class PluginSettings:
     timeouts: tuple[tuple[str, float], ...] = ()
     """Plugin and seconds, of those that have a limit of their own."""
     digest: str = ""
-    """Hash of what plugins consist of and may read: their change makes different settings."""
+    """Hash of their code in `plugins.d`: its change makes different settings."""
