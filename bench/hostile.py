@@ -122,7 +122,7 @@ async def _drive(case: Case, hosts: Hosts, port: int, seconds: int) -> list[floa
     for tick in range(seconds * 10):
         await asyncio.sleep(max(0.0, began + tick / 10 - time.monotonic()))
         several = _RATE // 10
-        good = [f"u@g{number % _OTHERS}.good.test" for number in range(tick * several, (tick + 1) * several)]
+        good = [f"u@g{number % _OTHERS + 1}.good.test" for number in range(tick * several, (tick + 1) * several)]
         bad = [attack[tick % len(attack)]] * (_ATTACK_RATE // 10)
         sending.add(asyncio.ensure_future(generator.send(port, iter([*good, *bad]), sessions=1, size=1024)))
     end = began + seconds

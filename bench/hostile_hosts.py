@@ -1,8 +1,8 @@
-"""Hosts and a DNS server that behave badly, each in its own way, and a good host that notes what it took.
+"""Hosts and a DNS server that behave badly, each in its own way, and good hosts that note what they took.
 
-Names: `NAME.good.test` has the MX `mx.good.test`, the good host. `NAME.KIND.test` has the MX `mx.KIND.test`, whose
-address is of a host of that kind. `NAME.silent.test` is never answered, `NAME.servfail.test` with SERVFAIL. All in one
-event loop; called by `bench.hostile`.
+Names: `gN.good.test` has the MX `mx.gN.good.test`, a good host of its own. `NAME.KIND.test` has the MX `mx.KIND.test`,
+whose address is of a host of that kind. `NAME.silent.test` is never answered, `NAME.servfail.test` with SERVFAIL. All
+in one event loop; called by `bench.hostile`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import cast
 KINDS = {"greeting": "127.0.9.1", "dot": "127.0.9.2", "tls": "127.0.9.3", "slow": "127.0.9.4"}
 """Never greets; dribbles the reply to the dot; says 220 to STARTTLS and nothing more; takes 11 s a message."""
 SLOW = 11.0
-_GOOD = "127.0.0.1"
+_GOOD = "127.0.8."
+"""The good hosts, by number."""
 _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHHLH")
 _MX, _A = 15, 1
@@ -39,14 +40,13 @@ class Hosts:
     async def serve(self, port: int) -> AsyncIterator[int]:
         """Until the block ends; gives the port of the DNS server."""
         loop = asyncio.get_running_loop()
-        servers = [await asyncio.start_server(self._accept, ip, port, backlog=4096) for ip in (_GOOD, *KINDS.values())]
-        transport, _ = await loop.create_datagram_endpoint(_Dns, (_GOOD, 0))
+        server = await asyncio.start_server(self._accept, "0.0.0.0", port, backlog=4096)  # all of 127.0.0.0/8
+        transport, _ = await loop.create_datagram_endpoint(_Dns, ("127.0.0.1", 0))
         try:
             yield transport.get_extra_info("sockname")[1]
         finally:
             transport.close()
-            for server in servers:
-                server.close()
+            server.close()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -126,10 +126,10 @@ def answer(query: bytes) -> bytes | None:
         return _HEADER.pack(ident, 0x8582, 1, 0, 0, 0) + question
     data = b""
     if kind == _MX and labels[0] != "mx":
-        names = ("mx", zone, "test")
+        names = ("mx", *labels[-3 if zone == "good" else -2 :])
         data = struct.pack("!H", 10) + b"".join(bytes([len(n)]) + n.encode() for n in names) + b"\0"
     elif kind == _A and labels[0] == "mx":
-        data = socket.inet_aton(KINDS.get(zone, _GOOD))
+        data = socket.inet_aton(KINDS[zone] if zone in KINDS else _GOOD + labels[1].removeprefix("g"))
     if not data:
         return _HEADER.pack(ident, 0x8580, 1, 0, 0, 0) + question
     return (
