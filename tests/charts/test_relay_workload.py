@@ -163,6 +163,7 @@ def test_what_a_running_relay_takes_up_replaces_no_pod(helm: Helm, change: Any) 
         {"listen": {"addresses": ["0.0.0.0"]}},
         {"tls": {"secretName": "t"}, "smtps": {"enabled": True}},
         {"hostNetwork": True},
+        {"admin": {"readWithoutToken": True}},
         {"config": {"files": {"plugins.d/mine.py": ""}}},
         {"image": {"tag": "x"}},
     ],

@@ -18,7 +18,7 @@
 
 {{/* What makes a difference only for a pod that starts: a change of it replaces the pods. All else is reloaded live. */}}
 {{- define "mailboat-relay.restart" -}}
-{{- dict "listen" .Values.listen "submission" 2587 "smtps" .Values.smtps.enabled "nodes" (.Values.config.smtp.nodes | toString) "host" .Values.hostNetwork | toJson -}}
+{{- dict "listen" .Values.listen "submission" 2587 "smtps" .Values.smtps.enabled "nodes" (.Values.config.smtp.nodes | toString) "host" .Values.hostNetwork "reads" .Values.admin.readWithoutToken | toJson -}}
 {{- end -}}
 
 {{/* Sources of the projected volume; of two files with one name the later source's is seen. */}}
