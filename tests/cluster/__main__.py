@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from pathlib import Path
 
-from tests.cluster import images
+from tests.cluster import earlier, images
 from tests.cluster.machine import Machine
 from tests.cluster.programs import Unable, all_programs
 
@@ -39,6 +40,8 @@ def _build() -> None:
     all_programs()
     if "KUBECONFIG" not in os.environ:  # a cluster that is there has its images already
         images.archives()
+        with contextlib.suppress(Unable):  # the test of the upgrade says why, and the others need none of these
+            earlier.archives()
 
 
 def _up() -> None:

@@ -44,34 +44,39 @@ _MOST_LAYERS = 400
 
 def archives() -> dict[str, Path]:
     """An archive for each image, by its name; what is missing is built. Raises Unable with what went wrong."""
-    return {PAUSE: _pause(), RELAY: _built("relay"), OPERATOR: _built("operator")}
+    return {PAUSE: _pause(), **of_tree(ROOT, "e2e")}
 
 
-def context_files() -> Iterator[Path]:
+@cache
+def of_tree(tree: Path, tag: str) -> dict[str, Path]:
+    """The archives of the images that the Dockerfile of a tree makes of its sources, by their names with this tag."""
+    return {f"localhost/mailboat-{target}:{tag}": _built(tree, target, tag) for target in ("relay", "operator")}
+
+
+def context_files(tree: Path = ROOT) -> Iterator[Path]:
     """What the images are made of."""
-    yield from (ROOT / name for name in (*_CONTEXT, *_LOCKS))
-    for tree in ("relay", "operator"):
-        for path in (ROOT / tree).rglob("*"):
+    yield from (tree / name for name in (*_CONTEXT, *_LOCKS))
+    for package in ("relay", "operator"):
+        for path in (tree / package).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path
 
 
-@cache
-def _built(target: str) -> Path:
-    key = digest(ROOT, context_files(), _store_key())
-    name = f"localhost/mailboat-{target}:e2e"
-    return entry(f"image-{target}", key, lambda into: _build(target, name, into)) / "image.tar"
+def _built(tree: Path, target: str, tag: str) -> Path:
+    name = f"localhost/mailboat-{target}:{tag}"
+    key = digest(tree, context_files(tree), _store_key(), name)
+    return entry(f"image-{target}", key, lambda into: _build(tree, target, name, into)) / "image.tar"
 
 
-def _build(target: str, name: str, into: Path) -> None:
+def _build(tree: Path, target: str, name: str, into: Path) -> None:
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mailboat-context-") as directory:
         context = Path(directory)
-        for path in context_files():
-            copy = context / path.relative_to(ROOT)
+        for path in context_files(tree):
+            copy = context / path.relative_to(tree)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
-        shutil.copytree(_wheels(), context / "wheels")
+        shutil.copytree(_wheels(tree), context / "wheels")
         with _store() as store:
             options = ["--layers", "--isolation=chroot", "--pull-never", "--build-arg=BASE=localhost/base"]
             _buildah(store, "bud", *options, f"--target={target}", f"--tag={name}", str(context))
@@ -127,9 +132,9 @@ def _make_store(into: Path) -> None:
         _buildah(into, "bud", "--isolation=chroot", "--tag=localhost/base", str(context))
 
 
-def _wheels() -> Path:
-    locks = [ROOT / name for name in _LOCKS]
-    return entry("wheels", digest(ROOT, locks, PYTHON, *_PLATFORMS), lambda into: _fetch_wheels(locks, into))
+def _wheels(tree: Path) -> Path:
+    locks = [tree / name for name in _LOCKS]
+    return entry("wheels", digest(tree, locks, PYTHON, *_PLATFORMS), lambda into: _fetch_wheels(locks, into))
 
 
 def _fetch_wheels(locks: list[Path], into: Path) -> None:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -135,8 +135,12 @@ class Machine:
         held = self._images.read_text().splitlines()
         for name, archive in wanted.items():
             if str(archive) not in held:
-                containerd.load(self.layout.containerd_socket, {name: archive})
+                self.load({name: archive})
         self._images.write_text(_lines(wanted))
+
+    def load(self, archives: Mapping[str, Path]) -> None:
+        """Have the node, which runs, hold further images."""
+        containerd.load(self.layout.containerd_socket, archives)
 
     def stop(self) -> None:
         """End it and everything in it, and remove its directory."""

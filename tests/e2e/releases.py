@@ -45,6 +45,9 @@ _RELAY: Values = {
 class Releases:
     """The releases in one namespace."""
 
+    charts: Path = CHARTS
+    """Where the charts are that releases are installed or upgraded with."""
+
     def __init__(self, cluster: Cluster, kubectl: Kubectl, helm: Helm, sink: Sink) -> None:
         self.cluster = cluster
         self.kubectl = kubectl
@@ -63,7 +66,7 @@ class Releases:
         self._adopt_type()
         self.install(OPERATOR, merged(_OPERATOR, values or {}), *([] if wait else ["--wait=false"]))
 
-    def relays(self, values: Values | None = None, chart: Path = CHARTS / RELAY) -> Relays:
+    def relays(self, values: Values | None = None, chart: Path | None = None) -> Relays:
         """Install or upgrade the relays; values are those of this call only."""
         self.install(RELAY, merged(_RELAY, values or {}), chart=chart)
         relays = Relays(self.cluster, self.kubectl, RELAY)
@@ -72,7 +75,7 @@ class Releases:
 
     def install(self, release: str, values: Values, *more: str, chart: Path | None = None) -> None:
         """`helm upgrade --install` as a person types it."""
-        self.helm.install(release, chart or CHARTS / release, values, *more)
+        self.helm.install(release, chart or self.charts / release, values, *more)
 
     def _adopt_type(self) -> None:
         """The resource type outlives releases and belongs to one: in a cluster of many tests, to the one of now."""
