@@ -85,7 +85,11 @@ class FaultProxy:
         for task in asyncio.all_tasks(self._loop) - {asyncio.current_task()}:
             task.cancel()
         await self._runner.cleanup()
+        assert self._session.connector is not None
+        # The loop ends now: nobody would wait for the farewell inside TLS.
+        await self._session.connector.close(abort_ssl=True)
         await self._session.close()
+        await asyncio.sleep(0)  # for what was aborted to be lost
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         status = self.rule(request.method, request.path_qs)
