@@ -10,7 +10,7 @@ import orjson
 from mailboat.config.haraka.journal import Place
 from mailboat.config.haraka.product import Product
 from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean, is_number
-from mailboat.config.haraka.routes import Hop, add_route
+from mailboat.config.haraka.routes import add_route, hop_of
 from mailboat.config.hosts import network
 
 ACL = "relay_acl_allow"
@@ -50,8 +50,11 @@ def _allowed(place: Place, line: str, product: Product) -> list[str]:
     return [str(found)]
 
 
-def convert_relay(source: HarakaDirectory, product: Product, *, is_listed: bool) -> bool:
-    """`relay.ini`; whether `relay_acl_allow` counts. Next hops become routes, and the rest stays with the plugin."""
+def convert_relay(source: HarakaDirectory, product: Product, *, is_listed: bool, forwards: bool) -> bool:
+    """`relay.ini`; whether `relay_acl_allow` counts. Next hops become routes, and the rest stays with the plugin.
+
+    `forwards`: smtp_forward hands all mail on before Haraka looks for a next hop.
+    """
     ini = source.ini("relay.ini")
     acl, all_, force, dest = (ini.take("relay", key) for key in ("acl", "all", "force_routing", "dest_domains"))
     if not is_listed:
@@ -66,20 +69,22 @@ def convert_relay(source: HarakaDirectory, product: Product, *, is_listed: bool)
         for item in ini.rest(section):
             journal.lost(item.place, "no such key is known")
     asks_for_domains = dest is not None and boolean(dest, journal)
-    _domains(source.ini(DOMAINS), product, routing=force is None or boolean(force, journal), asking=asks_for_domains)
+    routing = force is None or boolean(force, journal)
+    _domains(source.ini(DOMAINS), product, routing=routing, asking=asks_for_domains, forwards=forwards)
     return acl is None or boolean(acl, journal)
 
 
-def _domains(ini: Ini, product: Product, *, routing: bool, asking: bool) -> None:
+def _domains(ini: Ini, product: Product, *, routing: bool, asking: bool, forwards: bool) -> None:
     for item in ini.rest("domains"):
         rule = _rule(item, product)
         if rule is None:
             continue
         hop = rule.get("nexthop")
-        if hop is not None and routing:
-            pattern = "*" if item.key == "any" else item.key
-            if add_route(item.place, pattern, Hop(str(hop)), product):
-                product.journal.became(item.place, f"[route:…] in outbound.ini, to {hop}")
+        if hop is not None and routing and forwards:
+            text = "its nexthop is never used by Haraka: smtp_forward, with enable_outbound, hands the mail on first"
+            product.journal.lost(item.place, text)
+        elif hop is not None and routing:
+            _next_hop(item, str(hop), product)
         action = str(rule.get("action", ""))
         if asking and item.key == "any" and action and action != "deny":
             product.journal.lost(item.place, f"action {action[:40]} for every domain would let everybody relay")
@@ -95,6 +100,16 @@ def _domains(ini: Ini, product: Product, *, routing: bool, asking: bool) -> None
         product.plugins.append("relay")
         product.put(Place("relay.ini"), "relay.ini", "relay", "dest_domains", "true")
         product.journal.remark(Place("relay.ini"), "the plugin relay asks its list of domains; the ACL needs no plugin")
+
+
+def _next_hop(item: Item, text: str, product: Product) -> None:
+    try:
+        hop = hop_of(text)
+    except ValueError as error:
+        product.journal.lost(item.place, str(error))
+        return
+    if add_route(item.place, "*" if item.key == "any" else item.key, hop, product):
+        product.journal.became(item.place, f"[route:…] in outbound.ini, to {hop.host}")
 
 
 def _rule(item: Item, product: Product) -> dict[str, object] | None:

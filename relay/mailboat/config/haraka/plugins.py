@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from mailboat.config.haraka import access
-from mailboat.config.haraka.journal import Place
+from mailboat.config.haraka.journal import Journal, Place
 from mailboat.config.haraka.product import Product
 from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean
 from mailboat.config.haraka.routes import Hop, add_route
@@ -46,7 +46,9 @@ _AS_THEY_ARE = {"process_title": "process_title", "queue/discard": "discard", "d
 def convert(source: HarakaDirectory, product: Product) -> None:
     """Read the list and, in its order, what belongs to each plugin."""
     listed = _listed(source, product)
-    uses_acl = access.convert_relay(source, product, is_listed="relay" in listed) or "relay_acl" in listed
+    forwards = "queue/smtp_forward" in listed and _forwards(source)
+    uses_acl = access.convert_relay(source, product, is_listed="relay" in listed, forwards=forwards)
+    uses_acl = uses_acl or "relay_acl" in listed
     access.convert_acl(source, product, is_used=uses_acl)
     may_authenticate = access.convert_users(source, product, is_listed="auth/flat_file" in listed)
     own = {
@@ -122,6 +124,12 @@ def _quarantine(source: HarakaDirectory, product: Product) -> bool:
         return False
     product.journal.became(place, f"directory={where} in quarantine.ini; a message becomes ID.eml and ID.json there")
     return product.put(place, "quarantine.ini", MAIN, "directory", where)
+
+
+def _forwards(source: HarakaDirectory) -> bool:
+    """Whether smtp_forward takes mail of clients that may relay; what is wrong with its file `_forward` says."""
+    item = HarakaDirectory(source.path, Journal()).ini(FORWARD).take(MAIN, "enable_outbound")
+    return item is None or boolean(item, Journal())
 
 
 def _forward(source: HarakaDirectory, product: Product, listed: Place) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 from mailboat.config import values
 from mailboat.config.haraka.journal import Place
@@ -20,10 +21,36 @@ class Hop:
     """`host[:port]`."""
     tls: bool = True
     """STARTTLS where it is offered."""
+    implicit: bool = False
+    """TLS from the first octet."""
     user: str = ""
     password: str = ""
     auth_type: str = ""
     lmtp: bool = False
+
+
+def hop_of(text: str) -> Hop:
+    """A next hop as Haraka writes it: `host[:port]`, or a URL such as `lmtp://user:password@host:port`.
+
+    ValueError, which quotes nothing, for what is neither: there may be a password in it.
+    """
+    if "://" not in text:
+        return Hop(text)
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise ValueError("the next hop is not a URL that can be read") from None
+    if url.scheme not in ("smtp", "smtps", "lmtp") or not host:
+        raise ValueError("the next hop is a URL of none of the kinds smtp, smtps and lmtp")
+    port = port or {"smtp": 25, "smtps": 465, "lmtp": 24}[url.scheme]
+    return Hop(
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        implicit=url.scheme == "smtps",
+        user=unquote(url.username or ""),
+        password=unquote(url.password or ""),
+        lmtp=url.scheme == "lmtp",
+    )
 
 
 def add_route(place: Place, domain: str, hop: Hop, product: Product) -> bool:
@@ -43,8 +70,8 @@ def add_route(place: Place, domain: str, hop: Hop, product: Product) -> bool:
     keys: dict[str, str | list[str]] = {"domains": domain, "hosts": hop.host}
     if hop.lmtp:
         keys["protocol"] = "lmtp"
-    if not hop.tls:
-        keys["tls"] = "disabled"
+    if hop.implicit or not hop.tls:
+        keys["tls"] = "implicit" if hop.implicit else "disabled"
     if hop.user and hop.password:
         keys |= {"auth_user": hop.user, "auth_pass_file": f"{name}.password"}
         if hop.auth_type:

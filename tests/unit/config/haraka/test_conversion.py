@@ -16,7 +16,7 @@ from mailboat.cli.config import _plugin_faults, import_haraka
 from mailboat.config.haraka.conversion import convert
 from mailboat.config.haraka.writing import write
 from mailboat.config.load import load
-from mailboat.config.settings import Endpoint, InetPrefer, Settings, TlsLevel
+from mailboat.config.settings import Endpoint, InetPrefer, Protocol, Settings, TlsLevel
 
 Files = Mapping[str, str]
 
@@ -175,8 +175,8 @@ def test_a_gateway_with_flat_files_of_old(tmp_path: Path) -> None:
     assert (out.disabled, out.concurrency_max, out.temp_fail_intervals) == (True, 40, (300, 300, 300))
     routes = {route.domains[0]: route for route in out.routes}
     assert {domain: str(route.hosts[0]) for domain, route in routes.items()} == {
-        "two.example": "192.0.2.2:26",
         "*": "192.0.2.25:2500",
+        "two.example": "192.0.2.3:25",
         "six.example": "[2001:db8::25]:25",
     }
     smart = routes["*"]
@@ -197,7 +197,7 @@ def test_a_gateway_with_flat_files_of_old(tmp_path: Path) -> None:
         "plugins.d.old: not carried over: no part of Mailboat reads it",
         "relay.ini:3: all: not carried over: would let everybody relay",
         "smtp_forward.ini:7: timeout: not carried over: a route has no such key",
-        "smtp_forward.ini:9: host: not carried over: mail for two.example has a route already",
+        "relay_dest_domains.ini:3: two.example: not carried over: its nexthop is never used by Haraka",
         "smtp_forward.ini:13: auth_user: not carried over: [none.example] has no host",
     ):
         assert any(one.startswith(line) for one in said), f"{line}\n\n" + "\n".join(said)
@@ -351,3 +351,51 @@ def test_links_and_pipes_and_huge_files_are_named_and_not_followed_for_ever(tmp_
         "tls.ini: not carried over: ",
     ):
         assert line in said
+
+
+def test_next_hops_may_be_urls_and_their_passwords_are_not_shown(tmp_path: Path) -> None:
+    made, said, target = imported(
+        tmp_path,
+        {
+            "me": "out.example.org\n",
+            "plugins": "relay\n",
+            "relay_dest_domains.ini": "[domains]\n"
+            'one.example={"nexthop":"smtp://ann:p%40ss@192.0.2.1:2525"}\n'
+            'two.example={"nexthop":"lmtp://store.example.net"}\n'
+            'three.example={"nexthop":"smtps://[2001:db8::1]"}\n'
+            'four.example={"nexthop":"gopher://ann:p%40ss@h"}\n'
+            'five.example={"nexthop":"smtp://ann:p%40ss@h:port"}\n',
+        },
+    )
+    routes = {route.domains[0]: route for route in made.outbound.routes}
+    assert sorted(routes) == ["one.example", "three.example", "two.example"]
+    one, two, three = (routes[f"{name}.example"] for name in ("one", "two", "three"))
+    assert ([str(host) for host in one.hosts], one.auth_user, one.auth_pass) == (["192.0.2.1:2525"], "ann", "p@ss")
+    assert ([str(host) for host in two.hosts], two.protocol) == (["store.example.net:24"], Protocol.LMTP)
+    assert ([str(host) for host in three.hosts], three.tls) == (["[2001:db8::1]:465"], TlsLevel.IMPLICIT)
+    assert not [line for line in said if "p%40ss" in line or "p@ss" in line]
+    assert "relay_dest_domains.ini:2: one.example: became [route:…] in outbound.ini, to 192.0.2.1:2525" in said
+    assert any(
+        line.startswith("relay_dest_domains.ini:5: four.example: not carried over: the next hop is") for line in said
+    )
+    assert any(
+        line.startswith("relay_dest_domains.ini:6: five.example: not carried over: the next hop is") for line in said
+    )
+    assert "p@ss" not in (target / "outbound.ini").read_text()
+
+
+def test_smtp_forward_goes_before_next_hops_of_relay_as_in_haraka(tmp_path: Path) -> None:
+    files = {
+        "me": "out.example.org\n",
+        "plugins": "relay\nqueue/smtp_forward\n",
+        "relay_dest_domains.ini": '[domains]\none.example={"nexthop":"192.0.2.1"}\n',
+    }
+    forward = {"smtp_forward.ini": "enable_outbound=true\nhost=192.0.2.2\n"}
+    made, said, _ = imported(tmp_path / "on", {**files, **forward})
+    assert [(route.domains, str(route.hosts[0])) for route in made.outbound.routes] == [(("*",), "192.0.2.2:25")]
+    assert any(
+        line.startswith("relay_dest_domains.ini:2: one.example: not carried over: its nexthop is never used by Haraka")
+        for line in said
+    )
+    made, _, _ = imported(tmp_path / "off", {**files, "smtp_forward.ini": "enable_outbound=false\nhost=192.0.2.2\n"})
+    assert [(route.domains, str(route.hosts[0])) for route in made.outbound.routes] == [(("one.example",), "192.0.2.1")]
