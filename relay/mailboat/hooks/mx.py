@@ -21,6 +21,7 @@ _LMTP_PORT = 24  # RFC 2033 5 forbids 25 and names no other; 24 is the usual one
 _SMTPS_PORT = 465  # RFC 8314 7.3
 _MAX_PORT = 65535
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SCHEMES = ("smtp", "smtps", "lmtp")
 
 
@@ -201,6 +202,8 @@ def _check_types(mx: Mx) -> None:
             raise ValueError(f"{name} is no text")  # noqa: TRY004 - one kind of error for all that is wrong
         if name != "ca" and _CONTROL.search(value):
             raise ValueError(f"{name} has a control character")
+        if _SURROGATE.search(value):
+            raise ValueError(f"{name} has half of a surrogate pair, which no octets stand for")
     for name in ("priority", "port"):
         if not isinstance(getattr(mx, name), int) or isinstance(getattr(mx, name), bool):
             raise ValueError(f"{name} is no whole number")  # noqa: TRY004

@@ -61,3 +61,7 @@ def test_any_text_makes_a_reply_of_short_lines_with_one_code(point: Point, code:
     assert len({line[:3] for line in lines}) == 1
     assert all(len(line) <= 510 for line in lines)
     assert all(line[:1] == line[4:5] for line in lines)
+
+
+def test_half_of_a_surrogate_pair_in_a_plugins_text_becomes_a_question_mark() -> None:
+    assert denial(Point.RCPT, Decision(Code.DENY, "no \ud800")) == b"550 5.7.1 no ?\r\n"

@@ -55,3 +55,13 @@ def test_notes_are_copied_and_must_be_json() -> None:
     for wrong in ({"a": object()}, {1: 2}, [1], "text"):
         with pytest.raises(RefusedError, match=r"^notes: "):
             json_notes(wrong)
+
+
+@pytest.mark.parametrize("value", [f"a{chr(0xD800)}@b.test", f"a@b{chr(0xDC80)}.test", f"<{chr(0xDFFF)}>"])
+def test_half_of_a_surrogate_pair_is_refused_and_the_refusal_can_be_said(value: str) -> None:
+    for parse in (sender_of, recipients_of):
+        with pytest.raises(RefusedError) as refused:
+            parse(value)
+        str(refused.value).encode()
+    with pytest.raises(RefusedError):
+        json_notes({"key": value})

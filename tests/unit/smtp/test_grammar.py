@@ -73,6 +73,15 @@ def test_what_is_no_address_is_refused_with_501(path: str) -> None:
     assert "\r" not in refused.value.reply
 
 
+@pytest.mark.parametrize("half", [chr(0xD800), chr(0xDC80), chr(0xDFFF)])
+@pytest.mark.parametrize("path", ["a{}@b.test", '"{}"@b.test', "a@b{}.test", "a@[{}]", "{}", "{}@"])
+def test_half_of_a_surrogate_pair_is_no_part_of_an_address(path: str, half: str) -> None:
+    """JSON and plugins can bring one; no octets stand for it."""
+    for parse in (parse_address, parse_sender):
+        with pytest.raises(GrammarError, match=r"^501 5"):
+            parse(path.format(half))
+
+
 def test_the_null_sender_is_a_sender_and_a_bad_one_is_5_1_7() -> None:
     assert parse_sender("") is NULL_SENDER
     with pytest.raises(GrammarError, match=r"501 5\.1\.7"):
