@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 CHOICE = {"$namespace": ".*", "$job": JOB, "$pod": ".*", "$__rate_interval": "30s"}
 """What Grafana puts in the place of the variables, where the reader chose nothing."""
 RECIPIENTS = ("bob@tls.test", "later@tls.test", "nobody@tls.test", "eve@plain.test", "ann@mx.test", "tom@gone.test")
+CATS = [f"cat{number}@cut.test" for number in range(8)]
+"""Of one host, which is left alone once it has hung up three times."""
 BROKEN = [f"d{place}.broken.test" for place in range(40)]
 """Domains whose DNS servers fail."""
 
@@ -200,6 +202,8 @@ async def test_every_alert_stands_on_data_and_sees_the_trouble_that_is_there(tmp
     astray = ["[bind]", "default=192.0.2.77", *section("*", world.plain.port)]
     other = Config(tmp_path / "relay-1", 0, sections=astray)
     give_a_faulty_plugin(config)
+    for file, pem in zip(("tls_key.pem", "tls_cert.pem"), self_signed("relay.test"), strict=True):
+        config.put(file, pem.decode())
     targets = {"relay-0": config.admin_port, "relay-1": other.admin_port}
     async with (
         running(config) as relay,
@@ -207,7 +211,7 @@ async def test_every_alert_stands_on_data_and_sees_the_trouble_that_is_there(tmp
         Prometheus.start(tmp_path / "prometheus", targets) as prometheus,
     ):
         for domain in BROKEN:
-            await relay.submit("eve@plain.test", "cat@cut.test", "joe@login.test", f"lin@{domain}")
+            await relay.submit("eve@plain.test", *CATS, "joe@login.test", f"lin@{domain}")
         other.put("outbound.ini", "concurrency_max=many\n")
         await begun(prometheus, PROVOKED)
         for alert in alerts():
