@@ -93,7 +93,11 @@ async def test_whatever_was_answered_250_arrives(tmp_path: Path, plugged: bool) 
         config.put("plugins", "")  # so that nothing is put off by chance any more
         async with running(config) as relay, ledger.sink(dead_port):
             relay.signal(signal.SIGHUP)
-            await relay.settled()
+            try:
+                await relay.settled()
+            except TimeoutError:  # what failed in the instant before the host came up waits for its next turn
+                relay.signal(signal.SIGHUP)
+                await relay.settled()
             assert await relay.stop() == 0
 
     duplicates = ledger.duplicates()
