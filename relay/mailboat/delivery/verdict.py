@@ -241,12 +241,16 @@ def signal_of(trouble: Trouble) -> Signal:
 
 def signal_in(transcript: Transcript) -> tuple[Signal, Trouble | None]:
     """What a transaction says of the host, and the trouble that says it where it is not well."""
-    said = [(Stage.MAIL, transcript.mail), *((Stage.RCPT, reply) for reply in transcript.rcpts)]
-    said += [(Stage.DATA, transcript.data), *((Stage.DOT, reply) for reply in transcript.dots)]
-    for stage, reply in said:
-        if reply is not None and reply.code == 421:
-            trouble = Trouble(stage, reply=reply)
-            return signal_of(trouble), trouble
+    for stage, replies in (
+        (Stage.MAIL, (transcript.mail,)),
+        (Stage.RCPT, transcript.rcpts),
+        (Stage.DATA, (transcript.data,)),
+        (Stage.DOT, transcript.dots),
+    ):
+        for reply in replies:
+            if reply is not None and reply.code == 421:
+                trouble = Trouble(stage, reply=reply)
+                return signal_of(trouble), trouble
     if transcript.fault is not None:
         return signal_of(transcript.fault), transcript.fault
     return Signal.WELL, None
