@@ -59,10 +59,11 @@ def _open_at_once(path: str, flags: int) -> int:
 class ConfigDirectory:
     """One directory while it is read: each file once, so that what is hashed is what is parsed."""
 
-    def __init__(self, path: Path, report: Report) -> None:
+    def __init__(self, path: Path, report: Report, marks: dict[Path, Mark] | None = None) -> None:
+        """`marks`: where to note files, beside what others have read."""
         self.path = path
-        self.marks: dict[Path, Mark] = {}
-        """Files that were asked for, there or not; each with its mark from before it was read."""
+        self.marks: dict[Path, Mark] = {} if marks is None else marks
+        """Files that were asked for, there or not; each with its mark from before it was first read."""
         self.present: set[str] = set()
         """Files of the directory that have been read."""
         self._report = report

@@ -84,8 +84,8 @@ class Plugins:
         self._closing: set[asyncio.Task[None]] = set()
 
     def marks(self) -> Marks:
-        """Of the files that plugins have read, from before they were read; see `fingerprint.changed`."""
-        return {path: mark for files in self._files for path, mark in files.marks.items()}
+        """Of the files that plugins have read, from before the first did; see `fingerprint.changed`."""
+        return {path: mark for files in reversed(self._files) for path, mark in files.marks.items()}
 
     async def prepare(self, settings: Settings) -> Staged:
         """`stage` in a thread: what plugins do while they are loaded holds up nobody."""

@@ -120,7 +120,7 @@ class PluginFiles:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.marks: dict[Path, Mark] = {}
-        """Of all that was read, there or not, from before it was read."""
+        """Of all that was read, there or not, from before it was first read."""
         self._asked: list[tuple[PluginConfig[Any], Callable[[PluginConfig[None]], Any] | None]] = []
 
     def config(self, name: str, parse: Callable[[PluginConfig[None]], Any] | None) -> PluginConfig[Any]:
@@ -151,10 +151,9 @@ class PluginFiles:
         if not _is_within(name):
             return None, [Fault(name, 0, "", "", "is no file of the configuration directory")]
         report = Report()
-        files = ConfigDirectory(self._directory, report)
+        files = ConfigDirectory(self._directory, report, self.marks)
         lines = tuple(line for _, line in files.lines(name) or ())
         ini = files.ini(name, files.content(name)) if name.endswith(".ini") else IniFile(name)
-        self.marks.update(files.marks)
         if report.faults:
             return None, list(dict.fromkeys(report.faults))
         fresh: PluginConfig[None] = PluginConfig(name, files)
@@ -166,8 +165,6 @@ class PluginFiles:
             return None, [error.fault]
         except ValueError as error:
             return None, [Fault(name, 0, "", "", str(error))]
-        finally:
-            self.marks.update(files.marks)
 
 
 def _is_within(name: str) -> bool:

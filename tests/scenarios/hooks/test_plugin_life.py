@@ -70,11 +70,20 @@ async def test_new_code_is_taken_by_every_worker_and_bad_code_by_none(config: Pl
                 await relay.submit()
 
 
-async def test_a_reload_follows_what_plugins_read_and_no_log_beside_it(config: PluginConfig) -> None:
-    """A file that is missing when it is asked for counts as well."""
+async def test_a_reload_follows_what_plugins_read_and_no_log_beside_it(config: PluginConfig, mx: ScriptedMx) -> None:
+    """A file that is missing when it is asked for counts as well. Many looks lie between two attempts on a message."""
+    mx.on_rcpt("bob@there.test", "450 4.2.0 later", "250 2.1.5 ok")
+    config.outbound = ["temp_fail_intervals=5s"]
+    config.write()
     config.plug("p", "def register(plugin):\n    plugin.config('p.ini')\n    plugin.config('late.ini')\n")
     config.put("p.ini", "a=1\n")
     async with running(config) as relay:
+        await relay.submit("bob@there.test")
+        await relay.event("deferred")
+        config.put("relay.log", "line\n")
+        config.put("plugins.d/relay.log", "line\n")
+        await relay.event("delivered")
+        assert (await relay.metrics()).get("mailboat_config_reloads_total{result=success}", 0) == 0
         for reloads, name in enumerate(("p.ini", "late.ini", "p.ini"), 1):
             for log in ("relay.log", "plugins.d/relay.log"):
                 config.put(log, "line\n" * reloads)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mailboat.config.fingerprint import changed, file_mark
 from mailboat.hooks import ConfigError, PluginConfig
 from mailboat.hooks.plugin_config import PluginFiles
 
@@ -92,3 +93,18 @@ def test_a_huge_or_odd_file_is_refused(tmp_path: Path) -> None:
     for name in ("huge.ini", "odd.ini", "dir.ini"):
         with pytest.raises(ConfigError, match=name):
             PluginFiles(tmp_path).config(name, None)
+
+
+def test_a_file_that_is_read_twice_is_marked_as_it_was_first(tmp_path: Path) -> None:
+    """Whoever read it first does not know what it says since."""
+    path = tmp_path / "x.ini"
+    path.write_text("a=1\n")
+    files = PluginFiles(tmp_path)
+    files.config("x.ini", None)
+    first = file_mark(path)
+    path.write_text("a=22\n")
+    files.config("x.ini", None)
+    assert files.marks[path] == first
+    assert changed(files.marks)
+    files.stage()
+    assert not changed(files.marks)
