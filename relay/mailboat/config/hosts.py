@@ -10,15 +10,17 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
+from urllib.parse import unquote
 
 import idna
 
-from mailboat.config.nouns import Bind, BindKind, Endpoint, IPAddress, Network, RouteHost
+from mailboat.config.nouns import Bind, BindKind, Endpoint, HopUrl, IPAddress, Network, RouteHost
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _HOST_PORT = re.compile(r"(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>.*))?", re.DOTALL)
 _LOCAL_PART = re.compile(r"[^\s<>]+")
 _MAX_PORT = 65535
+_SCHEMES = ("smtp", "smtps", "lmtp")
 _DNS_PORT = 53
 
 _Item = TypeVar("_Item")
@@ -75,6 +77,27 @@ def dns_servers(text: str) -> tuple[Endpoint, ...]:
 def route_hosts(text: str) -> tuple[RouteHost, ...]:
     """Next hops `host[:port][/priority]`, or `/path` of a unix socket."""
     return _unique(text, _route_host)
+
+
+def hop_url(text: str) -> HopUrl:
+    """A next hop as a URL. What is refused is never quoted: a password may stand in it."""
+    scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
+    if scheme not in _SCHEMES:
+        raise ValueError(f"the scheme is not one of {', '.join(_SCHEMES)}")
+    # The last @: one in a password need not be encoded, and none is in a host.
+    userinfo, _, where = rest.removesuffix("/").rpartition("@")
+    if any(c in where for c in "/?#"):
+        raise ValueError("a next hop has neither a path nor a query")
+    user, _, password = userinfo.partition(":")
+    return HopUrl(scheme, where, _decoded(user), _decoded(password))
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("the user or password of the URL is not UTF-8 behind its percent signs") from None
 
 
 def domains(text: str) -> tuple[str, ...]:

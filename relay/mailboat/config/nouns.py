@@ -7,7 +7,7 @@ that everybody else imports them from there.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -111,6 +111,18 @@ class Bind:
         addresses = ", ".join(str(source) for source in (self.v4, self.v6) if source is not None)
         source = addresses if self.kind is BindKind.ADDRESSES else self.kind.value
         return " ".join(part for part in (source, self.ehlo) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class HopUrl:
+    """A next hop as a URL, such as `lmtp://user:password@host:port`, in its parts."""
+
+    scheme: str
+    """`smtp`, `smtps` (TLS from the first octet) or `lmtp`."""
+    where: str
+    """`host[:port]`, not looked at yet."""
+    user: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

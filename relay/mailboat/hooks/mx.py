@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import ParseResult, SplitResult, unquote
+from urllib.parse import ParseResult, SplitResult
 
-from mailboat.config.hosts import host_and_port, host_name
+from mailboat.config.hosts import hop_url, host_and_port, host_name
 from mailboat.config.settings import TlsLevel
 from mailboat.config.values import auth_type
 
@@ -22,7 +22,6 @@ _SMTPS_PORT = 465  # RFC 8314 7.3
 _MAX_PORT = 65535
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_SCHEMES = ("smtp", "smtps", "lmtp")
 
 
 @dataclass(frozen=True)
@@ -138,30 +137,14 @@ def _of_host(text: str, **more: Any) -> Mx:
 
 
 def _of_url(text: str) -> Mx:
-    scheme, _, rest = text.partition("://")
-    scheme = scheme.lower()
-    if scheme not in _SCHEMES:
-        raise ValueError(f"the scheme is not one of {', '.join(_SCHEMES)}")
-    rest = rest.removesuffix("/")
-    # The last @: one in a password need not be encoded, and none is in a host.
-    userinfo, _, host = rest.rpartition("@")
-    if any(c in host for c in "/?#"):
-        raise ValueError("a next hop has neither a path nor a query")
-    user, _, password = userinfo.partition(":")
+    url = hop_url(text)
     return _of_host(
-        host,
-        using_lmtp=scheme == "lmtp",
-        tls=TlsLevel.IMPLICIT if scheme == "smtps" else None,
-        auth_user=_decoded(user),
-        auth_pass=_decoded(password),
+        url.where,
+        using_lmtp=url.scheme == "lmtp",
+        tls=TlsLevel.IMPLICIT if url.scheme == "smtps" else None,
+        auth_user=url.user,
+        auth_pass=url.password,
     )
-
-
-def _decoded(text: str) -> str:
-    try:
-        return unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        raise ValueError("the user or password of the URL is not UTF-8 behind its percent signs") from None
 
 
 def _of_fields(found: Mapping[Any, Any]) -> Mx:

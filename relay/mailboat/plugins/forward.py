@@ -12,6 +12,7 @@ from typing import Any
 from mailboat.config.hosts import domains
 from mailboat.config.openssl import roots
 from mailboat.hooks import CONT, OK, Answer, HMail, Mx, Plugin, PluginConfig, Point
+from mailboat.model.address import domain_patterns
 
 _FIELDS = ("auth_user", "auth_pass", "auth_type", "bind", "bind_helo", "tls")
 _BOOLEANS = ("using_lmtp", "auth_without_tls")
@@ -112,12 +113,7 @@ def _host(text: str, more: Mapping[str, Any]) -> Mx:
 
 def _look_up(table: Mapping[str, tuple[Mx, ...]], domain: str) -> tuple[Mx, ...]:
     """By name, else by the nearest `.parent` above it."""
-    found = table.get(domain)
-    dot = domain.find(".")
-    while found is None and dot >= 0:
-        found = table.get(domain[dot:])
-        dot = domain.find(".", dot + 1)
-    return found or ()
+    return next((found for name in domain_patterns(domain) if (found := table.get(name)) is not None), ())
 
 
 def _queue_notes(notes: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from mailboat.config.haraka import access
-from mailboat.config.haraka.journal import Journal, Place
+from mailboat.config.haraka.journal import Place
 from mailboat.config.haraka.product import Product
 from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean
 from mailboat.config.haraka.routes import Hop, add_route
@@ -46,7 +46,8 @@ _AS_THEY_ARE = {"process_title": "process_title", "queue/discard": "discard", "d
 def convert(source: HarakaDirectory, product: Product) -> None:
     """Read the list and, in its order, what belongs to each plugin."""
     listed = _listed(source, product)
-    forwards = "queue/smtp_forward" in listed and _forwards(source)
+    forward = source.ini(FORWARD) if "queue/smtp_forward" in listed else None
+    forwards = forward is not None and _takes_outbound(forward, product)
     uses_acl = access.convert_relay(source, product, is_listed="relay" in listed, forwards=forwards)
     uses_acl = uses_acl or "relay_acl" in listed
     access.convert_acl(source, product, is_used=uses_acl)
@@ -57,8 +58,8 @@ def convert(source: HarakaDirectory, product: Product) -> None:
         "queue/quarantine": "queue/quarantine" in listed and _quarantine(source, product) and "quarantine",
         **_AS_THEY_ARE,
     }
-    if "queue/smtp_forward" in listed:
-        _forward(source, product, listed["queue/smtp_forward"])
+    if forward is not None and forwards:
+        _forward(forward, product, listed["queue/smtp_forward"])
     for name, place in listed.items():
         ours = own.get(name)
         if ours:
@@ -126,21 +127,19 @@ def _quarantine(source: HarakaDirectory, product: Product) -> bool:
     return product.put(place, "quarantine.ini", MAIN, "directory", where)
 
 
-def _forwards(source: HarakaDirectory) -> bool:
-    """Whether smtp_forward takes mail of clients that may relay; what is wrong with its file `_forward` says."""
-    item = HarakaDirectory(source.path, Journal()).ini(FORWARD).take(MAIN, "enable_outbound")
-    return item is None or boolean(item, Journal())
-
-
-def _forward(source: HarakaDirectory, product: Product, listed: Place) -> None:
-    """`smtp_forward.ini` as routes: queued first, and then handed to the same hosts."""
-    ini, journal = source.ini(FORWARD), product.journal
+def _takes_outbound(ini: Ini, product: Product) -> bool:
+    """Whether smtp_forward hands on the mail of clients that may relay."""
     outbound = ini.take(MAIN, "enable_outbound")
-    if outbound is not None and not boolean(outbound, journal):
-        journal.lost(
-            outbound.place, "only forwards mail from strangers, and Mailboat takes mail from known clients only"
-        )
-        return
+    if outbound is None or boolean(outbound, product.journal):
+        return True
+    text = "only forwards mail from strangers, and Mailboat takes mail from known clients only"
+    product.journal.lost(outbound.place, text)
+    return False
+
+
+def _forward(ini: Ini, product: Product, listed: Place) -> None:
+    """`smtp_forward.ini` as routes: queued first, and then handed to the same hosts."""
+    journal = product.journal
     selector = ini.take(MAIN, "domain_selector")
     by_sender = selector is not None and selector.value.lower() == "mail_from"
     journal.became(listed, "[route:NAME] in outbound.ini: a message is queued first, and then handed on")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
 
 from mailboat.config import values
 from mailboat.config.haraka.journal import Place
 from mailboat.config.haraka.product import Product
+from mailboat.config.hosts import hop_url, host_and_port
 
 FILE = "outbound.ini"
+_PORTS = {"smtp": 25, "smtps": 465, "lmtp": 24}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,16 @@ def hop_of(text: str) -> Hop:
     if "://" not in text:
         return Hop(text)
     try:
-        url = urlsplit(text)
-        host, port = url.hostname or "", url.port
-    except ValueError:
-        raise ValueError("the next hop is not a URL that can be read") from None
-    if url.scheme not in ("smtp", "smtps", "lmtp") or not host:
-        raise ValueError("the next hop is a URL of none of the kinds smtp, smtps and lmtp")
-    port = port or {"smtp": 25, "smtps": 465, "lmtp": 24}[url.scheme]
+        url = hop_url(text)
+        host, port = host_and_port(url.where)
+    except ValueError as error:
+        raise ValueError(f"the next hop is a URL that cannot be used: {error}") from None
+    port = port or _PORTS[url.scheme]
     return Hop(
         f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         implicit=url.scheme == "smtps",
-        user=unquote(url.username or ""),
-        password=unquote(url.password or ""),
+        user=url.user,
+        password=url.password,
         lmtp=url.scheme == "lmtp",
     )
 
