@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -62,6 +62,15 @@ class Address:
 
 
 NULL_SENDER = Address("", "", "")
+
+
+def domain_patterns(domain: str) -> Iterator[str]:
+    """What fits a domain, the most specific first: its name, then `.parent` for each domain above it."""
+    yield domain
+    dot = domain.find(".")
+    while dot >= 0:
+        yield domain[dot:]
+        dot = domain.find(".", dot + 1)
 
 
 def mailboxes(addresses: Iterable[Address]) -> list[Address]:

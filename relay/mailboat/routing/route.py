@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mailboat.config.settings import InetPrefer, Protocol, Route, TlsLevel
-from mailboat.model.address import NULL_SENDER, Address
+from mailboat.model.address import NULL_SENDER, Address, domain_patterns
 from mailboat.routing.answers import Credentials
 
 _IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
@@ -94,11 +94,7 @@ def _of_sender(by_sender: Mapping[str, Route], sender: Address) -> Route | None:
 
 def _patterns(domain: str) -> Iterator[str]:
     """What of `domains=` fits a domain, the most specific first."""
-    yield domain
-    dot = domain.find(".")
-    while dot >= 0:
-        yield domain[dot:]
-        dot = domain.find(".", dot + 1)
+    yield from domain_patterns(domain)
     yield "*"
 
 
