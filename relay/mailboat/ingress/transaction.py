@@ -48,8 +48,6 @@ class Transaction:
     _writer: BodyWriter = field(init=False)
     _body: Body | None = field(default=None, repr=False)
     """The whole message with its trace header; ours until it is in a draft."""
-    _is_ascii: bool = True
-    """No octet above 127 came."""
     _for_hooks: MessageTransaction | None = None
 
     def __post_init__(self) -> None:
@@ -96,7 +94,6 @@ class Transaction:
         """Take octets of the message; once there is a fault they are only counted. See `BodyWriter.write`."""
         self.size += len(octets)
         if not self.is_too_big:
-            self._is_ascii = self._is_ascii and octets.isascii()
             return self._writer.write(octets)
         self._writer.discard()
         return None
@@ -148,7 +145,7 @@ class Transaction:
             groups=group(self.recipients, split=self.settings.outbound.always_split),
             id=self.id,
             smtputf8=self.mail.smtputf8,
-            eightbit=self.mail.eightbit or not self._is_ascii,
+            eightbit=self.mail.eightbit or not self._writer.is_ascii,
             force_tls=view is not None and bool(view.force_tls),
             notes=view.stored_notes() if view is not None else {},
         )

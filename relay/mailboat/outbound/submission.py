@@ -79,7 +79,6 @@ class Submission:
         self._id = around.store.reserve_id()
         self._date = received.rfc5322_date(around.clock.now())
         self._size = 0
-        self._ascii = True
         self._lines = Normalizer(self._settings.smtp.data_line_length, dot_stuffed=letter.dot_stuffed)
         self._body = BodyWriter(around.store, self._head, self._settings.smtp.nul)
 
@@ -118,7 +117,6 @@ class Submission:
         most = self._settings.smtp.databytes
         if self._size > most:
             raise RefusedError(f"the message is larger than {most} octets", Refused.TOO_BIG)
-        self._ascii = self._ascii and octets.isascii()
         had_nul = self._body.has_nul
         if (writing := self._body.write(octets)) is not None:
             await asyncio.wait([writing])  # which does not cancel it
@@ -158,7 +156,7 @@ class Submission:
             groups=group(letter.recipients, split=self._settings.outbound.always_split),
             id=self._id,
             smtputf8=letter.needs_utf8,
-            eightbit=not self._ascii,
+            eightbit=not self._body.is_ascii,
             notes=letter.notes,
         )
 

@@ -36,6 +36,8 @@ class BodyWriter:
         self._nul = nul
         self.has_nul = False
         """A NUL octet came."""
+        self.is_ascii = True
+        """No octet above 127 came."""
         self.fault: OSError | UnfitError | None = None
         """Why the message cannot be taken."""
         self._parts: list[bytes] = []
@@ -58,6 +60,7 @@ class BodyWriter:
         """
         if self.fault is not None:
             return None
+        self.is_ascii = self.is_ascii and octets.isascii()
         if b"\0" in octets:
             octets = self._without_nul(octets)
             if self.fault is not None:
