@@ -21,7 +21,6 @@ from mailboat.model.observer import Observer
 from mailboat.outbound import sending
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.store import Selection, StorageError
 
 log = logging.getLogger(__name__)
@@ -73,17 +72,13 @@ class Worker:
         watch.failed = self.failed.set
         await watch.look()
         parts.engine.start()
-        clock = ClockWatch(parts.clock, parts.store, self._plan)
+        clock = ClockWatch(parts.clock, parts.store, lambda: parts.engine.plan)
         self._chores = [
             asyncio.create_task(clock.run(), name="clock"),
             asyncio.create_task(watch.run(), name="watch"),
             asyncio.create_task(self.config.run(parts.take), name="reload"),
         ]
         self._started = True
-
-    def _plan(self) -> RetryPlan:
-        outbound = self.config.settings.outbound
-        return RetryPlan.of(outbound.temp_fail_intervals, outbound.max_temp_failures)
 
     async def stop(self) -> None:
         """Drain: no new clients, no new attempts, finish what is under way, commit, close."""

@@ -180,13 +180,11 @@ class _Walk:
         if self._place is None:
             raise Busy  # there is a way now, for which it needs a place
         now = self._parts.clock.monotonic()
-        if len(self._troubles) >= ADDRESSES or self._silences >= SILENCES or self._is_over(now):
+        is_over = now - self._place.began >= self._settings.outbound.attempt_timeout
+        if len(self._troubles) >= ADDRESSES or self._silences >= SILENCES or is_over:
             return False
         # A host of lower preference is for when the better ones do not work, not for when they are busy.
         return not any(passed.priority < target.priority and now >= a.dead_until for passed, a in self._passed)
-
-    def _is_over(self, now: float) -> bool:
-        return self._place is not None and now - self._place.began >= self._settings.outbound.attempt_timeout
 
     async def visit(self, target: Target) -> None:
         """Offer what is pending to one target."""
@@ -285,9 +283,8 @@ class _Walk:
         if busy and not self._outcomes:
             raise Busy(busy)
         target, address = min(self._passed, key=lambda passed: passed[1].dead_until)
-        trouble = Trouble(Stage.CONNECT, FaultKind.CONNECT, f"{label(target)} is left alone after failures")
-        if busy:
-            trouble = Trouble(Stage.CONNECT, FaultKind.CONNECT, f"{label(target)} has as many connections as it takes")
+        why = "has as many connections as it takes" if busy else "is left alone after failures"
+        trouble = Trouble(Stage.CONNECT, FaultKind.CONNECT, f"{label(target)} {why}")
         self.retry_after, self.excused = max(address.dead_until - now, BUSY_DELAY), True
         self.settle(verdict.deferred(self.pending, trouble, target.host))
 

@@ -126,7 +126,8 @@ class Engine:
         """Take new settings; they hold from the next attempt on."""
         outbound = settings.outbound
         self._settings = settings
-        self._plan = RetryPlan.of(outbound.temp_fail_intervals, outbound.max_temp_failures)
+        self.plan = RetryPlan.of(outbound.temp_fail_intervals, outbound.max_temp_failures)
+        """The one in force."""
         self._gate.configure(outbound.concurrency_max, outbound.destination_concurrency_max)
         self._gate.retry_now()
         if self._reader is not None:
@@ -248,7 +249,7 @@ class Engine:
                     parts.observer.attempt_started(entry)
                     attempt = partial(parts.attempter.attempt, place=place)
                     report = await (attempt(entry, self._settings) if hooks is None else hooks.attempt(attempt))
-                change = transition(entry, report, self._plan, parts.clock.now(), parts.chance())
+                change = transition(entry, report, self.plan, parts.clock.now(), parts.chance())
                 change, recorded = await self._conclude(entry, change, hooks)
             finally:
                 self._schedule.finish(name)
