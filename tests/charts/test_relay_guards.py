@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from tests.support.helm import Helm, RefusedError
+
+from mailboat.config.acl import surplus
 
 pytestmark = pytest.mark.helm
 
@@ -40,6 +43,17 @@ def test_many_networks_do_not_add_up_to_everybody(helm: Helm) -> None:
     everybody = [f"{first}.0.0.0/8" for first in range(256)]
     with pytest.raises(RefusedError, match=r"relayAllow"):
         helm.template("mailboat-relay", values={"config": {"relayAllow": everybody}})
+
+
+def test_as_many_and_as_wide_networks_as_the_chart_takes_are_no_open_relay_to_the_relay(helm: Helm) -> None:
+    v4 = [f"{first}.0.0.0/8" for first in range(1, 65)]
+    v6 = [f"{rir + block:x}::/16" for rir in (0x2400, 0x2600, 0x2800, 0x2A00, 0x2C00) for block in range(16)]
+    config = helm.template("mailboat-relay", values={"config": {"relayAllow": v4 + v6[:64]}})
+    acl = config.one("ConfigMap", "mailboat-relay-config")["data"]["relay_acl_allow"].split()
+    assert surplus([ip_network(line) for line in acl]) == frozenset()
+    assert surplus([ip_network(f"{first}.0.0.0/8") for first in range(1, 129)]) == frozenset()
+    with pytest.raises(RefusedError, match="65 public IPv6 networks are wider than /20"):
+        helm.template("mailboat-relay", values={"config": {"relayAllow": v6[:65]}})
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0/8", "192.0.2.7", "192.0.2.7/32", "2001:db8::/32", "fd00::/16", "::1"])

@@ -150,3 +150,12 @@ class Client:
         assert (await self.ask("QUIT")).startswith("221 2.0.0 ")
         assert await self.rest() == b""
         self.close()
+
+
+async def recipient_code(port: int) -> bytes:
+    """The code that a client of 127.0.0.1 gets for a recipient elsewhere."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"HELO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nQUIT\r\n")
+    lines = (await reader.read()).splitlines()
+    writer.close()
+    return lines[3][:3]

@@ -6,8 +6,12 @@
 {{- include "mailboat-relay.validatePods" . -}}
 {{- end -}}
 
-{{/* At most 128 networks (the schema says so) of at least /8 or /16 never add up to everybody. */}}
+{{/*
+At most 128 networks (the schema says so) of at least /8 are under 60 % of the public IPv4 addresses. IPv6: 64 networks wider than /20
+are half of what the registries have. The relay refuses 75 %.
+*/}}
 {{- define "mailboat-relay.validateAcl" -}}
+{{- $wide := 0 -}}
 {{- range .Values.config.relayAllow -}}
   {{- if regexMatch "(?i)^[0:]*:ffff:" . -}}
     {{- fail (printf "config.relayAllow: %s is an IPv4 network in IPv6 clothes; write it as IPv4" .) -}}
@@ -19,7 +23,13 @@
     {{- if or (lt (int (last $prefix)) $least) (gt (int (last $prefix)) $most) -}}
       {{- fail (printf "config.relayAllow: %s: a prefix length is from %d to %d; a wider network makes an open relay" . $least $most) -}}
     {{- end -}}
+    {{- if and (regexMatch "^[23]" .) (contains ":" .) (lt (int (last $prefix)) 20) -}}
+      {{- $wide = add1 $wide -}}
+    {{- end -}}
   {{- end -}}
+{{- end -}}
+{{- if gt (int $wide) 64 -}}
+  {{- fail (printf "config.relayAllow: %d public IPv6 networks are wider than /20; more than 64 make an open relay" (int $wide)) -}}
 {{- end -}}
 {{- if and .Values.config.relayAllow (ne .Values.service.type "ClusterIP") (ne .Values.service.externalTrafficPolicy "Local") -}}
   {{- fail (printf "service.externalTrafficPolicy must be Local with a Service of type %s and config.relayAllow: otherwise every client on the Internet looks like a node of the cluster, and may relay" .Values.service.type) -}}

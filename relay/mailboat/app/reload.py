@@ -52,6 +52,8 @@ class ConfigWatch:
         self.loaded_at = clock.now()
         self.error: str | None = None
         """Why the files as they are now were refused."""
+        self.tolerated = first.tolerated
+        """What the start went on without; a reload that is taken has none."""
 
     async def run(self, take: Callable[[Settings], Awaitable[None]]) -> None:
         """Look until cancelled. `take` puts settings into force, or raises OSError or ValueError and changes none."""
@@ -85,8 +87,8 @@ class ConfigWatch:
         self._marks = loaded.marks
         for warning in loaded.warnings:
             log.warning("%s", warning)
-        if loaded.settings is None:
-            self._refuse("; ".join(str(fault) for fault in loaded.faults))
+        if loaded.settings is None or loaded.tolerated:
+            self._refuse("; ".join(str(fault) for fault in (*loaded.faults, *loaded.tolerated)))
         elif vanished := self._used - loaded.present:
             # Not by accident: mail for a smart host would go by MX, from any address, because a ConfigMap was deleted.
             self._refuse(f"{' and '.join(sorted(vanished))} vanished; to go on without, restart")
@@ -105,6 +107,7 @@ class ConfigWatch:
         self.settings = new
         self.loaded_at = self._clock.now()
         self.error = None
+        self.tolerated = ()
         for key in restart_needed(old, new):
             log.warning("%s changed: it takes effect with the next restart", key)
         self._observer.config_reloaded(ConfigReloaded(new.hash))

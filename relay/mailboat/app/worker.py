@@ -131,7 +131,8 @@ class Worker:
         settings = self.config.settings
         unbound = tuple(dict.fromkeys(self._parts.unbound(settings).values()))
         awaited = (_AWAITED,) if settings.awaits_outbound else ()
-        return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, (*awaited, *unbound), unbound)
+        warnings = (*map(str, self.config.tolerated), *awaited, *unbound)
+        return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, warnings, unbound)
 
     async def snapshot(self) -> Snapshot:
         """This process's numbers."""

@@ -33,10 +33,11 @@ def check(directory: Path, system: SystemFiles | None = None) -> int:
     machine finds hosts.
     """
     loaded = load(directory, os.environ)
-    _print_warnings(loaded.warnings)
+    _print_warnings(warning for warning in loaded.warnings if warning not in loaded.tolerated)
     if loaded.settings is not None:
         _print_warnings(_unknown_hosts(loaded.settings, system or SystemFiles(SystemClock())))
     faults = loaded.faults if loaded.settings is None else _plugin_faults(loaded.settings)
+    faults = (*faults, *loaded.tolerated)
     for fault in faults:
         print(fault)
     return EX_CONFIG if faults else 0

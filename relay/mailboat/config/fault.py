@@ -31,6 +31,8 @@ class Report:
 
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
+    tolerated: list[Fault] = field(default_factory=list)
+    """What a reload refuses, and a start goes on without; see `load.Loaded`."""
 
     def fault(self, file: str, message: str, line: int = 0) -> None:
         """A fault of a file that has no keys, or of the file itself."""
@@ -39,3 +41,7 @@ class Report:
     def warn(self, file: str, message: str, line: int = 0) -> None:
         """The same as a warning."""
         self.warnings.append(Fault(file, line, "", "", message))
+
+    def tolerate(self, file: str, message: str, line: int = 0) -> None:
+        """The same as what a start tolerates."""
+        self.tolerated.append(Fault(file, line, "", "", message))

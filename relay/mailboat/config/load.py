@@ -13,22 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mailboat.config import bounce, values
+from mailboat.config.acl import RELAY_ACL, read_relay_acl
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError
 from mailboat.config.fingerprint import Marks
 from mailboat.config.hash import config_hash
-from mailboat.config.hosts import network, sender_pattern
+from mailboat.config.hosts import sender_pattern
 from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.legacy import LEGACY_FILES
 from mailboat.config.outbound import read_outbound, secret
 from mailboat.config.plugins import read_plugins
 from mailboat.config.sections import nearest, read_section, warn_of_sections
 from mailboat.config.settings import (
-    DEFAULT_RELAY_ACL,
     BounceTemplates,
     Endpoint,
     HttpSettings,
-    Network,
     Settings,
     SmtpSettings,
     keys_of,
@@ -37,10 +36,7 @@ from mailboat.config.tls import read_tls
 
 INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini")
 
-_RELAY_ACL = "relay_acl_allow"
 _SENDERS = "senders_allow"
-_WIDE = {4: 8, 6: 16}
-"""Prefix lengths below which a relay permission covers a large part of the Internet."""
 _NO_NAME = "localhost"
 _NEAR_FILE = 0.8
 """How alike a file's name must be; plugins have files of many names."""
@@ -55,10 +51,13 @@ class Loaded:
     faults: tuple[Fault, ...]
     """All of them, in the order of the files."""
     warnings: tuple[Fault, ...]
+    """Those of `tolerated` included."""
     marks: Marks
     """Of every file that was asked for, from before it was read: once `fingerprint.changed`, load again."""
     present: frozenset[str] = frozenset()
     """The files of the directory that there were, as far as the relay itself reads them."""
+    tolerated: tuple[Fault, ...] = ()
+    """What earlier releases took. A reload refuses it, a start goes on without: an upgrade stops no relay."""
 
 
 def load(directory: Path, environ: Mapping[str, str]) -> Loaded:
@@ -70,8 +69,9 @@ def load(directory: Path, environ: Mapping[str, str]) -> Loaded:
         return Loaded(None, (Fault(str(directory), 0, "", "", "is not a directory that can be read"),), (), files.marks)
     _warn_of_files(files.path, report)
     settings = _settings(files, environ, report)
-    faults, warnings = _in_order(report.faults), _in_order(report.warnings)
-    return Loaded(None if faults else settings, faults, warnings, files.marks, frozenset(files.present))
+    faults, tolerated = _in_order(report.faults), _in_order(report.tolerated)
+    warnings = _in_order([*report.warnings, *tolerated])
+    return Loaded(None if faults else settings, faults, warnings, files.marks, frozenset(files.present), tolerated)
 
 
 def restart_needed(old: Settings, new: Settings) -> list[str]:
@@ -92,7 +92,7 @@ def restart_needed(old: Settings, new: Settings) -> list[str]:
 
 def _in_order(told: Collection[Fault]) -> tuple[Fault, ...]:
     """Without repetitions, file by file, each from its top."""
-    rank = {name: number for number, name in enumerate(("me", *INI_FILES, _RELAY_ACL, bounce.TEXT))}
+    rank = {name: number for number, name in enumerate(("me", *INI_FILES, RELAY_ACL, bounce.TEXT))}
     return tuple(
         sorted(dict.fromkeys(told), key=lambda fault: (rank.get(fault.file, len(rank)), fault.file, fault.line))
     )
@@ -125,7 +125,7 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
         outbound=outbound_settings,
         tls=tls_inbound,
         tls_outbound=tls_outbound,
-        relay_acl=_relay_acl(files, report),
+        relay_acl=read_relay_acl(files, report),
         senders_allow=_senders_allow(files, report),
         awaits_outbound=awaits,
         bounce=_bounce(files, report),
@@ -194,25 +194,6 @@ def _shared(some: Collection[Endpoint], others: Collection[Endpoint]) -> str:
     return ", ".join(str(endpoint) for endpoint in others if endpoint.port and endpoint in some)
 
 
-def _relay_acl(files: ConfigDirectory, report: Report) -> tuple[Network, ...]:
-    lines = files.lines(_RELAY_ACL)
-    if lines is None:
-        return DEFAULT_RELAY_ACL
-    acl: list[Network] = []
-    for number, line in lines:
-        try:
-            allowed = network(line)
-        except ValueError as error:
-            report.fault(_RELAY_ACL, str(error), number)
-            continue
-        acl.append(allowed)
-        if 0 < allowed.prefixlen < _WIDE[allowed.version]:
-            report.warn(_RELAY_ACL, f"{allowed} lets a large part of the Internet relay", number)
-    for version in _everybody(acl):
-        report.fault(_RELAY_ACL, f"allows every IPv{version} address: that is an open relay")
-    return tuple(dict.fromkeys(acl))
-
-
 def _senders_allow(files: ConfigDirectory, report: Report) -> frozenset[str] | None:
     lines = files.lines(_SENDERS)
     if lines is None:
@@ -224,16 +205,6 @@ def _senders_allow(files: ConfigDirectory, report: Report) -> frozenset[str] | N
         except ValueError as error:
             report.fault(_SENDERS, str(error), number)
     return frozenset(allowed)
-
-
-def _everybody(acl: Collection[Network]) -> Iterator[int]:
-    """The IP versions all of whose addresses are allowed. Halves add up: 0.0.0.0/1 and 128.0.0.0/1 are everybody."""
-    v4 = ipaddress.collapse_addresses([n for n in acl if isinstance(n, ipaddress.IPv4Network)])
-    v6 = ipaddress.collapse_addresses([n for n in acl if isinstance(n, ipaddress.IPv6Network)])
-    if any(n.prefixlen == 0 for n in v4):
-        yield 4
-    if any(n.prefixlen == 0 for n in v6):
-        yield 6
 
 
 def _warn_of_files(directory: Path, report: Report) -> None:

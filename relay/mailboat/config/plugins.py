@@ -52,7 +52,8 @@ def _names(files: ConfigDirectory, report: Report) -> dict[str, int]:
     for number, name in files.lines(LIST) or ():
         first = next((line for other, line in seen.items() if plain(other) == plain(name)), None)
         if _is_module_of_ours(name) and not files.has(f"{PLUGIN_DIRECTORY}/{plain(name)}.py"):
-            report.warn(LIST, f"{name} is left out: it is a module of Mailboat's own, and no plugin", number)
+            message = "is a module of Mailboat's own, and no plugin: a start leaves it out, a reload is refused"
+            report.tolerate(LIST, f"{name} {message}", number)
             continue
         if not _NAME.fullmatch(name):
             report.fault(LIST, f"{quoted(name)} is not the name of a plugin", number)

@@ -13,6 +13,7 @@ import pytest
 from tests.support.pem import self_signed
 from tests.support.relay_process import Relay, RelayConfig, running
 from tests.support.scripted_mx import Held, ScriptedMx
+from tests.support.smtp_client import recipient_code
 
 from mailboat.config.load import load
 
@@ -131,19 +132,10 @@ async def test_me_and_the_relay_permission_are_taken(tmp_path: Path, mx: Scripte
         config.put("me", "renamed.test\n")
         config.put("relay_acl_allow", "192.0.2.0/24\n")
         async with asyncio.timeout(WITHIN):
-            await relay.poll(lambda: refusal(config.smtp_port), lambda code: code == b"550")
+            await relay.poll(lambda: recipient_code(config.smtp_port), lambda code: code == b"550")
         reader, writer = await asyncio.open_connection("127.0.0.1", config.smtp_port)
         assert b"renamed.test" in await reader.readline()
         writer.close()
-
-
-async def refusal(port: int) -> bytes:
-    """The code that a client from here gets for RCPT."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"HELO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nQUIT\r\n")
-    lines = (await reader.read()).splitlines()
-    writer.close()
-    return lines[3][:3]
 
 
 async def test_a_renewed_certificate_is_shown_to_the_next_client(tmp_path: Path, mx: ScriptedMx) -> None:

@@ -177,13 +177,14 @@ def test_permission_for_a_large_part_of_the_internet_is_a_warning(directory: Dir
     assert directory.warnings() == ["relay_acl_allow:2: 128.0.0.0/2 lets a large part of the Internet relay"]
 
 
-def test_a_module_that_shipped_plugins_share_is_no_plugin_and_left_out_with_a_warning(directory: Directory) -> None:
+def test_a_module_that_shipped_plugins_share_is_no_plugin_and_left_out_at_a_start(directory: Directory) -> None:
     directory.write("plugins", "_checks\nheaders\n__init__\n")
-    loaded = directory.load().settings
-    assert loaded is not None
-    assert loaded.plugins.names == ("headers",)
-    left_out = "is left out: it is a module of Mailboat's own, and no plugin"
-    assert directory.warnings() == [f"plugins:1: _checks {left_out}", f"plugins:3: __init__ {left_out}"]
+    loaded = directory.load()
+    assert loaded.settings is not None
+    assert loaded.settings.plugins.names == ("headers",)
+    message = "is a module of Mailboat's own, and no plugin: a start leaves it out, a reload is refused"
+    assert list(map(str, loaded.tolerated)) == [f"plugins:1: _checks {message}", f"plugins:3: __init__ {message}"]
+    assert loaded.warnings == loaded.tolerated
 
 
 def test_plugins_keep_their_order_and_are_named_once(directory: Directory) -> None:

@@ -7,11 +7,13 @@ import re
 
 import orjson
 
+from mailboat.config.acl import surplus
 from mailboat.config.haraka.journal import Place
 from mailboat.config.haraka.product import Product
 from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean, is_number
 from mailboat.config.haraka.routes import add_route, hop_of
 from mailboat.config.hosts import network
+from mailboat.config.settings import Network
 
 ACL = "relay_acl_allow"
 DOMAINS = "relay_dest_domains.ini"
@@ -24,7 +26,10 @@ _ACTIONS = ("accept", "continue", "deny")
 def convert_acl(source: HarakaDirectory, product: Product, *, is_used: bool) -> None:
     """Who may relay by address. Not `is_used`: no plugin of Haraka's looks at the list, so nobody may."""
     lines = source.lines(ACL)
-    written = [f"{found}\n" for place, line in lines or () for found in _allowed(place, line, product)]
+    allowed = {found: place for place, line in lines or () if (found := _allowed(place, line, product)) is not None}
+    for found in surplus(allowed):
+        product.journal.lost(allowed.pop(found), f"{found} would let the Internet relay")
+    written = [f"{found}\n" for found in allowed]
     if not is_used:
         for place, _ in (lines or [])[:1]:
             product.journal.lost(
@@ -36,18 +41,18 @@ def convert_acl(source: HarakaDirectory, product: Product, *, is_used: bool) -> 
     product.file(ACL, "".join(written).encode())
 
 
-def _allowed(place: Place, line: str, product: Product) -> list[str]:
+def _allowed(place: Place, line: str, product: Product) -> Network | None:
     try:
         found = network(line)
     except ValueError as error:
         product.journal.lost(place, str(error))
-        return []
+        return None
     if found.prefixlen == 0:
         product.journal.lost(place, f"{line} would let everybody relay")
-        return []
+        return None
     if "/" not in line and isinstance(found, ipaddress.IPv6Network):
         product.journal.became(place, f"{found}: Haraka takes an IPv6 address without a length for a /32 network")
-    return [str(found)]
+    return found
 
 
 def convert_relay(source: HarakaDirectory, product: Product, *, is_listed: bool, forwards: bool) -> bool:

@@ -70,6 +70,13 @@ def load_listen(text: str, tmp_path: Path) -> tuple[Endpoint, ...]:
     return loaded.settings.smtp.listen
 
 
+def test_networks_that_together_admit_the_internet_are_not_carried_over(tmp_path: Path) -> None:
+    files = {"me": "out.example.org\n", "plugins": "relay\n", "relay_acl_allow": "10.0.0.0/8\n2000::/3\n"}
+    made, said, _ = imported(tmp_path, files)
+    assert list(map(str, made.relay_acl)) == ["10.0.0.0/8"]
+    assert "relay_acl_allow:2: not carried over: 2000::/3 would let the Internet relay" in said
+
+
 SUBMISSION = {
     "me": "out.example.org\n",
     "smtp.ini": "listen=[::0]:587, 192.0.2.1:2525 ,[::0]:465\nnodes=2\ninactivity_timeout=120\ndaemonize=true\n",
