@@ -36,6 +36,7 @@ PURE = (
     "routing/security.py",
     "delivery/destination.py",
     "delivery/gate.py",
+    "delivery/oauth.py",
     "delivery/places.py",
     "delivery/verdict.py",
     "delivery/watch.py",

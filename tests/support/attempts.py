@@ -16,6 +16,7 @@ from mailboat.config.settings import IPAddress, OutboundSettings, Settings, TlsS
 from mailboat.delivery.attempt import Attempter, AttemptParts
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources
+from mailboat.delivery.tokens import TokenCache
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Body, Entry, EntryKey, Message, Recipient, SpooledBody
@@ -114,7 +115,9 @@ class Rig:
         self.pool = Pool(observer=self.observer, sources=Sources(pod, host, lambda: addresses), clock=clock)
         self.router = KnownRoute(Targets((Target("unset.test", "127.0.0.1", 9),)))
         store = cast("Store", self.bodies)
-        self.attempter = Attempter(AttemptParts(self.router, self.pool, store, self.observer, clock, self.gate))
+        self.tokens = TokenCache(clock)
+        parts = AttemptParts(self.router, self.pool, store, self.observer, clock, self.gate, self.tokens)
+        self.attempter = Attempter(parts)
         self.tls = TlsSettings()
         self.outbound: dict[str, Any] = {"connect_timeout": 5.0, "quit_timeout": 1.0}
 

@@ -22,6 +22,7 @@ from mailboat.delivery.engine import Engine, EngineParts
 from mailboat.delivery.gate import Gate
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources
+from mailboat.delivery.tokens import TokenCache
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Entry
@@ -130,7 +131,9 @@ class DeliverySide:
         self.gate = Gate(self.ahead, random_numbers.random)
         sources = Sources("", "", lambda: ())
         self.pool = Pool(observer=self.log, sources=sources, clock=self.clock, parked=lambda: self.gate.places.parked)
-        self.attempter = Attempter(AttemptParts(self.map, self.pool, self.store, self.log, self.clock, self.gate))
+        tokens = TokenCache(self.clock)
+        attempts = AttemptParts(self.map, self.pool, self.store, self.log, self.clock, self.gate, tokens)
+        self.attempter = Attempter(attempts)
         parts = EngineParts(
             *(self.store, self.attempter, FakeBounces(), self.log, self.clock, lambda entry: entry.domain, self.gate),
             chance=random_numbers.random,

@@ -17,8 +17,10 @@ from mailboat.delivery.bounce import Bounces
 from mailboat.delivery.engine import Engine, EngineParts
 from mailboat.delivery.gate import Gate
 from mailboat.delivery.hooks import DeliveryHooks
+from mailboat.delivery.oauth import TokenSource
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources, pod_ips
+from mailboat.delivery.tokens import TokenCache
 from mailboat.hooks.loader import Plugins
 from mailboat.ingress.admission import Admission, Load, Refusal
 from mailboat.ingress.context import IngressContext
@@ -121,8 +123,8 @@ def build_telling(options: WorkerOptions, clock: Clock) -> Telling:
     return Telling(writer, tally, events, Observers(tally, events))
 
 
-async def build(options: WorkerOptions, settings: Settings) -> Parts:
-    """Open the queue of one worker and put everything around it.
+async def build(options: WorkerOptions, settings: Settings, tokens: TokenSource | None = None) -> Parts:
+    """Open the queue of one worker and put everything around it. `tokens`: who asks token servers for all workers.
 
     Raises PluginsError for plugins that do not load, QueueInUse or StorageError when the queue cannot be opened,
     OSError or ValueError for a certificate.
@@ -147,7 +149,8 @@ async def build(options: WorkerOptions, settings: Settings) -> Parts:
     chance = random.Random()  # noqa: S311 - to spread what would come together, not a secret
     gate = Gate(ahead, chance.random)
     pool = Pool(sources=sources, observer=observer, clock=clock, parked=lambda: gate.places.parked)
-    attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate))
+    tokens = tokens or TokenCache(clock, observer.token_requested)
+    attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens))
     engine_parts = EngineParts(
         store,
         attempter,

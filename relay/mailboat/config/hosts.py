@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import idna
 
@@ -98,6 +98,31 @@ def _decoded(text: str) -> str:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise ValueError("the user or password of the URL is not UTF-8 behind its percent signs") from None
+
+
+def token_url(text: str) -> str:
+    """The URL of a token server, or none: https, or http to loopback. What is refused is never quoted."""
+    if not text:
+        return ""
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("has a blank, or a character that is not ASCII")
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise ValueError("is not a URL such as https://host/path") from None
+    if url.username is not None or url.password is not None:
+        raise ValueError("holds a user or password: they stand in oauth_client_id and oauth_client_secret_file")
+    if url.fragment:
+        raise ValueError("has a fragment, which RFC 6749 3.2 does not allow")
+    address = _address(host)
+    if url.scheme == "http" and not (host == "localhost" or (address is not None and address.is_loopback)):
+        raise ValueError("is http, which shows the secret: only to loopback; write https")
+    if url.scheme not in ("http", "https") or port == 0:
+        raise ValueError("is not a URL such as https://host/path")
+    if address is None:
+        domain_name(host)
+    return text
 
 
 def domains(text: str) -> tuple[str, ...]:

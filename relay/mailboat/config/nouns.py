@@ -126,6 +126,21 @@ class HopUrl:
 
 
 @dataclass(frozen=True, slots=True)
+class OAuthGrant:
+    """What a token server gives access tokens for (RFC 6749): the client's own name and secret, or a refresh token."""
+
+    token_url: str
+    client_id: str
+    client_secret: str = field(default="", repr=False)
+    """Empty for a public client, which has a refresh token only."""
+    refresh_token: str = field(default="", repr=False)
+    """Empty: the client's credentials are the grant (RFC 6749 4.4)."""
+    scope: str = ""
+    ca: str = field(default="", repr=False)
+    """Roots for the server's certificate, in PEM; empty: those of the system."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteHost:
     """One smart host of a route."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -98,20 +98,46 @@ def _route_faults(route: Route, section: str, file: IniFile) -> Iterator[Fault]:
         yield file.fault(section, "domains", "is missing: a route needs domains or senders")
     if "hosts" not in given:
         yield file.fault(section, "hosts", "is missing: a route needs hosts")
-    user = route.auth_user or route.auth_user_file
-    if route.auth_user and route.auth_user_file:
-        yield file.fault(section, "auth_user_file", "is set beside auth_user: set one of them")
-    if user and not route.auth_pass_file:
-        yield file.fault(section, "auth_pass_file", "is missing: a user needs a password")
-    if route.auth_pass_file and not user:
-        yield file.fault(section, "auth_user", "is missing: a password needs a user")
-    if route.require_auth and not user:
-        yield file.fault(section, "auth_user", "is missing: require_auth would defer all mail for ever")
+    yield from _auth_faults(route, section, file, given)
     if route.tls in (TlsLevel.REQUIRED, TlsLevel.IMPLICIT) and any(h.host.startswith("/") for h in route.hosts):
         yield file.fault(section, "tls", f"{route.tls} cannot be had over a unix socket: it has no name to verify")
 
 
-_CREDENTIALS = {"auth_user_file": "auth_user_read", "auth_pass_file": "auth_pass"}
+def _auth_faults(route: Route, section: str, file: IniFile, given: Set[str]) -> Iterator[Fault]:
+    user = route.auth_user or route.auth_user_file
+    if route.auth_user and route.auth_user_file:
+        yield file.fault(section, "auth_user_file", "is set beside auth_user: set one of them")
+    if route.require_auth and not user:
+        yield file.fault(section, "auth_user", "is missing: require_auth would defer all mail for ever")
+    if route.sends_token:
+        yield from _token_faults(route, section, file, given)
+        return
+    if user and not route.auth_pass_file:
+        yield file.fault(section, "auth_pass_file", "is missing: a user needs a password")
+    if route.auth_pass_file and not user:
+        yield file.fault(section, "auth_user", "is missing: a password needs a user")
+    for key in sorted(key for key in given if key.startswith("oauth_")):
+        yield file.fault(section, key, f"has a use only with auth_type={' or '.join(values.TOKEN_MECHANISMS)}")
+
+
+def _token_faults(route: Route, section: str, file: IniFile, given: Set[str]) -> Iterator[Fault]:
+    if not route.auth_user and not route.auth_user_file:
+        yield file.fault(section, "auth_user", "is missing: a token is for a user")
+    if route.auth_pass_file:
+        yield file.fault(section, "auth_pass_file", f"has no use with auth_type={route.auth_type}: a token is sent")
+    for key in ("oauth_token_url", "oauth_client_id"):
+        if key not in given:
+            yield file.fault(section, key, f"is missing: auth_type={route.auth_type} needs it")
+    if not route.oauth_client_secret_file and not route.oauth_refresh_token_file:
+        yield file.fault(section, "oauth_client_secret_file", "is missing: a secret or a refresh token is needed")
+
+
+_CREDENTIALS = {
+    "auth_user_file": "auth_user_read",
+    "auth_pass_file": "auth_pass",
+    "oauth_client_secret_file": "oauth_client_secret",
+    "oauth_refresh_token_file": "oauth_refresh_token",
+}
 """The keys of a route that name a file, each with the field that its content goes to."""
 
 
@@ -130,27 +156,35 @@ def _with_credentials(route: Route, section: str, file: IniFile, directory: Conf
     return route
 
 
+_ROOTS = {"ca": "ca_pem", "oauth_ca": "oauth_ca_pem"}
+"""The keys of a route that name a file of roots, each with the field that its content goes to."""
+
+
 def _with_roots(route: Route, section: str, file: IniFile, directory: ConfigDirectory, report: Report) -> Route:
-    if not route.ca:
-        return route
-    try:
-        pem = roots(directory.named(route.ca))
-    except (FileError, ValueError) as error:
-        report.faults.append(
-            file.fault(section, "ca", f"the file {error}" if isinstance(error, FileError) else str(error))
-        )
-        return route
-    return replace(route, ca=str(directory.absolute(route.ca)), ca_pem=pem)
+    for key, content in _ROOTS.items():
+        path: str = getattr(route, key)
+        if not path:
+            continue
+        try:
+            found: dict[str, Any] = {key: str(directory.absolute(path)), content: roots(directory.named(path))}
+        except FileError as error:
+            report.faults.append(file.fault(section, key, f"the file {error}"))
+        except ValueError as error:
+            report.faults.append(file.fault(section, key, str(error)))
+        else:
+            route = replace(route, **found)
+    return route
 
 
 def _clear_passwords(route: Route, section: str, file: IniFile) -> Iterator[Fault]:
-    """Warnings where a password may be read on its way."""
+    """Warnings where a password, or a token, may be read on its way."""
+    what = "access token" if route.sends_token else "password"
     if not route.user or all(host.is_local for host in route.hosts):
         return
     if route.tls is TlsLevel.DISABLED:
-        yield file.fault(section, "tls", "is disabled: the password is sent in the clear")
+        yield file.fault(section, "tls", f"is disabled: the {what} is sent in the clear")
     elif route.tls is TlsLevel.OPPORTUNISTIC and route.auth_without_tls:
-        yield file.fault(section, "auth_without_tls", "is on: the password may be sent in the clear")
+        yield file.fault(section, "auth_without_tls", f"is on: the {what} may be sent in the clear")
 
 
 def secret(directory: ConfigDirectory, path: str) -> str:

@@ -12,7 +12,17 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
-from mailboat.config.hosts import bind, dns_servers, domains, endpoints, host_list, host_name, route_hosts, senders
+from mailboat.config.hosts import (
+    bind,
+    dns_servers,
+    domains,
+    endpoints,
+    host_list,
+    host_name,
+    route_hosts,
+    senders,
+    token_url,
+)
 from mailboat.config.intervals import intervals, span
 from mailboat.config.nouns import CPUS, InetPrefer
 
@@ -32,8 +42,10 @@ __all__ = [
     "integer",
     "intervals",
     "nodes",
+    "oauth_text",
     "optional",
     "path",
+    "route_auth_type",
     "route_hosts",
     "seconds",
     "senders",
@@ -41,6 +53,7 @@ __all__ = [
     "size_limit",
     "text",
     "tls_version",
+    "token_url",
 ]
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -54,6 +67,8 @@ _MAX_NODES = 256
 _HEADER_TEXT_MAX = 200
 _CIPHERS = re.compile(r"[A-Za-z0-9:!+@=_.,\- ]{0,4096}")
 _AUTH_TYPES = ("PLAIN", "LOGIN", "CRAM-MD5")
+TOKEN_MECHANISMS = ("XOAUTH2", "OAUTHBEARER")
+"""SASL mechanisms that send an access token."""
 _TLS_VERSIONS = {"tlsv1": "TLSv1", "tlsv1.0": "TLSv1", "tlsv1.1": "TLSv1.1", "tlsv1.2": "TLSv1.2", "tlsv1.3": "TLSv1.3"}
 
 
@@ -181,9 +196,25 @@ def nodes(text: str) -> int:
 
 def auth_type(text: str) -> str:
     """The name of a SASL mechanism that we speak; empty for the strongest offered."""
-    if text and text.upper() not in _AUTH_TYPES:
-        raise ValueError(f"is not one of {', '.join(_AUTH_TYPES)}")
+    return _mechanism(text, _AUTH_TYPES)
+
+
+def route_auth_type(text: str) -> str:
+    """The same, or one that sends an access token."""
+    return _mechanism(text, (*_AUTH_TYPES, *TOKEN_MECHANISMS))
+
+
+def _mechanism(text: str, known: tuple[str, ...]) -> str:
+    if text and text.upper() not in known:
+        raise ValueError(f"is not one of {', '.join(known)}")
     return text.upper()
+
+
+def oauth_text(text: str) -> str:
+    """A client id or scope: printable ASCII (RFC 6749 A.1, A.4)."""
+    if not re.fullmatch(r"[ -~]{0,4096}", text):
+        raise ValueError("has characters that are not printable ASCII, or more than 4096")
+    return text
 
 
 def ciphers(text: str) -> str:

@@ -19,6 +19,7 @@ from mailboat.delivery.destination import HostAddress
 from mailboat.delivery.dial import label
 from mailboat.delivery.envelope import beyond_ascii, envelope_for, needs_smtputf8
 from mailboat.delivery.gate import Approach, Busy, Cost, Gate
+from mailboat.delivery.oauth import TokenError, TokenSource, server_of
 from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.places import Place
 from mailboat.delivery.pool import Pool
@@ -60,6 +61,7 @@ class AttemptParts:
     observer: Observer
     clock: Clock
     gate: Gate
+    tokens: TokenSource
 
 
 class Attempter:
@@ -174,6 +176,8 @@ class _Walk:
         self._costs: set[Cost] = set()
         """What failed targets cost, if no message was offered."""
         self._silences = 0
+        self._renewed = False
+        """An access token that a host did not take was renewed."""
 
     def goes_on(self, target: Target) -> bool:
         """Whether the attempt may turn to one more target."""
@@ -190,6 +194,11 @@ class _Walk:
         """Offer what is pending to one target."""
         gate, place, clock = self._parts.gate, self._place, self._parts.clock
         assert place is not None
+        try:
+            target = await self._with_token(target)
+        except PeerTrouble as failure:  # before the host is approached: it has no part in this
+            self._failed(target, failure.trouble)
+            return
         approach, address = gate.approach(place, target.spot, clock.monotonic())
         if approach is not Approach.GO:
             self._passed.append((target, address))
@@ -199,10 +208,16 @@ class _Walk:
         while self._offered():
             self.stage = Stage.CONNECT
             try:
-                session = await self._connect(target, place, fresh=fresh)
+                try:
+                    session = await self._connect(target, place, fresh=fresh)
+                except PeerTrouble as failure:
+                    newer = await self._with_newer_token(target, failure.trouble)
+                    if newer is None:
+                        raise
+                    target = newer
+                    continue
             except PeerTrouble as failure:
-                self._learn(target, verdict.signal_of(failure.trouble), failure.trouble)
-                self._trouble(target, failure.trouble)
+                self._failed(target, failure.trouble)
                 return
             gate.opened(place, session, clock.monotonic())
             place.interrupt = session.stream.give_up
@@ -213,6 +228,32 @@ class _Walk:
             fresh = after is _After.FRESH
             if fresh:
                 await self._parts.pool.gone(session)
+
+    async def _with_token(self, target: Target, refused: str = "") -> Target:
+        """The target with an access token, if it wants one; not with the `refused` one. Raises PeerTrouble."""
+        credentials = target.credentials
+        if credentials is None or credentials.grant is None:
+            return target
+        try:
+            token = await self._parts.tokens.token(credentials.grant, refused)
+        except TokenError as error:
+            text = f"no access token from {server_of(credentials.grant)}: {error}"
+            raise PeerTrouble(Trouble(Stage.AUTH, FaultKind.NO_TOKEN, text)) from error
+        return replace(target, credentials=replace(credentials, token=token.value))
+
+    async def _with_newer_token(self, target: Target, trouble: Trouble) -> Target | None:
+        """The target with another access token, once, if the host did not take this one. Raises PeerTrouble."""
+        used = target.credentials.token if target.credentials is not None else ""
+        if not used or self._renewed or not verdict.refuses_token(trouble):
+            return None
+        self._renewed = True
+        newer = await self._with_token(target, refused=used)
+        return newer if newer.credentials is not None and newer.credentials.token != used else None
+
+    def _failed(self, target: Target, trouble: Trouble) -> None:
+        """There is no session with a target."""
+        self._learn(target, verdict.signal_of(trouble), trouble)
+        self._trouble(target, trouble)
 
     async def _connect(self, target: Target, place: Place, *, fresh: bool) -> Session:
         """A session. Raises PeerTrouble."""

@@ -202,7 +202,11 @@ class _Opening:
     async def _authenticate(self, offers: PeerOffers, credentials: Credentials) -> None:
         self._stage = Stage.AUTH
         wanted = credentials.mechanism.upper()
-        usable = [name for name in SASL_CLIENTS if name in offers.auth and (not wanted or name == wanted)]
+        usable = [
+            name
+            for name, client in SASL_CLIENTS.items()
+            if name in offers.auth and (not wanted or name == wanted) and client.token == bool(credentials.token)
+        ]
         if not usable:
             text = f"the host does not offer AUTH {wanted}".rstrip() + " that we could use"
             if credentials.required:
@@ -215,7 +219,8 @@ class _Opening:
     async def _exchange(self, mechanism: str, credentials: Credentials) -> None:
         """The exchange of one mechanism (RFC 4954 4). Raises PeerTrouble unless it ends in 235."""
         client = SASL_CLIENTS[mechanism]
-        responses = list(client.responses(credentials.user.encode(), credentials.password.encode()))
+        secret = credentials.token or credentials.password
+        responses = list(client.responses(credentials.user.encode(), secret.encode()))
         command = b"AUTH " + mechanism.encode()
         if client.initial:
             with_response = b"%b %b" % (command, base64.b64encode(responses[0](b"")))

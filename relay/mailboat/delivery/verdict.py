@@ -35,6 +35,8 @@ class FaultKind(StrEnum):
     """TLS is required and the peer does not offer it."""
     NO_AUTH = "no_auth"
     """AUTH is required and the peer offers no mechanism that we may use."""
+    NO_TOKEN = "no_token"  # noqa: S105 - no token
+    """No access token for AUTH is to be had."""
     LOOK_UP = "look_up"
     """The DNS did not say where mail goes."""
     BIND = "bind"
@@ -139,6 +141,7 @@ FAULTS: dict[FaultKind, tuple[Action, str]] = {
     FaultKind.TLS: (_NEXT, "4.7.5"),
     FaultKind.NO_TLS: (_NEXT, "4.7.4"),
     FaultKind.NO_AUTH: (_NEXT, "4.7.0"),
+    FaultKind.NO_TOKEN: (_NEXT, "4.7.0"),
     FaultKind.LOOK_UP: (_NEXT, "4.4.3"),
     FaultKind.BIND: (_NEXT, "4.3.5"),
     FaultKind.LOCAL: (_DEFER, "4.3.0"),
@@ -153,6 +156,7 @@ _SIGNALS: dict[FaultKind, Signal] = {
     FaultKind.TLS: Signal.FAILED,
     FaultKind.NO_TLS: Signal.NOTHING,
     FaultKind.NO_AUTH: Signal.NOTHING,
+    FaultKind.NO_TOKEN: Signal.NOTHING,
     FaultKind.LOOK_UP: Signal.NOTHING,
     FaultKind.BIND: Signal.NOTHING,
     FaultKind.LOCAL: Signal.NOTHING,
@@ -290,6 +294,11 @@ def ends_attempt(trouble: Trouble) -> bool:
     if trouble.reply is not None:
         return action_for(trouble.stage, trouble.reply) is Action.DEFER
     return trouble.kind is not None and FAULTS[trouble.kind][0] is Action.DEFER
+
+
+def refuses_token(trouble: Trouble) -> bool:
+    """Whether a host did not take an access token: it may have expired, and a new one is worth a try."""
+    return trouble.stage is Stage.AUTH and trouble.reply is not None and trouble.reply.code == 535
 
 
 def is_conclusive(trouble: Trouble) -> bool:

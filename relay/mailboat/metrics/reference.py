@@ -15,7 +15,7 @@ from types import MappingProxyType
 from mailboat.config.settings import Nul
 from mailboat.hooks.points import Point
 from mailboat.model.envelope import State
-from mailboat.model.observer import BounceResult, DnsResult, HookFailure, RejectReason
+from mailboat.model.observer import BounceResult, DnsResult, HookFailure, RejectReason, TokenResult
 from mailboat.model.outcome import Result
 
 NO_TLS = "none"
@@ -181,6 +181,14 @@ METRICS: tuple[Metric, ...] = (
         "mailboat_upstream_auth_failures_total",
         Kind.COUNTER,
         "Times that a next hop refused our credentials.",
+    ),
+    Metric(
+        "mailboat_oauth_token_requests_total",
+        Kind.COUNTER,
+        "Requests for access tokens, one for all workers: `refused` by the token server, or `failed` without an answer "
+        "that could be used.",
+        "result",
+        tuple(TokenResult),
     ),
     Metric(
         "mailboat_events_dropped_total",

@@ -26,6 +26,7 @@ from mailboat.model.observer import (
     Observer,
     Received,
     Rejected,
+    TokenResult,
 )
 from mailboat.model.outcome import AttemptReport, Result
 from mailboat.queue.faults import Disk
@@ -149,6 +150,9 @@ class Tally(Observer):
 
     def authentication_failed(self, host: str, reply: str) -> None:  # noqa: ARG002
         self._counters["mailboat_upstream_auth_failures_total"][""] += 1
+
+    def token_requested(self, result: TokenResult) -> None:
+        self._counters["mailboat_oauth_token_requests_total"][result] += 1
 
     def hook_failed(self, point: str, plugin: str, reason: HookFailure) -> None:  # noqa: ARG002
         self._counters["mailboat_hook_failures_total"][f"{point} {reason}"] += 1

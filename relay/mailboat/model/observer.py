@@ -52,6 +52,16 @@ class DnsResult(StrEnum):
     CACHED = "cached"
 
 
+class TokenResult(StrEnum):
+    """What came of a request for an access token: the label of `mailboat_oauth_token_requests_total`."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    """The token server answered that it gives none."""
+    FAILED = "failed"
+    """No answer came, or none that could be used."""
+
+
 class BounceResult(StrEnum):
     """What became of a bounce: the label of `mailboat_bounce_messages_total`."""
 
@@ -142,6 +152,9 @@ class Observer:
 
     def authentication_failed(self, host: str, reply: str) -> None:
         """A next hop refused our credentials."""
+
+    def token_requested(self, result: TokenResult) -> None:
+        """A token server was asked for an access token."""
 
     def config_reloaded(self, fact: ConfigReloaded) -> None:
         """The configuration changed, or a change was refused."""

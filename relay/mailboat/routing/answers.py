@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from mailboat.config.settings import Protocol, TlsLevel
+from mailboat.config.settings import OAuthGrant, Protocol, TlsLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +13,15 @@ class Credentials:
     """AUTH towards a next hop."""
 
     user: str
-    password: str
+    password: str = ""
     mechanism: str = ""
-    """`PLAIN`, `LOGIN`, `CRAM-MD5`; empty: the strongest offered."""
+    """`PLAIN`, `LOGIN`, `CRAM-MD5`, `XOAUTH2` or `OAUTHBEARER`; empty: the strongest for a password that is offered."""
     required: bool = False
     """Defer rather than deliver without AUTH."""
+    grant: OAuthGrant | None = None
+    """An access token is sent that is given for this, and no password."""
+    token: str = field(default="", compare=False)
+    """That token, once `delivery.attempt` has it: a connection that an older one has opened is as good."""
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r})"

@@ -102,7 +102,9 @@ def hops(route: Route, mx_port: int) -> tuple[Hop, ...]:
     """The hops of a route, in the order of the file."""
     credentials = None
     if route.user:
-        credentials = Credentials(route.user, route.auth_pass, route.auth_type, route.require_auth)
+        grant = route.grant
+        required = route.require_auth or grant is not None
+        credentials = Credentials(route.user, route.auth_pass, route.auth_type, required, grant)
     default_port = _default_port(route, mx_port)
     found = []
     for smart_host in route.hosts:

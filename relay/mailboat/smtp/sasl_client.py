@@ -20,9 +20,11 @@ class SaslClient:
     """One mechanism."""
 
     responses: Callable[[bytes, bytes], Sequence[Respond]]
-    """User and password -> the responses in their order."""
+    """User and password, or access token -> the responses in their order."""
     initial: bool = True
     """The first response may stand in the AUTH command."""
+    token: bool = False
+    """It sends an access token in the place of a password."""
 
 
 def _plain(user: bytes, password: bytes) -> Sequence[Respond]:
@@ -39,12 +41,27 @@ def _cram_md5(user: bytes, password: bytes) -> Sequence[Respond]:
     )  # RFC 2195 2
 
 
+def _xoauth2(user: bytes, token: bytes) -> Sequence[Respond]:
+    # Google's and Microsoft's. A challenge to the first response tells why it failed; the reply 535 follows the second.
+    return (lambda _: b"user=%b\1auth=Bearer %b\1\1" % (user, token), lambda _: b"")
+
+
+def _oauthbearer(user: bytes, token: bytes) -> Sequence[Respond]:
+    name = user.replace(b"=", b"=3D").replace(b",", b"=2C")  # RFC 5801 4: saslname
+    return (
+        lambda _: b"n,a=%b,\1auth=Bearer %b\1\1" % (name, token),  # RFC 7628 3.1
+        lambda _: b"\1",  # RFC 7628 3.2.3: to the challenge that tells why it failed
+    )
+
+
 SASL_CLIENTS: Final[Mapping[str, SaslClient]] = MappingProxyType(
     {
         "CRAM-MD5": SaslClient(_cram_md5, initial=False),
         "PLAIN": SaslClient(_plain),
         # draft-murchison-sasl-login has no initial response, and some servers refuse one.
         "LOGIN": SaslClient(_login, initial=False),
+        "XOAUTH2": SaslClient(_xoauth2, token=True),
+        "OAUTHBEARER": SaslClient(_oauthbearer, token=True),
     }
 )
-"""By name; of those that a host offers, the first here is used."""
+"""By name; of those that a host offers, the first here that can send what we have is used."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mailboat.config import values
-from mailboat.config.nouns import Bind, Endpoint, InetPrefer, Protocol, RouteHost, TlsLevel
+from mailboat.config.nouns import Bind, Endpoint, InetPrefer, OAuthGrant, Protocol, RouteHost, TlsLevel
 from mailboat.config.settings.key import setting
 
 
@@ -56,12 +56,43 @@ class Route:
         "", values.path, "File that holds the password; read at load, its last newline removed."
     )
     auth_type: str = setting(
-        "", values.auth_type, "`PLAIN`, `LOGIN` or `CRAM-MD5`; unset: the strongest that the host offers."
+        "",
+        values.route_auth_type,
+        "`PLAIN`, `LOGIN` or `CRAM-MD5`; unset: the strongest that the host offers. `XOAUTH2` and `OAUTHBEARER` (RFC "
+        "7628) send `auth_user` and, instead of a password, an access token of `oauth_token_url`.",
+    )
+    oauth_token_url: str = setting(
+        "",
+        values.token_url,
+        "Token server (RFC 6749 3.2) that gives access tokens: https, or http to loopback. Tokens stay in memory, are "
+        "renewed before they expire, and once after a 535.",
+    )
+    oauth_client_id: str = setting("", values.oauth_text, "Name of the relay at the token server.")
+    oauth_client_secret_file: str = setting(
+        "",
+        values.path,
+        "File that holds the client's secret; read at load, its last newline removed. Required unless there is a "
+        "refresh token.",
+    )
+    oauth_refresh_token_file: str = setting(
+        "",
+        values.path,
+        "File that holds a refresh token (RFC 6749 6); read at load, its last newline removed. Unset: the client's own "
+        "credentials are the grant (RFC 6749 4.4).",
+    )
+    oauth_scope: str = setting(
+        "", values.oauth_text, "Scope to ask for, such as `https://outlook.office365.com/.default`."
+    )
+    oauth_ca: str = setting(
+        "",
+        values.path,
+        "PEM file of the roots that verify the token server's certificate, instead of the system's.",
     )
     require_auth: bool = setting(
         False,
         values.boolean,
-        "Defer when the host offers no usable AUTH. Otherwise such mail goes without, and a warning is logged.",
+        "Defer when the host offers no usable AUTH. Otherwise such mail goes without, and a warning is logged. With "
+        "access tokens it always waits.",
     )
     inet_prefer: InetPrefer | None = setting(
         None, values.optional(values.inet_prefer), "As in `[main]`, for this route.", shown_default="as in `[main]`"
@@ -84,11 +115,36 @@ class Route:
     """Content of `auth_user_file`; filled by the loader, hidden by `config show`."""
     auth_pass: str = field(default="", repr=False)
     """Content of `auth_pass_file`; filled by the loader, hidden by `config show`."""
+    oauth_client_secret: str = field(default="", repr=False)
+    """Content of `oauth_client_secret_file`, likewise."""
+    oauth_refresh_token: str = field(default="", repr=False)
+    """Content of `oauth_refresh_token_file`, likewise."""
+    oauth_ca_pem: str = field(default="", repr=False)
+    """Content of `oauth_ca`; filled by the loader."""
 
     @property
     def user(self) -> str:
         """Who AUTH names, wherever that stands; empty: nobody."""
         return self.auth_user or self.auth_user_read
+
+    @property
+    def sends_token(self) -> bool:
+        """Whether AUTH sends an access token, and no password."""
+        return self.auth_type in values.TOKEN_MECHANISMS
+
+    @property
+    def grant(self) -> OAuthGrant | None:
+        """What access tokens are given for; None: AUTH sends a password."""
+        if not self.sends_token:
+            return None
+        return OAuthGrant(
+            self.oauth_token_url,
+            self.oauth_client_id,
+            self.oauth_client_secret,
+            self.oauth_refresh_token,
+            self.oauth_scope,
+            self.oauth_ca_pem,
+        )
 
 
 @dataclass(frozen=True, slots=True)

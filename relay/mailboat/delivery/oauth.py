@@ -1,0 +1,136 @@
+"""Access tokens: what is asked of a token server (RFC 6749), what its answer means, and who hands tokens out. Pure.
+
+`token_client` carries the request, `tokens` keeps what came; `delivery.attempt` asks for a token before it connects.
+What is said of a failure never holds a secret or a token: it goes into logs and into the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from mailboat.config.settings import OAuthGrant
+from mailboat.model.observer import TokenResult
+
+DEFAULT_LIFETIME = 600.0
+"""Seconds that a token counts for where the server does not say `expires_in`, which RFC 6749 5.1 allows."""
+MAX_LIFETIME = 86_400.0
+"""Seconds after which a token is renewed whatever the server says."""
+RENEW_AHEAD = 300.0
+"""Seconds before its end that a token is renewed; a quarter of its life where that is shorter."""
+
+_TOKEN = re.compile(r"[!-~]{1,16384}")  # RFC 6749 A.12, without blanks: RFC 6750 2.1
+_ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class TokenError(Exception):
+    """No access token is to be had now; the message says why, for people."""
+
+    def __init__(self, reason: str, result: TokenResult = TokenResult.FAILED) -> None:
+        super().__init__(reason)
+        self.result = result
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An access token, and how long it counts, in monotonic time, which all processes of a machine share."""
+
+    value: str = field(repr=False)
+    renew_at: float
+    expires_at: float
+
+
+class TokenSource(Protocol):
+    """Who hands tokens out."""
+
+    async def token(self, grant: OAuthGrant, refused: str = "") -> AccessToken:
+        """A token that counts; not `refused`, which a host has just not taken, unless no other is to be had yet.
+
+        Raises:
+            TokenError: there is none.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a token server gave."""
+
+    value: str = field(repr=False)
+    lifetime: float
+    """Seconds."""
+    refresh_token: str = field(default="", repr=False)
+    """Takes the place of the one that was sent (RFC 6749 6); empty: that stays."""
+
+    def at(self, now: float) -> AccessToken:
+        """The token, when it was asked for at `now`."""
+        ahead = min(RENEW_AHEAD, self.lifetime / 4)
+        return AccessToken(self.value, now + self.lifetime - ahead, now + self.lifetime - ahead / 10)
+
+
+def form(grant: OAuthGrant, refresh_token: str) -> dict[str, str]:
+    """The fields of the request: RFC 6749 4.4.2, or 6 with a refresh token; the client as in RFC 6749 2.3.1."""
+    kind = "refresh_token" if refresh_token else "client_credentials"
+    fields = {
+        "grant_type": kind,
+        "refresh_token": refresh_token,
+        "client_id": grant.client_id,
+        "client_secret": grant.client_secret,
+        "scope": grant.scope,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def server_of(grant: OAuthGrant) -> str:
+    """The token server for people: no query, which may hold what nobody should read."""
+    url = urlsplit(grant.token_url)
+    return f"{url.scheme}://{url.netloc}{url.path}"
+
+
+def read_answer(status: int, body: bytes, grant: OAuthGrant) -> Granted:
+    """What a token server's answer gives. Raises TokenError."""
+    if 300 <= status <= 399:
+        raise TokenError(f"it answered {status}, a redirect, which is not followed")
+    answer = _json(body)
+    if status != 200:
+        code = _error_code(answer.get("error"), grant) if isinstance(answer, dict) else ""
+        refused = TokenResult.REFUSED if 400 <= status <= 499 else TokenResult.FAILED
+        raise TokenError(f"it answered {status}" + f" ({code})" * bool(code), refused)
+    if not isinstance(answer, dict):
+        raise TokenError("its answer is not a JSON object")
+    token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise TokenError("its answer holds no access_token that could be used")
+    if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 7.1: of others we know nothing
+        raise TokenError("its token_type is not Bearer")
+    renewed = answer.get("refresh_token")
+    return Granted(token, _lifetime(answer.get("expires_in")), renewed if isinstance(renewed, str) else "")
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error_code(code: object, grant: OAuthGrant) -> str:
+    """RFC 6749 5.2's error code; empty for anything else, and for what repeats a secret that was sent."""
+    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code):
+        return ""
+    secrets = [secret for secret in (grant.client_secret, grant.refresh_token) if secret]
+    return "" if any(code in secret or secret in code for secret in secrets) else code
+
+
+def _lifetime(seconds: object) -> float:
+    """`expires_in`, which some servers give as text."""
+    try:
+        lifetime = float(seconds) if isinstance(seconds, int | float | str) else DEFAULT_LIFETIME
+    except (ValueError, OverflowError):
+        lifetime = DEFAULT_LIFETIME
+    if not math.isfinite(lifetime) or lifetime <= 0:
+        lifetime = DEFAULT_LIFETIME
+    return min(lifetime, MAX_LIFETIME)

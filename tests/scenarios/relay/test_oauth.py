@@ -1,0 +1,83 @@
+"""A whole relay whose smart host takes access tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.support.relay_process import RelayConfig, running
+from tests.support.scripted_mx import ScriptedMx
+from tests.support.token_server import HttpAnswer, TokenServer
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[TokenServer]:
+    async with TokenServer.start() as server:
+        yield server
+
+
+class TokenConfig(RelayConfig):
+    """Every domain leads to a smart host that wants tokens."""
+
+    server: TokenServer
+
+    def route(self) -> list[str]:
+        return self.server.route(self.sink_port)
+
+
+def config_of(directory: Path, mx: ScriptedMx, server: TokenServer, nodes: int = 0) -> TokenConfig:
+    """A configuration with the files of the server."""
+    mx.extensions = ["AUTH XOAUTH2"]
+    TokenConfig.server = server
+    server.write(directory)
+    return TokenConfig(directory, mx.port, nodes)
+
+
+async def test_one_token_serves_all_mail_of_a_single_process(
+    tmp_path: Path, mx: ScriptedMx, server: TokenServer
+) -> None:
+    async with running(config_of(tmp_path / "config", mx, server)) as relay:
+        for number in range(10):
+            await relay.submit(f"u{number}@there.test")
+        await relay.event("delivered", 10)
+        metrics = await relay.metrics()
+        assert metrics["mailboat_oauth_token_requests_total{result=ok}"] == 1
+        assert await relay.stop() == 0
+    assert len(mx.mails) == 10
+    assert len(server.requests) == 1
+
+
+async def test_the_reason_for_waiting_is_in_the_queue_and_secrets_are_nowhere(
+    tmp_path: Path, mx: ScriptedMx, server: TokenServer
+) -> None:
+    server.answers = [HttpAnswer(401, b'{"error":"invalid_client","error_description":"the-client-secret"}')]
+    async with running(config_of(tmp_path / "config", mx, server)) as relay:
+        await relay.submit()
+        await relay.event("deferred")
+        (entry,) = await relay.queue()
+        reason = f"no access token from {server.url}: it answered 401 (invalid_client)"
+        assert reason in entry["last_reply"]
+        await relay.logged(reason)
+        shown = [await relay.http(path) for path in ("/configz", "/v1/queue", "/metrics")]
+        assert await relay.stop() == 0
+        told = "\n".join([*relay.log, *map(str, relay.events), *map(str, shown)])
+        assert "the-client-secret" not in told
+    assert mx.connections == []
+
+
+async def test_a_new_secret_is_taken_by_a_reload_and_waiting_mail_goes(
+    tmp_path: Path, mx: ScriptedMx, server: TokenServer
+) -> None:
+    server.answers = [HttpAnswer(401, b'{"error":"invalid_client"}'), {}]
+    config = config_of(tmp_path / "config", mx, server)
+    async with running(config) as relay:
+        await relay.submit()
+        await relay.event("deferred")
+        await relay.poll(relay.queue, lambda entries: entries[0]["state"] == "deferred")
+        config.put("client_secret", "another-secret\n")
+        await relay.event("config", result="success")
+        assert (await relay.http("/v1/queue/flush", "POST", {"domain": "there.test"}))[0] == 200
+        await relay.event("delivered")
+        assert await relay.stop() == 0
+    assert [request["client_secret"] for request in server.requests] == ["the-client-secret", "another-secret"]
