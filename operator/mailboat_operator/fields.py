@@ -58,12 +58,31 @@ ROUTE: Mapping[str, str] = MappingProxyType(
 )
 """`outbound.ini` [route:NAME] -> `spec.routes[]`."""
 
+ROUTE_OAUTH: Mapping[str, str] = MappingProxyType(
+    {
+        "oauth_token_url": "tokenURL",
+        "oauth_client_id": "clientID",
+        "oauth_client_secret_file": "clientSecretRef",
+        "oauth_refresh_token_file": "refreshTokenRef",
+        "oauth_scope": "scope",
+        "oauth_ca": "caBundleRef",
+    }
+)
+"""`outbound.ini` [route:NAME] -> `spec.routes[].oauth`."""
+
 ROUTE_FILES: Mapping[str, str] = MappingProxyType(
-    {"auth_user_file": "user", "auth_pass_file": "password", "ca": "ca.crt"}
+    {
+        "auth_user_file": "user",
+        "auth_pass_file": "password",
+        "ca": "ca.crt",
+        "oauth_client_secret_file": "client-secret",
+        "oauth_refresh_token_file": "refresh-token",
+        "oauth_ca": "oauth-ca.crt",
+    }
 )
 """Keys of a route that name a file -> how the file's name ends, behind `route-NAME.`."""
 
-ROUTE_BUNDLES = frozenset({"ca"})
+ROUTE_BUNDLES = frozenset({"ca", "oauth_ca"})
 """Those of them whose file holds CA certificates; the others hold a line."""
 
 TLS: Mapping[str, str] = MappingProxyType(
@@ -88,7 +107,16 @@ TLS_OUTBOUND: Mapping[str, str] = MappingProxyType(
 )
 """`tls.ini` [outbound] -> `spec.tls.outbound`."""
 
-REFERENCES = frozenset({"certificateSecretRef", "caBundleRef", "dhparamSecretRef", "authSecretRef"})
+REFERENCES = frozenset(
+    {
+        "certificateSecretRef",
+        "caBundleRef",
+        "dhparamSecretRef",
+        "authSecretRef",
+        "clientSecretRef",
+        "refreshTokenRef",
+    }
+)
 """Fields whose value is another object: what the key says is a file of `<name>-credentials`."""
 
 UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(

@@ -19,6 +19,7 @@ _CRD = Path(__file__).resolve().parents[2] / "crds" / "outboundconfigs.yaml"
 _KEYS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "spec.outbound": ("outbound.ini", fields.OUTBOUND),
     "spec.routes[]": ("outbound.ini [route:NAME]", fields.ROUTE),
+    "spec.routes[].oauth": ("outbound.ini [route:NAME]", fields.ROUTE_OAUTH),
     "spec.tls": ("tls.ini", fields.TLS),
     "spec.tls.outbound": ("tls.ini [outbound]", fields.TLS_OUTBOUND),
 }

@@ -15,7 +15,7 @@ from typing import Any
 from mailboat.config.settings import NamedKey, OutboundSettings, Route, RouteHost, TlsSettings, keys_of
 from mailboat.config.show import text_of
 from mailboat.config.text import quoted
-from mailboat.config.values import route_hosts
+from mailboat.config.values import TOKEN_MECHANISMS, route_hosts
 from mailboat_operator import fields
 from mailboat_operator.egress import Binds, read_egress
 from mailboat_operator.reader import Reader
@@ -200,24 +200,52 @@ def _route(reader: Reader) -> RouteSpec:
     hosts = tuple(filter(None, map(_host, reader.children("hosts"))))
     if hosts:
         keys["hosts"] = ", ".join(hosts)
-    auth, bundle = reader.child("authSecretRef"), _ca(reader)
     if "domains" not in keys and "senders" in keys:
         keys["domains"] = "*"
     if "domains" not in keys:
         reader.fault("domains", "is missing: a route needs domains or senders")
     if "hosts" not in keys:
         reader.fault("hosts", "is missing: a route needs hosts")
+    if keys.get("tls") in ("required", "implicit") and any(host.startswith("/") for host in hosts):
+        reader.fault("tls", "verified TLS cannot be had over a unix socket: it has no name to verify")
+    files = _auth(reader, keys)
+    if bundle := _ca(reader):
+        files["ca"] = bundle
+    return RouteSpec(_route_name(reader), keys, files)
+
+
+def _auth(reader: Reader, keys: dict[str, str | tuple[str, ...]]) -> dict[str, Reference]:
+    """The files that AUTH needs; keys of `oauth` are added to those of the route."""
+    auth, oauth = reader.child("authSecretRef"), reader.child("oauth")
     if auth is None and reader.flag("requireAuth"):
         reader.fault("requireAuth", "needs authSecretRef: all mail would be deferred for ever")
     if auth and keys.get("tls") == "disabled" and not reader.flag("allowPlaintextAuth"):
         reader.fault("tls", "is Disabled: AUTH without TLS needs allowPlaintextAuth")
-    if keys.get("tls") in ("required", "implicit") and any(host.startswith("/") for host in hosts):
-        reader.fault("tls", "verified TLS cannot be had over a unix socket: it has no name to verify")
-    files = {"ca": bundle} if bundle else {}
-    if auth:
-        files["auth_user_file"] = allowed_key(auth, "usernameKey", "username")
-        files["auth_pass_file"] = allowed_key(auth, "passwordKey", "password")
-    return RouteSpec(_route_name(reader), keys, files)
+    if (oauth is None) == (keys.get("auth_type") in TOKEN_MECHANISMS):
+        reader.fault("authType", f"is {' or '.join(TOKEN_MECHANISMS)} with oauth, and with nothing else")
+    files = {"auth_user_file": allowed_key(auth, "usernameKey", "username")} if auth else {}
+    if oauth is None:
+        return files | ({"auth_pass_file": allowed_key(auth, "passwordKey", "password")} if auth else {})
+    if auth is None:
+        reader.fault("oauth", "needs authSecretRef: a token is for a user")
+    keys |= _keys(oauth, Route, fields.ROUTE_OAUTH)
+    return files | _oauth_files(oauth)
+
+
+def _oauth_files(oauth: Reader) -> dict[str, Reference]:
+    for name in ("tokenURL", "clientID"):
+        if not oauth.text(name):
+            oauth.fault(name, "is missing")
+    files = {}
+    if secret := oauth.child("clientSecretRef"):
+        files["oauth_client_secret_file"] = allowed_key(secret, "key", "client-secret")
+    if refresh := oauth.child("refreshTokenRef"):
+        files["oauth_refresh_token_file"] = allowed_key(refresh, "key", "refresh-token")
+    if not files:
+        oauth.fault("clientSecretRef", "is missing: a secret or a refresh token is needed")
+    if bundle := _ca(oauth):
+        files["oauth_ca"] = bundle
+    return files
 
 
 def _route_name(reader: Reader) -> str:

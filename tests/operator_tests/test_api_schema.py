@@ -12,6 +12,17 @@ pytestmark = pytest.mark.apiserver
 
 ROUTE = {"name": "a", "domains": ["*"], "hosts": [{"host": "smtp.example.net"}]}
 AUTH = {"authSecretRef": {"name": "smart-host"}}
+OAUTH: dict[str, Any] = {
+    "tokenURL": "https://login.example/token",
+    "clientID": "relay",
+    "clientSecretRef": {"name": "smart-host"},
+}
+
+
+def _oauth(**changes: Any) -> dict[str, Any]:
+    return {name: value for name, value in {**OAUTH, **changes}.items() if value is not None}
+
+
 TARGET = {"targetRef": {"name": "relay"}}
 
 
@@ -48,6 +59,11 @@ RULES: list[tuple[str, dict[str, Any], str]] = [
     ("plaintext-auth", route(tls="Disabled", **AUTH), "AUTH without TLS needs allowPlaintextAuth"),
     ("auth-required", route(requireAuth=True), "requireAuth needs authSecretRef"),
     ("auth-type", route(authType="PLAIN"), "authType needs authSecretRef"),
+    ("oauth-user", route(authType="XOAUTH2", oauth=OAUTH), "oauth needs authSecretRef"),
+    ("oauth-type", route(authType="LOGIN", oauth=OAUTH, **AUTH), "authType is XOAUTH2 or OAUTHBEARER with oauth"),
+    ("oauth-none", route(authType="XOAUTH2", **AUTH), "authType is XOAUTH2 or OAUTHBEARER with oauth"),
+    ("oauth-no-secret", route(authType="XOAUTH2", oauth=_oauth(clientSecretRef=None), **AUTH), "a clientSecretRef or"),
+    ("oauth-http", route(authType="XOAUTH2", oauth=_oauth(tokenURL="http://a.test/"), **AUTH), "tokenURL"),
     ("socket-tls", route(tls="Required", hosts=[{"host": "/run/lmtp"}]), "cannot be had over a unix socket"),
     ("socket-port", route(hosts=[{"host": "/run/lmtp", "port": 24}]), "neither a port nor a priority"),
     ("no-hosts", route(hosts=[]), "should have at least 1 items"),

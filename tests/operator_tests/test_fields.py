@@ -15,12 +15,16 @@ from mailboat_operator import fields
 TABLES: list[tuple[str, type, Mapping[str, str], tuple[str, ...]]] = [
     ("outbound.ini", OutboundSettings, fields.OUTBOUND, ("outbound",)),
     ("outbound.ini", Route, fields.ROUTE, ("routes", "[]")),
+    ("outbound.ini", Route, fields.ROUTE_OAUTH, ("routes", "[]", "oauth")),
     ("tls.ini", TlsSettings, fields.TLS, ("tls",)),
     ("tls.ini [outbound]", TlsSettings, fields.TLS_OUTBOUND, ("tls", "outbound")),
 ]
-NOT_OF_A_FILE = {"routes": {"name"}, "tls": {"outbound"}}
-"""Fields that are no key: the name of a section, a section."""
-UNSET = {"tempFailIntervals", "maxTempFailures", "dnsServers", "ciphers", "authType", "forceTLSHosts", "noTLSHosts"}
+NOT_OF_A_FILE = {"routes": {"name", "oauth"}, "tls": {"outbound"}}
+"""Fields that are no key: the name of a section, a section, keys of one that stand together."""
+UNSET = {
+    *("tempFailIntervals", "maxTempFailures", "dnsServers", "ciphers", "authType", "forceTLSHosts", "noTLSHosts"),
+    *("tokenURL", "clientID", "scope"),
+}
 """Fields without a default: unset is a value of its own, or it would contradict another field."""
 
 
@@ -28,6 +32,7 @@ CASES = [
     pytest.param(file, key, table, path, id=f"{file}-{kind.__name__}-{key.ini}")
     for file, kind, table, path in TABLES
     for key in keys_of(kind)
+    if kind is not Route or (key.ini in fields.ROUTE_OAUTH) == (table is fields.ROUTE_OAUTH)
 ]
 
 

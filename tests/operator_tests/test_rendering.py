@@ -63,7 +63,9 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     ),
     "tempFailIntervals": st.from_regex(
         r"none|[1-9][0-9]{0,3}[mhd](\*[1-9][0-9]?)?( *, *[1-9][0-9]?[mh])*", fullmatch=True
-    ).filter(lambda text: all(int(n) <= 365 for n in re.findall(r"([0-9]+)d", text))),
+    ).filter(
+        lambda text: all(int(n) * (24 if unit == "d" else 1) <= 8760 for n, unit in re.findall("([0-9]+)([hd])", text))
+    ),
     "dnsServers": st.lists(V4 | V6 | V4.map("{}:5353".format) | V6.map("[{}]:53".format), max_size=3),
     "ciphers": st.sampled_from(["HIGH", "ECDHE+AESGCM:!aNULL", "DEFAULT:@SECLEVEL=1", "HIGH !aNULL"]),
     "forceTLSHosts": st.lists(NAME.map("f-{}".format) | V4, max_size=3),
