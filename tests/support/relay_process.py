@@ -233,6 +233,23 @@ class Relay:
         return [int(pid) for pid in children.split()]
 
 
+async def everybody_accepts(relay: Relay, databases: int) -> int:
+    """Submit until every worker has taken mail; how many messages."""
+    queue = relay.config.directory / "queue"
+    count = 0
+    while True:
+        for n in range(8):
+            await relay.submit(f"u{count + n}@d{n}.test")
+        count += 8
+        # The kernel shares connections out by their ports, so this is a matter of few rounds.
+        status, _ = await relay.http("/readyz")
+        assert status == 200
+        tags = {entry["id"].partition("-")[0] for entry in await relay.queue()}
+        if len(tags) == databases:
+            assert len(list(queue.glob("queue-*.db"))) == databases
+            return count
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that waits for its parent to take note of its end does not."""
     try:

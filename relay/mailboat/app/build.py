@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ from mailboat.delivery.hooks import DeliveryHooks
 from mailboat.delivery.oauth import TokenSource
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources, pod_ips
-from mailboat.delivery.tokens import TokenCache
 from mailboat.hooks.loader import Plugins
 from mailboat.ingress.admission import Admission, Load, Refusal
 from mailboat.ingress.context import IngressContext
@@ -41,6 +40,9 @@ from mailboat.routing.finder import MAX_AGE
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
+
+Tokens = Callable[[Clock, Observer], TokenSource]
+"""Makes what hands access tokens out: a cache of its own in a single process, else the supervisor's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,8 @@ def build_telling(options: WorkerOptions, clock: Clock) -> Telling:
     return Telling(writer, tally, events, Observers(tally, events))
 
 
-async def build(options: WorkerOptions, settings: Settings, tokens: TokenSource | None = None) -> Parts:
-    """Open the queue of one worker and put everything around it. `tokens`: who asks token servers for all workers.
+async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> Parts:
+    """Open the queue of one worker and put everything around it.
 
     Raises PluginsError for plugins that do not load, QueueInUse or StorageError when the queue cannot be opened,
     OSError or ValueError for a certificate.
@@ -149,8 +151,7 @@ async def build(options: WorkerOptions, settings: Settings, tokens: TokenSource 
     chance = random.Random()  # noqa: S311 - to spread what would come together, not a secret
     gate = Gate(ahead, chance.random)
     pool = Pool(sources=sources, observer=observer, clock=clock, parked=lambda: gate.places.parked)
-    tokens = tokens or TokenCache(clock, observer.token_requested)
-    attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens))
+    attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens(clock, observer)))
     engine_parts = EngineParts(
         store,
         attempter,

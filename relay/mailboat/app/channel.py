@@ -1,34 +1,29 @@
-"""The supervisor's line to a worker process: one JSON object a line over a socket pair, questions and answers.
+"""The supervisor's line to a worker process: what each asks the other over `questions`.
 
-`serve` answers for a `Worker`; `RemoteWorker` asks and looks like one. Nothing else crosses the process boundary.
+`serve` answers for a `Worker`; `RemoteWorker` asks, looks like one, and answers the worker's questions for access
+tokens. Nothing else crosses the process boundary.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import orjson
 
-from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Operated, Probe
-from mailboat.app.submissions import Desk, RemoteSubmission, WorkerGoneError, pack
+from mailboat.admin.control import Check, ConfigStatus, EntryJson, Operated, Probe
+from mailboat.app.questions import Questions, answer, open_line
+from mailboat.app.remote_tokens import TOKEN, give
+from mailboat.app.submissions import Desk, RemoteSubmission, pack
+from mailboat.delivery.oauth import TokenSource
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.envelope import State
-from mailboat.outbound.letter import Letter, Refused, RefusedError
+from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Selection, StorageError
-
-log = logging.getLogger(__name__)
-
-LINE_LIMIT = 64 * 2**20
-"""Octets of a line; a message with all its recipients is the longest. A longer one would end the connection."""
-ANSWER_TIMEOUT = 60.0
-"""Seconds; a flush of a million entries takes a while."""
+from mailboat.queue.store import Selection
 
 
 class WorkerPort(Operated, Protocol):
@@ -41,56 +36,37 @@ class WorkerPort(Operated, Protocol):
 class RemoteWorker:
     """A worker process, asked over its channel."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, tokens: TokenSource) -> None:
+        """`tokens` are given to the worker."""
         self._sock = sock
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._writer: asyncio.StreamWriter | None = None
+        self._tokens = tokens
+        self._questions = Questions()
+        self._ask = self._questions.ask
         self.ready = asyncio.Event()
         """Set when the worker has said that it is started."""
 
     async def run(self) -> None:
-        """Read answers until the worker is gone."""
-        reader, self._writer = await asyncio.open_connection(sock=self._sock, limit=LINE_LIMIT)
+        """Read answers and questions until the worker is gone."""
+        reader, writer = await open_line(self._sock)
+        self._questions.open(writer)
         try:
-            while line := await reader.readline():
-                self._heard(orjson.loads(line))
+            async with _Answers(self._know, writer) as answers:
+                while line := await reader.readline():
+                    message = orjson.loads(line)
+                    if message.get("ready"):
+                        self.ready.set()
+                    elif not answers.begin(message):
+                        self._questions.heard(message)
         except (OSError, ValueError):
             pass  # a dead worker's last line may be cut
         finally:
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(WorkerGoneError("the worker is gone"))
-            self._waiting.clear()
-            self._writer.close()
-            self._writer = None
+            self._questions.close()
+            writer.close()
 
-    def _heard(self, message: dict[str, Any]) -> None:
-        if message.get("ready"):
-            self.ready.set()
-            return
-        future = self._waiting.pop(message["id"], None)
-        if future is None or future.done():
-            return
-        error = message.get("error")
-        if error is None:
-            future.set_result(message["result"])
-        else:
-            future.set_exception(_ERRORS.get(message["kind"], StorageError)(error))
-
-    async def _ask(self, verb: str, *arguments: Any) -> Any:
-        if self._writer is None:
-            raise WorkerGoneError("the worker is gone")
-        number = next(self._numbers)
-        future = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self._writer.write(orjson.dumps({"id": number, "verb": verb, "arguments": arguments}) + b"\n")
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                return await future
-        except TimeoutError:
-            raise WorkerGoneError("the worker does not answer") from None
-        finally:
-            self._waiting.pop(number, None)
+    async def _know(self, verb: str, arguments: list[Any]) -> Any:
+        if verb != TOKEN:
+            raise ValueError(f"no question for the supervisor: {verb}")
+        return await give(self._tokens, arguments)
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
         """See `WorkerPort`."""
@@ -139,22 +115,47 @@ class RemoteWorker:
         return RemoteSubmission(self._ask, await self._ask("begin", pack(letter)))
 
 
-async def serve(sock: socket.socket, worker: WorkerPort) -> None:
-    """Say that the worker is ready, then answer until the supervisor is gone."""
-    reader, writer = await asyncio.open_connection(sock=sock, limit=LINE_LIMIT)
+async def serve(sock: socket.socket, worker: WorkerPort, questions: Questions) -> None:
+    """Say that the worker is ready, then answer until the supervisor is gone; it answers `questions`."""
+    reader, writer = await open_line(sock)
     writer.write(b'{"ready":true}\n')
-    tasks: set[asyncio.Task[None]] = set()
+    questions.open(writer)
     clerk = _Clerk(worker, Desk(worker))
     try:
-        while line := await reader.readline():
-            task = asyncio.create_task(_answer(orjson.loads(line), clerk, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+        async with _Answers(clerk.know, writer) as answers:
+            while line := await reader.readline():
+                message = orjson.loads(line)
+                if not answers.begin(message):
+                    questions.heard(message)
     finally:
-        for task in tasks:
-            task.cancel()
+        questions.close()
         await clerk.desk.close()
         writer.close()
+
+
+class _Answers:
+    """Answers to the other side's questions that are being found; cancelled at the end."""
+
+    def __init__(self, know: Callable[[str, list[Any]], Awaitable[Any]], writer: asyncio.StreamWriter) -> None:
+        self._know = know
+        self._writer = writer
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def begin(self, message: dict[str, Any]) -> bool:
+        """Answer a message when its time comes; False: it is no question."""
+        if "verb" not in message:
+            return False
+        task = asyncio.create_task(answer(message, self._know, self._writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,32 +165,9 @@ class _Clerk:
     worker: WorkerPort
     desk: Desk
 
-
-async def _answer(question: dict[str, Any], clerk: _Clerk, writer: asyncio.StreamWriter) -> None:
-    verb, arguments = question["verb"], question["arguments"]
-    reply: dict[str, Any]
-    try:
-        reply = {"result": await _VERBS[verb](clerk, arguments)}
-    except StorageError as error:
-        reply = {"error": str(error), "kind": "storage"}
-    except BadCursorError as error:
-        reply = {"error": str(error), "kind": "cursor"}
-    except RefusedError as error:
-        reply = {"error": str(error), "kind": error.kind.name}
-    except Exception as error:  # nobody else would answer
-        log.exception("the supervisor's question %r", verb)
-        reply = {"error": f"internal error: {error}", "kind": "storage"}
-    writer.write(_line(question["id"], reply))
-
-
-def _line(number: int, reply: dict[str, Any]) -> bytes:
-    # Label values are enum members, as keys too.
-    line = orjson.dumps({"id": number, **reply}, option=orjson.OPT_NON_STR_KEYS) + b"\n"
-    if len(line) < LINE_LIMIT:
-        return line
-    return _line(
-        number, {"error": f"the answer has {len(line)} octets, and {LINE_LIMIT} are allowed", "kind": "storage"}
-    )
+    async def know(self, verb: str, arguments: list[Any]) -> Any:
+        """What the worker says to a question."""
+        return await _VERBS[verb](self, arguments)
 
 
 def _pack(selection: Selection) -> dict[str, Any]:
@@ -200,16 +178,6 @@ def _unpack(packed: dict[str, Any]) -> Selection:
     state = packed["state"]
     return Selection(packed["ids"], packed["domain"], packed["sender"], State(state) if state else None)
 
-
-def _refusal(kind: Refused) -> Callable[[str], Exception]:
-    return lambda text: RefusedError(text, kind)
-
-
-_ERRORS: dict[str, Callable[[str], Exception]] = {
-    "cursor": BadCursorError,
-    **{kind.name: _refusal(kind) for kind in Refused},
-}
-"""What an answer's `kind` is raised as; anything else is storage."""
 
 _VERBS: dict[str, Callable[[_Clerk, list[Any]], Awaitable[Any]]] = {
     "checks": lambda clerk, a: clerk.worker.checks(Probe(a[0])),

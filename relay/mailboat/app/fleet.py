@@ -18,7 +18,10 @@ from mailboat.app.build import WorkerOptions
 from mailboat.app.channel import RemoteWorker, WorkerPort
 from mailboat.app.process import THREAD_GRACE
 from mailboat.app.worker import STOP_MARGIN
-from mailboat.metrics.tally import Totals
+from mailboat.delivery.tokens import TokenCache
+from mailboat.metrics.tally import Snapshot, Totals
+from mailboat.model.clock import SystemClock
+from mailboat.model.observer import TokenResult
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class Fleet:
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
+        self._tokens = TokenCache(SystemClock(), self._token_requested)
+        self._token_requests = dict.fromkeys(TokenResult, 0.0)
         self.ports: dict[str, WorkerPort] = {}
         """The workers that are up, by incarnation."""
 
@@ -117,7 +122,7 @@ class Fleet:
         self._processes[number] = process
         if self._stop.is_set():
             process.terminate()  # `stop` came too early to see it
-        port = RemoteWorker(ours)
+        port = RemoteWorker(ours, self._tokens)
         incarnation = f"worker-{number}.{process.pid}"
         talk = asyncio.create_task(port.run())
         greet = asyncio.create_task(self._greet(port, incarnation, first))
@@ -128,6 +133,12 @@ class Fleet:
         self._totals.gone(incarnation)
         del self._processes[number]
         return code
+
+    def _token_requested(self, result: TokenResult) -> None:
+        """Count a request to a token server: it is made here, and no worker's."""
+        self._token_requests[result] += 1
+        counters = {"mailboat_oauth_token_requests_total": {str(r): n for r, n in self._token_requests.items()}}
+        self._totals.update("supervisor", Snapshot(counters=counters, gauges={}, histograms={}))
 
     async def _greet(self, port: RemoteWorker, name: str, first: asyncio.Future[None]) -> None:
         await port.ready.wait()

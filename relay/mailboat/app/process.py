@@ -23,9 +23,11 @@ from typing import Any
 import uvloop
 
 from mailboat.app import exits
-from mailboat.app.build import WorkerOptions, build
+from mailboat.app.build import Tokens, WorkerOptions, build
 from mailboat.app.channel import serve
 from mailboat.app.log_format import BoundedFormatter
+from mailboat.app.questions import Questions
+from mailboat.app.remote_tokens import RemoteTokens
 from mailboat.app.worker import Worker
 from mailboat.config.load import load
 from mailboat.hooks.loader import PluginsError
@@ -119,7 +121,7 @@ async def stopped_or_failed(stop: asyncio.Event, worker: Worker) -> int:
     return exits.SOFTWARE if worker.failed.is_set() else exits.OK
 
 
-async def start_worker(options: WorkerOptions) -> Worker | int:
+async def start_worker(options: WorkerOptions, tokens: Tokens) -> Worker | int:
     """A started worker, or the exit code that says why there is none; the reason is in the log."""
     loaded = load(options.directory, os.environ)
     for fault in loaded.faults:
@@ -127,7 +129,7 @@ async def start_worker(options: WorkerOptions) -> Worker | int:
     if loaded.settings is None:
         return exits.CONFIG
     try:
-        worker = Worker(options, loaded, await build(options, loaded.settings))
+        worker = Worker(options, loaded, await build(options, loaded.settings, tokens))
     except PluginsError as error:
         for fault in error.faults:
             log.error("%s", fault)  # noqa: TRY400 - the reason is whole without a traceback
@@ -151,10 +153,11 @@ async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> i
     # The terminal's Ctrl-C reaches every process of the group; only the supervisor decides what it means.
     on_signals(stop, lambda: None)
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
-    worker = await start_worker(options)
+    questions = Questions()
+    worker = await start_worker(options, lambda clock, _: RemoteTokens(questions, clock))
     if isinstance(worker, int):
         return worker
-    supervisor = asyncio.create_task(serve(channel, worker))
+    supervisor = asyncio.create_task(serve(channel, worker, questions))
     supervisor.add_done_callback(lambda _: stop.set())  # it is gone: nobody would end this process any more
     code = await stopped_or_failed(stop, worker)
     await worker.stop()

@@ -17,6 +17,7 @@ from mailboat.app.fleet import Fleet, WorkerFailedError, exit_code
 from mailboat.app.process import on_signals, run, start_worker, stopped_or_failed
 from mailboat.config.load import load
 from mailboat.config.settings import Settings
+from mailboat.delivery.tokens import TokenCache
 from mailboat.ingress.listener import listening_socket
 from mailboat.metrics.tally import Totals
 from mailboat.queue.lock import Lock, make_directory
@@ -53,7 +54,7 @@ def worker_count(nodes: int) -> int:
 
 
 async def _alone(options: WorkerOptions, settings: Settings, stop: asyncio.Event) -> int:
-    worker = await start_worker(options)
+    worker = await start_worker(options, lambda clock, observer: TokenCache(clock, observer.token_requested))
     if isinstance(worker, int):
         return worker
     ending = asyncio.create_task(stopped_or_failed(stop, worker))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.support.relay_process import RelayConfig, running
+from tests.support.relay_process import RelayConfig, everybody_accepts, running
 from tests.support.scripted_mx import ScriptedMx
-from tests.support.token_server import HttpAnswer, TokenServer
+from tests.support.token_server import HttpAnswer, Silent, TokenServer
 
 
 @pytest.fixture
@@ -81,3 +83,50 @@ async def test_a_new_secret_is_taken_by_a_reload_and_waiting_mail_goes(
         await relay.event("delivered")
         assert await relay.stop() == 0
     assert [request["client_secret"] for request in server.requests] == ["the-client-secret", "another-secret"]
+
+
+async def test_one_request_serves_all_workers_and_one_that_is_started_again(
+    tmp_path: Path, mx: ScriptedMx, server: TokenServer
+) -> None:
+    server.answers = [Silent()]
+    config = config_of(tmp_path / "config", mx, server, nodes=2)
+    config.outbound_is("disabled=true")
+    async with running(config) as relay:
+        count = await everybody_accepts(relay, 2)
+        config.outbound_is()
+        await server.wait_for(lambda it: it.requests)
+        assert mx.connections == []
+        server.release()
+        await relay.event("delivered", count)
+        for worker in relay.workers():
+            os.kill(worker, signal.SIGKILL)
+        await relay.logged("it is started again", 2)
+        await relay.poll(relay.http_readyz, lambda status: status == 200)
+        config.outbound_is("disabled=true")
+        count += await everybody_accepts(relay, 2)
+        config.outbound_is()
+        await relay.event("delivered", count)
+        metrics = await relay.metrics()
+        assert metrics["mailboat_oauth_token_requests_total{result=ok}"] == 1
+        assert await relay.stop() == 0
+    assert len(server.requests) == 1
+    assert len(mx.mails) == count
+
+
+async def test_all_workers_say_why_mail_waits_and_ask_a_dead_server_once(
+    tmp_path: Path, mx: ScriptedMx, server: TokenServer
+) -> None:
+    server.answers = [HttpAnswer(400, b'{"error":"invalid_scope"}')]
+    config = config_of(tmp_path / "config", mx, server, nodes=2)
+    config.outbound_is("disabled=true")
+    async with running(config) as relay:
+        count = await everybody_accepts(relay, 2)
+        config.outbound_is()
+        await relay.event("deferred", count)
+        entries = await relay.poll(relay.queue, lambda found: all(entry["attempts"] for entry in found))
+        assert all("it answered 400 (invalid_scope)" in entry["last_reply"] for entry in entries)
+        metrics = await relay.metrics()
+        assert metrics["mailboat_oauth_token_requests_total{result=refused}"] == len(server.requests)
+        assert await relay.stop() == 0
+        assert "the-client-secret" not in "\n".join([*relay.log, *map(str, relay.events)])
+    assert len(server.requests) <= 4, "at growing intervals, not for each message"

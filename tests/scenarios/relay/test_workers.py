@@ -6,25 +6,8 @@ import os
 import signal
 from pathlib import Path
 
-from tests.support.relay_process import Relay, RelayConfig, is_alive, running
+from tests.support.relay_process import RelayConfig, everybody_accepts, is_alive, running
 from tests.support.scripted_mx import ScriptedMx
-
-
-async def everybody_accepts(relay: Relay, databases: int) -> int:
-    """Submit until every worker has taken mail; how many messages."""
-    queue = relay.config.directory / "queue"
-    count = 0
-    while True:
-        for n in range(8):
-            await relay.submit(f"u{count + n}@d{n}.test")
-        count += 8
-        # The kernel shares connections out by their ports, so this is a matter of few rounds.
-        status, _ = await relay.http("/readyz")
-        assert status == 200
-        tags = {entry["id"].partition("-")[0] for entry in await relay.queue()}
-        if len(tags) == databases:
-            assert len(list(queue.glob("queue-*.db"))) == databases
-            return count
 
 
 async def test_a_killed_worker_is_started_again_and_its_queue_goes_on(tmp_path: Path, mx: ScriptedMx) -> None:

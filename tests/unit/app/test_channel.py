@@ -8,13 +8,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.support.fixed_clock import FixedClock
 from tests.support.letters import Letterbox
 from tests.support.stores import address
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
-from mailboat.app import channel
+from mailboat.app import questions
 from mailboat.app.channel import RemoteWorker, serve
+from mailboat.app.questions import Questions
+from mailboat.app.remote_tokens import RemoteTokens
 from mailboat.app.submissions import WorkerGoneError
+from mailboat.config.settings import OAuthGrant
+from mailboat.delivery.oauth import AccessToken, TokenError
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.address import Address
 from mailboat.model.envelope import State
@@ -24,6 +29,27 @@ from mailboat.queue.store import Selection, StorageError
 STATUS = ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("a worker", "no address"), ("no address",))
 
 
+GRANT = OAuthGrant("https://tokens.example/", "client", "secret", "refresh", "scope", "ca")
+
+
+class FakeTokens:
+    """What the supervisor has."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[OAuthGrant, str]] = []
+        self.error = ""
+        self.renew_at = 100.0
+        self.answering = asyncio.Event()
+        self.answering.set()
+
+    async def token(self, grant: OAuthGrant, refused: str = "") -> AccessToken:
+        self.asked.append((grant, refused))
+        await self.answering.wait()
+        if self.error:
+            raise TokenError(self.error)
+        return AccessToken(f"token-{len(self.asked)}", self.renew_at, self.renew_at + 10)
+
+
 class FakeWorker(Letterbox):
     """Answers, and remembers what it was asked."""
 
@@ -31,6 +57,8 @@ class FakeWorker(Letterbox):
         super().__init__()
         self.asked: list[tuple[str, Selection]] = []
         self.silent = False
+        self.questions = Questions()
+        self.supervisor = FakeTokens()
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
         if self.silent:
@@ -73,8 +101,9 @@ class FakeWorker(Letterbox):
 async def line(worker: FakeWorker) -> AsyncIterator[tuple[RemoteWorker, asyncio.Task[None]]]:
     """A remote worker, and the task that serves it."""
     ours, theirs = socket.socketpair()
-    remote = RemoteWorker(ours)
-    served, talk = asyncio.create_task(serve(theirs, worker)), asyncio.create_task(remote.run())
+    remote = RemoteWorker(ours, worker.supervisor)
+    served = asyncio.create_task(serve(theirs, worker, worker.questions))
+    talk = asyncio.create_task(remote.run())
     async with asyncio.timeout(10):
         await remote.ready.wait()
         yield remote, served
@@ -128,7 +157,7 @@ async def test_a_slow_answer_does_not_hold_back_the_next_and_ends_when_the_worke
 async def test_an_answer_beyond_the_limit_of_a_line_is_an_error_and_the_worker_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(channel, "LINE_LIMIT", 4096)
+    monkeypatch.setattr(questions, "LINE_LIMIT", 4096)
     async with line(FakeWorker()) as (remote, _):
         with pytest.raises(StorageError, match="4096 are allowed"):
             await remote.queue_get("all of it")
@@ -196,3 +225,38 @@ async def test_a_worker_that_goes_while_it_commits_leaves_it_unknown_whether_it_
         await asyncio.wait([served])
         with pytest.raises(TimeoutError):
             await committing
+
+
+async def test_a_worker_is_given_tokens_and_asks_again_when_they_are_to_be_renewed_or_were_refused() -> None:
+    worker, clock = FakeWorker(), FixedClock(0.0)
+    tokens = RemoteTokens(worker.questions, clock)
+    waiting = asyncio.create_task(tokens.token(GRANT))  # before the line is there
+    async with line(worker):
+        assert await waiting == AccessToken("token-1", 100.0, 110.0)
+        assert (await tokens.token(GRANT)).value == "token-1"
+        assert (await tokens.token(GRANT, refused="token-1")).value == "token-2"
+        assert (await tokens.token(GRANT, refused="token-1")).value == "token-2"
+        assert worker.supervisor.asked == [(GRANT, ""), (GRANT, "token-1")]
+        clock.advance(100)
+        assert (await tokens.token(GRANT)).value == "token-3"
+
+
+async def test_a_worker_hears_why_there_is_no_token() -> None:
+    worker = FakeWorker()
+    worker.supervisor.error = "it answered 401 (invalid_client)"
+    async with line(worker):
+        with pytest.raises(TokenError, match=r"^it answered 401 \(invalid_client\)$"):
+            await RemoteTokens(worker.questions, FixedClock()).token(GRANT)
+
+
+async def test_who_waits_for_a_token_hears_that_the_supervisor_is_gone() -> None:
+    worker = FakeWorker()
+    tokens = RemoteTokens(worker.questions, FixedClock())
+    async with line(worker) as (_, served):
+        worker.supervisor.answering.clear()
+        waiting = asyncio.create_task(tokens.token(GRANT))
+        while not worker.supervisor.asked:  # noqa: ASYNC110 - a few steps of the event loop
+            await asyncio.sleep(0)
+        served.cancel()
+        with pytest.raises(TokenError, match="does not answer"):
+            await waiting

@@ -11,6 +11,7 @@ import pytest
 from mailboat.app.build import WorkerOptions
 from mailboat.app.process import start_worker
 from mailboat.app.worker import Worker
+from mailboat.delivery.tokens import TokenCache
 
 
 @pytest.fixture
@@ -18,7 +19,9 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
     (tmp_path / "smtp.ini").write_text("listen=127.0.0.1:0\n")
     (tmp_path / "outbound.ini").write_text("queue_dir=queue\n")
     silent = os.open(os.devnull, os.O_WRONLY)
-    started = await start_worker(WorkerOptions(tmp_path, drain_timeout=0.0, event_fd=silent))
+    started = await start_worker(
+        WorkerOptions(tmp_path, drain_timeout=0.0, event_fd=silent), lambda clock, _: TokenCache(clock)
+    )
     assert isinstance(started, Worker)
     yield started
     os.close(silent)

@@ -1,0 +1,127 @@
+"""Questions and answers between two processes: one JSON object a line over a socket pair, and either side may ask.
+
+`Questions` asks and waits, `answer` answers one question by whatever knows the verb. Errors that the other side has to
+tell apart cross by their kind. Used by `channel` and `remote_tokens`, which know the verbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from mailboat.admin.control import BadCursorError
+from mailboat.app.submissions import WorkerGoneError
+from mailboat.delivery.oauth import TokenError
+from mailboat.outbound.letter import Refused, RefusedError
+from mailboat.queue.store import StorageError
+
+log = logging.getLogger(__name__)
+
+LINE_LIMIT = 64 * 2**20
+"""Octets of a line; a message with all its recipients is the longest. A longer one would end the connection."""
+ANSWER_TIMEOUT = 60.0
+"""Seconds; a flush of a million entries takes a while."""
+
+
+async def open_line(sock: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The two ends of a line over one of a pair of sockets."""
+    return await asyncio.open_connection(sock=sock, limit=LINE_LIMIT)
+
+
+class Questions:
+    """What one side has asked and not heard the answers to yet."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self.opened = asyncio.Event()
+        """Set when the line is there."""
+
+    def open(self, writer: asyncio.StreamWriter) -> None:
+        """Ask over this line from now on."""
+        self._writer = writer
+        self.opened.set()
+
+    def close(self) -> None:
+        """The other side is gone: nothing will be answered any more."""
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(WorkerGoneError("the worker is gone"))
+        self._waiting.clear()
+        self._writer = None
+
+    async def ask(self, verb: str, *arguments: Any) -> Any:
+        """The answer. Raises what the other side said, or WorkerGoneError where it says nothing."""
+        if self._writer is None:
+            raise WorkerGoneError("the worker is gone")
+        number = next(self._numbers)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._writer.write(orjson.dumps({"id": number, "verb": verb, "arguments": arguments}) + b"\n")
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                return await future
+        except TimeoutError:
+            raise WorkerGoneError("the worker does not answer") from None
+        finally:
+            self._waiting.pop(number, None)
+
+    def heard(self, message: dict[str, Any]) -> None:
+        """An answer came."""
+        future = self._waiting.pop(message["id"], None)
+        if future is None or future.done():
+            return
+        error = message.get("error")
+        if error is None:
+            future.set_result(message["result"])
+        else:
+            future.set_exception(_ERRORS.get(message["kind"], StorageError)(error))
+
+
+async def answer(
+    question: dict[str, Any], know: Callable[[str, list[Any]], Awaitable[Any]], writer: asyncio.StreamWriter
+) -> None:
+    """Answer one question: `know` is given its verb and arguments."""
+    reply: dict[str, Any]
+    try:
+        reply = {"result": await know(question["verb"], question["arguments"])}
+    except StorageError as error:
+        reply = {"error": str(error), "kind": "storage"}
+    except BadCursorError as error:
+        reply = {"error": str(error), "kind": "cursor"}
+    except TokenError as error:
+        reply = {"error": str(error), "kind": "token"}
+    except RefusedError as error:
+        reply = {"error": str(error), "kind": error.kind.name}
+    except Exception as error:  # nobody else would answer
+        log.exception("the question %r of another process", question["verb"])
+        reply = {"error": f"internal error: {error}", "kind": "storage"}
+    writer.write(_line(question["id"], reply))
+
+
+def _line(number: int, reply: dict[str, Any]) -> bytes:
+    # Label values are enum members, as keys too.
+    line = orjson.dumps({"id": number, **reply}, option=orjson.OPT_NON_STR_KEYS) + b"\n"
+    if len(line) < LINE_LIMIT:
+        return line
+    return _line(
+        number, {"error": f"the answer has {len(line)} octets, and {LINE_LIMIT} are allowed", "kind": "storage"}
+    )
+
+
+def _refusal(kind: Refused) -> Callable[[str], Exception]:
+    return lambda text: RefusedError(text, kind)
+
+
+_ERRORS: dict[str, Callable[[str], Exception]] = {
+    "cursor": BadCursorError,
+    "token": TokenError,
+    **{kind.name: _refusal(kind) for kind in Refused},
+}
+"""What an answer's `kind` is raised as; anything else is storage."""

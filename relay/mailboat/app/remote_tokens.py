@@ -1,0 +1,51 @@
+"""Access tokens in a relay of several workers: the supervisor has them, in memory, and each worker asks it.
+
+The question holds all that the supervisor needs, which knows no settings. Carried by `channel`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from mailboat.app.questions import ANSWER_TIMEOUT, Questions
+from mailboat.config.settings import OAuthGrant
+from mailboat.delivery.oauth import AccessToken, TokenError, TokenSource
+from mailboat.model.clock import Clock
+from mailboat.queue.store import StorageError
+
+TOKEN = "token"  # noqa: S105 - the verb
+REMEMBERED = 1000
+"""Tokens that a worker keeps, so that it asks once for all its connections and not for each."""
+
+
+class RemoteTokens:
+    """The supervisor's tokens, in a worker; see `oauth.TokenSource`."""
+
+    def __init__(self, questions: Questions, clock: Clock) -> None:
+        self._questions = questions
+        self._clock = clock
+        self._known: dict[OAuthGrant, AccessToken] = {}
+
+    async def token(self, grant: OAuthGrant, refused: str = "") -> AccessToken:
+        """See `oauth.TokenSource`."""
+        known = self._known.get(grant)
+        if known is not None and known.value != refused and self._clock.monotonic() < known.renew_at:
+            return known
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                await self._questions.opened.wait()  # deliveries begin a moment before the line is there
+            answer = await self._questions.ask(TOKEN, asdict(grant), refused)
+        except (StorageError, TimeoutError) as error:
+            raise TokenError("the supervisor of the workers does not answer") from error
+        if len(self._known) >= REMEMBERED:
+            del self._known[next(iter(self._known))]
+        token = self._known[grant] = AccessToken(**answer)
+        return token
+
+
+async def give(tokens: TokenSource, arguments: list[Any]) -> dict[str, Any]:
+    """The supervisor's answer. Raises TokenError."""
+    grant, refused = arguments
+    return asdict(await tokens.token(OAuthGrant(**grant), refused))
