@@ -77,11 +77,10 @@ class Questions:
         future = self._waiting.pop(message["id"], None)
         if future is None or future.done():
             return
-        error = message.get("error")
-        if error is None:
+        if message.get("error") is None:
             future.set_result(message["result"])
         else:
-            future.set_exception(_ERRORS.get(message["kind"], StorageError)(error))
+            future.set_exception(_error(message))
 
 
 async def answer(
@@ -96,7 +95,7 @@ async def answer(
     except BadCursorError as error:
         reply = {"error": str(error), "kind": "cursor"}
     except TokenError as error:
-        reply = {"error": str(error), "kind": "token"}
+        reply = {"error": str(error), "kind": "token", "retry_at": error.retry_at}
     except RefusedError as error:
         reply = {"error": str(error), "kind": error.kind.name}
     except Exception as error:  # nobody else would answer
@@ -115,13 +114,11 @@ def _line(number: int, reply: dict[str, Any]) -> bytes:
     )
 
 
-def _refusal(kind: Refused) -> Callable[[str], Exception]:
-    return lambda text: RefusedError(text, kind)
-
-
-_ERRORS: dict[str, Callable[[str], Exception]] = {
-    "cursor": BadCursorError,
-    "token": TokenError,
-    **{kind.name: _refusal(kind) for kind in Refused},
-}
-"""What an answer's `kind` is raised as; anything else is storage."""
+def _error(reply: dict[str, Any]) -> Exception:
+    """What an answer's `kind` is raised as; anything unknown is storage."""
+    text, kind = reply["error"], reply["kind"]
+    if kind == "cursor":
+        return BadCursorError(text)
+    if kind == "token":
+        return TokenError(text, retry_at=reply["retry_at"])
+    return RefusedError(text, Refused[kind]) if kind in Refused.__members__ else StorageError(text)

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mailboat.config.fault import Fault
 from mailboat.config.haraka.conversion import convert
@@ -91,14 +92,15 @@ def _plugin_faults(settings: Settings) -> Sequence[Fault]:
 
 
 def _unknown_hosts(settings: Settings, system: SystemFiles) -> Iterator[Fault]:
-    """Hosts of routes that only /etc/hosts or a search list could explain, where neither does."""
+    """Hosts of routes and token servers that only /etc/hosts or a search list could explain, where neither does."""
     for route in settings.outbound.routes:
-        for name in (host.host for host in route.hosts):
+        token_server = urlsplit(route.oauth_token_url).hostname or "localhost"
+        for key, name in (*(("hosts", host.host) for host in route.hosts), ("oauth_token_url", token_server)):
             if "." in name or ":" in name or name == "localhost" or name.startswith("/"):
                 continue
             if system.host(name) is None and not system.resolv_conf().search:
                 message = f"{name} has no dot; /etc/hosts does not list it, and /etc/resolv.conf has no search list"
-                yield Fault("outbound.ini", 0, f"route:{route.name}", "hosts", message)
+                yield Fault("outbound.ini", 0, f"route:{route.name}", key, message)
 
 
 def _print_warnings(warnings: Iterable[Fault]) -> None:

@@ -146,6 +146,14 @@ class _After(Enum):
     """The kept connection was of no more use: the transaction has not happened, and a new one is to be opened."""
 
 
+class _TokenLater(PeerTrouble):
+    """The token server failed lately, and is left alone for so many seconds more."""
+
+    def __init__(self, trouble: Trouble, seconds: float) -> None:
+        super().__init__(trouble)
+        self.seconds = seconds
+
+
 class _Walk:
     """The state of one attempt as it goes from target to target."""
 
@@ -178,6 +186,8 @@ class _Walk:
         self._silences = 0
         self._renewed = False
         """An access token that a host did not take was renewed."""
+        self._token_later: float | None = None
+        """Seconds until a token server that failed lately is asked again."""
 
     def goes_on(self, target: Target) -> bool:
         """Whether the attempt may turn to one more target."""
@@ -197,7 +207,7 @@ class _Walk:
         try:
             target = await self._with_token(target)
         except PeerTrouble as failure:  # before the host is approached: it has no part in this
-            self._failed(target, failure.trouble)
+            self._failed(target, failure)
             return
         approach, address = gate.approach(place, target.spot, clock.monotonic())
         if approach is not Approach.GO:
@@ -217,7 +227,7 @@ class _Walk:
                     target = newer
                     continue
             except PeerTrouble as failure:
-                self._failed(target, failure.trouble)
+                self._failed(target, failure)
                 return
             gate.opened(place, session, clock.monotonic())
             place.interrupt = session.stream.give_up
@@ -238,7 +248,9 @@ class _Walk:
             token = await self._parts.tokens.token(credentials.grant, refused)
         except TokenError as error:
             text = f"no access token from {server_of(credentials.grant)}: {error}"
-            raise PeerTrouble(Trouble(Stage.AUTH, FaultKind.NO_TOKEN, text)) from error
+            trouble = Trouble(Stage.AUTH, FaultKind.NO_TOKEN, text)
+            left = error.retry_at - self._parts.clock.monotonic()
+            raise (_TokenLater(trouble, left) if left > 0 else PeerTrouble(trouble)) from error
         return replace(target, credentials=replace(credentials, token=token.value))
 
     async def _with_newer_token(self, target: Target, trouble: Trouble) -> Target | None:
@@ -250,10 +262,13 @@ class _Walk:
         newer = await self._with_token(target, refused=used)
         return newer if newer.credentials is not None and newer.credentials.token != used else None
 
-    def _failed(self, target: Target, trouble: Trouble) -> None:
+    def _failed(self, target: Target, failure: PeerTrouble) -> None:
         """There is no session with a target."""
-        self._learn(target, verdict.signal_of(trouble), trouble)
-        self._trouble(target, trouble)
+        if isinstance(failure, _TokenLater):
+            self._token_later = failure.seconds  # nothing was tried
+        else:
+            self._learn(target, verdict.signal_of(failure.trouble), failure.trouble)
+        self._trouble(target, failure.trouble)
 
     async def _connect(self, target: Target, place: Place, *, fresh: bool) -> Session:
         """A session. Raises PeerTrouble."""
@@ -315,6 +330,8 @@ class _Walk:
             if Cost.TURN in self._costs:
                 raise Busy
             self.excused = True
+            if self._token_later is not None:
+                self.retry_after = max(self._token_later, BUSY_DELAY)
         self.settle(outcomes)
 
     def _pass(self) -> None:

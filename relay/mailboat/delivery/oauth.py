@@ -30,9 +30,11 @@ _ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 class TokenError(Exception):
     """No access token is to be had now; the message says why, for people."""
 
-    def __init__(self, reason: str, result: TokenResult = TokenResult.FAILED) -> None:
+    def __init__(self, reason: str, result: TokenResult = TokenResult.FAILED, retry_at: float = 0.0) -> None:
+        """`retry_at`: the server was not asked, since it failed lately, and is not until then (monotonic time)."""
         super().__init__(reason)
         self.result = result
+        self.retry_at = retry_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from mailboat.model.observer import TokenResult
 
 log = logging.getLogger(__name__)
 
-PAUSE, MAX_PAUSE = 2.0, 60.0
+PAUSE, MAX_PAUSE = 2.0, 300.0
 """Seconds that a server is left alone after a failure, doubled with each further one, and at most."""
 REFUSAL_PAUSE = 60.0
 """Seconds between two renewals because hosts do not take the token: most likely they take none from us."""
@@ -74,7 +74,7 @@ class TokenCache:
                 self._begin(grant, account)  # this one still counts: nobody waits
             return token
         if account.request is None and account.error is not None and now < account.retry_at:
-            raise TokenError(str(account.error), account.error.result)
+            raise TokenError(str(account.error), account.error.result, account.retry_at)
         # Whoever asked may be cancelled; the others wait on.
         return await asyncio.shield(self._begin(grant, account))
 

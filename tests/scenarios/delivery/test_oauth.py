@@ -165,6 +165,8 @@ FAULTS: dict[str, tuple[HttpAnswer | dict[str, Any], str]] = {
     "invalid client": (HttpAnswer(401, b'{"error":"invalid_client"}'), "it answered 401 (invalid_client)"),
     "server error": (HttpAnswer(503, b"<html>busy</html>"), "it answered 503"),
     "huge": (HttpAnswer(200, b"x" * 70_000), "its answer has more than 65536 octets"),
+    "broken off": (HttpAnswer(200, b"{", {"Content-Length": "100"}), "its answer broke off"),
+    "huge header": (HttpAnswer(200, headers={"X-Much": "x" * 100_000}), "it does not speak HTTP as it should"),
     "redirect": (HttpAnswer(302, headers={"Location": "http://127.0.0.1:9/"}), "a redirect, which is not followed"),
     "not JSON": (HttpAnswer(200, b"<html>log in</html>"), "not a JSON object"),
     "a list": (HttpAnswer(200, b"[]"), "not a JSON object"),
@@ -196,9 +198,29 @@ async def test_mail_waits_with_the_reason_while_the_token_server_gives_none(serv
         assert f"no access token from {server.url}: " in outcome.reason
         assert reason in outcome.reason
         assert outcome.reason.isprintable()
-        await deferred(rig, way)
+        again = (await rig.attempt(make_entry(), way)).outcomes[0]
+        assert (again.result, again.reason) == (Result.DEFERRED, outcome.reason)
         assert mx.connections == [], "the host need not be asked"
     assert len(server.requests) == 1, "a server that fails is left alone for a while"
+
+
+async def test_a_failed_request_costs_an_attempt_and_the_rest_after_it_costs_none(server: TokenServer) -> None:
+    server.answers = [HttpAnswer(503)]
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        way = target(mx, server)
+        first, second = [await rig.attempt(make_entry(), way) for _ in range(2)]
+        assert (first.counted, first.excused, first.retry_after) == (True, False, None)
+        assert (second.counted, second.excused, second.retry_after) == (False, True, 5.0)
+
+
+async def test_a_token_server_that_fails_costs_what_a_host_that_refuses_connections_does(server: TokenServer) -> None:
+    server.answers = [HttpAnswer(503)]
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        way = target(mx, server)
+    async with delivery_rig() as rig:
+        refused = await rig.attempt(make_entry(), replace(way, credentials=None))
+        no_token = await rig.attempt(make_entry(), way)
+        assert (refused.counted, refused.retry_after) == (no_token.counted, no_token.retry_after) == (True, None)
 
 
 async def test_mail_waits_for_a_server_whose_certificate_nobody_vouches_for(server: TokenServer) -> None:

@@ -123,7 +123,7 @@ async def test_all_workers_say_why_mail_waits_and_ask_a_dead_server_once(
         count = await everybody_accepts(relay, 2)
         config.outbound_is()
         await relay.event("deferred", count)
-        entries = await relay.poll(relay.queue, lambda found: all(entry["attempts"] for entry in found))
+        entries = await relay.poll(relay.queue, lambda found: all(entry["last_reply"] for entry in found))
         assert all("it answered 400 (invalid_scope)" in entry["last_reply"] for entry in entries)
         metrics = await relay.metrics()
         assert metrics["mailboat_oauth_token_requests_total{result=refused}"] == len(server.requests)

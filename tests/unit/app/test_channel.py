@@ -46,7 +46,7 @@ class FakeTokens:
         self.asked.append((grant, refused))
         await self.answering.wait()
         if self.error:
-            raise TokenError(self.error)
+            raise TokenError(self.error, retry_at=12.5)
         return AccessToken(f"token-{len(self.asked)}", self.renew_at, self.renew_at + 10)
 
 
@@ -245,8 +245,9 @@ async def test_a_worker_hears_why_there_is_no_token() -> None:
     worker = FakeWorker()
     worker.supervisor.error = "it answered 401 (invalid_client)"
     async with line(worker):
-        with pytest.raises(TokenError, match=r"^it answered 401 \(invalid_client\)$"):
+        with pytest.raises(TokenError, match=r"^it answered 401 \(invalid_client\)$") as raised:
             await RemoteTokens(worker.questions, FixedClock()).token(GRANT)
+    assert raised.value.retry_at == 12.5
 
 
 async def test_who_waits_for_a_token_hears_that_the_supervisor_is_gone() -> None:

@@ -68,3 +68,18 @@ def test_a_short_host_of_a_route_that_this_machine_cannot_find_is_a_warning(
     told = capsys.readouterr().err
     assert told.startswith(f"warning: outbound.ini: [route:hub] hosts: {warned} has no dot" if warned else "")
     assert bool(told) == bool(warned)
+
+
+@pytest.mark.parametrize(("host", "warned"), [("keycloak", True), ("keycloak.auth", False), ("[2001:db8::1]", False)])
+def test_a_short_host_of_a_token_server_that_this_machine_cannot_find_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str, warned: bool
+) -> None:
+    (tmp_path / "me").write_text("relay.example.com\n")
+    (tmp_path / "secret").write_text("secret\n")
+    lines = ["[route:hub]", "domains=*", "hosts=hub.example", "auth_type=xoauth2", "auth_user=u", "oauth_client_id=c"]
+    lines += ["oauth_client_secret_file=secret", f"oauth_token_url=https://{host}:8443/token"]
+    (tmp_path / "outbound.ini").write_text("\n".join(lines))
+    assert check(tmp_path, SystemFiles(FixedClock(), resolv_conf=tmp_path / "none", hosts=tmp_path / "none")) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("warning: outbound.ini: [route:hub] oauth_token_url: keycloak has no dot" if warned else "")
+    assert bool(told) == warned

@@ -110,17 +110,26 @@ async def test_the_old_token_serves_while_its_renewal_fails_until_it_expires(ser
 async def test_a_server_that_fails_is_asked_at_growing_intervals(server: Server) -> None:
     server.error = TokenError("down")
     asked_at = []
-    for second in range(300):
+    for second in range(1000):
         before = server.requests
         with pytest.raises(TokenError, match="down"):
             await server.value()
         if server.requests > before:
             asked_at.append(second)
         server.clock.advance(1)
-    assert asked_at == [0, 2, 6, 14, 30, 62, 122, 182, 242]
+    assert asked_at == [0, 2, 6, 14, 30, 62, 126, 254, 510, 810]
     server.error = None
-    server.clock.advance(60)
-    assert await server.value() == "token-10"
+    server.clock.advance(300)
+    assert await server.value() == "token-11"
+
+
+async def test_who_is_not_let_ask_hears_until_when(server: Server) -> None:
+    server.error = TokenError("down")
+    with pytest.raises(TokenError) as asked:
+        await server.value()
+    with pytest.raises(TokenError) as told:
+        await server.value()
+    assert (asked.value.retry_at, told.value.retry_at) == (0, server.clock.monotonic() + 2)
 
 
 async def test_all_whose_token_was_refused_share_one_renewal(server: Server) -> None:
