@@ -94,6 +94,13 @@ def test_the_statefulset_keeps_mail_whatever_becomes_of_its_pods(helm: Helm) -> 
     assert set(spec["selector"]["matchLabels"]) <= set(spec["template"]["metadata"]["labels"])
 
 
+def test_a_pod_starts_with_the_last_good_configuration_of_its_volume(helm: Helm) -> None:
+    relay = relay_of(helm.template("mailboat-relay"))
+    assert "--last-good" in relay["args"]
+    assert {"name": "MAILBOAT_QUEUE_DIR", "value": "/var/spool/mailboat"} in relay["env"]
+    assert "--last-good" not in relay_of(helm.template("mailboat-relay", values={"lastGood": False}))["args"]
+
+
 def test_a_pod_has_time_to_drain_before_it_is_killed(helm: Helm) -> None:
     rendered = helm.template("mailboat-relay", values={"drainTimeoutSeconds": 300, "preStopSleepSeconds": 10})
     assert "--drain-timeout=300" in relay_of(rendered)["args"]

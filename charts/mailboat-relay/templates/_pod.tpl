@@ -102,6 +102,9 @@ topologySpreadConstraints:
     - --config=/etc/mailboat
     - --log-format={{ .Values.logFormat }}
     - --drain-timeout={{ .Values.drainTimeoutSeconds }}
+    {{- if .Values.lastGood }}
+    - --last-good
+    {{- end }}
     {{- with .Values.extraArgs }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

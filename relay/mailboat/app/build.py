@@ -58,6 +58,8 @@ class WorkerOptions:
     """Seconds that attempts and clients have to finish after SIGTERM; below the 30 s of Kubernetes."""
     event_fd: int = 1
     """Where the event log goes."""
+    last_good: bool = False
+    """Store each configuration that is taken, and start with the last one when the directory is bad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,12 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     plugins = Plugins(observer)
     plugins.workers = options.workers
     plugins.numbers = lambda: _numbers(telling.tally, store)
-    staged = await plugins.prepare(settings)
-    tls = ServerTls(settings.tls)
+    try:
+        staged = await plugins.prepare(settings)
+        tls = ServerTls(settings.tls)
+    except (OSError, ValueError):
+        telling.writer.close()  # another attempt, with the last good set, has its own
+        raise
     store = await open_store(settings.outbound.queue_dir, options.worker, options.workers, clock, observer)
     local = LocalAddresses(clock)
     resolver = Resolver(observer=observer, clock=clock)

@@ -44,6 +44,8 @@ class RemoteWorker:
         self._ask = self._questions.ask
         self.ready = asyncio.Event()
         """Set when the worker has said that it is started."""
+        self.on_last_good = False
+        """Whether it has started with the last good set."""
 
     async def run(self) -> None:
         """Read answers and questions until the worker is gone."""
@@ -54,6 +56,7 @@ class RemoteWorker:
                 while line := await reader.readline():
                     message = orjson.loads(line)
                     if message.get("ready"):
+                        self.on_last_good = message["last_good"]
                         self.ready.set()
                     elif not answers.begin(message):
                         self._questions.heard(message)
@@ -115,10 +118,10 @@ class RemoteWorker:
         return RemoteSubmission(self._ask, await self._ask("begin", pack(letter)))
 
 
-async def serve(sock: socket.socket, worker: WorkerPort, questions: Questions) -> None:
+async def serve(sock: socket.socket, worker: WorkerPort, questions: Questions, *, on_last_good: bool = False) -> None:
     """Say that the worker is ready, then answer until the supervisor is gone; it answers `questions`."""
     reader, writer = await open_line(sock)
-    writer.write(b'{"ready":true}\n')
+    writer.write(orjson.dumps({"ready": True, "last_good": on_last_good}) + b"\n")
     questions.open(writer)
     clerk = _Clerk(worker, Desk(worker))
     try:

@@ -55,6 +55,8 @@ class Fleet:
         self._token_requests = dict.fromkeys(TokenResult, 0.0)
         self.ports: dict[str, WorkerPort] = {}
         """The workers that are up, by incarnation."""
+        self.on_last_good = False
+        """Whether the workers have started with the last good set."""
 
     async def start(self) -> None:
         """Start every worker and wait until all are ready. Raises WorkerFailedError."""
@@ -110,6 +112,7 @@ class Fleet:
                 *(sys.executable, "-m", "mailboat.app.process", "--config", str(options.directory)),
                 *("--worker", str(number), "--workers", str(options.workers), "--channel", str(theirs.fileno())),
                 *("--log-format", options.log_format, "--drain-timeout", str(options.drain_timeout)),
+                *(("--last-good",) if options.last_good else ()),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
             )
@@ -144,6 +147,7 @@ class Fleet:
         await port.ready.wait()
         self.ports[name] = port
         if not first.done():
+            self.on_last_good |= port.on_last_good
             first.set_result(None)
 
 

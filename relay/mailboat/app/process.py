@@ -28,8 +28,10 @@ from mailboat.app.channel import serve
 from mailboat.app.log_format import BoundedFormatter
 from mailboat.app.questions import Questions
 from mailboat.app.remote_tokens import RemoteTokens
+from mailboat.app.start import BadConfigurationError, begin, fall_back
 from mailboat.app.worker import Worker
-from mailboat.config.load import load
+from mailboat.config.fault import Fault
+from mailboat.config.load import Loaded
 from mailboat.hooks.loader import PluginsError
 from mailboat.queue.commit import SWITCH_INTERVAL
 from mailboat.queue.store import StorageError
@@ -123,29 +125,37 @@ async def stopped_or_failed(stop: asyncio.Event, worker: Worker) -> int:
 
 async def start_worker(options: WorkerOptions, tokens: Tokens) -> Worker | int:
     """A started worker, or the exit code that says why there is none; the reason is in the log."""
-    loaded = load(options.directory, os.environ)
-    for fault in loaded.faults:
-        log.error("%s", fault)
-    if loaded.settings is None:
-        return exits.CONFIG
     try:
-        worker = Worker(options, loaded, await build(options, loaded.settings, tokens))
-    except PluginsError as error:
-        for fault in error.faults:
-            log.error("%s", fault)  # noqa: TRY400 - the reason is whole without a traceback
+        loaded = begin(options)
+        worker = await _build(options, loaded, tokens)
+    except BadConfigurationError as error:
+        for reason in error.reasons:
+            log.error("%s", reason)  # noqa: TRY400 - the reason is whole without a traceback
         return exits.CONFIG
     except StorageError as error:
         log.error("%s", error)  # noqa: TRY400
         return exits.TEMPFAIL
-    except (OSError, ValueError) as error:
-        log.error("tls.ini: %s", error)  # noqa: TRY400
-        return exits.CONFIG
     try:
         await worker.start()
     except OSError as error:
         log.error("%s", error)  # noqa: TRY400
         return exits.UNAVAILABLE
     return worker
+
+
+async def _build(options: WorkerOptions, loaded: Loaded, tokens: Tokens) -> Worker:
+    """A worker of what was loaded, or of the last good set where that turns out to be bad only now.
+
+    Raises BadConfigurationError and StorageError.
+    """
+    assert loaded.settings is not None
+    try:
+        return Worker(options, loaded, await build(options, loaded.settings, tokens))
+    except PluginsError as error:
+        good = fall_back(options, loaded, error.faults, error.marks)
+    except (OSError, ValueError) as error:
+        good = fall_back(options, loaded, (Fault("tls.ini", 0, "", "", str(error)),))
+    return await _build(options, good, tokens)
 
 
 async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> int:
@@ -157,7 +167,8 @@ async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> i
     worker = await start_worker(options, lambda clock, _: RemoteTokens(questions, clock))
     if isinstance(worker, int):
         return worker
-    supervisor = asyncio.create_task(serve(channel, worker, questions))
+    on_last_good = bool(worker.config.settings.copies)
+    supervisor = asyncio.create_task(serve(channel, worker, questions, on_last_good=on_last_good))
     supervisor.add_done_callback(lambda _: stop.set())  # it is gone: nobody would end this process any more
     code = await stopped_or_failed(stop, worker)
     await worker.stop()
@@ -174,6 +185,7 @@ def main() -> int:
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--log-format", required=True)
     parser.add_argument("--drain-timeout", type=float, required=True)
+    parser.add_argument("--last-good", action="store_true")
     given = parser.parse_args()
     options = WorkerOptions(
         directory=given.config,
@@ -181,6 +193,7 @@ def main() -> int:
         workers=given.workers,
         log_format=given.log_format,
         drain_timeout=given.drain_timeout,
+        last_good=given.last_good,
     )
     return run(_serve_supervisor(options, socket.socket(fileno=given.channel)))
 

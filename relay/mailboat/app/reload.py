@@ -48,15 +48,22 @@ class ConfigWatch:
         self._retry_at: float | None = None
         self.settings: Settings = first.settings
         """What is in force."""
-        self._used = first.present & DELIVERY_FILES
+        self._used = first.contents.keys() & DELIVERY_FILES
         self.loaded_at = clock.now()
-        self.error: str | None = None
+        self._stored_at = first.stored_at
+        self.error: str | None = self._why("; ".join(map(str, first.refused))) if first.refused else None
         """Why the files as they are now were refused."""
         self.tolerated = first.tolerated
         """What the start went on without; a reload that is taken has none."""
 
+        self.taken: Callable[[Loaded], Awaitable[None]] = _ignored
+        """Called after a configuration was put into force."""
+
     async def run(self, take: Callable[[Settings], Awaitable[None]]) -> None:
         """Look until cancelled. `take` puts settings into force, or raises OSError or ValueError and changes none."""
+        if self.error is not None:
+            log.error("the configuration is refused: %s", self.error)
+            self._observer.config_reloaded(ConfigReloaded(self.settings.hash, self.error))
         while True:
             await asyncio.sleep(PERIOD)
             await self.look(take)
@@ -89,15 +96,15 @@ class ConfigWatch:
             log.warning("%s", warning)
         if loaded.settings is None or loaded.tolerated:
             self._refuse("; ".join(str(fault) for fault in (*loaded.faults, *loaded.tolerated)))
-        elif vanished := self._used - loaded.present:
+        elif vanished := self._used - loaded.contents.keys():
             # Not by accident: mail for a smart host would go by MX, from any address, because a ConfigMap was deleted.
             self._refuse(f"{' and '.join(sorted(vanished))} vanished; to go on without, restart")
         else:
-            self._used |= loaded.present & DELIVERY_FILES
+            self._used |= loaded.contents.keys() & DELIVERY_FILES
             if loaded.settings != self.settings or self.error is not None or plugins:
-                await self._take(loaded.settings, take)
+                await self._take(loaded, loaded.settings, take)
 
-    async def _take(self, new: Settings, take: Callable[[Settings], Awaitable[None]]) -> None:
+    async def _take(self, loaded: Loaded, new: Settings, take: Callable[[Settings], Awaitable[None]]) -> None:
         old = self.settings
         try:
             await take(new)
@@ -105,16 +112,27 @@ class ConfigWatch:
             self._refuse(str(error))
             return
         self.settings = new
+        self._stored_at = ""
         self.loaded_at = self._clock.now()
         self.error = None
         self.tolerated = ()
         for key in restart_needed(old, new):
             log.warning("%s changed: it takes effect with the next restart", key)
+        await self.taken(loaded)
         self._observer.config_reloaded(ConfigReloaded(new.hash))
 
-    def _refuse(self, error: str) -> None:
+    def _why(self, error: str) -> str:
+        """Why the files were refused, and what is in force instead if that is not what was loaded last."""
+        return f"the last good set, of {self._stored_at}, is in force: {error}" if self._stored_at else error
+
+    def _refuse(self, reason: str) -> None:
+        error = self._why(reason)
         if error == self.error:
             return
         self.error = error
         log.error("the new configuration is refused, the last good one stays: %s", error)
         self._observer.config_reloaded(ConfigReloaded(self.settings.hash, error))
+
+
+async def _ignored(_: Loaded) -> None:
+    """What follows from a configuration that was taken, where nobody wants to know."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from mailboat.app.build import WorkerOptions
 from mailboat.app.control import RelayControl
 from mailboat.app.fleet import Fleet, WorkerFailedError, exit_code
 from mailboat.app.process import on_signals, run, start_worker, stopped_or_failed
-from mailboat.config.load import load
+from mailboat.app.start import BadConfigurationError, begin, fall_back
+from mailboat.config.load import Loaded
 from mailboat.config.settings import Settings
 from mailboat.delivery.tokens import TokenCache
 from mailboat.ingress.listener import listening_socket
@@ -35,17 +37,19 @@ def relay(options: WorkerOptions) -> int:
 async def _relay(options: WorkerOptions) -> int:
     stop = asyncio.Event()
     on_signals(stop, lambda: None)  # from the first moment on: a relay that still starts ends in good order too
-    loaded = load(options.directory, os.environ)
+    try:
+        loaded = begin(options)
+    except BadConfigurationError as error:
+        for reason in error.reasons:
+            log.error("%s", reason)  # noqa: TRY400 - the reason is whole without a traceback
+        return exits.CONFIG
     for warning in loaded.warnings:
         log.warning("%s", warning)
-    for fault in loaded.faults:
-        log.error("%s", fault)
-    if loaded.settings is None:
-        return exits.CONFIG
+    assert loaded.settings is not None
     workers = worker_count(loaded.settings.smtp.nodes)
     if workers > 1:
-        return await _supervise(replace(options, workers=workers), loaded.settings, stop)
-    return await _alone(options, loaded.settings, stop)
+        return await _supervise(replace(options, workers=workers), loaded, stop)
+    return await _alone(options, stop)
 
 
 def worker_count(nodes: int) -> int:
@@ -53,17 +57,19 @@ def worker_count(nodes: int) -> int:
     return max(1, nodes if nodes >= 0 else len(os.sched_getaffinity(0)))
 
 
-async def _alone(options: WorkerOptions, settings: Settings, stop: asyncio.Event) -> int:
+async def _alone(options: WorkerOptions, stop: asyncio.Event) -> int:
     worker = await start_worker(options, lambda clock, observer: TokenCache(clock, observer.token_requested))
     if isinstance(worker, int):
         return worker
     ending = asyncio.create_task(stopped_or_failed(stop, worker))
     ending.add_done_callback(lambda _: stop.set())
-    code = await _serve(RelayControl({"worker-0": worker}, 1, Totals()), settings, worker.stop, stop)
+    code = await _serve(RelayControl({"worker-0": worker}, 1, Totals()), worker.config.settings, worker.stop, stop)
     return code or await ending
 
 
-async def _supervise(options: WorkerOptions, settings: Settings, stop: asyncio.Event) -> int:
+async def _supervise(options: WorkerOptions, loaded: Loaded, stop: asyncio.Event) -> int:
+    settings = loaded.settings
+    assert settings is not None
     queue_dir = Path(settings.outbound.queue_dir)
     try:
         make_directory(queue_dir)
@@ -91,6 +97,10 @@ async def _supervise(options: WorkerOptions, settings: Settings, stop: asyncio.E
         await start
     except WorkerFailedError as error:
         return exit_code(error.code)
+    if fleet.on_last_good and not loaded.stored_at:
+        # What is wrong with plugins, workers alone find out; the admin listener is of the same set as they are.
+        with suppress(BadConfigurationError):
+            settings = fall_back(options, loaded, ()).settings or settings
     return await _serve(RelayControl(fleet.ports, options.workers, totals), settings, fleet.stop, stop)
 
 

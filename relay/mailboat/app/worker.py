@@ -6,8 +6,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
+from mailboat.app import last_good
 from mailboat.app.build import Parts, WorkerOptions
 from mailboat.app.certificates import CertificateExpiry
 from mailboat.app.clock import ClockWatch
@@ -49,6 +51,9 @@ class Worker:
         # Every worker takes a new configuration; one tells of it, so that a reload counts once.
         observer = parts.telling.observer if options.worker == 0 else Observer()
         self.config = ConfigWatch(options.directory, loaded, parts.clock, observer, parts.plugins.marks)
+        if options.last_good and options.worker == 0:
+            self.config.taken = self._keep
+        self._first: Loaded | None = loaded
         self._expiry = CertificateExpiry()
         self._started = False
         self.failed = asyncio.Event()
@@ -72,6 +77,9 @@ class Worker:
         watch.failed = self.failed.set
         await watch.look()
         parts.engine.start()
+        if self._first is not None and not self._first.stored_at:
+            await self.config.taken(self._first)
+        self._first = None
         clock = ClockWatch(parts.clock, parts.store, lambda: parts.engine.plan)
         self._chores = [
             asyncio.create_task(clock.run(), name="clock"),
@@ -79,6 +87,16 @@ class Worker:
             asyncio.create_task(self.config.run(parts.take), name="reload"),
         ]
         self._started = True
+
+    async def _keep(self, loaded: Loaded) -> None:
+        """Have what is in force now as the last good set, unless a reload would refuse it."""
+        if loaded.tolerated:
+            return
+        contents = {**self._parts.plugins.contents(), **loaded.contents}
+        try:
+            await asyncio.to_thread(last_good.store, Path(loaded.queue_dir), contents, self._parts.clock.now())
+        except (OSError, StorageError) as error:
+            log.error("the configuration could not be stored as the last good one: %s", error)  # noqa: TRY400
 
     async def stop(self) -> None:
         """Drain: no new clients, no new attempts, finish what is under way, commit, close."""

@@ -45,6 +45,7 @@ def relay(
     config: Path,
     log_format: Literal["json", "text"] = "json",
     drain_timeout: float = 25.0,
+    last_good: bool = False,
 ) -> int:
     """Run the relay in the foreground until SIGTERM or SIGINT.
 
@@ -56,11 +57,14 @@ def relay(
         The event log on standard output: JSON for machines, text for people.
     drain_timeout:
         Seconds that clients and deliveries have to finish when the relay ends.
+    last_good:
+        Keep a copy of each good configuration below the queue directory, and start with it when the directory is bad.
     """
     from mailboat.app.build import WorkerOptions  # noqa: PLC0415
     from mailboat.app.run import relay as run_relay  # noqa: PLC0415
 
-    return run_relay(WorkerOptions(config, log_format=log_format, drain_timeout=drain_timeout))
+    options = WorkerOptions(config, log_format=log_format, drain_timeout=drain_timeout, last_good=last_good)
+    return run_relay(options)
 
 
 @app.command

@@ -59,18 +59,25 @@ def _open_at_once(path: str, flags: int) -> int:
 class ConfigDirectory:
     """One directory while it is read: each file once, so that what is hashed is what is parsed."""
 
-    def __init__(self, path: Path, report: Report, marks: dict[Path, Mark] | None = None) -> None:
-        """`marks`: where to note files, beside what others have read."""
+    def __init__(
+        self, path: Path, report: Report, marks: dict[Path, Mark] | None = None, copies: Path | None = None
+    ) -> None:
+        """`marks`: where to note files, beside what others have read.
+
+        `copies`: a folder with copies of the directory's own files, which are read instead of these; what settings
+        name by a path is read where it is all the same.
+        """
         self.path = path
+        self._own = copies or path
         self.marks: dict[Path, Mark] = {} if marks is None else marks
         """Files that were asked for, there or not; each with its mark from before it was first read."""
-        self.present: set[str] = set()
-        """Files of the directory that have been read."""
+        self.contents: dict[str, bytes] = {}
+        """What was read of the directory's own files, by name."""
         self._report = report
 
     def content(self, name: str) -> bytes | None:
         """A file of the directory; None when it is missing, or unreadable (then a fault is told)."""
-        path = self.path / name
+        path = self._own / name
         self.watch(path)
         try:
             content = read_file(path)
@@ -79,13 +86,18 @@ class ConfigDirectory:
         except FileError as error:
             self._report.fault(name, str(error))
             return None
-        self.present.add(name)
+        self.contents[name] = content
         return content
 
     def has(self, name: str) -> bool:
-        """Whether there is anything of that name."""
-        self.watch(self.path / name)
-        return os.path.lexists(self.path / name)
+        """Whether the directory itself has anything of that name."""
+        self.watch(self._own / name)
+        return os.path.lexists(self._own / name)
+
+    def has_named(self, path: str) -> bool:
+        """Whether there is anything at a path as settings name it."""
+        self.watch(self.absolute(path))
+        return os.path.lexists(self.absolute(path))
 
     def text(self, name: str) -> str | None:
         """The same as text."""

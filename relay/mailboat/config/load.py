@@ -9,11 +9,12 @@ import ipaddress
 import os
 import socket
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mailboat.config import bounce, values
 from mailboat.config.acl import RELAY_ACL, read_relay_acl
+from mailboat.config.do_without import do_without
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigDirectory, FileError
 from mailboat.config.fingerprint import Marks
@@ -21,7 +22,7 @@ from mailboat.config.hash import config_hash
 from mailboat.config.hosts import sender_pattern
 from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.legacy import LEGACY_FILES
-from mailboat.config.outbound import read_outbound, secret
+from mailboat.config.outbound import QUEUE_DIR_VARIABLE, read_outbound, secret
 from mailboat.config.plugins import read_plugins
 from mailboat.config.sections import nearest, read_section, warn_of_sections
 from mailboat.config.settings import (
@@ -54,24 +55,42 @@ class Loaded:
     """Those of `tolerated` included."""
     marks: Marks
     """Of every file that was asked for, from before it was read: once `fingerprint.changed`, load again."""
-    present: frozenset[str] = frozenset()
-    """The files of the directory that there were, as far as the relay itself reads them."""
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    """The files of the directory that there were, as far as the relay itself reads them; none that keys name."""
     tolerated: tuple[Fault, ...] = ()
     """What earlier releases took. A reload refuses it, a start goes on without: an upgrade stops no relay."""
+    queue_dir: str = ""
+    """The queue directory, as far as it can be told where there are faults."""
+    stored_at: str = ""
+    """When the set was stored, where `copies` of the last good set were read; RFC 3339."""
+    refused: tuple[Fault, ...] = ()
+    """Why they were: what is wrong with the directory."""
 
 
-def load(directory: Path, environ: Mapping[str, str]) -> Loaded:
-    """Read and check a whole directory. `environ` gives `MAILBOAT_QUEUE_DIR`."""
+def load(directory: Path, environ: Mapping[str, str], copies: Path | None = None) -> Loaded:
+    """Read and check a whole directory. `environ` gives `MAILBOAT_QUEUE_DIR`.
+
+    `copies`: a folder with copies of its own files, to be read instead: the last good set. What keys name is read where
+    it is, and done without where `do_without` says that this is safe.
+    """
     report = Report()
-    files = ConfigDirectory(directory.absolute(), report)
+    files = ConfigDirectory(directory.absolute(), report, copies=copies)
     files.watch(files.path)
-    if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises where it may not look
-        return Loaded(None, (Fault(str(directory), 0, "", "", "is not a directory that can be read"),), (), files.marks)
-    _warn_of_files(files.path, report)
+    if copies is None and not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises where it may not look
+        fault = Fault(str(directory), 0, "", "", "is not a directory that can be read")
+        return Loaded(None, (fault,), (), files.marks, queue_dir=environ.get(QUEUE_DIR_VARIABLE, ""))
+    if copies is None:
+        _warn_of_files(files.path, report)
     settings = _settings(files, environ, report)
+    if copies is not None:
+        settings = do_without(replace(settings, copies=str(copies)), report)
     faults, tolerated = _in_order(report.faults), _in_order(report.tolerated)
     warnings = _in_order([*report.warnings, *tolerated])
-    return Loaded(None if faults else settings, faults, warnings, files.marks, frozenset(files.present), tolerated)
+    return Loaded(
+        None if faults else settings,
+        *(faults, warnings, files.marks, files.contents, tolerated),
+        queue_dir=settings.outbound.queue_dir,
+    )
 
 
 def restart_needed(old: Settings, new: Settings) -> list[str]:

@@ -43,7 +43,7 @@ def _default_files(given: Mapping[str, Any], directory: ConfigDirectory) -> dict
     if given.keys() & names.keys():
         # Whoever names one of the two means a pair; the other keeps its default name and must exist.
         return {}
-    if any(map(directory.has, names.values())):
+    if any(map(directory.has_named, names.values())):
         return {}
     for name in names.values():
         directory.watch(directory.absolute(name))

@@ -38,8 +38,10 @@ PREFIX = "hook_"
 class PluginsError(ValueError):
     """Plugins cannot be used as the configuration wants them; all reasons at once."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    def __init__(self, faults: Iterable[Fault], marks: Marks | None = None) -> None:
         self.faults = tuple(faults)
+        self.marks = marks or {}
+        """Of the files that plugins have read; see `fingerprint.changed`."""
         super().__init__("; ".join(map(str, self.faults)))
 
 
@@ -87,6 +89,10 @@ class Plugins:
         """Of the files that plugins have read, from before the first did; see `fingerprint.changed`."""
         return {path: mark for files in reversed(self._files) for path, mark in files.marks.items()}
 
+    def contents(self) -> Mapping[str, bytes]:
+        """The files without secrets that plugins have read."""
+        return {name: content for files in self._files for name, content in files.contents.items()}
+
     async def prepare(self, settings: Settings) -> Staged:
         """`stage` in a thread: what plugins do while they are loaded holds up nobody."""
         self._loop = asyncio.get_running_loop()
@@ -94,30 +100,29 @@ class Plugins:
 
     def stage(self, settings: Settings) -> Staged:
         """Load what `settings` lists. Raises PluginsError, and then nothing has changed."""
-        directory = Path(settings.directory)
+        directory, copies = Path(settings.directory), Path(settings.copies) if settings.copies else None
         staged = Staged(self, settings.plugins)
         self._files = []
         for name, line in zip(settings.plugins.names, settings.plugins.lines, strict=True):
             try:
-                source = find(directory, name, line)
+                source = find(copies or directory, name, line)
                 known = self._loaded.get(plain(name))
                 if known is not None and known.source == source:
                     self._files.append(known.files)
-                    files, faults = known.files.stage()
+                    files, faults = known.files.stage(copies)
                     staged.keep(known, files, faults)
                 else:
-                    staged.add(self._load(source, directory))
+                    staged.add(self._load(source, PluginFiles(directory, copies)))
             except PluginFaultError as error:
                 staged.faults.append(error.fault)
         if staged.faults:
             faults = staged.faults
             staged.discard()
-            raise PluginsError(faults)
+            raise PluginsError(faults, self.marks())
         return staged
 
-    def _load(self, source: Source, directory: Path) -> _Loaded:
+    def _load(self, source: Source, files: PluginFiles) -> _Loaded:
         """Run a plugin and have it register itself."""
-        files = PluginFiles(directory)
         self._files.append(files)
         plugin = Plugin(source.name, self.counters.of(source.name), files, self.numbers)
         plugin.workers = self.workers

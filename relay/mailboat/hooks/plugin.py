@@ -91,18 +91,25 @@ class Plugin:
         self.hooks.append(Hook(point, function, self.name, priority, on_failure))
 
     @overload
-    def config(self, name: str) -> PluginConfig[None]: ...
+    def config(self, name: str, *, secret: bool = True) -> PluginConfig[None]: ...
 
     @overload
-    def config(self, name: str, parse: Callable[[PluginConfig[None]], _T]) -> PluginConfig[_T]: ...
+    def config(
+        self, name: str, parse: Callable[[PluginConfig[None]], _T], *, secret: bool = True
+    ) -> PluginConfig[_T]: ...
 
-    def config(self, name: str, parse: Callable[[PluginConfig[None]], Any] | None = None) -> PluginConfig[Any]:
+    def config(
+        self, name: str, parse: Callable[[PluginConfig[None]], Any] | None = None, *, secret: bool = True
+    ) -> PluginConfig[Any]:
         """A file of the configuration directory, read now and again whenever it changes.
 
         `parse` makes `config.value` of it; what it raises as ValueError is a fault of the configuration: at start the
         relay says so and does not start, and a later change is refused and the last good one stays.
+
+        `secret=False`: the file never holds a password, key or token. Then `mailboat relay --last-good` keeps a copy,
+        and starts with it where the file has become bad.
         """
-        return self._files.config(name, parse)
+        return self._files.config(name, parse, secret=secret)
 
     def offer_auth(self, function: AuthOffer) -> None:
         """Have `function` say which AUTH mechanisms are offered to a connection."""

@@ -7,6 +7,7 @@ decided before anything changes: `PluginFiles.stage` reads and checks, `commit` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -114,53 +115,70 @@ class StagedFile:
         self.config._take(self.ini, self.lines, self.value)  # noqa: SLF001 - its other half
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a plugin said when it asked for a file."""
+
+    config: PluginConfig[Any]
+    parse: Callable[[PluginConfig[None]], Any] | None
+    secret: bool
+
+
 class PluginFiles:
     """The files that one plugin has asked for."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, copies: Path | None = None) -> None:
+        """`copies`: the folder of a last good set, where files without secrets are read instead."""
         self._directory = directory
+        self._copies = copies
+        self.contents: dict[str, bytes] = {}
+        """The files without secrets that there were, by name."""
         self.marks: dict[Path, Mark] = {}
         """Of all that was read, there or not, from before it was first read."""
-        self._asked: list[tuple[PluginConfig[Any], Callable[[PluginConfig[None]], Any] | None]] = []
+        self._asked: list[_Asked] = []
 
-    def config(self, name: str, parse: Callable[[PluginConfig[None]], Any] | None) -> PluginConfig[Any]:
+    def config(
+        self, name: str, parse: Callable[[PluginConfig[None]], Any] | None, *, secret: bool = True
+    ) -> PluginConfig[Any]:
         """Read a file for the first time. ConfigError with its first fault, or what `parse` raises."""
-        config: PluginConfig[Any] = PluginConfig(name)
-        staged, faults = self._read(config, parse)
+        asked = _Asked(PluginConfig(name), parse, secret)
+        staged, faults = self._read(asked)
         if staged is None:
             raise ConfigError(faults[0])
         staged.take()
-        self._asked.append((config, parse))
-        return config
+        self._asked.append(asked)
+        return asked.config
 
-    def stage(self) -> tuple[list[StagedFile], list[Fault]]:
+    def stage(self, copies: Path | None = None) -> tuple[list[StagedFile], list[Fault]]:
         """Read all of them again; what is to be taken, and what is wrong with any."""
         staged, faults = [], []
+        self._copies = copies
         self.marks.clear()
-        for config, parse in self._asked:
-            good, wrong = self._read(config, parse)
+        self.contents.clear()
+        for asked in self._asked:
+            good, wrong = self._read(asked)
             faults += wrong
             if good is not None:
                 staged.append(good)
         return staged, faults
 
-    def _read(
-        self, config: PluginConfig[Any], parse: Callable[[PluginConfig[None]], Any] | None
-    ) -> tuple[StagedFile | None, list[Fault]]:
-        name = config.name
+    def _read(self, asked: _Asked) -> tuple[StagedFile | None, list[Fault]]:
+        name, parse = asked.config.name, asked.parse
         if not _is_within(name):
             return None, [Fault(name, 0, "", "", "is no file of the configuration directory")]
         report = Report()
-        files = ConfigDirectory(self._directory, report, self.marks)
+        files = ConfigDirectory(self._directory, report, self.marks, None if asked.secret else self._copies)
         lines = tuple(line for _, line in files.lines(name) or ())
         ini = files.ini(name, files.content(name)) if name.endswith(".ini") else IniFile(name)
         if report.faults:
             return None, list(dict.fromkeys(report.faults))
+        if not asked.secret:
+            self.contents |= files.contents
         fresh: PluginConfig[None] = PluginConfig(name, files)
         staged = StagedFile(fresh, ini, lines, None)
         staged.take()
         try:
-            return StagedFile(config, ini, lines, None if parse is None else parse(fresh)), []
+            return StagedFile(asked.config, ini, lines, None if parse is None else parse(fresh)), []
         except ConfigError as error:
             return None, [error.fault]
         except ValueError as error:

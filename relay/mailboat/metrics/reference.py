@@ -218,7 +218,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_config_last_reload_successful",
         Kind.GAUGE,
-        "1 when the last reload was taken, 0 when it was refused and the one before it still holds.",
+        "1 when the last reload was taken, 0 when it was refused and the one before it still holds, or when the relay "
+        "started with the last good set.",
         merge=Merge.MIN,
     ),
     Metric(

@@ -28,7 +28,7 @@ class Changes:
 
 def register(plugin: Plugin) -> None:
     """Change each message just before it is queued."""
-    config = plugin.config("headers.ini", parse)
+    config = plugin.config("headers.ini", parse, secret=False)
 
     async def pre_send_trans_email(connection: Connection) -> None:
         changes, message = config.value, connection.transaction

@@ -34,7 +34,7 @@ class Limits:
 
 def register(plugin: Plugin) -> None:
     """Ask before each attempt."""
-    limiter = Limiter(plugin.config("limit.ini", parse), time.time)
+    limiter = Limiter(plugin.config("limit.ini", parse, secret=False), time.time)
     plugin.register_hook(Point.SEND_EMAIL, limiter.send_email, priority=100)
 
 

@@ -38,7 +38,7 @@ MOST_ADDRESSES = 20
 
 def register(plugin: Plugin) -> None:
     """Listen at every point that `log_events.ini` names, or at all."""
-    config = plugin.config("log_events.ini", parse)
+    config = plugin.config("log_events.ini", parse, secret=False)
 
     def listener(point: Point) -> Callable[..., None]:
         def hook(*args: object) -> None:

@@ -29,7 +29,7 @@ class Rules:
 
 def register(plugin: Plugin) -> None:
     """Answer `queue_outbound` for the messages that are meant."""
-    config = plugin.config("quarantine.ini", parse)
+    config = plugin.config("quarantine.ini", parse, secret=False)
     stored = plugin.metrics.counter("messages", "Messages that were put aside.")
 
     def queue_outbound(connection: Connection) -> Answer:

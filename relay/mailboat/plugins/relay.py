@@ -37,7 +37,7 @@ class Destination:
 
 def register(plugin: Plugin) -> None:
     """Answer for clients, recipients and ways."""
-    rules = plugin.config("relay.ini", parse_rules)
+    rules = plugin.config("relay.ini", parse_rules, secret=False)
     domains = plugin.config("relay_dest_domains.ini", parse_domains)
 
     async def connect(connection: Connection) -> None:

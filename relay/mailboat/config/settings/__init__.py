@@ -87,5 +87,7 @@ class Settings:
     """`smtp.ini` says `await_outbound`, and there is no `outbound.ini`: mail waits for it."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)
     plugins: PluginSettings = field(default_factory=PluginSettings)
+    copies: str = ""
+    """Where the last good set is in force: the folder that holds its copies of the directory's own files."""
     hash: str = ""
     """`sha256:…` of outbound.ini and tls.ini as documented in docs/configuration.md; `/configz` shows it."""

@@ -121,6 +121,8 @@ class Route:
     """Content of `oauth_refresh_token_file`, likewise."""
     oauth_ca_pem: str = field(default="", repr=False)
     """Content of `oauth_ca`; filled by the loader."""
+    waits: str = ""
+    """Why its mail waits, where the last good set is in force and a file that a key names cannot be used."""
 
     @property
     def user(self) -> str:

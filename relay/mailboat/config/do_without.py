@@ -1,0 +1,66 @@
+"""What a relay on its last good set can do without: files that keys name, which are read where they are.
+
+Such a file holds a key, a password or a token, so the set has no copy of it. Where it cannot be used, what needs it is
+left out if no mail takes another way and nobody gets in for that. Pure; only `load` calls it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mailboat.config.fault import Fault, Report
+from mailboat.config.ini import MAIN
+from mailboat.config.settings import Settings
+
+_ROUTE = "route:"
+_ROUTE_FILES = frozenset({"ca", "oauth_ca"})
+_CERTIFICATE = frozenset({"cert", "key"})
+
+
+def do_without(settings: Settings, report: Report) -> Settings:
+    """The settings without what the faults of such files leave out; these faults become warnings."""
+    kept: list[Fault] = []
+    for fault in report.faults:
+        without = _without(settings, fault)
+        if without is None:
+            kept.append(fault)
+        else:
+            settings, consequence = without
+            report.warnings.append(replace(fault, message=f"{fault.message}: {consequence}"))
+    report.faults = kept
+    return settings
+
+
+def _without(settings: Settings, fault: Fault) -> tuple[Settings, str] | None:
+    """The settings without what one fault is about, and what follows from that; None: not without it."""
+    if fault.file == "outbound.ini" and fault.section.startswith(_ROUTE):
+        if fault.key.endswith("_file") or fault.key in _ROUTE_FILES:
+            return _without_route(settings, fault), "the mail of this route waits"
+    elif (fault.file, fault.section) == ("tls.ini", MAIN) and fault.key in _CERTIFICATE:
+        if not _is_certificate_wanted(settings):
+            return _without_certificate(settings), "STARTTLS is not offered, and no certificate is shown"
+    elif (fault.file, fault.key) == ("http.ini", "token_file"):
+        return replace(settings, http=replace(settings.http, token_file="")), "there is no token"
+    return None
+
+
+def _without_route(settings: Settings, fault: Fault) -> Settings:
+    name = fault.section.removeprefix(_ROUTE)
+    routes = tuple(
+        replace(route, waits=f"{fault.key}: {fault.message}") if route.name == name else route
+        for route in settings.outbound.routes
+    )
+    return replace(settings, outbound=replace(settings.outbound, routes=routes))
+
+
+def _is_certificate_wanted(settings: Settings) -> bool:
+    """Whether clients are promised TLS from the first octet, or have to show certificates."""
+    return bool(settings.smtp.smtps_listen) or (settings.tls.request_cert and settings.tls.reject_unauthorized)
+
+
+def _without_certificate(settings: Settings) -> Settings:
+    """For clients, and for deliveries that would show the same."""
+    tls, outbound = settings.tls, settings.tls_outbound
+    if (outbound.cert, outbound.key) == (tls.cert, tls.key):
+        outbound = replace(outbound, cert="", key="")
+    return replace(settings, tls=replace(tls, cert="", key=""), tls_outbound=outbound)
