@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 
 from tests.support.facts import T0
@@ -10,7 +10,7 @@ from tests.support.letters import Letterbox
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.model.envelope import Entry, State
-from mailboat.queue.store import Selection
+from mailboat.queue.store import Batch, Selection
 
 
 class FakeControl(Letterbox):
@@ -23,6 +23,7 @@ class FakeControl(Letterbox):
         self.config = ConfigStatus("sha256:ab", T0)
         self.fault: BaseException | None = None
         self.selections: list[Selection] = []
+        self.received = b""
 
     def _selected(self, selection: Selection) -> list[Entry]:
         if self.fault:
@@ -42,6 +43,15 @@ class FakeControl(Letterbox):
 
     async def configz(self) -> ConfigStatus:
         return self.config
+
+    def archive(self, batch: Batch) -> Iterator[bytes]:
+        yield from (b"archive ", batch.id.encode())
+
+    async def receive(self, pieces: AsyncIterator[bytes]) -> int:
+        self.received = b"".join([piece async for piece in pieces])
+        if self.fault:
+            raise self.fault
+        return 3
 
     async def metrics(self) -> bytes:
         if self.fault:

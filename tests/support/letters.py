@@ -6,6 +6,7 @@ import asyncio
 
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
+from mailboat.queue.store import Batch, Selection, Step
 
 
 class FakePort:
@@ -35,15 +36,27 @@ class FakePort:
 
 
 class Letterbox:
-    """A mixin for fake workers and relays: `begin` of their interface."""
+    """A mixin for fake workers and relays: `begin` of their interface, and what it has of archives."""
 
     def __init__(self) -> None:
+        self.steps: list[tuple[Step, Batch, Selection | None]] = []
+        self.archives: list[str] = []
         self.letters: list[tuple[Letter, bytes]] = []
         self.refusal: Exception | None = None
         """What a piece is answered with."""
         self.abandoned = 0
         self.hangs = False
         """Whether a commit never ends."""
+
+    async def export(self, step: Step, batch: Batch, selection: Selection | None = None) -> int:
+        """Remember the step."""
+        self.steps.append((step, batch, selection))
+        return 1
+
+    async def take_in(self, archive: str) -> int:
+        """Remember the path."""
+        self.archives.append(archive)
+        return 1
 
     async def begin(self, letter: Letter) -> Port:
         """Start one."""

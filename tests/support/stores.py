@@ -41,6 +41,8 @@ class Listener:
         self.entries: list[Entry] = []
         self.gone: list[EntryKey] = []
         self.wakes = 0
+        self.attempts: dict[EntryKey, asyncio.Future[None]] = {}
+        """What a test says is being attempted."""
         self.heard = asyncio.Event()
 
     def added(self, entries: Sequence[Entry]) -> None:
@@ -50,6 +52,9 @@ class Listener:
     def withdrawn(self, keys: Collection[EntryKey]) -> None:
         self.gone += keys
         self.heard.set()
+
+    def under_way(self, keys: Collection[EntryKey]) -> Sequence[asyncio.Future[None]]:
+        return [self.attempts[key] for key in keys if key in self.attempts]
 
     def woken(self) -> None:
         self.wakes += 1

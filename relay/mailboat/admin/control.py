@@ -5,7 +5,7 @@ A relay may be one process or a fleet of workers behind a channel; nobody here c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -14,8 +14,9 @@ from mailboat.model.clock import rfc3339
 from mailboat.model.envelope import Entry
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Selection
+from mailboat.queue.store import Batch, Selection, Step
 
+EVERYTHING = Selection()
 EntryJson = dict[str, Any]
 """M of the queue API: what `entry_to_json` makes."""
 
@@ -90,12 +91,27 @@ class Operated(Protocol):
     async def flush(self, selection: Selection) -> int:
         """Make deferred entries due now; how many."""
 
+    async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
+        """A step of an export; how many entries it was. An empty selection means everything."""
+
+    async def take_in(self, archive: str) -> int:
+        """Take in the archive of this path; how many entries. May raise `queue.archive.DamagedArchiveError`."""
+
     async def begin(self, letter: Letter) -> Port:
         """Start a program's message. May raise `outbound.letter.RefusedError`, now or while it is written."""
 
 
 class Control(Operated, Protocol):
     """The relay as its operator sees it. A `StorageError` is answered 503."""
+
+    def archive(self, batch: Batch) -> Iterator[bytes]:
+        """The archive of an export that has begun, in pieces. For a thread: it blocks."""
+
+    async def receive(self, pieces: AsyncIterator[bytes]) -> int:
+        """Take in an archive that comes in pieces, once it is whole; how many entries.
+
+        May raise `queue.archive.DamagedArchiveError`: then nothing is taken.
+        """
 
     async def metrics(self) -> bytes:
         """The Prometheus text format 0.0.4: one sum for all workers."""
@@ -119,4 +135,6 @@ def entry_to_json(entry: Entry) -> EntryJson:
         "next_attempt_at": None if entry.next_attempt is None else rfc3339(entry.next_attempt),
         "last_reply": entry.last_reply,
         "last_mx": entry.last_mx,
+        "held_reason": entry.held_reason or None,
+        "origin": message.origin or None,
     }

@@ -51,7 +51,7 @@ class MessagesApi:
 
     async def _submit(self, request: web.Request) -> web.Response:
         if request.content_type in _RAW_TYPES:
-            letter, contents = _letter(_envelope(request), _PARAMETERS), _body(request)
+            letter, contents = _letter(_envelope(request), _PARAMETERS), pieces_of(request)
         elif request.content_type == "application/json":
             wanted = await _json(request)
             letter, contents = _letter(wanted, _KEYS), _content(wanted)
@@ -129,7 +129,7 @@ async def _json(request: web.Request) -> dict[str, Any]:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"{next(iter(request.query))}: belongs into the JSON body")
     pieces: list[bytes] = []
     octets = 0
-    async for piece in _body(request):
+    async for piece in pieces_of(request):
         octets += len(piece)
         if octets > MAX_JSON:
             detail = f"the body is larger than {MAX_JSON} octets: send the message as it is, as message/rfc822"
@@ -151,7 +151,7 @@ async def _content(wanted: Mapping[str, Any]) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
-async def _body(request: web.Request) -> AsyncIterator[bytes]:
+async def pieces_of(request: web.Request) -> AsyncIterator[bytes]:
     """The body as it comes, from a client that may be slow, but not for ever."""
     loop = asyncio.get_running_loop()
     began, octets = loop.time(), 0

@@ -50,9 +50,9 @@ class QueueApi:
 
     async def _list(self, request: web.Request) -> web.Response:
         # An empty parameter of a listing does not restrict; it is how a form sends what was left blank.
-        query = {name: value for name, value in _single(request, _LIST_PARAMETERS).items() if value}
+        query = {name: value for name, value in single(request, _LIST_PARAMETERS).items() if value}
         limit = _limit(query.get("limit"))
-        selection = _selection(query)
+        selection = selection_of(query)
         async with self._listings.turn():
             try:
                 messages, following = await self._control.queue_page(selection, limit, query.get("after"))
@@ -62,7 +62,7 @@ class QueueApi:
 
     async def _get(self, request: web.Request) -> web.Response:
         """One entry as M; a message id gives the list of its entries, in the shape of a listing."""
-        _single(request, frozenset())
+        single(request, frozenset())
         name = _id(request.match_info["id"])
         messages = await self._control.queue_get(name)
         if not messages:
@@ -72,7 +72,7 @@ class QueueApi:
         return json_response({"messages": messages, "next": None})
 
     async def _delete(self, request: web.Request) -> web.Response:
-        _single(request, frozenset())
+        single(request, frozenset())
         name = _id(request.match_info["id"])
         count = await self._control.delete(Selection(ids=(name,)))
         if not count:
@@ -84,16 +84,16 @@ class QueueApi:
         change: Callable[[Selection], Awaitable[int]], *, careful: bool = False
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            _single(request, frozenset())
+            single(request, frozenset())
             wanted = await _json_object(request)
             if careful and not wanted:
                 raise ProblemError(HTTPStatus.BAD_REQUEST, 'name ids, domain, sender or state, or say {"all": true}')
-            return json_response({"count": await change(_selection(wanted))})
+            return json_response({"count": await change(selection_of(wanted))})
 
         return handle
 
 
-def _single(request: web.Request, allowed: Collection[str]) -> dict[str, str]:
+def single(request: web.Request, allowed: Collection[str]) -> dict[str, str]:
     """The query with each parameter once; others are refused, since a misspelt filter would mean everything."""
     query: dict[str, str] = {}
     for name, value in request.query.items():
@@ -119,10 +119,10 @@ async def _json_object(request: web.Request) -> dict[str, Any]:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
     if not isinstance(wanted, dict):
         raise ProblemError(HTTPStatus.BAD_REQUEST, "the body must be a JSON object")
-    return _scope(wanted)
+    return scope(wanted)
 
 
-def _scope(wanted: dict[str, Any]) -> dict[str, Any]:
+def scope(wanted: dict[str, Any]) -> dict[str, Any]:
     """The body of a change, its keys checked: `all` stands alone."""
     for name in wanted:
         if name not in _CHANGE_KEYS:
@@ -134,7 +134,7 @@ def _scope(wanted: dict[str, Any]) -> dict[str, Any]:
     return wanted
 
 
-def _selection(wanted: Mapping[str, Any]) -> Selection:
+def selection_of(wanted: Mapping[str, Any]) -> Selection:
     """What a query or body asks for. An empty value is refused: in a `Selection` it would mean everything."""
     return Selection(
         ids=_ids(wanted["ids"]) if "ids" in wanted else (),

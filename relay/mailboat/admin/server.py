@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestHandler
 
+from mailboat.admin.archive_api import ArchiveApi
 from mailboat.admin.auth import Guard, TokenFile, is_loopback
 from mailboat.admin.control import Check, Control, Probe
 from mailboat.admin.listings import Listings
@@ -97,6 +98,7 @@ def build(control: Control, guard: Guard, listings: Listings) -> web.Application
     application.add_routes([web.get(f"/{kind}", _probe(control, kind)) for kind in Probe])
     application.add_routes([web.get("/metrics", _metrics(control)), web.get("/configz", _configz(control))])
     application.add_routes(QueueApi(control, listings).routes())
+    application.add_routes(ArchiveApi(control).routes())
     application.add_routes(MessagesApi(control).routes())
     return application
 

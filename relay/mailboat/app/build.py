@@ -32,7 +32,7 @@ from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer, Observers
 from mailboat.outbound.submission import Submitter
-from mailboat.queue.shelf import open_store
+from mailboat.queue.shelf import Databases, open_store
 from mailboat.queue.store import Store
 from mailboat.routing.ahead import Ahead
 from mailboat.routing.answers import Located, Site
@@ -78,7 +78,7 @@ class Parts:
 
     clock: Clock
     telling: Telling
-    store: Store
+    store: Databases
     local: LocalAddresses
     resolver: Resolver
     router: Router

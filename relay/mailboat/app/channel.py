@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 
 import orjson
 
-from mailboat.admin.control import Check, ConfigStatus, EntryJson, Operated, Probe
+from mailboat.admin.control import EVERYTHING, Check, ConfigStatus, EntryJson, Operated, Probe
 from mailboat.app.questions import Questions, answer, open_line
 from mailboat.app.remote_tokens import TOKEN, give
 from mailboat.app.submissions import Desk, RemoteSubmission, pack
@@ -23,7 +23,7 @@ from mailboat.metrics.tally import Snapshot
 from mailboat.model.envelope import State
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Selection
+from mailboat.queue.store import Batch, Selection, Step
 
 
 class WorkerPort(Operated, Protocol):
@@ -113,6 +113,14 @@ class RemoteWorker:
         """See `WorkerPort`."""
         return int(await self._ask("flush", _pack(selection)))
 
+    async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
+        """See `WorkerPort`. It may wait for attempts that are under way."""
+        return int(await self._ask("export", step.value, asdict(batch), _pack(selection), timeout=None))
+
+    async def take_in(self, archive: str) -> int:
+        """See `WorkerPort`. It takes what the archive takes."""
+        return int(await self._ask("take_in", archive, timeout=None))
+
     async def begin(self, letter: Letter) -> Port:
         """See `WorkerPort`."""
         return RemoteSubmission(self._ask, await self._ask("begin", pack(letter)))
@@ -192,6 +200,8 @@ _VERBS: dict[str, Callable[[_Clerk, list[Any]], Awaitable[Any]]] = {
     "hold": lambda clerk, a: clerk.worker.hold(_unpack(a[0])),
     "release": lambda clerk, a: clerk.worker.release(_unpack(a[0])),
     "flush": lambda clerk, a: clerk.worker.flush(_unpack(a[0])),
+    "export": lambda clerk, a: clerk.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
+    "take_in": lambda clerk, a: clerk.worker.take_in(a[0]),
     "begin": lambda clerk, a: clerk.desk.begin(a[0]),
     "write": lambda clerk, a: clerk.desk.write(a[0], a[1]),
     "commit": lambda clerk, a: clerk.desk.commit(a[0]),

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import orjson
 
 from mailboat import __version__
-from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
+from mailboat.admin.control import EVERYTHING, BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app.channel import WorkerPort
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.prometheus import exposition
 from mailboat.metrics.tally import Totals
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import PAGE_OCTETS, Selection, StorageError
+from mailboat.queue.exports import archive_chunks
+from mailboat.queue.imports import Upload
+from mailboat.queue.store import PAGE_OCTETS, Batch, Selection, Step, StorageError
 
 ANSWER_TIMEOUT = 5.0
 """Seconds that a worker has for a probe, its numbers and its configuration: longer than any pause of a healthy event
@@ -26,7 +28,10 @@ loop, and short enough for `admin.server` to show what the others say."""
 class RelayControl:
     """Sums and asks over all workers. `workers` maps an incarnation's name to its port and may change at any time."""
 
-    def __init__(self, workers: Mapping[str, WorkerPort], expected: int, totals: Totals) -> None:
+    def __init__(self, workers: Mapping[str, WorkerPort], expected: int, totals: Totals, queue_dir: str = "") -> None:
+        """`queue_dir`: where their databases are, which archives are read from."""
+        self._queue_dir = queue_dir
+        self._importing = asyncio.Lock()
         self._workers = workers
         self._expected = expected
         self._totals = totals
@@ -144,6 +149,42 @@ class RelayControl:
     async def flush(self, selection: Selection) -> int:
         """On every worker; how many in all."""
         return await self._sum(lambda worker: worker.flush(selection))
+
+    async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
+        """On every worker; all must be up, except to resolve: one that is away does so at its start."""
+        if step is not Step.RESOLVE:
+            return await self._each(lambda worker: worker.export(step, batch, selection))
+        ended = await asyncio.gather(*(worker.export(step, batch) for _, worker in self._all()), return_exceptions=True)
+        return sum(count for count in ended if isinstance(count, int))
+
+    def archive(self, batch: Batch) -> Iterator[bytes]:
+        """Read beside the workers."""
+        return archive_chunks(self._queue_dir, batch.id)
+
+    async def receive(self, pieces: AsyncIterator[bytes]) -> int:
+        """Keep it in a file of the queue, see whether it is whole, then have one worker after the other take it in."""
+        async with self._importing, Upload(self._queue_dir) as upload:
+            async for piece in pieces:
+                await asyncio.to_thread(upload.write, piece)
+            await asyncio.to_thread(upload.verify)
+            return await self.take_in(str(upload.path))
+
+    async def take_in(self, archive: str) -> int:
+        """By each worker; the first one before the others (see `queue.imports`)."""
+        count = 0
+        for worker in self._complete():
+            count += await worker.take_in(archive)
+        return count
+
+    async def _each(self, ask: Callable[[WorkerPort], Awaitable[int]]) -> int:
+        return sum(await asyncio.gather(*map(ask, self._complete())))
+
+    def _complete(self) -> list[WorkerPort]:
+        """All workers. Raises WorkerGoneError when one is away."""
+        workers = [worker for _, worker in self._all()]
+        if len(workers) < self._expected:
+            raise WorkerGoneError(f"{len(workers)} of {self._expected} workers are up: try again when all are")
+        return workers
 
     async def begin(self, letter: Letter) -> Port:
         """On one worker after the other."""

@@ -19,6 +19,7 @@ from mailboat.admin.control import BadCursorError
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.delivery.oauth import TokenError
 from mailboat.outbound.letter import Refused, RefusedError
+from mailboat.queue.archive import DamagedArchiveError
 from mailboat.queue.store import StorageError
 
 log = logging.getLogger(__name__)
@@ -57,15 +58,18 @@ class Questions:
         self._waiting.clear()
         self._writer = None
 
-    async def ask(self, verb: str, *arguments: Any) -> Any:
-        """The answer. Raises what the other side said, or WorkerGoneError where it says nothing."""
+    async def ask(self, verb: str, *arguments: Any, timeout: float | None = ANSWER_TIMEOUT) -> Any:
+        """The answer. Raises what the other side said, or WorkerGoneError where it says nothing.
+
+        `timeout` in seconds; None: until the other side is gone.
+        """
         if self._writer is None:
             raise WorkerGoneError("the worker is gone")
         number = next(self._numbers)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._writer.write(orjson.dumps({"id": number, "verb": verb, "arguments": arguments}) + b"\n")
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
+            async with asyncio.timeout(timeout):
                 return await future
         except TimeoutError:
             raise WorkerGoneError("the worker does not answer") from None
@@ -92,6 +96,8 @@ async def answer(
         reply = {"result": await know(question["verb"], question["arguments"])}
     except StorageError as error:
         reply = {"error": str(error), "kind": "storage"}
+    except DamagedArchiveError as error:
+        reply = {"error": str(error), "kind": "damaged"}
     except BadCursorError as error:
         reply = {"error": str(error), "kind": "cursor"}
     except TokenError as error:
@@ -119,6 +125,8 @@ def _error(reply: dict[str, Any]) -> Exception:
     text, kind = reply["error"], reply["kind"]
     if kind == "cursor":
         return BadCursorError(text)
+    if kind == "damaged":
+        return DamagedArchiveError(text)
     if kind == "token":
         return TokenError(text, retry_at=reply["retry_at"])
     return RefusedError(text, Refused[kind]) if kind in Refused.__members__ else StorageError(text)

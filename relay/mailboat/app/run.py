@@ -63,7 +63,9 @@ async def _alone(options: WorkerOptions, stop: asyncio.Event) -> int:
         return worker
     ending = asyncio.create_task(stopped_or_failed(stop, worker))
     ending.add_done_callback(lambda _: stop.set())
-    code = await _serve(RelayControl({"worker-0": worker}, 1, Totals()), worker.config.settings, worker.stop, stop)
+    settings = worker.config.settings
+    control = RelayControl({"worker-0": worker}, 1, Totals(), settings.outbound.queue_dir)
+    code = await _serve(control, settings, worker.stop, stop)
     return code or await ending
 
 
@@ -101,7 +103,8 @@ async def _supervise(options: WorkerOptions, loaded: Loaded, stop: asyncio.Event
         # What is wrong with plugins, workers alone find out; the admin listener is of the same set as they are.
         with suppress(BadConfigurationError):
             settings = fall_back(options, loaded, ()).settings or settings
-    return await _serve(RelayControl(fleet.ports, options.workers, totals), settings, fleet.stop, stop)
+    control = RelayControl(fleet.ports, options.workers, totals, settings.outbound.queue_dir)
+    return await _serve(control, settings, fleet.stop, stop)
 
 
 async def _serve(

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
+from mailboat.admin.control import EVERYTHING, BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.app import last_good
 from mailboat.app.build import Parts, WorkerOptions
 from mailboat.app.certificates import CertificateExpiry
@@ -23,7 +23,7 @@ from mailboat.model.observer import Observer
 from mailboat.outbound import sending
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Selection, StorageError
+from mailboat.queue.store import Batch, Selection, Step, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +198,14 @@ class Worker:
     async def flush(self, selection: Selection) -> int:
         """Make deferred entries due."""
         return await self._parts.store.flush(selection)
+
+    async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
+        """A step of an export."""
+        return await self._parts.store.export(step, batch, selection)
+
+    async def take_in(self, archive: str) -> int:
+        """Take in an archive."""
+        return await self._parts.store.take_in(archive)
 
     async def begin(self, letter: Letter) -> Port:
         """Start a program's message."""

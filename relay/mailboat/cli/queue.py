@@ -18,7 +18,7 @@ from cyclopts import App, Parameter
 
 from mailboat.admin.control import EntryJson
 from mailboat.cli import queue_table
-from mailboat.cli.queue_source import Api, Offline, QueueCommandError, Source
+from mailboat.cli.queue_source import Api, Offline, QueueCommandError
 from mailboat.config.fault import Report
 from mailboat.config.files import ConfigDirectory
 from mailboat.config.ini import MAIN
@@ -161,6 +161,63 @@ def delete(
     return _change("delete", config, select, json)
 
 
+@app.command
+def export(
+    file: Path,
+    *ids: _Ids,
+    config: _Config = _HERE,
+    domain: _Domain = "",
+    sender: _Sender = "",
+    state: _State = None,
+    remove: bool = False,
+    json: _Json = False,
+) -> int:
+    """Write what is selected, or everything, into FILE, and hold it here as exported; also on a stopped relay.
+
+    Whole messages are taken. FILE is new; `mailboat queue import` takes it in elsewhere. If it does not become whole,
+    its mail is what it was. Ends with 73 when FILE is there already or cannot be written.
+
+    Parameters
+    ----------
+    file
+        A tar file, for its owner only.
+    remove
+        Delete the mail here once FILE is on stable storage.
+    """
+
+    def body() -> int:
+        from mailboat.cli.queue_archive import export_to  # noqa: PLC0415
+
+        count = export_to(file, _source(config), _selection(ids, domain, sender, state), remove=remove)
+        print(orjson.dumps({"count": count}).decode() if json else f"{count} exported")
+        return os.EX_OK
+
+    return _guarded(body)
+
+
+@app.command(name="import")
+def import_(file: Path, *, config: _Config = _HERE, json: _Json = False) -> int:
+    """Take in the mail of an archive that `export` wrote; also on a stopped relay.
+
+    What was taken from it before is not taken again. Into the queue that it came from, it gives back what is held as
+    exported. Ends with 65 when FILE is damaged: then nothing is taken.
+
+    Parameters
+    ----------
+    file
+        The archive.
+    """
+
+    def body() -> int:
+        from mailboat.cli.queue_archive import import_from  # noqa: PLC0415
+
+        count = import_from(file, _source(config))
+        print(orjson.dumps({"count": count}).decode() if json else f"{count} imported")
+        return os.EX_OK
+
+    return _guarded(body)
+
+
 def _ask_once_more() -> None:
     """A slip of the fingers shall not cost all mail; programs are not asked."""
     print("Delete everything in the queue, and tell nobody? [y/N] ", end="", file=sys.stderr, flush=True)
@@ -192,7 +249,7 @@ def _selection(ids: tuple[str, ...], domain: str, sender: str, state: State | No
     return Selection(ids, name, sender, state)
 
 
-def _source(config: Path, *, reading: bool = False) -> Source:
+def _source(config: Path, *, reading: bool = False) -> Api | Offline:
     """The running relay, else the databases that the configuration names.
 
     To read, they do also where a running relay wants a token that we do not have: whoever may read them may know.

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,6 +23,9 @@ from mailboat.admin.control import EntryJson, entry_to_json
 from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.model.envelope import State
 from mailboat.queue.store import Selection, StateStats
+
+if TYPE_CHECKING:
+    from mailboat.queue.shelf import Databases
 
 _PAGE = 500
 _TIMEOUT = 60.0
@@ -95,7 +98,7 @@ class Api:
 
     def messages(self, selection: Selection) -> Iterator[EntryJson]:
         """Page by page, so that a long queue is shown as it comes."""
-        query = {name: value for name, value in _wanted(selection).items() if name != "ids"}
+        query = {name: value for name, value in wanted_of(selection).items() if name != "ids"}
         after: str | None = ""
         while after is not None:
             page = self._json("GET", f"/v1/queue?{urlencode(query | {'limit': _PAGE, 'after': after})}")
@@ -132,7 +135,7 @@ class Api:
 
     def change(self, verb: str, selection: Selection) -> int:
         """Flush, hold, release or delete what is meant; how many. An empty selection means everything."""
-        return int(self._json("POST", f"/v1/queue/{verb}", _wanted(selection) or {"all": True})["count"])
+        return int(self._json("POST", f"/v1/queue/{verb}", wanted_of(selection) or {"all": True})["count"])
 
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         content = self._call(method, path, body)
@@ -145,11 +148,16 @@ class Api:
         where = ", ".join(map(str, self._listen))
         return QueueCommandError(f"what answers at {where} is no relay of this release", os.EX_UNAVAILABLE)
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+    def connect(self) -> tuple[http.client.HTTPConnection, dict[str, str]]:
+        """A connection, and the header fields that every request has."""
         connection = self._connect()
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        if token := self._token():
-            headers["Authorization"] = f"Bearer {token}"
+        token = self._token()
+        return connection, {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+        connection, headers = self.connect()
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None, headers)
             answer = connection.getresponse()
@@ -159,7 +167,7 @@ class Api:
         finally:
             connection.close()
         if answer.status >= 300:
-            raise _failure(answer.status, content)
+            raise failure(answer.status, content)
         return content
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -184,19 +192,22 @@ class _NotFoundError(QueueCommandError):
     pass
 
 
-def _failure(status: int, content: bytes) -> QueueCommandError:
+def failure(status: int, content: bytes) -> QueueCommandError:
+    """What an answer that is no success means."""
     try:
         detail = str(json.loads(content)["detail"])
     except (ValueError, KeyError, TypeError):
         detail = f"HTTP status {status}"
     if status == 404:
         return _NotFoundError(detail, 1)
+    if status == 422:
+        return QueueCommandError(f"the archive is refused, and nothing is taken: {detail}", os.EX_DATAERR)
     if status in (401, 403, 421):
         return QueueCommandError(f"not allowed: {detail}", os.EX_NOPERM)
     return QueueCommandError(detail, os.EX_USAGE if status < 500 else os.EX_TEMPFAIL)
 
 
-def _wanted(selection: Selection) -> dict[str, Any]:
+def wanted_of(selection: Selection) -> dict[str, Any]:
     """The API's words for a selection: only what restricts."""
     wanted: dict[str, Any] = {"domain": selection.domain, "sender": selection.sender, "state": selection.state}
     if selection.ids:
@@ -212,7 +223,7 @@ class Offline:
         from mailboat.queue.offline import OfflineQueue  # noqa: PLC0415
 
         self._queue = OfflineQueue(queue_dir)
-        self._queue_dir = queue_dir
+        self.queue_dir = queue_dir
         self._now = now
 
     def messages(self, selection: Selection) -> Iterator[EntryJson]:
@@ -228,12 +239,7 @@ class Offline:
         return asyncio.run(self._change(verb, selection))
 
     async def _change(self, verb: str, selection: Selection) -> int:
-        from mailboat.model.clock import SystemClock  # noqa: PLC0415
-        from mailboat.model.observer import Observer  # noqa: PLC0415
-        from mailboat.queue.shelf import open_store  # noqa: PLC0415
-
-        # As one worker, which adopts the databases of all others. Raises QueueInUse where a relay runs after all.
-        store = await open_store(self._queue_dir, 0, 1, SystemClock(), Observer())
+        store = await open_offline(self.queue_dir)
         try:
             changes = {"hold": store.hold, "release": store.release, "delete": store.delete}
             return await changes[verb](selection)
@@ -244,6 +250,16 @@ class Offline:
         """As the databases say."""
         found = self._queue.stats()
         return {state: _share(found.get(state, StateStats()), self._now()) for state in State}
+
+
+async def open_offline(queue_dir: str) -> Databases:
+    """The queue of a stopped relay, to change it; close it. Raises QueueInUse where a relay runs after all."""
+    from mailboat.model.clock import SystemClock  # noqa: PLC0415
+    from mailboat.model.observer import Observer  # noqa: PLC0415
+    from mailboat.queue.shelf import open_store  # noqa: PLC0415
+
+    # As one worker, which adopts the databases of all others.
+    return await open_store(queue_dir, 0, 1, SystemClock(), Observer())
 
 
 def _share(stats: StateStats, now: float) -> Share:

@@ -113,6 +113,8 @@ class Engine:
         self._rewinds = 0
         """How often the cursor was put back: an answer that was asked for before counts no more."""
         self._look = asyncio.Event()
+        self._awaited: dict[EntryKey, asyncio.Future[None]] = {}
+        """Somebody waits for the end of these attempts."""
         self._starved = False
         """Reading stopped because memory was full."""
         self._reader: asyncio.Task[None] | None = None
@@ -190,6 +192,11 @@ class Engine:
         """These were deleted or held."""
         self._schedule.withdraw(keys)
 
+    def under_way(self, keys: Collection[EntryKey]) -> Sequence[asyncio.Future[None]]:
+        """Resolved as the attempts on these are over and recorded."""
+        new = asyncio.get_running_loop().create_future
+        return [self._awaited.setdefault(key, new()) for key in keys if self._schedule.is_unsettled(key)]
+
     def woken(self) -> None:
         """Some entries are due earlier than was known: read from the beginning, and find out what works again."""
         self._gate.retry_now()
@@ -261,10 +268,13 @@ class Engine:
         except Busy as busy:
             for address in busy.addresses:
                 self._gate.wait_for(name, address)
-            self._schedule.put_back(name, entry, takes_turn=not busy.addresses)
+            if entry.key in self._awaited:
+                self._settled(entry.key)  # it was withdrawn meanwhile
+            else:
+                self._schedule.put_back(name, entry, takes_turn=not busy.addresses)
         except asyncio.CancelledError:
             # By `drain`: without an outcome nothing is recorded, so the entry is due again at the next start.
-            self._schedule.settled(entry.key)
+            self._settled(entry.key)
             raise
         except Exception:
             log.exception("the outcome of %s could not be recorded: it will be attempted again", entry.id)
@@ -343,7 +353,7 @@ class Engine:
             log.error("the outcome of %s could not be recorded, it will be attempted again: %s", entry.id, why)
             self._set_aside(entry.key)
             return
-        self._schedule.settled(entry.key)
+        self._settled(entry.key)
         observer = self._parts.observer
         observer.attempted(entry, change.report, change.remaining, change.delay)
         if change.bounced:
@@ -356,9 +366,19 @@ class Engine:
             self._wake_at(change.remaining.next_attempt)
         self._pump()
 
+    def _settled(self, key: EntryKey) -> None:
+        self._schedule.settled(key)
+        self._over(key)
+
+    def _over(self, key: EntryKey) -> None:
+        awaited = self._awaited.pop(key, None) if self._awaited else None
+        if awaited is not None and not awaited.done():
+            awaited.set_result(None)
+
     def _set_aside(self, key: EntryKey) -> None:
         """Something here is wrong with this entry: it stays in the store, and is left alone for a while."""
         self._schedule.set_aside(key)
+        self._over(key)
         asyncio.get_running_loop().call_later(SET_ASIDE, self._take_up, key)
 
     def _take_up(self, key: EntryKey) -> None:

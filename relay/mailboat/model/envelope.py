@@ -48,6 +48,8 @@ class Message:
     """Deliver over TLS or defer (`todo.force_tls`)."""
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What plugins noted on the transaction; JSON values only; stored with the message."""
+    origin: str = ""
+    """`id` again, where another database accepted the message first; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Entry:
     """The host that gave `last_reply`; empty when none was reached."""
     noted: Noted | None = None
     """None: no hook has left anything."""
+    held_reason: str = ""
+    """Why it is held, where that was not an operator's verb: `exported`, or `importing` until an import is complete."""
 
     @property
     def force_tls(self) -> bool:

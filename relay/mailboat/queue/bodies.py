@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -77,6 +78,11 @@ class BodyFiles:
         """Where the body of this name is."""
         return self._bodies / name
 
+    @staticmethod
+    def path_in(queue_dir: Path, name: str) -> Path:
+        """The same for whoever only reads."""
+        return queue_dir / "bodies" / name
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove bodies that no row names; one that is gone already is fine."""
         for name in names:
@@ -101,6 +107,15 @@ class BodyFiles:
             orphans = set(some) - named(some)
             removed += sum(remove(self._bodies / f"{self._owner}{orphan}") for orphan in orphans)
         return removed
+
+
+def new_upload(queue_dir: Path) -> tuple[Path, int]:
+    """A new file for an archive that is handed in: path and descriptor. Raises OSError.
+
+    What a crash leaves of it goes when database 0 is opened, since it is no file of that one's life.
+    """
+    path = queue_dir / "incoming" / f"0-archive-{secrets.token_hex(8)}"
+    return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def _files(directory: Path, prefix: str) -> list[Path]:

@@ -32,6 +32,7 @@ from mailboat.queue.operations import (
     Reserve,
     Settle,
     Stats,
+    Transfer,
 )
 from mailboat.queue.schema import PAGE
 from mailboat.queue.store import StorageError
@@ -284,7 +285,7 @@ class Committer:
         """Refuse new mail, and store outcomes by themselves: those that need least room first."""
         error = storage_error(trouble, self._path)
         self._complain(error)
-        refused = [o for o in operations if isinstance(o, Accept | Probe | Change | Reschedule)]
+        refused = [o for o in operations if isinstance(o, Accept | Probe | Change | Reschedule | Transfer)]
         reports.append(Refused(refused, error))
         self._reopen()
         keep = [o for o in operations if isinstance(o, Settle | Reserve)]
@@ -381,4 +382,6 @@ def _log_octets(operations: Sequence[Operation]) -> int:
             total += PAGE // 2 if operation.remaining is None else 4 * PAGE
         elif isinstance(operation, Change):
             total += 4 * PAGE * len(operation.rows)
+        elif isinstance(operation, Transfer):
+            total += operation.octets
     return total + sum(PAGE // 2 + len(message.body or b"") for message in _messages(operations))

@@ -35,11 +35,13 @@ from mailboat.queue.operations import (
     Reschedule,
     Reserve,
     Settle,
+    Transfer,
     Verb,
 )
 from mailboat.queue.selection import entries_of
 from mailboat.queue.store import QueueListener, Settlement, StorageError
 from mailboat.queue.transaction import Writer
+from mailboat.queue.transfers import Move
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +133,7 @@ class Intake:
 
     def reserve_id(self) -> str:
         """A fresh queue id."""
-        return ids.message_id(self._tag, self._number())
+        return ids.message_id(self._tag, self.number())
 
     def new_body_file(self) -> tuple[str, int]:
         """A new file for a `SpooledBody`: path and descriptor. Raises OSError, also when room runs short."""
@@ -171,13 +173,26 @@ class Intake:
             self._committer.submit(operation)
         return future
 
-    def change(self, verb: Verb, rows: Sequence[int], reason: str = "") -> asyncio.Future[Sequence[int]]:
-        """An operator's verb on rows."""
+    def change(
+        self, verb: Verb, rows: Sequence[int], reason: str = "", *, named: bool = False
+    ) -> asyncio.Future[Sequence[int]]:
+        """An operator's verb on rows; `named`: by their ids."""
         future: asyncio.Future[Sequence[int]] = self._loop.create_future()
         if self.closing:
             future.set_exception(closed())
         else:
-            self._submit(Change(verb, rows, self.clock.now(), future, reason))
+            self._submit(Change(verb, rows, self.clock.now(), future, reason, named))
+        return future
+
+    def transfer(self, move: Move, octets: int = 0) -> asyncio.Future[Sequence[int]]:
+        """A change of `transfers`, which adds about so many octets; answers with its rows."""
+        future: asyncio.Future[Sequence[int]] = self._loop.create_future()
+        if self.closing:
+            future.set_exception(closed())
+        elif octets and (shortage := self._room.shortage(octets)) is not None:
+            future.set_exception(shortage)
+        else:
+            self._submit(Transfer(move, future, octets))
         return future
 
     def reschedule(self, times: Sequence[tuple[int, float]]) -> asyncio.Future[None]:
@@ -215,7 +230,8 @@ class Intake:
         if isinstance(operation, Accept):
             self._waiting_octets += sign * len(operation.message.body or b"")
 
-    def _number(self) -> int:
+    def number(self) -> int:
+        """A number for a message."""
         number = self._next
         self._next += 1
         if number + schema.BLOCK // 2 > self._reserved:
@@ -228,7 +244,7 @@ class Intake:
         parsed = ids.parse(draft.id) if draft.id else None
         # An id of another database (a bounce settled on an adopted one) cannot name a row here.
         ours = parsed is not None and parsed.tag == self._tag and parsed.number < self._next
-        number = parsed.number if parsed is not None and ours else self._number()
+        number = parsed.number if parsed is not None and ours else self.number()
         try:
             if isinstance(draft.body, SpooledBody):
                 self.bodies.check(draft.body)
@@ -286,7 +302,7 @@ class Intake:
             else:
                 self._committed(report, added)
         if added:
-            self._hear(lambda listener: listener.added(added))
+            self.hear(lambda listener: listener.added(added))
 
     def _refused(self, report: Refused) -> None:
         if report.storage:
@@ -316,8 +332,12 @@ class Intake:
                 _resolve(operation.future, None)
             elif isinstance(operation, Change):
                 self._changed(operation, applied.changed[position])
+            elif isinstance(operation, Transfer):
+                if position in applied.refused:
+                    _fail(operation.future, StorageError(applied.refused[position]))
+                _resolve(operation.future, applied.changed[position])
             elif isinstance(operation, Reschedule):
-                self._hear(lambda listener: listener.woken())
+                self.hear(lambda listener: listener.woken())
                 _resolve(operation.future, None)
             elif isinstance(operation, Probe):
                 needed_room = True
@@ -334,14 +354,14 @@ class Intake:
 
     def _changed(self, change: Change, rows: Sequence[int]) -> None:
         if rows and change.verb in (Verb.RELEASE, Verb.FLUSH):
-            self._hear(lambda listener: listener.woken())
+            self.hear(lambda listener: listener.woken())
         elif rows:
             for row in rows:
                 self.cache.used(ids.number_of(row))
-            self._hear(lambda listener: listener.withdrawn([EntryKey(self._index, row) for row in rows]))
+            self.hear(lambda listener: listener.withdrawn([EntryKey(self._index, row) for row in rows]))
         _resolve(change.future, rows)
 
-    def _hear(self, tell: Callable[[QueueListener], None]) -> None:
+    def hear(self, tell: Callable[[QueueListener], None]) -> None:
         """A listener's mistake must not cost the other futures of the commit."""
         if self.listener is None:
             return
@@ -354,6 +374,11 @@ class Intake:
 def _resolve(future: asyncio.Future[T], result: T) -> None:
     if not future.done():  # else its caller gave up waiting
         future.set_result(result)
+
+
+def _fail(future: asyncio.Future[T], error: StorageError) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def closed() -> StorageError:

@@ -62,7 +62,7 @@ class OfflineQueue:
     @contextlib.contextmanager
     def _open(self, index: int) -> Iterator[tuple[sqlite3.Connection, queries.Place]]:
         path = self._paths[index]
-        db = _asking(path, lambda: _connect(path))
+        db = _asking(path, lambda: schema.open_beside(str(path)))
         try:
             yield db, _asking(path, lambda: _identify(db, path, index))
         finally:
@@ -74,12 +74,6 @@ def _asking(path: Path, question: Callable[[], T]) -> T:
         return question()
     except sqlite3.Error as error:
         raise storage_error(error, str(path)) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
 
 
 def _identify(db: sqlite3.Connection, path: Path, index: int) -> queries.Place:

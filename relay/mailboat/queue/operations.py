@@ -7,7 +7,8 @@ The thread never touches a future.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -78,6 +79,8 @@ class Change:
     future: asyncio.Future[Sequence[int]]
     reason: str = ""
     """Becomes `last_reply` where it is not empty."""
+    named: bool = False
+    """Entries were named by their ids, not selected otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,28 @@ class Probe:
     future: asyncio.Future[None]
 
 
-Operation = Accept | Settle | Change | Reschedule | Reserve | Probe
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a change of `transfers` did."""
+
+    rows: Sequence[int] = ()
+    sizes: Sequence[tuple[int, int | None, int | None]] = ()
+    """Of each entry: octets, and the states that it leaves and comes to; None is outside of the queue."""
+    refused: str = ""
+    """Why nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A change of `transfers`; answers with the rows."""
+
+    move: Callable[[sqlite3.Connection], Moved]
+    future: asyncio.Future[Sequence[int]]
+    octets: int
+    """About what it adds to the database."""
+
+
+Operation = Accept | Settle | Change | Reschedule | Reserve | Probe | Transfer
 
 Stats = dict[State, StateStats]
 
@@ -116,7 +140,9 @@ class Applied:
     unannounced: set[int] = field(default_factory=set)
     """Numbers of bounces that were not queued, because their entry was deleted meanwhile."""
     changed: dict[int, Sequence[int]] = field(default_factory=dict)
-    """By position of the `Change` among the operations: the rows that it touched."""
+    """By position of the `Change` or `Transfer` among the operations: the rows that it touched."""
+    refused: dict[int, str] = field(default_factory=dict)
+    """By position of a `Transfer`: why it did nothing."""
     files: list[str] = field(default_factory=list)
     """Body files that nothing refers to any more."""
 

@@ -176,11 +176,33 @@ def named(db: sqlite3.Connection, tag: str, names: Iterable[str]) -> list[int]:
     found: set[int] = set()
     for name in names:
         parsed = ids.parse(name)
-        if parsed is not None and parsed.tag == tag:
-            found.update(
-                row for (row,) in db.execute("SELECT id FROM entry WHERE id BETWEEN ? AND ?", ids.rows_of(parsed))
-            )
+        if parsed is None:
+            continue
+        numbers = [parsed.number] if parsed.tag == tag else []
+        numbers += numbers_from(db, ids.message_id(parsed.tag, parsed.number))
+        for number in numbers:
+            between = ids.rows_of(parsed._replace(number=number))
+            found.update(row for (row,) in db.execute("SELECT id FROM entry WHERE id BETWEEN ? AND ?", between))
     return sorted(found)
+
+
+def rows_of_message(db: sqlite3.Connection, number: int) -> list[int]:
+    """The rows of a message's entries."""
+    of_message = ids.row_of(number, 0), ids.row_of(number, ids.MAX_ORDINAL)
+    return [row for (row,) in db.execute("SELECT id FROM entry WHERE id BETWEEN ? AND ?", of_message)]
+
+
+def envelope(db: sqlite3.Connection, number: int) -> tuple[str, str, str, float, int] | None:
+    """Sender, time and size of a message; None when it is not here."""
+    found: tuple[str, str, str, float, int] | None = db.execute(
+        "SELECT sender_local, sender_domain, sender_ascii, queued_at, size FROM message WHERE id = ?", (number,)
+    ).fetchone()
+    return found
+
+
+def numbers_from(db: sqlite3.Connection, origin: str) -> list[int]:
+    """The numbers here of the message that another database, or this one long ago, gave this id."""
+    return [number for (number,) in db.execute("SELECT id FROM message WHERE origin = ? ORDER BY id", (origin,))]
 
 
 def read(db: sqlite3.Connection, place: Place, selected: Sequence[int]) -> list[Entry]:

@@ -45,7 +45,7 @@ def clean(text: str) -> str:
 def message_row(number: int, message: Message, file: str | None) -> tuple[object, ...]:
     """A row of `message`. Raises TypeError when the notes are not JSON."""
     sender = message.sender
-    flags = message.smtputf8 * _SMTPUTF8 | message.eightbit * _EIGHTBIT | message.force_tls * _FORCE_TLS
+    flags = flags_of(message.smtputf8, message.eightbit, message.force_tls)
     notes = orjson.dumps(dict(message.notes)).decode() if message.notes else None
     return (
         number,
@@ -58,6 +58,11 @@ def message_row(number: int, message: Message, file: str | None) -> tuple[object
         notes,
         file,
     )
+
+
+def flags_of(smtputf8: bool, eightbit: bool, force_tls: bool) -> int:
+    """The column `flags`."""
+    return smtputf8 * _SMTPUTF8 | eightbit * _EIGHTBIT | force_tls * _FORCE_TLS
 
 
 def entry_row(entry: Entry) -> tuple[object, ...]:
@@ -110,12 +115,13 @@ def noted_text(noted: Noted | None) -> str | None:
 
 def read_entry(row: Row, spool: int, tag: str) -> Entry:
     """A row of `listing` as an entry. Raises `Damaged`."""
-    (id_, domain, state, attempts, next_attempt, recipients, reply, mx, noted, *message) = row
+    (id_, domain, state, attempts, next_attempt, recipients, reply, mx, noted, held_reason, *message) = row
     try:
+        shared = _read_message(id_, message, tag)
         return Entry(
             EntryKey(spool, _row_number(id_)),
-            f"{ids.message_id(tag, ids.number_of(id_))}.{ids.ordinal_of(id_)}",
-            _read_message(id_, message, tag),
+            f"{shared.id}.{ids.ordinal_of(id_)}",
+            shared,
             _text(domain),
             _read_recipients(recipients),
             _count(attempts),
@@ -124,6 +130,7 @@ def read_entry(row: Row, spool: int, tag: str) -> Entry:
             _text(reply),
             _text(mx),
             None if noted is None else _read_noted(noted),
+            "" if held_reason is None else _text(held_reason),
         )
     except (ValueError, TypeError, IndexError) as error:
         raise Damaged(id_, f"damaged row {id_} of the queue database: {error}") from error
@@ -202,11 +209,11 @@ def _read_noted(text: str) -> Noted:
 
 
 def _read_message(row: int, columns: Row, tag: str) -> Message:
-    local, domain, ascii_domain, queued_at, size, flags, notes = columns
+    local, domain, ascii_domain, queued_at, size, flags, notes, origin = columns
     if queued_at is None:
         raise ValueError("its message is missing")
     return Message(
-        ids.message_id(tag, ids.number_of(row)),
+        ids.message_id(tag, ids.number_of(row)) if origin is None else _text(origin),
         Address(_text(local), _text(domain), _text(ascii_domain)),
         _count(size),
         _time(queued_at),
@@ -214,4 +221,5 @@ def _read_message(row: int, columns: Row, tag: str) -> Message:
         bool(flags & _EIGHTBIT),
         bool(flags & _FORCE_TLS),
         {} if notes is None else dict(orjson.loads(notes)),
+        "" if origin is None else origin,
     )

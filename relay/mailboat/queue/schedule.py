@@ -100,6 +100,10 @@ class Schedule:
         """Attempts under way or not recorded yet."""
         return len(self._unsettled)
 
+    def is_unsettled(self, key: EntryKey) -> bool:
+        """Whether an attempt on it is under way or not recorded yet."""
+        return key in self._unsettled
+
     @property
     def is_full(self) -> bool:
         """Whether an offer would be answered `FULL`."""

@@ -10,6 +10,7 @@ that walking the queue never reads them.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ PAGE = 4096
 """Octets of a page. Twice as large, half of it stayed empty beside a body of 4 KiB, for little gain with large ones."""
 BLOCK = 1 << 16
 """Message numbers that one write reserves."""
+
+_DATABASE = re.compile(r"queue-(\d{1,6})\.db")
 
 Connect = Callable[[str], sqlite3.Connection]
 Step = Callable[[sqlite3.Connection], None]
@@ -99,7 +102,39 @@ def _add_what_hooks_note(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Step, ...] = (_create, _add_what_hooks_note)
+_VERSION_3 = """
+ALTER TABLE entry ADD COLUMN held_reason TEXT;
+ALTER TABLE message ADD COLUMN origin TEXT;
+CREATE INDEX message_origin ON message (origin) WHERE origin IS NOT NULL;
+CREATE TABLE transfer (
+    entry INTEGER PRIMARY KEY, batch TEXT NOT NULL, state INTEGER NOT NULL, next_attempt REAL,
+    earlier TEXT, taken_by TEXT
+);
+CREATE INDEX transfer_batch ON transfer (batch, entry);
+CREATE INDEX transfer_taken_by ON transfer (taken_by, entry) WHERE taken_by IS NOT NULL;
+CREATE TABLE outbox (
+    batch TEXT PRIMARY KEY, target TEXT NOT NULL, address TEXT NOT NULL, offered_at REAL NOT NULL,
+    state INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE inbox (
+    source TEXT NOT NULL, batch TEXT NOT NULL, state INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (source, batch)
+) WITHOUT ROWID;
+DROP VIEW listing;
+CREATE VIEW listing AS
+    SELECT e.id, e.domain, e.state, e.attempts, e.next_attempt, e.recipients, e.last_reply, e.last_mx, e.noted,
+        e.held_reason, m.sender_local, m.sender_domain, m.sender_ascii, m.queued_at, m.size, m.flags, m.notes, m.origin
+    FROM entry AS e LEFT JOIN message AS m ON m.id = e.id >> 20
+"""
+# What each table is for, `transfers` says.
+
+
+def _add_transfers(connection: sqlite3.Connection) -> None:
+    """Rows stay as they are; the index holds messages that came from elsewhere, of which there are none yet."""
+    for statement in _VERSION_3.split(";"):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Step, ...] = (_create, _add_what_hooks_note, _add_transfers)
 """Step i makes version i + 1 of version i; an empty file is version 0."""
 
 
@@ -143,6 +178,23 @@ def open_reader(path: str, connecting: Connect = connect) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def open_beside(path: str) -> sqlite3.Connection:
+    """A connection that only reads, beside the process that has the database open. Raises sqlite3.Error."""
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def databases(queue_dir: Path) -> list[tuple[int, Path]]:
+    """Number and path of all databases in a queue directory, ascending. Raises `StorageError`."""
+    try:
+        names = [path.name for path in queue_dir.iterdir()]
+    except OSError as error:
+        raise StorageError(f"{queue_dir}: {error.strerror}") from error
+    return sorted((int(match[1]), queue_dir / name) for name in names if (match := _DATABASE.fullmatch(name)))
 
 
 def prepare(path: str, connecting: Connect = connect, migrations: Sequence[Step] = MIGRATIONS) -> Identity:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -21,27 +20,26 @@ from mailboat.queue import schema
 from mailboat.queue.bodies import remove
 from mailboat.queue.intake import Tuning
 from mailboat.queue.queries import Cursor
-from mailboat.queue.spool import Spool, read_place
+from mailboat.queue.spool import EVERYTHING, Spool, read_place
 from mailboat.queue.store import (
     PAGE_OCTETS,
+    Batch,
     Page,
     QueueListener,
     Selection,
     Settlement,
     StateStats,
+    Step,
     StorageError,
-    Store,
 )
 from mailboat.queue.waits import Earlier
 
 log = logging.getLogger(__name__)
 
-_DATABASE = re.compile(r"queue-(\d{1,6})\.db")
-
 
 async def open_store(
     queue_dir: str, worker: int, nodes: int, clock: Clock, observer: Observer, tuning: Tuning | None = None
-) -> Store:
+) -> Databases:
     """The queue of one worker of `nodes` (0 counts as 1).
 
     Raises `QueueInUse` or `StorageError`; then nothing is left open.
@@ -71,11 +69,7 @@ def spare_databases(queue_dir: str, worker: int, nodes: int) -> tuple[Path, list
 
 def database_numbers(queue_dir: Path) -> list[int]:
     """The numbers of all databases in a queue directory, ascending. Raises `StorageError`."""
-    try:
-        names = [path.name for path in queue_dir.iterdir()]
-    except OSError as error:
-        raise StorageError(f"{queue_dir}: {error.strerror}") from error
-    return sorted(int(match[1]) for name in names if (match := _DATABASE.fullmatch(name)))
+    return [number for number, _ in schema.databases(queue_dir)]
 
 
 class Shelf:
@@ -195,6 +189,14 @@ class Shelf:
         """Have what waits too long attempted earlier."""
         return sum([await spool.bring_forward(since, earlier) for spool in self._open()])
 
+    async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
+        """A step of an export, in each database."""
+        return await self._all(lambda spool: spool.export(step, batch, selection))
+
+    async def take_in(self, archive: str) -> int:
+        """Take what an archive holds for each database, the worker's own first."""
+        return sum([await spool.take_in(archive) for spool in self._open()])
+
     async def _all(self, change: Callable[[Spool], Awaitable[int]]) -> int:
         count = 0
         for spool in self._open():
@@ -272,3 +274,7 @@ def _sum(parts: Sequence[StateStats]) -> StateStats:
         sum(part.size for part in parts),
         min((part.oldest for part in parts if part.oldest is not None), default=None),
     )
+
+
+Databases = Spool | Shelf
+"""A store that can give entries away to an archive and take them in."""

@@ -17,8 +17,10 @@ from pathlib import Path
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft, Entry, SpooledBody, State
 from mailboat.model.observer import Observer
-from mailboat.queue import ids, queries, schema
+from mailboat.queue import ids, queries, schema, transfers
+from mailboat.queue.exports import Exports
 from mailboat.queue.faults import storage_error
+from mailboat.queue.imports import Imports
 from mailboat.queue.intake import Intake, Surroundings, Tuning, closed
 from mailboat.queue.lock import Lock, make_directory, private_files, sync_directory
 from mailboat.queue.operations import Verb
@@ -26,17 +28,20 @@ from mailboat.queue.reader import Reader
 from mailboat.queue.selection import fits
 from mailboat.queue.store import (
     PAGE_OCTETS,
+    Batch,
     Page,
     QueueListener,
     Selection,
     Settlement,
     StateStats,
+    Step,
     StorageError,
 )
 from mailboat.queue.waits import Earlier
 
 log = logging.getLogger(__name__)
 
+EVERYTHING = Selection()
 CHANGE = 2000
 """Rows that one operation of an operator changes: more would make new mail wait."""
 _PLACE = re.compile(r"([0-9]{1,6}):([0-9]{1,18})")
@@ -57,6 +62,8 @@ class Spool:
         self._place = queries.Place(index, identity.tag)
         self._intake = Intake(path, index, identity, around)
         self._reader = Reader(str(path), lambda: schema.open_reader(str(path), around.tuning.connect))
+        self._exports = Exports(self._intake, self._reader, self._place, self._rows)
+        self._imports = Imports(path, self._intake, self._reader, self._place)
         self._lock: Lock | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -74,12 +81,25 @@ class Spool:
             lock.release()
             raise storage_error(error, str(path)) from error
         spool._begin(lock)
+        try:
+            await spool._resolve()
+        except BaseException:
+            await spool.close()
+            raise
         return spool
 
     def _begin(self, lock: Lock) -> None:
         self._lock = lock
         self._intake.start()
         self._sweeping = asyncio.create_task(self._sweep())
+
+    async def _resolve(self) -> None:
+        """End the exports, and end or go on with the imports, that a process left in the middle."""
+        exports, imports = await self._reader.ask(transfers.unfinished)
+        for batch in exports:
+            await self._exports.resolve(batch)
+        for batch, state in imports:
+            await self._imports.resolve(batch, state)
 
     async def close(self, and_then: Callable[[], object] | None = None) -> None:
         """Finish what is under way, do `and_then` while the lock is still held, release it. Twice is once."""
@@ -216,15 +236,28 @@ class Spool:
         """Step by step, so that new mail shares the commits; what comes meanwhile behind the last row is in too."""
         count = place = 0
         while True:
-            if selection.ids:
-                shown, place = await self._select(selection, place, CHANGE, PAGE_OCTETS)
-                rows = [entry.key.row for entry in shown.entries]
-            else:
-                rows, place = await self._reader.ask(queries.walk, selection, place, CHANGE)
+            rows, place = await self._rows(selection, place, CHANGE)
             if rows:
-                count += len(await self._intake.change(verb, rows))
+                count += len(await self._intake.change(verb, rows, named=bool(selection.ids)))
             if not place:
                 return count
+
+    async def _rows(self, selection: Selection, after: int, limit: int) -> tuple[Sequence[int], int]:
+        """Some rows of a selection, and where to go on; 0 at the end."""
+        if not selection.ids:
+            return await self._reader.ask(queries.walk, selection, after, limit)
+        shown, place = await self._select(selection, after, limit, PAGE_OCTETS)
+        return [entry.key.row for entry in shown.entries], place
+
+    # Archives.
+
+    async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
+        """A step of an export; how many entries it was."""
+        return await self._exports.step(step, batch, selection)
+
+    async def take_in(self, archive: str) -> int:
+        """Take what an archive holds for this database; how many entries. Raises `DamagedArchiveError`."""
+        return await self._imports.take_in(archive)
 
     async def bring_forward(self, since: float, earlier: Earlier) -> int:
         """Have what waits too long attempted earlier, step by step, so that new mail shares the commits."""

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from mailboat.model.envelope import Body, Draft, Entry, EntryKey, State
@@ -74,6 +76,39 @@ class Page:
     """About how much the entries take."""
 
 
+_BATCH_ID = re.compile(r"[0-9a-f]{32}")
+_PARTIAL = re.compile(r"/(?:.*/)?\.[^/]+\.([0-9a-f]{32})\.partial", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """An export: the id of its archive, and the path under which the file is written."""
+
+    id: str
+    partial: str
+    """Absolute, `.NAME.ID.partial`."""
+
+    def __post_init__(self) -> None:
+        match = _PARTIAL.fullmatch(self.partial)
+        if not _BATCH_ID.fullmatch(self.id) or match is None or match[1] != self.id:
+            raise ValueError("an export needs an id of 32 hexadecimal digits and a path that ends with it and .partial")
+
+
+class Step(StrEnum):
+    """What is asked of a database, in this order; `RESOLVE` at any time."""
+
+    BEGIN = "begin"
+    """Hold what is selected, once no attempt on it is under way."""
+    SEAL = "seal"
+    """The archive has been handed over; its file is synced, and not there yet."""
+    KEEP = "keep"
+    """The file is there: what it holds stays held."""
+    REMOVE = "remove"
+    """The file is there: delete what it holds."""
+    RESOLVE = "resolve"
+    """Whoever wrote the file is gone: make the entries what they were, unless the file is there."""
+
+
 class QueueListener(Protocol):
     """What the delivery engine hears from the store, on the event loop, always after the commit."""
 
@@ -84,6 +119,12 @@ class QueueListener(Protocol):
         """These were deleted or held: forget them.
 
         One in flight may finish; its settlement is then ignored, or what is left stays held.
+        """
+
+    def under_way(self, keys: Collection[EntryKey]) -> Sequence[asyncio.Future[None]]:
+        """Resolved as the attempts on these are over and recorded, of those that are being attempted.
+
+        None of these is started again; they were withdrawn before.
         """
 
     def woken(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from mailboat.model.envelope import State
-from mailboat.queue import ids, queries, rows
+from mailboat.queue import ids, queries, rows, transfers
 from mailboat.queue.operations import (
     Accept,
     Applied,
@@ -26,6 +26,7 @@ from mailboat.queue.operations import (
     Reserve,
     Settle,
     Stats,
+    Transfer,
     Verb,
 )
 from mailboat.queue.schema import PAGE
@@ -43,9 +44,16 @@ def _statements(before: str, columns: int, after: str = "") -> dict[int, str]:
     return {1 << i: before + ",".join([row] * (1 << i)) + after for i in range(_CHUNK.bit_length())}
 
 
-_INSERT_MESSAGE = _statements("INSERT INTO message VALUES ", 9)
+_INSERT_MESSAGE = _statements(
+    "INSERT INTO message (id, sender_local, sender_domain, sender_ascii, queued_at, size, flags, notes, file) VALUES ",
+    9,
+)
 _INSERT_BODY = _statements("INSERT INTO body VALUES ", 2)
-_INSERT_ENTRY = _statements("INSERT INTO entry VALUES ", 10)
+_INSERT_ENTRY = _statements(
+    "INSERT INTO entry"
+    " (id, domain, state, attempts, next_attempt, recipients, last_reply, last_mx, size, noted) VALUES ",
+    10,
+)
 # A row held meanwhile stays held (the constant is `rows.HELD`).
 _UPDATE_ENTRY = _statements(
     "WITH new (id, state, attempts, next_attempt, recipients, last_reply, last_mx, noted) AS (VALUES ",
@@ -181,6 +189,8 @@ class _Batch:
         for position, operation in enumerate(self._operations):
             if isinstance(operation, Change):
                 self._applied.changed[position] = self._change(operation)
+            elif isinstance(operation, Transfer):
+                self._transfer(position, operation)
             elif isinstance(operation, Reschedule):
                 self._connection.executemany(
                     "UPDATE entry SET next_attempt = ? WHERE id = ? AND state IN (0, 1)",
@@ -193,6 +203,14 @@ class _Batch:
         if self._damaged:
             self._tally.count(self._connection)
         return self._applied
+
+    def _transfer(self, position: int, transfer: Transfer) -> None:
+        moved = transfer.move(self._connection)
+        for octets, source, target in moved.sizes:
+            self._tally.move(octets, source, target)
+        self._applied.changed[position] = moved.rows
+        if moved.refused:
+            self._applied.refused[position] = moved.refused
 
     def _execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, values).fetchall()
@@ -238,6 +256,8 @@ class _Batch:
             return
         states = self._states(list(remaining))
         self._many(_UPDATE_ENTRY, [rows.remaining_row(remaining[row]) for row in states])
+        if held := [remaining[row] for row, (state, _) in states.items() if state == rows.HELD]:
+            transfers.reschedule(self._connection, held)
         for row, (state, size) in states.items():
             self._tally.move(size, state, rows.HELD if state == rows.HELD else rows.STATE_CODES[remaining[row].state])
 
@@ -265,6 +285,8 @@ class _Batch:
         for _, state, size in gone:
             code, octets = self._counted(state, size)
             self._tally.move(octets, code, None)
+        if held := [row for row, state, _ in gone if state == rows.HELD]:
+            transfers.forget(self._connection, held)
         numbers = {ids.number_of(row) for row, _, _ in gone}
         ended = self._connection.execute(
             "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS"
@@ -278,13 +300,16 @@ class _Batch:
     def _change(self, change: Change) -> Sequence[int]:
         states = self._states(change.rows)
         touched = [row for row, (state, _) in states.items() if rows.STATES[state] in change.verb.touches]
+        if kept := [row for row in touched if states[row][0] == rows.HELD]:
+            touched = self._changeable(change, touched, kept)
         if change.verb is Verb.DELETE:
             self._remove(touched)
             return touched
         held = change.verb in (Verb.HOLD, Verb.QUARANTINE)
         target = rows.STATE_CODES[State.HELD if held else State.ACTIVE]
         self._execute(
-            "UPDATE entry SET state = ?, next_attempt = ?, last_reply = iif(? = '', last_reply, ?)"
+            "UPDATE entry SET state = ?, next_attempt = ?, held_reason = NULL,"
+            " last_reply = iif(? = '', last_reply, ?)"
             " WHERE id IN (SELECT value FROM json_each(?))",
             target,
             None if held else change.now,
@@ -295,6 +320,16 @@ class _Batch:
         for row in touched:
             self._tally.move(states[row][1], states[row][0], target)
         return touched
+
+    def _changeable(self, change: Change, touched: Sequence[int], held: Sequence[int]) -> list[int]:
+        """Without what a transfer has in hand, or is not to be released together with all the rest."""
+        left_alone = transfers.locked(self._connection, held)
+        if change.verb is Verb.RELEASE and not change.named:
+            left_alone |= transfers.exported(self._connection, held)
+        changed = [row for row in touched if row not in left_alone]
+        if change.verb is Verb.RELEASE:
+            transfers.forget(self._connection, changed)
+        return changed
 
 
 def _json(numbers: Iterable[int]) -> str:

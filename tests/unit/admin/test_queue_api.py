@@ -69,6 +69,8 @@ def test_an_entry_is_shown_as_the_interface_says() -> None:
         "next_attempt_at": "2023-11-14T22:13:20.000Z",
         "last_reply": "",
         "last_mx": "",
+        "held_reason": None,
+        "origin": None,
     }
 
 

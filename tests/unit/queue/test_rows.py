@@ -47,7 +47,7 @@ entries = st.builds(
 
 def _row(entry: Entry) -> list[Any]:
     """As the view `listing` joins it."""
-    return [*entry_columns(entry), *rows.message_row(5, entry.message, None)[1:8]]
+    return [*entry_columns(entry), entry.held_reason or None, *rows.message_row(5, entry.message, None)[1:8], None]
 
 
 def entry_columns(entry: Entry) -> list[Any]:

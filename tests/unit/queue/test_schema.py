@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from mailboat.model.envelope import EntryKey
-from mailboat.queue import ids, queries, schema
+from mailboat.model.envelope import EntryKey, Noted, State
+from mailboat.queue import ids, queries, schema, transfers
 from mailboat.queue.store import Selection, StorageError
 
 PLACE = queries.Place(0, "TAGTAG")
@@ -76,6 +78,56 @@ def test_a_queue_of_version_1_goes_on_with_all_that_is_in_it(path: str) -> None:
     db.close()
     assert (entry.attempts, entry.last_reply, entry.noted) == (2, "later", None)
     assert (entry.todo_notes, entry.force_tls) == ({"a": 1}, True)
+
+
+def test_a_queue_of_version_2_goes_on_with_all_that_is_in_it(path: str) -> None:
+    """Its rows were written before entries could be exported, or come from elsewhere."""
+    tag = schema.prepare(path, migrations=schema.MIGRATIONS[:2]).tag
+    row = ids.row_of(1, 1)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO message VALUES (1, 'alice', 'sender.test', 'sender.test', 5.0, 7, 4, NULL, NULL)")
+        bob = '[[1,"bob","there.test","there.test"]]'
+        noted = '{"notes": {"n": 1}}'
+        db.execute("INSERT INTO entry VALUES (?, 'there.test', 2, 2, NULL, ?, 'later', 'mx', 7, ?)", (row, bob, noted))
+        db.commit()
+    assert schema.prepare(path).tag == tag
+    with contextlib.closing(schema.open_reader(path)) as db:
+        (entry,) = queries.read(db, queries.Place(0, tag), [row])
+        assert transfers.unfinished(db) == ([], [])
+    assert (entry.state, entry.held_reason, entry.message.origin) == (State.HELD, "", "")
+    assert (entry.message.id, entry.attempts, entry.noted) == (f"{tag}-1", 2, Noted({"n": 1}))
+
+
+def test_operations_says_how_to_go_back_to_version_2(path: str, tmp_path: Path) -> None:
+    """What it says makes the very tables of that version, and keeps the mail."""
+    before = str(tmp_path / "before.db")
+    schema.prepare(before, migrations=schema.MIGRATIONS[:2])
+    schema.prepare(path)
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    (statements,) = re.findall(r"```sql\n(BEGIN.*?)```", page, re.DOTALL)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(
+            "INSERT INTO message VALUES (1, 'alice', 'sender.test', 'sender.test', 5.0, 7, 4, NULL, NULL, 'TAGTAG-7'),"
+            " (2, 'alice', 'sender.test', 'sender.test', 5.0, 7, 4, NULL, NULL, 'TAGTAG-8')"
+        )
+        bob = '[[1,"bob","there.test","there.test"]]'
+        for number, reason in ((1, "exported"), (2, "importing")):
+            values = (ids.row_of(number, 1), bob, reason)
+            db.execute("INSERT INTO entry VALUES (?, 'there.test', 2, 2, NULL, ?, '', '', 7, NULL, ?)", values)
+        db.executescript(statements)
+    tag = schema.prepare(path, migrations=schema.MIGRATIONS[:2]).tag
+    tables = [_tables(name) for name in (before, path)]
+    assert tables[0] == tables[1]
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT id FROM listing").fetchall() == [(ids.row_of(1, 1),)]
+        assert queries.tally(db)[2] == (1, 7)
+    assert schema.prepare(path).tag == tag
+
+
+def _tables(path: str) -> dict[str, list[tuple[object, ...]]]:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        names = [name for (name,) in db.execute("SELECT name FROM sqlite_master ORDER BY name")]
+        return {name: db.execute(f"PRAGMA table_info({name})").fetchall() for name in names}
 
 
 def test_a_step_that_fails_leaves_nothing_of_itself(path: str) -> None:

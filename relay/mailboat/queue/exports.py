@@ -1,0 +1,207 @@
+"""Entries given away into an archive: held while it is written, and what they were again if it never becomes whole.
+
+The file is written under the name `Batch.partial` and linked to its own once every database has sealed the batch. So
+whoever finds an unfinished export decides alone: unsealed, there is no file; sealed, the partial one tells, and a new
+name for it makes sure that it is never linked. Where it cannot be seen, entries stay held: nothing is delivered twice.
+
+`Exports` is a database's part, owned by `spool`; `archive_chunks` reads what all databases of a directory have marked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import logging
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+
+from mailboat.model.envelope import Entry, EntryKey
+from mailboat.queue import archive, ids, queries, rows, schema, transfers
+from mailboat.queue.bodies import BodyFiles
+from mailboat.queue.faults import storage_error
+from mailboat.queue.intake import Intake
+from mailboat.queue.operations import Verb
+from mailboat.queue.packed import PackedMessage
+from mailboat.queue.reader import Reader
+from mailboat.queue.store import Batch, Selection, Step, StorageError
+
+log = logging.getLogger(__name__)
+
+_ROWS = 500
+"""Rows of a selection that one commit marks, and more of the last message: they are read before."""
+
+
+CALLED_OFF = ".cancelled"
+"""In the place of `.partial`: this file will never be linked to its own name."""
+Select = Callable[[Selection, int, int], Awaitable[tuple[Sequence[int], int]]]
+"""Some rows of a selection behind one row, and where to go on; 0 at the end."""
+
+
+class Exports:
+    """The exports of one database."""
+
+    def __init__(self, intake: Intake, reader: Reader, place: queries.Place, select: Select) -> None:
+        self._intake = intake
+        self._reader = reader
+        self._place = place
+        self._select = select
+
+    async def step(self, step: Step, batch: Batch, selection: Selection) -> int:
+        """Do a step; how many entries it was. Raises `StorageError`."""
+        match step:
+            case Step.BEGIN:
+                return await self._begin(batch, selection)
+            case Step.SEAL:
+                await self._intake.transfer(transfers.seal(batch.id))
+                return 0
+            case Step.KEEP:
+                await self._intake.transfer(transfers.close_export(batch.id))
+                return 0
+            case Step.REMOVE:
+                await self._intake.transfer(transfers.close_export(batch.id))
+                return await self._remove(batch.id)
+            case Step.RESOLVE:
+                return await self.resolve(batch.id)
+
+    async def _begin(self, batch: Batch, selection: Selection) -> int:
+        await self._intake.transfer(transfers.open_export(batch.id, batch.partial, self._intake.clock.now()))
+        under_way: list[asyncio.Future[None]] = []
+        # What comes from here on, the bounces of what is under way too, is not meant.
+        last = await self._reader.ask(transfers.last_row)
+        count, after, more = 0, 0, True
+        while more:
+            found, after = await self._select(selection, after, _ROWS)
+            marked = await self._mark(batch.id, [row for row in found if row <= last], again=bool(selection.ids))
+            count += len(marked)
+            under_way += self._withdraw(marked)
+            more = 0 < after <= last
+        if under_way:
+            await asyncio.gather(*under_way)
+        return count
+
+    async def _mark(self, batch: str, found: Sequence[int], *, again: bool) -> Sequence[int]:
+        numbers = list(dict.fromkeys(map(ids.number_of, found)))
+        good, faults = await self._reader.ask(transfers.sound, self._place, numbers)
+        for fault in faults:
+            log.warning("not exported: %s", fault)
+        return await self._intake.transfer(transfers.mark(batch, good, again=again)) if good else ()
+
+    def _withdraw(self, marked: Sequence[int]) -> Sequence[asyncio.Future[None]]:
+        listener = self._intake.listener
+        if listener is None or not marked:
+            return ()
+        keys = [EntryKey(self._place.spool, row) for row in marked]
+        listener.withdrawn(keys)
+        return listener.under_way(keys)
+
+    async def _remove(self, batch: str) -> int:
+        count = 0
+        while found := await self._reader.ask(transfers.rows_of, batch):
+            count += len(await self._intake.change(Verb.DELETE, found))
+        return count
+
+    async def resolve(self, batch: str) -> int:
+        """End an export that nobody finishes; how many entries are what they were again."""
+        # In the order of commits: whatever of it is under way is through, or refused, before we look.
+        await self._intake.transfer(transfers.give_up(batch))
+        found = await self._reader.ask(transfers.outbox_of, batch)
+        if found is None:
+            return 0
+        address, state = found
+        if state is transfers.Outbox.SEALED and not await asyncio.to_thread(_is_called_off, Path(address)):
+            log.warning("export %s: its archive is taken to be complete, and its entries stay held as exported", batch)
+            await self._intake.transfer(transfers.close_export(batch))
+            return 0
+        await self._intake.transfer(transfers.set_undone(batch))
+        count = 0
+        while undone := await self._intake.transfer(transfers.undo(batch)):
+            count += len(undone)
+        await self._intake.transfer(transfers.close_export(batch))
+        log.info("export %s was not completed: %d entries are what they were", batch, count)
+        self._intake.hear(lambda listener: listener.woken())
+        return count
+
+
+def _is_called_off(partial: Path) -> bool:
+    """Make sure that a partial file is never linked to its own name; False: it was, or cannot be seen."""
+    called_off = partial.with_suffix(CALLED_OFF)
+    with contextlib.suppress(OSError):
+        partial.rename(called_off)
+    try:
+        if called_off.lstat().st_nlink > 1:
+            called_off.unlink()
+            return False
+        # It stays, empty: other databases of the batch ask the same.
+        os.truncate(called_off, 0)
+    except OSError:
+        return False
+    return True
+
+
+def archive_chunks(queue_dir: str, batch: str) -> Iterator[bytes]:
+    """The archive of what has been marked for a batch in every database of a directory, in pieces of up to 256 KiB.
+
+    Reads only, beside the processes that have the databases open. Raises `StorageError`.
+    """
+    pending, size = [], 0
+    for piece in archive.chunks(batch, _messages(Path(queue_dir).absolute(), batch)):
+        pending.append(piece)
+        size += len(piece)
+        if size >= archive.PIECE:
+            yield b"".join(pending)
+            pending, size = [], 0
+    yield b"".join(pending)
+
+
+def _messages(directory: Path, batch: str) -> Iterator[tuple[PackedMessage, Iterator[bytes]]]:
+    for index, path in schema.databases(directory):
+        try:
+            yield from _messages_of(path, index, batch)
+        except rows.Damaged as error:
+            raise StorageError(f"{path}: {error}") from error
+        except (sqlite3.Error, OSError) as error:
+            raise storage_error(error, str(path)) from error
+
+
+def _messages_of(path: Path, index: int, batch: str) -> Iterator[tuple[PackedMessage, Iterator[bytes]]]:
+    db = schema.open_beside(str(path))
+    try:
+        place = queries.Place(index, schema.read_tag(db))
+        entries = transfers.entries_of(db, place, batch)
+        for number, of_message in itertools.groupby(entries, lambda entry: ids.number_of(entry.key.row)):
+            yield _with_body(db, path.parent, tuple(of_message), number)
+    finally:
+        db.close()
+
+
+def _with_body(
+    db: sqlite3.Connection, directory: Path, entries: tuple[Entry, ...], number: int
+) -> tuple[PackedMessage, Iterator[bytes]]:
+    body = queries.body(db, number)
+    message = entries[0].message
+    if body is None:
+        raise StorageError(f"the body of {message.id} is gone")
+    if isinstance(body, bytes):
+        digest, octets = hashlib.sha256(body), len(body)
+        pieces = iter([body])
+    else:
+        path = BodyFiles.path_in(directory, body)
+        digest, octets = hashlib.sha256(), 0
+        for piece in _pieces(path):
+            digest.update(piece)
+            octets += len(piece)
+        pieces = _pieces(path)
+    if octets != message.size:
+        raise StorageError(f"the body of {message.id} has {octets} octets, not {message.size}")
+    return PackedMessage(entries, digest.hexdigest()), pieces
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while piece := file.read(archive.PIECE):
+            yield piece

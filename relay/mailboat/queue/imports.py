@@ -1,0 +1,283 @@
+"""Entries taken in from an archive: staged, accepted as a whole in one commit, then made what they were.
+
+The archive is read by each database in turn, the first one (number 0) before all others. Messages that a database holds
+are its own to complete or give back; those that none holds go to the first. It has accepted the archive before any
+other does, so that an import that was cut off goes on without taking anything twice, whatever was delivered meanwhile.
+Owned by `spool`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mailboat.model.envelope import Entry, EntryKey, SpooledBody
+from mailboat.queue import ids, queries, schema, transfers
+from mailboat.queue.archive import PIECE, ArchivedMessage, ArchiveReader, verify
+from mailboat.queue.bodies import BodyFiles, new_upload, remove
+from mailboat.queue.faults import Room, storage_error
+from mailboat.queue.intake import Intake
+from mailboat.queue.operations import NewMessage, Verb
+from mailboat.queue.packed import PackedMessage
+from mailboat.queue.reader import Reader
+from mailboat.queue.transfers import Inbox, Staged
+
+FIRST = 0
+"""The database that takes what none holds. No worker count makes it a spare one, which would go when it is empty."""
+SMALL = 256 << 10
+"""Octets of a body that is stored in the database, as `body_writer` has it."""
+_Database = tuple[sqlite3.Connection, Path, str]
+"""Opened beside whoever owns it, where it is, and its tag."""
+_MESSAGES, _OCTETS = 512, 8 << 20
+"""What one commit stages at most; a larger message goes alone."""
+_ROW_OCTETS = 4 * schema.PAGE
+"""What an entry takes, about, in the database and its log."""
+
+
+@dataclass(slots=True)
+class _Portion:
+    """What is staged together; its messages have no numbers yet."""
+
+    new: list[tuple[PackedMessage, bytes | SpooledBody]] = field(default_factory=list, repr=False)
+    added: list[tuple[PackedMessage, int]] = field(default_factory=list)
+    """Entries that a message here lacks, and its number."""
+    given_back: list[int] = field(default_factory=list)
+    octets: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it makes a commit of its own."""
+        return self.octets >= _OCTETS or len(self.new) + len(self.added) + len(self.given_back) >= _MESSAGES
+
+
+class Imports:
+    """The imports of one database."""
+
+    def __init__(self, path: Path, intake: Intake, reader: Reader, place: queries.Place) -> None:
+        self._path = path
+        self._intake = intake
+        self._reader = reader
+        self._place = place
+
+    async def take_in(self, archive: str) -> int:
+        """Take what concerns this database; how many entries. Raises `DamagedArchiveError` and `StorageError`.
+
+        Then nothing of it is taken here.
+        """
+        with ExitStack() as stack:
+            reader = await asyncio.to_thread(_opened, archive, stack)
+            batch = f"in:{reader.id}"  # where it was exported, its id is that of the export
+            (known,) = await self._intake.transfer(transfers.open_import(batch, self._intake.clock.now()))
+            if known:
+                return 0
+            try:
+                count = await self._stage_all(batch, reader, stack)
+                await self._intake.transfer(transfers.set_inbox(batch, Inbox.ACCEPTED))
+            except BaseException:
+                await asyncio.shield(self._refuse(batch))
+                raise
+            await self._complete(batch)
+            return count
+
+    async def resolve(self, batch: str, state: Inbox) -> None:
+        """Go on with an import that a process left in the middle."""
+        if state is Inbox.ACCEPTED:
+            await self._complete(batch)
+        else:
+            await self._refuse(batch)
+
+    async def _complete(self, batch: str) -> None:
+        while await self._intake.transfer(transfers.take(batch)):
+            self._intake.hear(lambda listener: listener.woken())
+
+    async def _refuse(self, batch: str) -> None:
+        await self._intake.transfer(transfers.set_inbox(batch, Inbox.REFUSED))
+        while staged := await self._reader.ask(transfers.rows_of, batch):
+            await self._intake.change(Verb.DELETE, staged)
+        await self._intake.transfer(transfers.let_go(batch))
+
+    async def _stage_all(self, batch: str, reader: ArchiveReader, stack: ExitStack) -> int:
+        sorter = _Sorter(self._path, self._place, self._intake.new_body_file, stack)
+        portions = await asyncio.to_thread(sorter.portions, reader)
+        count = 0
+        while (portion := await asyncio.to_thread(next, portions, None)) is not None:
+            count += await self._stage(batch, portion)
+        return count
+
+    async def _stage(self, batch: str, portion: _Portion) -> int:
+        added = [entry for packed, number in portion.added for entry in _renumbered(packed, self._place.spool, number)]
+        messages: list[NewMessage] = []
+        try:
+            for packed, body in portion.new:
+                messages.append(await self._numbered(packed, body))
+            if any(message.file for message in messages):
+                await asyncio.to_thread(self._intake.bodies.sync)
+            entries = sum(len(message.entries) for message in messages) + len(added)
+            octets = sum(len(message.body or b"") for message in messages) + entries * _ROW_OCTETS
+            staged = Staged(messages, added, portion.given_back)
+            return len(await self._intake.transfer(transfers.stage(batch, staged), octets))
+        except BaseException as error:
+            self._intake.bodies.remove(message.file for message in messages if message.file)
+            if isinstance(error, OSError):
+                raise storage_error(error, str(self._path)) from error
+            raise
+
+    async def _numbered(self, packed: PackedMessage, body: bytes | SpooledBody) -> NewMessage:
+        number = self._intake.number()
+        entries = tuple(_renumbered(packed, self._place.spool, number))
+        if isinstance(body, bytes):
+            return NewMessage(number, entries, body)
+        return NewMessage(number, entries, None, await asyncio.to_thread(self._intake.bodies.secure, body, number))
+
+
+def _opened(path: str, stack: ExitStack) -> ArchiveReader:
+    try:
+        return ArchiveReader(stack.enter_context(Path(path).open("rb")))
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def _renumbered(packed: PackedMessage, spool: int, number: int) -> Iterator[Entry]:
+    message = replace(packed.message, origin=packed.message.id)
+    for entry in packed.entries:
+        row = ids.row_of(number, ids.ordinal_of(entry.key.row))
+        yield replace(entry, key=EntryKey(spool, row), message=message)
+
+
+class _Sorter:
+    """Reads an archive and finds out what of it concerns one database. Used in a thread."""
+
+    def __init__(
+        self, path: Path, place: queries.Place, new_file: Callable[[], tuple[str, int]], stack: ExitStack
+    ) -> None:
+        """`stack` closes what is opened, and removes what is left over."""
+        self._place = place
+        self._new_file = new_file
+        self._path = path
+        self._stack = stack
+        self._siblings: list[tuple[sqlite3.Connection, Path, str]] = []
+
+    def portions(self, reader: ArchiveReader) -> Iterator[_Portion]:
+        """What concerns this database. Raises `DamagedArchiveError` and `StorageError`."""
+        try:
+            yield from self._portions(reader)
+        except (sqlite3.Error, OSError) as error:
+            raise storage_error(error, str(self._path)) from error
+
+    def _portions(self, reader: ArchiveReader) -> Iterator[_Portion]:
+        own = self._opened(self._path)
+        if self._place.spool == FIRST:
+            others = [path for _, path in schema.databases(self._path.parent) if path != self._path]
+            self._siblings = [self._opened(path) for path in others]
+        portion = _Portion()
+        for archived in reader.messages():
+            number = _find(own, archived.packed)
+            if number is not None:
+                self._complete(own[0], archived.packed, number, portion)
+            elif self._place.spool == FIRST and all(_find(db, archived.packed) is None for db in self._siblings):
+                self._take(archived, portion)
+            if portion.is_full:
+                yield portion
+                portion = _Portion()
+        yield portion
+
+    def _opened(self, path: Path) -> _Database:
+        db = schema.open_beside(str(path))
+        self._stack.callback(db.close)
+        return db, path, schema.read_tag(db)
+
+    @staticmethod
+    def _complete(db: sqlite3.Connection, packed: PackedMessage, number: int, portion: _Portion) -> None:
+        here = set(queries.rows_of_message(db, number))
+        wanted = {ids.row_of(number, ids.ordinal_of(entry.key.row)): entry for entry in packed.entries}
+        held = transfers.exported(db, [row for row in wanted if row in here])
+        portion.given_back += sorted(held - transfers.locked(db, list(held)))
+        if lacking := tuple(entry for row, entry in wanted.items() if row not in here):
+            portion.added.append((PackedMessage(lacking, packed.digest), number))
+
+    def _take(self, archived: ArchivedMessage, portion: _Portion) -> None:
+        size = archived.packed.message.size
+        if size <= SMALL:
+            pieces: list[bytes] = []
+            archived.save(pieces.append)
+            portion.new.append((archived.packed, b"".join(pieces)))
+            portion.octets += size
+            return
+        path, descriptor = self._new_file()
+        self._stack.callback(remove, Path(path))  # unless it has its place among the bodies by then
+        with os.fdopen(descriptor, "wb") as file:
+            archived.save(file.write)
+        portion.new.append((archived.packed, SpooledBody(path, size)))
+
+
+def _find(database: _Database, packed: PackedMessage) -> int | None:
+    """The number of the message in a database that holds it: the same id, sender, time and octets."""
+    db, path, tag = database
+    parsed = ids.parse(packed.message.id)
+    assert parsed is not None
+    numbers = [parsed.number] if parsed.tag == tag else []
+    message, sender = packed.message, packed.message.sender
+    wanted = (sender.local, sender.domain, sender.ascii_domain, message.queued_at, message.size)
+    for number in [*numbers, *queries.numbers_from(db, packed.message.id)]:
+        if queries.envelope(db, number) == wanted and _digest(db, path.parent, number) == packed.digest:
+            return number
+    return None
+
+
+def _digest(db: sqlite3.Connection, directory: Path, number: int) -> str:
+    body = queries.body(db, number)
+    digest = hashlib.sha256(body if isinstance(body, bytes) else b"")
+    if isinstance(body, str):
+        with BodyFiles.path_in(directory, body).open("rb") as file:
+            while piece := file.read(PIECE):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+class Upload:
+    """An archive that is handed to a relay that runs, in a file of the queue directory until it has been taken in.
+
+    Every method blocks and raises `StorageError`.
+    """
+
+    def __init__(self, queue_dir: str) -> None:
+        """Nothing is written yet."""
+        self._directory = Path(queue_dir).absolute()
+        self._room = Room.of(queue_dir)
+        self.path = self._directory
+        self._descriptor = -1
+
+    async def __aenter__(self) -> Upload:
+        """Make the file."""
+        try:
+            self.path, self._descriptor = await asyncio.to_thread(new_upload, self._directory)
+        except OSError as error:
+            raise storage_error(error, str(self._directory)) from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Remove it."""
+        os.close(self._descriptor)
+        await asyncio.to_thread(remove, self.path)
+
+    def write(self, octets: bytes) -> None:
+        """Take a piece, while there is room beyond what the queue keeps for itself."""
+        if (shortage := self._room.shortage(len(octets))) is not None:
+            raise shortage
+        try:
+            view = memoryview(octets)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            raise storage_error(error, str(self.path)) from error
+
+    def verify(self) -> None:
+        """See whether it is whole. Raises `DamagedArchiveError`."""
+        with self.path.open("rb") as file:
+            verify(file)

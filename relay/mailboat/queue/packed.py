@@ -1,0 +1,114 @@
+"""A message with its remaining entries as JSON, and back: what is handed from one database to another.
+
+No I/O. What is read is held to be what `rows` would take from the database; addresses hold no control characters,
+since they become lines of SMTP.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from mailboat.model.address import Address
+from mailboat.model.envelope import Entry, Message, State
+from mailboat.queue import ids, rows
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class PackedMessage:
+    """A message on its way. Its id, and those of its entries, are what the client was told."""
+
+    entries: tuple[Entry, ...]
+    digest: str
+    """SHA-256 of the body."""
+
+    @property
+    def message(self) -> Message:
+        """What the entries share."""
+        return self.entries[0].message
+
+
+def pack(packed: PackedMessage) -> bytes:
+    """As JSON."""
+    message = packed.message
+    return orjson.dumps(
+        {
+            "id": message.id,
+            "sender": _address(message.sender),
+            "queued_at": message.queued_at,
+            "size": message.size,
+            "sha256": packed.digest,
+            "smtputf8": message.smtputf8,
+            "eightbit": message.eightbit,
+            "force_tls": message.force_tls,
+            "notes": dict(message.notes),
+            "entries": [_entry(entry) for entry in packed.entries],
+        }
+    )
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    noted = rows.noted_text(entry.noted)
+    return {
+        "ordinal": ids.ordinal_of(entry.key.row),
+        "domain": entry.domain,
+        "state": entry.state.value,
+        "attempts": entry.attempts,
+        "next_attempt": entry.next_attempt,
+        "recipients": orjson.loads(rows.recipients_text(entry.recipients)),
+        "last_reply": rows.clean(entry.last_reply),
+        "last_mx": rows.clean(entry.last_mx),
+        "noted": None if noted is None else orjson.loads(noted),
+    }
+
+
+def _address(address: Address) -> list[str]:
+    return [rows.clean(address.local), rows.clean(address.domain), rows.clean(address.ascii_domain)]
+
+
+def unpack(octets: bytes) -> PackedMessage:
+    """The message again; keys name the rows that it had. Raises ValueError that says what is wrong."""
+    try:
+        said = orjson.loads(octets)
+        parsed = ids.parse(said["id"])
+        if parsed is None or parsed.ordinal or ids.message_id(parsed.tag, parsed.number) != said["id"]:
+            raise ValueError("its id is none")
+        if _DIGEST.fullmatch(said["sha256"]) is None:
+            raise ValueError("its digest is none")
+        entries = tuple(_read_entry(said, entry, parsed) for entry in said["entries"])
+        ordinals = [ids.ordinal_of(entry.key.row) for entry in entries]
+    except (rows.Damaged, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its envelope is damaged ({error})") from None
+    if not entries or not all(before < after for before, after in zip([0, *ordinals], ordinals, strict=False)):
+        raise ValueError("its entries are in no order")
+    return PackedMessage(entries, said["sha256"])
+
+
+def _read_entry(message: Mapping[str, Any], entry: Mapping[str, Any], parsed: ids.Parsed) -> Entry:
+    """By way of a row of `listing`, so that `rows` has the one say on what an entry can be."""
+    ordinal, size = entry["ordinal"], message["size"]
+    if type(ordinal) is not int or not 0 < ordinal <= ids.MAX_ORDINAL or type(size) is not int:
+        raise ValueError("a number is none")
+    flags = [message[name] for name in ("smtputf8", "eightbit", "force_tls")]
+    state, next_attempt = State(entry["state"]), entry["next_attempt"]
+    if any(type(flag) is not bool for flag in flags) or (next_attempt is None) is not (state is State.HELD):
+        raise ValueError("a flag or a time is none")
+    row = (
+        *(ids.row_of(parsed.number, ordinal), entry["domain"], rows.STATE_CODES[state], entry["attempts"]),
+        *(next_attempt, orjson.dumps(entry["recipients"]).decode(), entry["last_reply"], entry["last_mx"]),
+        *(None if entry["noted"] is None else orjson.dumps(entry["noted"]).decode(), None, *message["sender"]),
+        *(message["queued_at"], size, rows.flags_of(*flags), orjson.dumps(message["notes"]).decode(), message["id"]),
+    )
+    found = rows.read_entry(row, 0, parsed.tag)
+    addresses = [found.message.sender, *(recipient.address for recipient in found.recipients)]
+    texts = [found.domain, *(text for a in addresses for text in (a.local, a.domain, a.ascii_domain))]
+    if any(_CONTROL.search(text) for text in texts) or not all(a.local for a in addresses[1:]):
+        raise ValueError("an address is none")
+    return found
