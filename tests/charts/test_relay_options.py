@@ -131,6 +131,22 @@ def test_an_outboundconfig_is_made_of_values(helm: Helm) -> None:
     assert helm.template("mailboat-relay").of("OutboundConfig") == []
 
 
+def test_the_notes_name_the_label_for_each_secret_that_the_operator_needs_leave_for(helm: Helm) -> None:
+    said = "label secret {} mailboat.dev/allow=outboundconfig"
+    assert "mailboat.dev/allow" not in helm.notes("mailboat-relay")
+    assert said.format("relay-admin") in helm.notes("mailboat-relay", {"admin": {"tokenSecret": "relay-admin"}})
+    hosts = [{"host": "smtp.example.net"}]
+    oauth = {"tokenURL": "https://login.example.net/token", "clientID": "me", "clientSecretRef": {"name": "app"}}
+    oauth["refreshTokenRef"] = {"name": "refresh", "key": "token"}
+    routes = [
+        {"name": "a", "domains": ["a.test"], "hosts": hosts, "authSecretRef": {"name": "provider"}},
+        {"name": "b", "domains": ["b.test"], "hosts": hosts, "authSecretRef": {"name": "provider"}, "oauth": oauth},
+        {"name": "c", "domains": ["c.test"], "hosts": hosts},
+    ]
+    notes = helm.notes("mailboat-relay", {"outboundConfig": {"create": True, "spec": {"routes": routes}}})
+    assert said.format("app provider refresh") in notes
+
+
 def test_prometheus_finds_each_pod_by_the_labels_it_looks_for(helm: Helm) -> None:
     values = {"metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}}
     rendered = helm.template("mailboat-relay", values=values)

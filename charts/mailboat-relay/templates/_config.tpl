@@ -72,3 +72,16 @@
     name: {{ $outbound }}-credentials
     optional: true
 {{- end -}}
+
+{{/* Secrets that the operator uses only with their owners' leave: those of the values' OutboundConfig, and the token. */}}
+{{- define "mailboat-relay.labelledSecrets" -}}
+{{- $names := list .Values.admin.tokenSecret -}}
+{{- if .Values.outboundConfig.create -}}
+  {{- range .Values.outboundConfig.spec.routes -}}
+    {{- $names = append $names (dig "authSecretRef" "name" "" .) -}}
+    {{- $names = append $names (dig "oauth" "clientSecretRef" "name" "" .) -}}
+    {{- $names = append $names (dig "oauth" "refreshTokenRef" "name" "" .) -}}
+  {{- end -}}
+{{- end -}}
+{{- without $names "" | uniq | sortAlpha | join " " -}}
+{{- end -}}
