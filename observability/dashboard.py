@@ -179,10 +179,11 @@ def delivery() -> Sequence[Builder[Panel]]:
         ),
         graph(
             "Trouble of our own",
-            "Source address missing; credentials refused by a next hop; deliveries that may arrive twice.",
+            "Source address missing; credentials refused by a next hop; no token; deliveries that may arrive twice.",
             [
                 Query(total(rate("mailboat_bind_failures_total")), "source address missing"),
                 Query(total(rate("mailboat_upstream_auth_failures_total")), "credentials refused"),
+                Query(total(rate("mailboat_oauth_token_requests_total", 'result!="ok"')), "no access token"),
                 Query(total(rate("mailboat_ambiguous_deliveries_total")), "may arrive twice"),
             ],
             Look("cps"),
