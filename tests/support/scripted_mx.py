@@ -58,6 +58,8 @@ class ScriptedMx:
         """Offered after STARTTLS; None: the same, without STARTTLS."""
         self.context: ssl.SSLContext | None = None
         self.implicit_tls = False
+        self.tokens: set[str] | None = None
+        """Access tokens that AUTH takes with its initial response; None: as the script says."""
         self.sloppy = False
         """Take commands out of sequence."""
         self.stop_reading_after: int | None = None

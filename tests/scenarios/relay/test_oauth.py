@@ -113,6 +113,32 @@ async def test_one_request_serves_all_workers_and_one_that_is_started_again(
     assert len(mx.mails) == count
 
 
+@pytest.mark.parametrize("nodes", [0, 2])
+async def test_a_token_that_is_withdrawn_is_renewed_once_for_all_and_nothing_bounces(
+    tmp_path: Path, mx: ScriptedMx, server: TokenServer, nodes: int
+) -> None:
+    config = config_of(tmp_path / "config", mx, server, nodes=nodes)
+    held, going = ("disabled=true", "connection_idle_timeout=0"), ("connection_idle_timeout=0",)
+    mx.tokens = {"token-1"}
+    config.outbound_is(*held)
+    async with running(config) as relay:
+        count = await everybody_accepts(relay, max(1, nodes))
+        config.outbound_is(*going)
+        await relay.event("delivered", count)
+        config.outbound_is(*held)
+        await relay.event("config", 2, result="success")
+        mx.tokens = {"token-2"}
+        count += await everybody_accepts(relay, max(1, nodes))
+        config.outbound_is(*going)
+        await relay.event("delivered", count)
+        assert not [event for event in relay.events if event["event"] in ("deferred", "bounced")]
+        metrics = await relay.metrics()
+        assert metrics["mailboat_oauth_token_requests_total{result=ok}"] == len(server.requests) == 2
+        assert metrics["mailboat_upstream_auth_failures_total"] == 0
+        assert await relay.stop() == 0
+    assert len(mx.mails) == count
+
+
 async def test_all_workers_say_why_mail_waits_and_ask_a_dead_server_once(
     tmp_path: Path, mx: ScriptedMx, server: TokenServer
 ) -> None:
