@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -92,13 +93,13 @@ def server_of(grant: OAuthGrant) -> str:
     return f"{url.scheme}://{url.netloc}{url.path}"
 
 
-def read_answer(status: int, body: bytes, grant: OAuthGrant) -> Granted:
-    """What a token server's answer gives. Raises TokenError."""
+def read_answer(status: int, body: bytes, sent: Mapping[str, str]) -> Granted:
+    """What the answer to a `form` gives. Raises TokenError."""
     if 300 <= status <= 399:
         raise TokenError(f"it answered {status}, a redirect, which is not followed")
     answer = _json(body)
     if status != 200:
-        code = _error_code(answer.get("error"), grant) if isinstance(answer, dict) else ""
+        code = _error_code(answer.get("error"), sent) if isinstance(answer, dict) else ""
         refused = TokenResult.REFUSED if 400 <= status <= 499 else TokenResult.FAILED
         raise TokenError(f"it answered {status}" + f" ({code})" * bool(code), refused)
     if not isinstance(answer, dict):
@@ -119,11 +120,11 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _error_code(code: object, grant: OAuthGrant) -> str:
+def _error_code(code: object, sent: Mapping[str, str]) -> str:
     """RFC 6749 5.2's error code; empty for anything else, and for what repeats a secret that was sent."""
     if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code):
         return ""
-    secrets = [secret for secret in (grant.client_secret, grant.refresh_token) if secret]
+    secrets = [sent[name] for name in ("client_secret", "refresh_token") if name in sent]
     return "" if any(code in secret or secret in code for secret in secrets) else code
 
 

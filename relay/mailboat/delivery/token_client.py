@@ -24,9 +24,10 @@ async def request_token(grant: OAuthGrant, refresh_token: str, timeout: float = 
     Raises:
         TokenError: it gave none, and why.
     """
+    fields = form(grant, refresh_token)
     try:
         async with asyncio.timeout(timeout):
-            status, body = await _post(grant, form(grant, refresh_token))
+            status, body = await _post(grant, fields)
     except TimeoutError:
         raise TokenError(f"no answer within {timeout:g} s") from None
     except aiohttp.ClientConnectorCertificateError as error:
@@ -38,7 +39,7 @@ async def request_token(grant: OAuthGrant, refresh_token: str, timeout: float = 
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # The kind alone: the text may hold what the server sent.
         raise TokenError(f"it does not speak HTTP as it should ({type(error).__name__})") from None
-    return read_answer(status, body, grant)
+    return read_answer(status, body, fields)
 
 
 async def _post(grant: OAuthGrant, fields: dict[str, str]) -> tuple[int, bytes]:

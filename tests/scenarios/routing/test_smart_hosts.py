@@ -11,7 +11,7 @@ import pytest
 from tests.support.dns_server import Behaviour
 from tests.support.routing import bench, ips, refusal
 
-from mailboat.config.settings import InetPrefer, Protocol, Route, RouteHost, TlsLevel
+from mailboat.config.settings import InetPrefer, OAuthGrant, Protocol, Route, RouteHost, TlsLevel
 from mailboat.model.address import Address
 from mailboat.routing.answers import Credentials, Targets, TlsRequirement
 from mailboat.routing.route import Hop
@@ -264,6 +264,18 @@ async def test_a_route_with_credentials_must_have_verified_tls() -> None:
         assert isinstance(answer, Targets)
         tls = answer.targets[0].tls
         assert (tls.level, tls.verify, tls.ca) == (TlsLevel.REQUIRED, True, "roots")
+
+
+async def test_a_route_with_access_tokens_must_have_auth_and_verified_tls() -> None:
+    oauth: dict[str, Any] = {"oauth_token_url": "https://t.test/", "oauth_client_id": "c", "oauth_client_secret": "s"}
+    route = hub(RouteHost("192.0.2.1"), auth_user="u", auth_type="OAUTHBEARER", **oauth)
+    async with bench(routes=route) as at:
+        answer = await at.router.route("d.test")
+        assert isinstance(answer, Targets)
+        target = answer.targets[0]
+        assert (target.tls.level, target.tls.verify) == (TlsLevel.REQUIRED, True)
+        grant = OAuthGrant("https://t.test/", "c", "s")
+        assert target.credentials == Credentials("u", "", "OAUTHBEARER", required=True, grant=grant)
 
 
 async def test_a_route_says_how_many_messages_a_connection_takes() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.fixed_clock import FixedClock
 
 from mailboat.config.settings import OAuthGrant
-from mailboat.delivery.oauth import DEFAULT_LIFETIME, Granted, TokenError, read_answer
+from mailboat.delivery.oauth import DEFAULT_LIFETIME, Granted, TokenError, form, read_answer
 from mailboat.delivery.tokens import REFUSAL_PAUSE, REMEMBERED, TokenCache
 from mailboat.model.observer import TokenResult
 
@@ -209,4 +209,22 @@ async def test_grants_of_old_configurations_are_forgotten(server: Server) -> Non
 )
 def test_a_lifetime_that_makes_no_sense_is_a_short_one(expires_in: bytes, lifetime: float) -> None:
     body = b'{"access_token":"t","token_type":"bearer","expires_in":%b}' % expires_in
-    assert read_answer(200, body, GRANT).lifetime == lifetime
+    assert read_answer(200, body, {}).lifetime == lifetime
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ("invalid_grant", "it answered 400 (invalid_grant)"),
+        ("renewed-refresh-token", "it answered 400"),
+        ("x.renewed-refresh-token.x", "it answered 400"),
+        ("refresh-token", "it answered 400"),
+        ("e" * 65, "it answered 400"),
+        ("a b", "it answered 400"),
+    ],
+)
+def test_an_error_code_is_shown_unless_it_repeats_what_was_sent(error: str, shown: str) -> None:
+    sent = form(OAuthGrant("https://t.example/", "c", "secret", "configured"), "renewed-refresh-token")
+    with pytest.raises(TokenError) as raised:
+        read_answer(400, f'{{"error":"{error}"}}'.encode(), sent)
+    assert str(raised.value) == shown
