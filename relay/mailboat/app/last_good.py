@@ -51,28 +51,34 @@ def store(queue_dir: Path, contents: Mapping[str, bytes], now: float) -> None:
     """Make these files the last good set; nothing is written where they are already. OSError or StorageError."""
     folder = queue_dir / FOLDER
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    before = None
     with suppress(LastGoodError):  # one that is damaged is replaced
-        found = find(queue_dir)
-        if found is not None and found.digests == digests:
-            _sweep(folder, found.path)
-            return
+        before = find(queue_dir)
+    if before is not None and before.digests == digests:
+        _sweep(folder, before.path)
+        return
     make_directory(folder)
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))  # 0700
-    for name, content in contents.items():
-        _write(path, name, content)
-    for directory in [path, *(entry for entry in path.rglob("*") if entry.is_dir()), folder]:
-        sync_directory(directory)
+    try:
+        for name, content in contents.items():
+            _write(path, name, content)
+        for directory in [path, *(entry for entry in path.rglob("*") if entry.is_dir()), folder]:
+            sync_directory(directory)
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
     manifest = orjson.dumps({"set": path.name, "stored_at": rfc3339(now), "files": digests})
     _write(folder, f".{MANIFEST}", manifest)
     (folder / f".{MANIFEST}").replace(folder / MANIFEST)
     sync_directory(folder)
-    _sweep(folder, path)
+    # The one before stays once more: another worker may be reading it.
+    _sweep(folder, path, before.path if before else path)
 
 
-def _sweep(folder: Path, current: Path) -> None:
-    """Remove the sets before the current one, and what a kill left half-written."""
+def _sweep(folder: Path, *kept: Path) -> None:
+    """Remove all other sets, and what a kill left half-written."""
     for path in folder.glob(f"{_PREFIX}*"):
-        if path != current:
+        if path not in kept:
             shutil.rmtree(path, ignore_errors=True)
 
 

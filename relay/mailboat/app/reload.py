@@ -55,7 +55,6 @@ class ConfigWatch:
         """Why the files as they are now were refused."""
         self.tolerated = first.tolerated
         """What the start went on without; a reload that is taken has none."""
-
         self.taken: Callable[[Loaded], Awaitable[None]] = _ignored
         """Called after a configuration was put into force."""
 

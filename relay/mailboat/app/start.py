@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mailboat.app.build import WorkerOptions
-from mailboat.app.last_good import FOLDER, LastGoodError, find
+from mailboat.app.last_good import FOLDER, LastGood, LastGoodError, find
 from mailboat.config.fault import Fault
 from mailboat.config.fingerprint import Marks
 from mailboat.config.load import Loaded, load
@@ -37,8 +37,8 @@ def begin(options: WorkerOptions) -> Loaded:
     if options.last_good and loaded.tolerated:
         try:
             return fall_back(options, loaded, loaded.tolerated)
-        except BadConfigurationError:
-            pass  # nothing to fall back to: what is tolerated is warned of
+        except BadConfigurationError as error:
+            log.warning("%s", error.reasons[-1])  # nothing to fall back to: what is tolerated is warned of
     return loaded
 
 
@@ -52,13 +52,10 @@ def fall_back(options: WorkerOptions, bad: Loaded, faults: Sequence[Fault], mark
     if bad.stored_at:
         raise BadConfigurationError([*bad.refused, *_unusable(bad.stored_at, faults)])
     queue_dir = Path(bad.queue_dir)
-    try:
-        stored = find(queue_dir)
-    except LastGoodError as error:
-        raise BadConfigurationError([*faults, f"the last good set is not used: {error}"]) from None
-    if stored is None:
-        raise BadConfigurationError([*faults, f"there is no last good set in {queue_dir / FOLDER}"])
+    stored = _stored(queue_dir, faults)
     good = load(options.directory, os.environ, stored.path)
+    if _stored(queue_dir, faults) != stored:
+        raise BadConfigurationError([*faults, f"the last good set in {queue_dir / FOLDER} has changed meanwhile"])
     if good.settings is None:
         raise BadConfigurationError([*faults, *_unusable(stored.stored_at, good.faults)])
     if Path(good.queue_dir) != queue_dir:
@@ -66,6 +63,19 @@ def fall_back(options: WorkerOptions, bad: Loaded, faults: Sequence[Fault], mark
         raise BadConfigurationError([*faults, reason])
     seen = {**good.marks, **(marks or {}), **bad.marks}
     return replace(good, marks=seen, stored_at=stored.stored_at, refused=tuple(faults))
+
+
+def _stored(queue_dir: Path, faults: Sequence[Fault]) -> LastGood:
+    """The set that is stored, whole. Raises BadConfigurationError."""
+    if not queue_dir.is_absolute():
+        raise BadConfigurationError([*faults, "nobody says where the last good set is: see MAILBOAT_QUEUE_DIR"])
+    try:
+        stored = find(queue_dir)
+    except LastGoodError as error:
+        raise BadConfigurationError([*faults, f"the last good set is not used: {error}"]) from None
+    if stored is None:
+        raise BadConfigurationError([*faults, f"there is no last good set in {queue_dir / FOLDER}"])
+    return stored
 
 
 def _unusable(stored_at: str, faults: Sequence[Fault]) -> list[str]:

@@ -78,7 +78,8 @@ def load(directory: Path, environ: Mapping[str, str], copies: Path | None = None
     files.watch(files.path)
     if copies is None and not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises where it may not look
         fault = Fault(str(directory), 0, "", "", "is not a directory that can be read")
-        return Loaded(None, (fault,), (), files.marks, queue_dir=environ.get(QUEUE_DIR_VARIABLE, ""))
+        queue_dir = environ.get(QUEUE_DIR_VARIABLE)
+        return Loaded(None, (fault,), (), files.marks, queue_dir=str(Path(queue_dir).absolute()) if queue_dir else "")
     if copies is None:
         _warn_of_files(files.path, report)
     settings = _settings(files, environ, report)

@@ -211,7 +211,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_config_reloads_total",
         Kind.COUNTER,
-        "Reloads of the configuration; a failed one changed nothing.",
+        "Reloads of the configuration; a failed one changed nothing. A start with the last good set counts as one.",
         "result",
         ("success", "failure"),
     ),

@@ -153,6 +153,9 @@ async def test_whichever_file_is_bad_the_set_is_used_whole_and_the_repair_is_not
         assert b"changed.test" not in mx.mails[0].body
         config.put(name, good[name])
         await healed(relay)
+        config.put("limit.ini", "[outbound]\nthere.test=none\n")  # from now on its own files count again
+        _, configz = await relay.poll(lambda: relay.http("/configz"), lambda now: now[1]["error"])
+        assert configz["error"].startswith("limit.ini:2: [outbound] there.test: ")
 
 
 async def test_no_copy_of_a_password_or_key_is_made(tmp_path: Path, mx: ScriptedMx) -> None:
