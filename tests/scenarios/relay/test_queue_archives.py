@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
-from tests.support.relay_process import Relay, RelayConfig, command, running
-from tests.support.scripted_mx import ScriptedMx
+from tests.support.relay_process import COMMAND, Relay, RelayConfig, command, running
+from tests.support.scripted_mx import Held, ScriptedMx
+from tests.support.stores import files_in
 
 BODY = b"Subject: hi\r\n\r\nGood day.\r\n"
 LARGE = b"Subject: large\r\n\r\n" + (b"0123456789abcdef" * 4 + b"\r\n") * 8000
@@ -79,3 +82,79 @@ async def test_a_queue_moves_to_another_relay_with_all_that_is_known_of_it(
     assert sum(LARGE in mail.body for mail in mx.mails) == 2
     with tarfile.open(archive) as readable:
         assert readable.getnames()[:3] == ["mailboat-queue.json", "1.json", "1.eml"]
+
+
+async def test_an_attempt_that_is_under_way_is_waited_for_and_not_exported_twice(
+    tmp_path: Path, mx: ScriptedMx
+) -> None:
+    """One whose message is at its final dot when the export begins is delivered, and is in no archive."""
+    archive = tmp_path / "queue.tar"
+    config = RelayConfig(tmp_path / "config", mx.port)
+    mx.on(".", Held("250 2.0.0 taken"))
+    mx.on_rcpt("b@there.test", "450 4.2.0 later")
+    async with running(config) as relay:
+        await relay.submit("b@there.test")
+        await relay.event("deferred")
+        await relay.submit("a@here.test")
+        await mx.wait_for(lambda mx: any(mail.recipients == ["a@here.test"] for mail in mx.mails))
+        export = asyncio.create_task(queue(config, "export", str(archive)))
+        held = {("a@here.test", "held"), ("b@there.test", "held")}
+        await relay.poll(relay.queue, lambda entries: {(e["recipients"][0], e["state"]) for e in entries} == held)
+        assert not export.done()
+        assert not archive.exists()
+        mx.release()
+        await export
+        await relay.event("delivered")
+        assert [entry["recipients"] for entry in await relay.queue()] == [["b@there.test"]]
+        with tarfile.open(archive) as tar:
+            assert tar.getnames() == ["mailboat-queue.json", "1.json", "1.eml", "end.json"]
+
+
+async def test_a_file_that_is_there_is_not_overwritten_and_one_that_cannot_be_written_changes_nothing(
+    tmp_path: Path, mx: ScriptedMx
+) -> None:
+    config = RelayConfig(tmp_path / "config", mx.port, outbound=["disabled=true"])
+    there = tmp_path / "there"
+    there.write_text("mine")
+    async with running(config) as relay:
+        await relay.submit("a@here.test", body=LARGE)
+        before = await relay.queue()
+        await queue(config, "export", str(there), code=73)
+        await queue(config, "export", str(tmp_path / "nowhere" / "x"), code=73)
+        # A disk that is full in the middle: no file may have more than 64 KiB.
+        limited = ["prlimit", "--fsize=65536", COMMAND, "queue", "export", str(tmp_path / "x")]
+        process = await asyncio.create_subprocess_exec(*limited, "--config", str(config.directory))
+        assert await process.wait() == 73
+        assert await relay.poll(relay.queue, lambda entries: entries == before) == before
+    assert there.read_text() == "mine"
+    assert files_in(tmp_path) == ["config", "there"]
+
+
+async def test_a_damaged_archive_ends_with_65_and_nothing_is_taken(tmp_path: Path, mx: ScriptedMx) -> None:
+    archive = tmp_path / "queue.tar"
+    config = RelayConfig(tmp_path / "config", mx.port, outbound=["disabled=true"])
+    async with running(config) as relay:
+        await relay.submit("a@here.test")
+        assert await queue(config, "export", str(archive), "--remove", "--json") == '{"count":1}\n'
+        assert await relay.queue() == []
+        octets = bytearray(archive.read_bytes())
+        octets[1700] ^= 1
+        damaged = tmp_path / "damaged.tar"
+        damaged.write_bytes(octets)
+        await queue(config, "import", str(damaged), code=65)
+        await queue(config, "import", str(tmp_path / "nowhere"), code=66)
+        status, answer = await post(relay, bytes(octets))  # the relay looks for itself
+        assert (status, answer["status"]) == (422, 422)
+        assert await relay.queue() == []
+        assert await relay.stop() == 0
+        await queue(config, "import", str(damaged), code=65)
+        assert await listed(config) == []
+        assert await queue(config, "import", str(archive), "--json") == '{"count":1}\n'
+        assert [entry["state"] for entry in await listed(config)] == ["active"]
+
+
+async def post(relay: Relay, octets: bytes) -> tuple[int, Any]:
+    url = f"http://127.0.0.1:{relay.config.admin_port}/v1/queue/import"
+    headers = {"Content-Type": "application/x-tar"}
+    async with aiohttp.ClientSession() as session, session.post(url, data=octets, headers=headers) as answer:
+        return answer.status, await answer.json()
