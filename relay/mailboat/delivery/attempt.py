@@ -218,14 +218,7 @@ class _Walk:
         while self._offered():
             self.stage = Stage.CONNECT
             try:
-                try:
-                    session = await self._connect(target, place, fresh=fresh)
-                except PeerTrouble as failure:
-                    newer = await self._with_newer_token(target, failure.trouble)
-                    if newer is None:
-                        raise
-                    target = newer
-                    continue
+                session, target = await self._open(target, place, fresh=fresh)
             except PeerTrouble as failure:
                 self._failed(target, failure)
                 return
@@ -253,14 +246,19 @@ class _Walk:
             raise (_TokenLater(trouble, left) if left > 0 else PeerTrouble(trouble)) from error
         return replace(target, credentials=replace(credentials, token=token.value))
 
-    async def _with_newer_token(self, target: Target, trouble: Trouble) -> Target | None:
-        """The target with another access token, once, if the host did not take this one. Raises PeerTrouble."""
-        used = target.credentials.token if target.credentials is not None else ""
-        if not used or self._renewed or not verdict.refuses_token(trouble):
-            return None
-        self._renewed = True
-        newer = await self._with_token(target, refused=used)
-        return newer if newer.credentials is not None and newer.credentials.token != used else None
+    async def _open(self, target: Target, place: Place, *, fresh: bool) -> tuple[Session, Target]:
+        """A session, and the target with the access token that it took. Raises PeerTrouble."""
+        try:
+            return await self._connect(target, place, fresh=fresh), target
+        except PeerTrouble as failure:
+            used = target.credentials.token if target.credentials is not None else ""
+            if not used or self._renewed or not verdict.refuses_token(failure.trouble):
+                raise
+            self._renewed = True
+            target = await self._with_token(target, refused=used)
+            if target.credentials is None or target.credentials.token == used:
+                raise
+        return await self._connect(target, place, fresh=fresh), target
 
     def _failed(self, target: Target, failure: PeerTrouble) -> None:
         """There is no session with a target."""
