@@ -120,13 +120,13 @@ def give_a_faulty_plugin(config: RelayConfig) -> None:
 
 @contextlib.asynccontextmanager
 async def load(relay: Relay) -> AsyncIterator[None]:
-    """Mail of every kind, over and over, one message after the other."""
+    """Mail of every kind with a NUL octet in it, over and over, one message after the other."""
 
     enough = asyncio.Event()
 
     async def submit() -> None:
         while not enough.is_set():
-            await relay.submit(*RECIPIENTS)
+            await relay.submit(*RECIPIENTS, body=b"Subject: hi\r\n\r\nGood day.\0\r\n")
             await nonsense(relay)
 
     # Asked to end, not cancelled: every message is whole, and no cancellation is lost in a client.

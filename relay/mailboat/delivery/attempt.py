@@ -198,7 +198,9 @@ class _Walk:
         if len(self._troubles) >= ADDRESSES or self._silences >= SILENCES or is_over:
             return False
         # A host of lower preference is for when the better ones do not work, not for when they are busy.
-        return not any(passed.priority < target.priority and now >= a.dead_until for passed, a in self._passed)
+        return not self._passed or not any(
+            passed.priority < target.priority and now >= a.dead_until for passed, a in self._passed
+        )
 
     async def visit(self, target: Target) -> None:
         """Offer what is pending to one target."""
@@ -218,7 +220,9 @@ class _Walk:
         while self._offered():
             self.stage = Stage.CONNECT
             try:
-                session, target = await self._open(target, place, fresh=fresh)
+                session = None if fresh else self._parts.pool.reuse(target, self._settings)
+                if session is None:
+                    session, target = await self._open(target, place)
             except PeerTrouble as failure:
                 self._failed(target, failure)
                 return
@@ -246,10 +250,10 @@ class _Walk:
             raise (_TokenLater(trouble, left) if left > 0 else PeerTrouble(trouble)) from error
         return replace(target, credentials=replace(credentials, token=token.value))
 
-    async def _open(self, target: Target, place: Place, *, fresh: bool) -> tuple[Session, Target]:
-        """A session, and the target with the access token that it took. Raises PeerTrouble."""
+    async def _open(self, target: Target, place: Place) -> tuple[Session, Target]:
+        """A new session, and the target with the access token that it took. Raises PeerTrouble."""
         try:
-            return await self._connect(target, place, fresh=fresh), target
+            return await self._connect(target, place), target
         except PeerTrouble as failure:
             used = target.credentials.token if target.credentials is not None else ""
             if not used or self._renewed or not verdict.refuses_token(failure.trouble):
@@ -258,7 +262,7 @@ class _Walk:
             target = await self._with_token(target, refused=used)
             if target.credentials is None or target.credentials.token == used:
                 raise
-        return await self._connect(target, place, fresh=fresh), target
+        return await self._connect(target, place), target
 
     def _failed(self, target: Target, failure: PeerTrouble) -> None:
         """There is no session with a target."""
@@ -268,8 +272,8 @@ class _Walk:
             self._learn(target, verdict.signal_of(failure.trouble), failure.trouble)
         self._trouble(target, failure.trouble)
 
-    async def _connect(self, target: Target, place: Place, *, fresh: bool) -> Session:
-        """A session. Raises PeerTrouble."""
+    async def _connect(self, target: Target, place: Place) -> Session:
+        """A new session. Raises PeerTrouble."""
         why = ""
 
         def interrupt(reason: str) -> None:
@@ -280,7 +284,7 @@ class _Walk:
         place.interrupt = interrupt
         try:
             async with asyncio.timeout(None) as scope:
-                return await self._parts.pool.acquire(target, self._settings, fresh=fresh)
+                return await self._parts.pool.open(target, self._settings)
         except TimeoutError as error:
             raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.TIMEOUT, why)) from error
         finally:

@@ -7,7 +7,7 @@ an argument. Kept by `gate`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from mailboat.delivery.verdict import Signal, Trouble
 from mailboat.delivery.window import Window
@@ -117,7 +117,17 @@ class Destination:
     """What shares a window, and what was learnt of it."""
 
     __slots__ = (
-        *("blocked", "conversing", "host", "key", "rungs", "running", "site", "trouble", "unproven", "window"),
+        "addresses",
+        "blocked",
+        "conversing",
+        "host",
+        "key",
+        "rungs",
+        "running",
+        "site",
+        "trouble",
+        "unproven",
+        "window",
     )
 
     def __init__(self, key: str) -> None:
@@ -127,6 +137,8 @@ class Destination:
         self.window = Window()
         self.rungs: tuple[tuple[HostAddress, ...], ...] = ()
         """Its addresses by preference, the most preferred first."""
+        self.addresses: tuple[HostAddress, ...] = ()
+        """All of them."""
         self.running = 0
         """Attempts."""
         self.conversing = 0
@@ -138,15 +150,20 @@ class Destination:
         self.blocked: dict[str, None] = {}
         """Queues that wait for an attempt to end."""
         self.unproven: dict[str, None] = {}
-        """Queues that wait for their turn among those whose hosts are not proven."""
+        """Queues that wait for their turn among those whose hosts are not proven, as far as they are remembered."""
 
-    def addresses(self) -> Iterator[HostAddress]:
-        """All of them."""
-        return (address for rung in self.rungs for address in rung)
+    def lead_to(self, rungs: tuple[tuple[HostAddress, ...], ...]) -> None:
+        """These are its addresses from now on, by preference."""
+        self.rungs, self.addresses = rungs, tuple(address for rung in rungs for address in rung)
+
+    # The next three are asked for each message, so they make no generators.
 
     def is_proven(self, now: float) -> bool:
         """Whether one of its addresses is expected to answer."""
-        return any(address.is_proven(now) for rung in self.rungs for address in rung)
+        for address in self.addresses:  # noqa: SIM110 - see above
+            if address.is_proven(now):
+                return True
+        return False
 
     def room(self, each: int, now: float) -> int:
         """How many more attempts its window allows; `each` is the limit of any."""
@@ -154,7 +171,9 @@ class Destination:
 
     def dead_until(self) -> float:
         """When the first of its addresses may be tried again; in the past while one is alive."""
-        return min((address.dead_until for address in self.addresses()), default=0.0)
+        if len(self.addresses) == 1:
+            return self.addresses[0].dead_until
+        return min([address.dead_until for address in self.addresses], default=0.0)
 
     def in_the_way(self, now: float) -> Sequence[HostAddress]:
         """The addresses whose turn it is and that have no room; empty: an attempt may start.
@@ -164,6 +183,12 @@ class Destination:
         for rung in self.rungs:
             busy = [address for address in rung if now >= address.dead_until and now >= address.last_until]
             if busy:
-                return () if any(address.is_free(now) for address in busy) else busy
-        alive = [address for address in self.addresses() if now >= address.dead_until]
-        return () if any(address.is_free(now) for address in alive) else alive
+                return _unless_free(busy, now)
+        return _unless_free([address for address in self.addresses if now >= address.dead_until], now)
+
+
+def _unless_free(addresses: Sequence[HostAddress], now: float) -> Sequence[HostAddress]:
+    for address in addresses:
+        if address.is_free(now):
+            return ()
+    return addresses

@@ -215,7 +215,7 @@ class Engine:
         schedule, clock = self._schedule, self._parts.clock
         if self._settings.outbound.disabled or self._stopping:
             return
-        while schedule.unsettled - schedule.running < UNRECORDED_MAX and not self._parts.store.stalled:
+        while schedule.unrecorded < UNRECORDED_MAX and not self._parts.store.stalled:
             now = clock.monotonic()
             next_up = schedule.start(now)
             if next_up is None:
@@ -254,8 +254,11 @@ class Engine:
                     if parts.hooks is not None:
                         hooks = parts.hooks.consult(entry, self._settings)
                     parts.observer.attempt_started(entry)
-                    attempt = partial(parts.attempter.attempt, place=place)
-                    report = await (attempt(entry, self._settings) if hooks is None else hooks.attempt(attempt))
+                    attempt = parts.attempter.attempt
+                    if hooks is None:
+                        report = await attempt(entry, self._settings, place=place)
+                    else:
+                        report = await hooks.attempt(partial(attempt, place=place))
                 change = transition(entry, report, self.plan, parts.clock.now(), parts.chance())
                 change, recorded = await self._conclude(entry, change, hooks)
             finally:

@@ -26,6 +26,8 @@ REMEMBERED = 50_000
 """Destinations, and addresses, that are remembered at most; those unused for longest go first."""
 AT_ONCE = 256
 """Attempts at once without a place, since nothing is dialled for them."""
+UNPROVEN_MARKED = 1_000
+"""Queues of an unproven destination that are moved at once when it proves itself; others are asked at their turn."""
 _TURNS = 4
 """Of so many turns of unproven hosts one is for those that failed, while others wait."""
 
@@ -157,7 +159,8 @@ class Gate:
             return None
         if destination.is_proven(now):
             return Ring.PROVEN
-        destination.unproven[name] = None
+        if len(destination.unproven) < UNPROVEN_MARKED:
+            destination.unproven[name] = None
         return Ring.FRESH if destination.trouble is None else Ring.FAILED
 
     # For the engine.
@@ -213,13 +216,16 @@ class Gate:
 
     def order(self, targets: Sequence[Target], now: float) -> Sequence[Target]:
         """The targets in the order to try them: addresses that lately kept silent come last."""
+        if len(targets) == 1:
+            return targets
         known = self._addresses
         last = [t for t in targets if (a := known.get(t.spot)) is not None and a.last_until > now]
         return targets if not last else [*(t for t in targets if t not in last), *last]
 
     def approach(self, place: Place, spot: Spot, now: float) -> tuple[Approach, HostAddress]:
         """An attempt turns to a target; without `GO` it must not connect."""
-        self.leave(place, now)
+        if place.address is not None:
+            self.leave(place, now)
         address = self._address(spot)
         if now < address.dead_until:
             return Approach.DEAD, address
@@ -228,14 +234,17 @@ class Gate:
         address.open += 1
         place.address = address
         place.heard = now
-        self.places.change(place, silent=False, proven=address.is_proven(now))
+        proven = address.is_proven(now)
+        if place.silent or proven != place.proven:
+            self.places.change(place, silent=False, proven=proven)
         return Approach.GO, address
 
     def opened(self, place: Place, line: Line, now: float) -> None:
         """It has a session."""
         place.line, place.seen, place.heard = line, line.heard, now
-        place.destination.conversing += not place.conversing
-        self.places.change(place, silent=False, conversing=True)
+        if place.silent or not place.conversing:
+            place.destination.conversing += not place.conversing
+            self.places.change(place, silent=False, conversing=True)
 
     def leave(self, place: Place, now: float) -> None:
         """It is done with its target."""
@@ -293,7 +302,7 @@ class Gate:
             known.move_to_end(site.key)
         if destination.site is not site:
             destination.site = site
-            destination.rungs = tuple(tuple(self._address(spot) for spot in rung) for rung in site.rungs)
+            destination.lead_to(tuple(tuple(self._address(spot) for spot in rung) for rung in site.rungs))
         return destination
 
     def _address(self, spot: Spot) -> HostAddress:

@@ -128,14 +128,18 @@ class Places:
         self, place: Place, *, silent: bool | None = None, proven: bool | None = None, conversing: bool | None = None
     ) -> None:
         """It goes on in another way."""
-        self._count(place, -1)
+        # Of a place in use only `proven` is counted.
+        is_counted = place.silent or silent or (proven is not None and proven != place.proven)
+        if is_counted:
+            self._count(place, -1)
         if silent is not None:
             place.silent = silent
         if proven is not None:
             place.proven = proven
         if conversing is not None:
             place.conversing = conversing
-        self._count(place, 1)
+        if is_counted:
+            self._count(place, 1)
 
     def _count(self, place: Place, change: int) -> None:
         if not place.silent:

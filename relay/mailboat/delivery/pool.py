@@ -40,6 +40,9 @@ class Pool:
         """When each idle session has been idle for long enough, in the order they were released."""
         self._open: set[Session] = set()
         self._dialling = 0
+        self._tls: TlsSettings | None = None
+        """Those in force, and how often they have become others: a number is compared sooner than they are."""
+        self._tls_changes = 0
         self._leaving: set[Session] = set()
         """Those of `_open` that were told QUIT."""
         self._left = asyncio.Event()
@@ -48,22 +51,26 @@ class Pool:
         self._all_closed: asyncio.Event | None = None
         self._closing = False
 
-    async def acquire(self, target: Target, settings: Settings, *, fresh: bool = False) -> Session:
-        """A session with the target: an idle one, unless `fresh`, or a new one.
+    def reuse(self, target: Target, settings: Settings) -> Session | None:
+        """An idle session with the target, if there is one. Give it back with `release` or `discard`.
 
-        Give it back with `release` or `discard`.
+        Raises:
+            PeerTrouble: there is no way to have one, and why.
+        """
+        session = self._take(self._key(target, self._source(target, settings), settings.tls_outbound))
+        if session is not None:
+            session.max_messages = target.max_messages
+        return session
+
+    async def open(self, target: Target, settings: Settings) -> Session:
+        """A new session with the target. Give it back with `release` or `discard`.
 
         Raises:
             PeerTrouble: there is none to be had, and why.
         """
+        source = self._source(target, settings)
+        key = self._key(target, source, settings.tls_outbound)
         try:
-            source = self._sources.pick(settings, target)
-            key = _key(target, source, settings.tls_outbound)
-            if not fresh:
-                session = self._take(key)
-                if session is not None:
-                    session.max_messages = target.max_messages
-                    return session
             session = await self._dial(target, source, settings)
         except SourceMissing as missing:
             self._observer.bind_failed(missing.source)
@@ -73,6 +80,13 @@ class Pool:
         self._open.add(session)
         session.stream.on_closed = partial(self._gone, session)
         return session
+
+    def _source(self, target: Target, settings: Settings) -> Source:
+        try:
+            return self._sources.pick(settings, target)
+        except SourceMissing as missing:
+            self._observer.bind_failed(missing.source)
+            raise
 
     async def _dial(self, target: Target, source: Source, settings: Settings) -> Session:
         most = settings.outbound.concurrency_max
@@ -140,6 +154,23 @@ class Pool:
             session.stream.abort()
         await self._all_closed.wait()
 
+    def _key(self, target: Target, source: Source, tls: TlsSettings) -> Hashable:
+        """What two messages must agree in to share a connection."""
+        if tls is not self._tls:
+            self._tls_changes += tls != self._tls
+            self._tls = tls
+        return (
+            target.ip,
+            target.port,
+            target.path,
+            source,
+            target.protocol,
+            target.tls.level,
+            (target.host, target.tls.ca) if verifies(target) else None,
+            target.credentials,
+            self._tls_changes,
+        )
+
     def _take(self, key: Hashable) -> Session | None:
         idle = self._idle.get(key)
         while idle:
@@ -191,19 +222,3 @@ class Pool:
             self._retire(session)
         if self._expiry:
             self._sweep_after(max(min(self._expiry.values()) - now, 0.01))
-
-
-def _key(target: Target, source: Source, tls: TlsSettings) -> Hashable:
-    """What two messages must agree in to share a connection."""
-    verify = verifies(target)
-    return (
-        target.ip,
-        target.port,
-        target.path,
-        source,
-        target.protocol,
-        target.tls.level,
-        (target.host, target.tls.ca) if verify else None,
-        target.credentials,
-        tls,
-    )

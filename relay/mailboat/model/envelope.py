@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from mailboat.model.address import Address
 
@@ -64,8 +64,7 @@ class Noted:
     """`todo.force_tls` as it is for this entry now; None: as the message says."""
 
 
-@dataclass(frozen=True, slots=True)
-class EntryKey:
+class EntryKey(NamedTuple):
     """Names a row: which open database of this worker, and the row's id in it."""
 
     spool: int

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import Protocol
 
 from mailboat.model.envelope import Entry, EntryKey
@@ -32,7 +32,7 @@ class Offered(Enum):
     """No room for anybody: nothing is remembered, it must be offered again."""
 
 
-class Ring(Enum):
+class Ring(IntEnum):
     """Destinations take turns within a ring; the gatekeeper says which ring is next."""
 
     FREE = auto()
@@ -96,6 +96,11 @@ class Schedule:
         return self._running
 
     @property
+    def unrecorded(self) -> int:
+        """Attempts that are over and not recorded yet."""
+        return len(self._unsettled) - self._running
+
+    @property
     def unsettled(self) -> int:
         """Attempts under way or not recorded yet."""
         return len(self._unsettled)
@@ -142,20 +147,22 @@ class Schedule:
 
     def start(self, now: float) -> tuple[str, Entry] | None:
         """The next entry to attempt and its destination; None: nothing may start now."""
-        rings = self._rings
-        while (ring := self._gatekeeper.next_ring(rings)) is not None:
+        rings, gatekeeper, asked = self._rings, self._gatekeeper, ""
+        while (ring := gatekeeper.next_ring(rings)) is not None:
             name, destination = rings[ring].popitem(last=False)
             destination.ring = None
             entry = self._first_of(destination)
             if entry is None:
                 self._forget_if_empty(name, destination)
                 continue
-            wanted = self._gatekeeper.ring_of(name, entry, now)
+            # Who stood alone in the ring was asked about a moment ago.
+            wanted = ring if name == asked else gatekeeper.ring_of(name, entry, now)
             if wanted is ring or wanted is Ring.FREE:
                 self._begin(name, destination, entry)
                 return name, entry
             if wanted is not None:
                 self._stand(name, destination, wanted)
+            asked = name
         return None
 
     def _begin(self, name: str, destination: _Queue, entry: Entry) -> None:

@@ -5,14 +5,17 @@ Pure. Names are looked up by `finder`, as addresses and never as MX. A plugin th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mailboat.config.settings import InetPrefer, Protocol, Route, TlsLevel
 from mailboat.model.address import NULL_SENDER, Address, domain_patterns
 from mailboat.routing.answers import Credentials
 
 _IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
+REMEMBERED = 4_096
+"""Domains whose routes are remembered at most; about 200 bytes each."""
 _LMTP_PORT = 24  # RFC 2033 5 forbids 25 and names no other; 24 is the usual one
 
 
@@ -62,6 +65,7 @@ class RouteTable:
         """The first of two routes for one domain wins; the loader refuses such a configuration anyway."""
         self._by_domain: dict[str, dict[str, Route]] = {}
         """Domain pattern -> sender pattern -> route; routes without `senders` stand under "*"."""
+        self._of_domain = lru_cache(maxsize=REMEMBERED)(self._look_up)
         for route in routes:
             for pattern in route.domains:
                 by_sender = self._by_domain.setdefault(pattern.lower(), {})
@@ -76,11 +80,14 @@ class RouteTable:
         """
         if not self._by_domain:
             return None
-        for pattern in _patterns(domain):
-            by_sender = self._by_domain.get(pattern)
-            if by_sender is not None and (route := _of_sender(by_sender, sender)) is not None:
+        for by_sender in self._of_domain(domain):
+            if (route := _of_sender(by_sender, sender)) is not None:
                 return route
         return None
+
+    def _look_up(self, domain: str) -> Sequence[Mapping[str, Route]]:
+        """The routes by sender of each pattern that fits a domain, the most specific first."""
+        return [self._by_domain[pattern] for pattern in _patterns(domain) if pattern in self._by_domain]
 
 
 def _of_sender(by_sender: Mapping[str, Route], sender: Address) -> Route | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from mailboat.smtp import grammar, sasl
 from mailboat.smtp.data import DataFault, DataReceiver
@@ -34,7 +34,7 @@ from mailboat.smtp.grammar import GrammarError
 from mailboat.smtp.lines import MAX_AUTH_LINE, MAX_COMMAND_LINE, LineBuffer, LineFault
 
 
-class State(Enum):
+class State(IntEnum):
     """Where the session stands; the table below says which commands it allows."""
 
     NEW = auto()

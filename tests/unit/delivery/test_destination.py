@@ -28,7 +28,7 @@ def told(*signals: Signal, now: float = 0.0) -> HostAddress:
 
 def of(*rungs: Sequence[HostAddress]) -> Destination:
     destination = Destination("mx.test")
-    destination.rungs = tuple(tuple(rung) for rung in rungs)
+    destination.lead_to(tuple(tuple(rung) for rung in rungs))
     return destination
 
 

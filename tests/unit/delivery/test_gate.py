@@ -128,6 +128,19 @@ def test_memory_is_bounded_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> No
     assert gate._destinations["kept.test"] is kept.destination
 
 
+def test_a_destination_that_never_answers_does_not_remember_all_domains_that_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate_module, "UNPROVEN_MARKED", 100)
+    gate, anywhere = open_gate()
+    site = Site("mx.test", ((SPOT,),))
+    for number in range(1000):
+        name = f"d{number}.test"
+        anywhere.sites[name] = site
+        assert gate.ring_of(name, entry((f"u@{name}",)), 0.0) is Ring.FRESH
+    assert len(gate._destinations["mx.test"].unproven) == 100
+
+
 # The gate, the schedule and the watch together, in virtual time.
 
 
