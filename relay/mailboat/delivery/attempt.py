@@ -394,7 +394,8 @@ class _Walk:
 
     def _settle(self, judgement: verdict.Judgement, target: Target) -> _After:
         self.settle(judgement.outcomes)
-        self._pass_on(judgement.answered)
+        if judgement.answered:
+            self._pass_on(judgement.answered)
         if judgement.trouble is not None:
             self._trouble(target, judgement.trouble)
             return _After.LEAVE
@@ -410,7 +411,8 @@ class _Walk:
             if message.smtputf8 or not message.sender.is_ascii:
                 head = body if isinstance(body, bytes) else body.head()
                 misfits = offered if needs_smtputf8(message, head) else misfits
-            self._pass_on(verdict.lacks_smtputf8(misfits, mx))
+            if misfits:
+                self._pass_on(verdict.lacks_smtputf8(misfits, mx))
 
     async def _load(self) -> bytes | FileBody:
         """The body, at its beginning."""

@@ -181,14 +181,13 @@ class Destination:
         Mail does not go to a host of lower preference because a better one is busy, only when that does not work.
         """
         for rung in self.rungs:
-            busy = [address for address in rung if now >= address.dead_until and now >= address.last_until]
+            busy = []
+            for address in rung:
+                if now >= address.dead_until and now >= address.last_until:
+                    if address.open < address.cap:
+                        return ()
+                    busy.append(address)
             if busy:
-                return _unless_free(busy, now)
-        return _unless_free([address for address in self.addresses if now >= address.dead_until], now)
-
-
-def _unless_free(addresses: Sequence[HostAddress], now: float) -> Sequence[HostAddress]:
-    for address in addresses:
-        if address.is_free(now):
-            return ()
-    return addresses
+                return busy
+        alive = [address for address in self.addresses if now >= address.dead_until]
+        return () if any(address.is_free(now) for address in alive) else alive

@@ -215,7 +215,7 @@ class Engine:
         schedule, clock = self._schedule, self._parts.clock
         if self._settings.outbound.disabled or self._stopping:
             return
-        while schedule.unrecorded < UNRECORDED_MAX and not self._parts.store.stalled:
+        while schedule.has_turns and schedule.unrecorded < UNRECORDED_MAX and not self._parts.store.stalled:
             now = clock.monotonic()
             next_up = schedule.start(now)
             if next_up is None:

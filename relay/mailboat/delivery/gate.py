@@ -101,6 +101,8 @@ class Gate:
         """Those that queues wait for."""
         self._candidate: Destination | PutOff | None = None
         """What `ring_of` found last."""
+        self._is_proven = False
+        """Whether that is a destination whose hosts are expected to answer."""
         self._placeless = 0
         self._turn = 0
 
@@ -147,17 +149,18 @@ class Gate:
             self._candidate = PutOff(where.until, trouble)
             return Ring.FREE
         destination = self._candidate = self._destination(where)
-        if (until := destination.dead_until()) > now and destination.trouble is not None:
+        if destination.trouble is not None and (until := destination.dead_until()) > now:
             self._candidate = PutOff(until, destination.trouble, destination.host)
             return Ring.FREE
-        if destination.running >= destination.window.limit(self._each, now):
+        if not destination.window.has_room(destination.running, self._each, now):
             self._block(name, destination)
             return None
-        for address in (in_the_way := destination.in_the_way(now)):
-            self._block(name, address)
-        if in_the_way:
+        if in_the_way := destination.in_the_way(now):
+            for address in in_the_way:
+                self._block(name, address)
             return None
-        if destination.is_proven(now):
+        self._is_proven = destination.is_proven(now)
+        if self._is_proven:
             return Ring.PROVEN
         if len(destination.unproven) < UNPROVEN_MARKED:
             destination.unproven[name] = None
@@ -169,14 +172,17 @@ class Gate:
         """The attempt begins that `ring_of` was asked for last. None: there is no way, so it takes no place."""
         candidate = self._candidate
         if isinstance(candidate, Destination):
-            return self.occupy(candidate, now)
+            return self._occupy(candidate, now, proven=self._is_proven)
         self._placeless += 1
         return candidate
 
     def occupy(self, destination: Destination, now: float) -> Place:
         """Take a place for something that goes on at a destination, whether there is one or not."""
-        place = Place(destination, now, proven=destination.is_proven(now))
-        if not place.proven:
+        return self._occupy(destination, now, proven=destination.is_proven(now))
+
+    def _occupy(self, destination: Destination, now: float, *, proven: bool) -> Place:
+        place = Place(destination, now, proven=proven)
+        if not proven:
             self._turn += 1
         destination.running += 1
         self.places.take(place)

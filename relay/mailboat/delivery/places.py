@@ -117,7 +117,7 @@ class Places:
     def take(self, place: Place) -> None:
         """An attempt begins."""
         self.held.add(place)
-        self._count(place, 1)
+        self._active[place.proven] += 1
 
     def give(self, place: Place) -> None:
         """It is over."""
@@ -128,18 +128,18 @@ class Places:
         self, place: Place, *, silent: bool | None = None, proven: bool | None = None, conversing: bool | None = None
     ) -> None:
         """It goes on in another way."""
-        # Of a place in use only `proven` is counted.
-        is_counted = place.silent or silent or (proven is not None and proven != place.proven)
-        if is_counted:
-            self._count(place, -1)
+        if not (place.silent or silent) and (proven is None or proven == place.proven):
+            if conversing is not None:
+                place.conversing = conversing  # which is counted of those that are parked
+            return
+        self._count(place, -1)
         if silent is not None:
             place.silent = silent
         if proven is not None:
             place.proven = proven
         if conversing is not None:
             place.conversing = conversing
-        if is_counted:
-            self._count(place, 1)
+        self._count(place, 1)
 
     def _count(self, place: Place, change: int) -> None:
         if not place.silent:

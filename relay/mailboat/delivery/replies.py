@@ -63,7 +63,8 @@ class ReplyStream(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, *, greeting_timeout: float) -> None:
         """Not connected yet. The first exchange has begun: its one reply is the greeting."""
         self._loop = loop
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport
+        """From `connection_made` on."""
         self._partial = bytearray()
         """The beginning of a line."""
         self._more: list[bytes] = []
@@ -86,7 +87,7 @@ class ReplyStream(asyncio.Protocol):
         self._timer_at = 0.0
         self._paused = False
         self._quitting = False
-        self._closed = False
+        self._connected = self._closed = False
         self.heard = 0
         """Pieces that have come from the peer."""
         self.fault: Broken | None = None
@@ -111,12 +112,6 @@ class ReplyStream(asyncio.Protocol):
         if secured is None:
             raise ConnectionResetError("connection closed by the peer")
         self.connection_made(secured)
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """The transport; there is one from `connection_made` on."""
-        assert self._transport is not None
-        return self._transport
 
     @property
     def usable(self) -> bool:
@@ -220,17 +215,18 @@ class ReplyStream(asyncio.Protocol):
         if not self._closed:
             if self.fault is None:
                 self._break(FaultKind.CLOSED, "connection dropped here")
-            if self._transport is not None:
-                self._transport.abort()
+            if self._connected:
+                self.transport.abort()
 
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected, with TLS where it begins at once."""
-        self._transport = cast("asyncio.Transport", transport)
+        self.transport = cast("asyncio.Transport", transport)
+        self._connected = True
         # Octets in our buffer count as "not yet handed to the kernel": see `flushed`. Not high=0: TLS transports call
         # an empty buffer full then.
-        self._transport.set_write_buffer_limits(high=1, low=0)
+        self.transport.set_write_buffer_limits(high=1, low=0)
 
     def data_received(self, data: bytes) -> None:
         """Cut replies out of what came."""

@@ -243,21 +243,28 @@ def signal_of(trouble: Trouble) -> Signal:
     return Signal.NOTHING if stage is Stage.AUTH else Signal.FAILED
 
 
+_CLOSING = 421
+
+
 def signal_in(transcript: Transcript) -> tuple[Signal, Trouble | None]:
     """What a transaction says of the host, and the trouble that says it where it is not well."""
-    for stage, replies in (
-        (Stage.MAIL, (transcript.mail,)),
-        (Stage.RCPT, transcript.rcpts),
-        (Stage.DATA, (transcript.data,)),
-        (Stage.DOT, transcript.dots),
-    ):
-        for reply in replies:
-            if reply is not None and reply.code == 421:
-                trouble = Trouble(stage, reply=reply)
-                return signal_of(trouble), trouble
-    if transcript.fault is not None:
-        return signal_of(transcript.fault), transcript.fault
-    return Signal.WELL, None
+    trouble = _closing_in(transcript) or transcript.fault
+    return (Signal.WELL, None) if trouble is None else (signal_of(trouble), trouble)
+
+
+def _closing_in(transcript: Transcript) -> Trouble | None:
+    """The first 421: the host closes the connection (RFC 5321 3.8)."""
+    if transcript.mail is not None and transcript.mail.code == _CLOSING:
+        return Trouble(Stage.MAIL, reply=transcript.mail)
+    for reply in transcript.rcpts:
+        if reply.code == _CLOSING:
+            return Trouble(Stage.RCPT, reply=reply)
+    if transcript.data is not None and transcript.data.code == _CLOSING:
+        return Trouble(Stage.DATA, reply=transcript.data)
+    for reply in transcript.dots:
+        if reply.code == _CLOSING:
+            return Trouble(Stage.DOT, reply=reply)
+    return None
 
 
 def _is_full(reply: Reply) -> bool:

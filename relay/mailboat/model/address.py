@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 
@@ -73,10 +73,12 @@ def domain_patterns(domain: str) -> Iterator[str]:
         dot = domain.find(".", dot + 1)
 
 
-def mailboxes(addresses: Iterable[Address]) -> list[Address]:
+def mailboxes(addresses: Collection[Address]) -> list[Address]:
     """Each mailbox once, in the order and spelling of its first address: local parts compare octet for octet, domains
     without case, without a final dot, and as A-labels (RFC 5321 2.4, RFC 5890 2.3.2.4)."""
+    if len(addresses) < 2:
+        return list(addresses)
     unique: dict[str, Address] = {}
     for address in addresses:
-        unique.setdefault(address.normalised, address)
+        unique.setdefault(address.wire, address)
     return list(unique.values())

@@ -76,7 +76,7 @@ def recipients_of(value: object) -> tuple[Address, ...]:
         values = (value,) if value else ()
     if not values:
         raise RefusedError("No recipients for email")
-    return tuple(mailboxes(map(_recipient, values)))
+    return tuple(mailboxes([_recipient(value) for value in values]))
 
 
 def json_notes(notes: object) -> Mapping[str, Any]:

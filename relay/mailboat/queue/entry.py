@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from mailboat.model.address import Address, mailboxes
@@ -167,9 +167,11 @@ def _unannounced(outcome: Outcome) -> Outcome:
     return replace(outcome, result=Result.DEFERRED, status="4" + outcome.status[1:], reason=reason)
 
 
-def group(recipients: Iterable[Address], *, split: bool = False) -> list[tuple[str, list[Address]]]:
+def group(recipients: Collection[Address], *, split: bool = False) -> list[tuple[str, list[Address]]]:
     """Recipients by domain in order of first appearance, each mailbox once; with `split` each by itself."""
     unique = mailboxes(recipients)
+    if len(unique) == 1:
+        return [(unique[0].ascii_domain, unique)]
     if split:
         return [(address.ascii_domain, [address]) for address in unique]
     groups: dict[str, list[Address]] = {}

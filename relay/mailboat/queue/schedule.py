@@ -36,7 +36,7 @@ class Ring(IntEnum):
     """Destinations take turns within a ring; the gatekeeper says which ring is next."""
 
     FREE = auto()
-    """It has not been asked about these, or they need no place."""
+    """It has to be asked about these, or they need no place."""
     PROVEN = auto()
     """Their hosts answer."""
     FRESH = auto()
@@ -61,6 +61,8 @@ class _Queue:
     running: int = 0
     ring: Ring | None = None
     """Where it stands."""
+    proven: bool = False
+    """Its hosts answered when it was last asked about: likely they do, so that is where it stands next."""
 
 
 class Schedule:
@@ -73,6 +75,8 @@ class Schedule:
         self._destinations: dict[str, _Queue] = {}
         self._rings: dict[Ring, OrderedDict[str, _Queue]] = {ring: OrderedDict() for ring in Ring}
         """Destinations that have something to start, next one first."""
+        self._standing = 0
+        """Those in all rings."""
         self._waiting: dict[EntryKey, Entry] = {}
         self._unsettled: set[EntryKey] = set()
         """Under way, or done and not recorded yet."""
@@ -122,7 +126,7 @@ class Schedule:
     @property
     def has_turns(self) -> bool:
         """Whether anything stands in a ring."""
-        return any(self._rings.values())
+        return self._standing > 0
 
     def offer(self, name: str, entry: Entry) -> Offered:
         """Take a due entry in for destination `name`.
@@ -150,6 +154,7 @@ class Schedule:
         rings, gatekeeper, asked = self._rings, self._gatekeeper, ""
         while (ring := gatekeeper.next_ring(rings)) is not None:
             name, destination = rings[ring].popitem(last=False)
+            self._standing -= 1
             destination.ring = None
             entry = self._first_of(destination)
             if entry is None:
@@ -157,6 +162,7 @@ class Schedule:
                 continue
             # Who stood alone in the ring was asked about a moment ago.
             wanted = ring if name == asked else gatekeeper.ring_of(name, entry, now)
+            destination.proven = wanted is Ring.PROVEN
             if wanted is ring or wanted is Ring.FREE:
                 self._begin(name, destination, entry)
                 return name, entry
@@ -301,15 +307,17 @@ class Schedule:
 
     def _take_turn(self, name: str, destination: _Queue) -> None:
         if destination.waiting and destination.ring is None:
-            self._stand(name, destination, Ring.FREE)
+            self._stand(name, destination, Ring.PROVEN if destination.proven else Ring.FREE)
 
     def _stand(self, name: str, destination: _Queue, ring: Ring) -> None:
         destination.ring = ring
         self._rings[ring][name] = destination
+        self._standing += 1
 
     def _leave_ring(self, name: str, destination: _Queue) -> None:
         if destination.ring is not None:
             del self._rings[destination.ring][name]
+            self._standing -= 1
             destination.ring = None
 
     def _forget_if_empty(self, name: str, destination: _Queue) -> None:

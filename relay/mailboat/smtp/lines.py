@@ -32,15 +32,18 @@ class LineBuffer:
 
     def feed(self, data: bytes) -> None:
         """Append octets from the client."""
-        self._buffer = self.take_all() + data
+        self._buffer = data if self._position == len(self._buffer) else self.take_all() + data
+        self._position = 0
 
     def next_line(self, limit: int = MAX_COMMAND_LINE) -> bytes | LineFault | None:
         """The next line without its CRLF; a fault when it is none; None when it has not come whole.
 
         A line over the limit is one fault, however long it goes on, and costs no more memory than the limit.
         """
-        start = self._position
-        end = self._buffer.find(b"\n", start)
+        start, buffer = self._position, self._buffer
+        if start == len(buffer):
+            return None
+        end = buffer.find(b"\n", start)
         if end < 0:
             return self._no_line_yet(limit)
         self._position = end + 1
@@ -49,9 +52,9 @@ class LineBuffer:
             return self.next_line(limit)
         if end - start > limit:
             return LineFault.TOO_LONG
-        if end == start or self._buffer.find(b"\r", start, end) != end - 1:
+        if end == start or buffer.find(b"\r", start, end) != end - 1:
             return LineFault.BARE_NEWLINE
-        return self._buffer[start : end - 1]
+        return buffer[start : end - 1]
 
     def _no_line_yet(self, limit: int) -> LineFault | None:
         if self._skipping:

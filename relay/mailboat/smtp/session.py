@@ -7,7 +7,7 @@ that a pipelined group is answered in one write (RFC 2920 3.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
 
@@ -62,6 +62,8 @@ class SessionLimits:
 
 _GREETED = frozenset({State.READY, State.MAIL, State.RCPT})
 _ANY = frozenset({State.NEW, State.READY, State.MAIL, State.RCPT})
+_NEXT: Mapping[type[Event], State] = {Hello: State.READY, Mail: State.MAIL, Rcpt: State.RCPT, Data: State.DATA}
+"""The state after an event that was accepted; after others it stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,22 +132,16 @@ class ServerSession:
             self._advance(event)
 
     def _advance(self, event: Event) -> None:
-        match event:
-            case Hello():
-                self.state = State.READY
-            case Mail():
-                self.state = State.MAIL
-            case Rcpt():
-                self.state = State.RCPT
-            case Data():
-                self.state = State.DATA
-                self._receiver = DataReceiver(self.limits.line, normalize=self.limits.normalize_newlines)
-                self._data_input = self._lines.take_all()
-            case Auth():
-                self.authenticated = True
-            case StartTls():
-                # Whatever came in the clear behind STARTTLS was not said inside TLS (RFC 3207 4.2).
-                self._lines.clear()
+        kind = type(event)
+        self.state = _NEXT.get(kind, self.state)
+        if kind is Data:
+            self._receiver = DataReceiver(self.limits.line, normalize=self.limits.normalize_newlines)
+            self._data_input = self._lines.take_all()
+        elif kind is Auth:
+            self.authenticated = True
+        elif kind is StartTls:
+            # Whatever came in the clear behind STARTTLS was not said inside TLS (RFC 3207 4.2).
+            self._lines.clear()
 
     def greet(self) -> None:
         """Put the 220 greeting in the output."""
