@@ -206,11 +206,12 @@ class _Walk:
         """Offer what is pending to one target."""
         gate, place, clock = self._parts.gate, self._place, self._parts.clock
         assert place is not None
-        try:
-            target = await self._with_token(target)
-        except PeerTrouble as failure:  # before the host is approached: it has no part in this
-            self._failed(target, failure)
-            return
+        if target.credentials is not None:
+            try:
+                target = await self._with_token(target)
+            except PeerTrouble as failure:  # before the host is approached: it has no part in this
+                self._failed(target, failure)
+                return
         approach, address = gate.approach(place, target.spot, clock.monotonic())
         if approach is not Approach.GO:
             self._passed.append((target, address))

@@ -13,7 +13,7 @@ import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.stores import BODY, Listener, draft, files_in, until
 
-from mailboat.model.envelope import Entry, SpooledBody, State
+from mailboat.model.envelope import Entry, EntryKey, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue.archive import ArchiveReader, DamagedArchiveError, chunks
 from mailboat.queue.exports import archive_chunks
@@ -78,7 +78,7 @@ def batch_for(path: Path) -> Batch:
 
 
 def _elsewhere(entry: Entry) -> Entry:
-    return replace(entry, key=replace(entry.key, spool=0, row=0), message=replace(entry.message, origin=""))
+    return replace(entry, key=EntryKey(0, 0), message=replace(entry.message, origin=""))
 
 
 @pytest.fixture(params=["spool", "shelf"])
