@@ -83,7 +83,7 @@ def _tell(acl: dict[Network, int], left_out: Collection[Network], report: Report
         lines = [str(line) for n, line in acl.items() if n in left_out and n.version == version]
         if lines:
             more = ", …" if len(lines) > _LINES_SHOWN else ""
-            share = _share((n for n in acl if n.version == version), version)
+            share = _share([n for n in acl if n.version == version], version)
             report.tolerate(
                 RELAY_ACL,
                 f"admits {share:.0%} of the public IPv{version} addresses: that is an open relay; a start leaves out "
@@ -97,9 +97,15 @@ def _tell(acl: dict[Network, int], left_out: Collection[Network], report: Report
 
 def _everybody(acl: Collection[Network]) -> Iterator[int]:
     """The IP versions all of whose addresses are allowed. Halves add up: 0.0.0.0/1 and 128.0.0.0/1 are everybody."""
-    for version in _WIDE:
-        if any(n.prefixlen == 0 for n in _disjoint(acl, version)):
+    for version, bits in ((4, 32), (6, 128)):
+        own = [n for n in acl if n.version == version]
+        if _size(own) >= 2**bits and any(n.prefixlen == 0 for n in _disjoint(own, version)):
             yield version
+
+
+def _size(networks: Iterable[Network]) -> int:
+    """Addresses, those in several networks as often: enough to spare long lists of small ones a closer look."""
+    return sum(n.num_addresses for n in networks)
 
 
 def _disjoint(networks: Iterable[Network], version: int) -> list[Network]:
@@ -108,12 +114,11 @@ def _disjoint(networks: Iterable[Network], version: int) -> list[Network]:
     return list(ipaddress.collapse_addresses(n for n in networks if isinstance(n, ipaddress.IPv6Network)))
 
 
-def _share(networks: Iterable[Network], version: int) -> float:
-    """Of the public addresses of a version, the part that is in these networks."""
-    disjoint = _disjoint(networks, version)
-    if sum(n.num_addresses for n in disjoint) < _OPEN * _TOTAL[version]:
-        return 0.0  # far below, whatever they hold: spares long lists of small networks the rest
-    return _public(disjoint) / _TOTAL[version]
+def _share(networks: Collection[Network], version: int) -> float:
+    """Of the public addresses of a version, the part that is in these networks; 0 where it is below `_OPEN` anyway."""
+    if _size(networks) < _OPEN * _TOTAL[version]:
+        return 0.0
+    return _public(_disjoint(networks, version)) / _TOTAL[version]
 
 
 def _public(disjoint: Collection[Network]) -> int:
