@@ -154,11 +154,12 @@ async def test_a_password_is_never_sent_as_a_token(server: TokenServer) -> None:
 
 async def test_a_connection_is_used_again_with_a_renewed_token(server: TokenServer) -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
-        server.answers = [{"expires_in": 1}]
+        server.answers = [{"expires_in": 0.001}]
         way = target(mx, server)
         for _ in range(3):
             assert (await rig.outcome(way)).result is Result.DELIVERED
         assert len(mx.connections) == 1
+    assert len(server.requests) == 3
 
 
 FAULTS: dict[str, tuple[HttpAnswer | dict[str, Any], str]] = {

@@ -106,8 +106,8 @@ class Route:
     auth_without_tls: bool = setting(
         False,
         values.boolean,
-        "With a user, `tls=opportunistic` stays so: whoever is on the way may read the password, or take the host's "
-        "place. CRAM-MD5, where the host offers it, does not show it.",
+        "With a user, `tls=opportunistic` stays so: whoever is on the way may read the password or access token, or "
+        "take the host's place. CRAM-MD5, where the host offers it, does not show it.",
     )
     ca_pem: str = field(default="", repr=False)
     """Content of `ca`; filled by the loader."""
