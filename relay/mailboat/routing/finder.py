@@ -79,8 +79,9 @@ class Finder:
     async def find(self, errand: Errand, route: Route | None, chance: Random) -> Found:
         """The way to a domain or address literal; over `route`, where one takes it."""
         if route is not None and route.waits:
-            until = self._clock.monotonic() + MAX_AGE
-            return Found(Unroutable(False, "4.3.5", f"route {route.name} waits: {route.waits}"), until)
+            # Over at once: mail is put off, and no attempt of the plan is spent on it.
+            why = Unroutable(False, "4.3.5", f"route {route.name} waits: {route.waits}")
+            return Found(why, self._clock.monotonic())
         if route is not None:
             return await self.by_hops(replace(errand, route=route.name), hops(route, self._mx_port))
         literal = mx.literal(errand.domain)

@@ -192,16 +192,19 @@ async def test_a_route_whose_password_is_missing_waits_and_its_mail_goes_nowhere
         config = RelayConfig(tmp_path / "config", mx.port)
         route = ["[route:smart]", "domains=smart.test", f"hosts=127.0.0.1:{smart.port}"]
         config.put("password", SECRET)
-        config.outbound_is(*route, "auth_user=ann", "auth_pass_file=password")
+        config.outbound_is("temp_fail_intervals=1h", *route, "auth_user=ann", "auth_pass_file=password")
         await started_once(config)
         (config.directory / "password").unlink()
         async with last_good(config) as relay:
-            await in_force(relay, "outbound.ini:6: [route:smart] auth_pass_file: the file does not exist")
+            await in_force(relay, "outbound.ini:7: [route:smart] auth_pass_file: the file does not exist")
             await relay.submit("bob@smart.test")
             await relay.submit("bob@there.test")
             await relay.event("delivered", domain="there.test")
             (deferred,) = await relay.event("deferred")
             assert "route smart waits: auth_pass_file: the file does not exist" in deferred["reply"]
+            (waiting,) = await relay.queue()  # no attempt of its plan is spent
+            assert waiting["attempts"] == 0
+            assert "route smart waits" in waiting["last_reply"]
             config.put("password", SECRET)
             await healed(relay)
             relay.signal(signal.SIGHUP)
