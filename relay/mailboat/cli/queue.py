@@ -211,7 +211,7 @@ def import_(file: Path, *, config: _Config = _HERE, json: _Json = False) -> int:
     def body() -> int:
         from mailboat.cli.queue_archive import import_from  # noqa: PLC0415
 
-        count = import_from(file, _source(config))
+        count = import_from(file, _source(config, new=True))
         print(orjson.dumps({"count": count}).decode() if json else f"{count} imported")
         return os.EX_OK
 
@@ -249,7 +249,7 @@ def _selection(ids: tuple[str, ...], domain: str, sender: str, state: State | No
     return Selection(ids, name, sender, state)
 
 
-def _source(config: Path, *, reading: bool = False) -> Api | Offline:
+def _source(config: Path, *, reading: bool = False, new: bool = False) -> Api | Offline:
     """The running relay, else the databases that the configuration names.
 
     To read, they do also where a running relay wants a token that we do not have: whoever may read them may know.
@@ -260,7 +260,7 @@ def _source(config: Path, *, reading: bool = False) -> Api | Offline:
     loaded = load(config, os.environ)
     if loaded.settings is None:
         raise QueueCommandError("\n".join(map(str, loaded.faults)), os.EX_CONFIG)
-    return Offline(loaded.settings.outbound.queue_dir)
+    return Offline(loaded.settings.outbound.queue_dir, new=new)
 
 
 def _http_settings(directory: Path) -> HttpSettings:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -218,10 +219,14 @@ def wanted_of(selection: Selection) -> dict[str, Any]:
 class Offline:
     """The databases of a stopped relay. Raises `StorageError`, also when there are none."""
 
-    def __init__(self, queue_dir: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, queue_dir: str, now: Callable[[], float] = time.time, *, new: bool = False) -> None:
+        """`new`: make the directory where no relay has run with it yet."""
         # A running relay's queue needs no database here, and `queue` shall start quickly.
+        from mailboat.queue.lock import make_directory  # noqa: PLC0415
         from mailboat.queue.offline import OfflineQueue  # noqa: PLC0415
 
+        if new:
+            make_directory(Path(queue_dir).absolute())
         self._queue = OfflineQueue(queue_dir)
         self.queue_dir = queue_dir
         self._now = now

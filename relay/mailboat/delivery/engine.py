@@ -194,8 +194,11 @@ class Engine:
 
     def under_way(self, keys: Collection[EntryKey]) -> Sequence[asyncio.Future[None]]:
         """Resolved as the attempts on these are over and recorded."""
-        new = asyncio.get_running_loop().create_future
-        return [self._awaited.setdefault(key, new()) for key in keys if self._schedule.is_unsettled(key)]
+        attempts = [key for key in keys if self._schedule.is_unsettled(key)]
+        for key in attempts:
+            if key not in self._awaited or self._awaited[key].done():  # whoever waited has given up
+                self._awaited[key] = asyncio.get_running_loop().create_future()
+        return [self._awaited[key] for key in attempts]
 
     def woken(self) -> None:
         """Some entries are due earlier than was known: read from the beginning, and find out what works again."""
@@ -273,6 +276,8 @@ class Engine:
                 self._gate.wait_for(name, address)
             if entry.key in self._awaited:
                 self._settled(entry.key)  # it was withdrawn meanwhile
+                self._rewind_to(0.0)  # and may be back
+                self._look.set()
             else:
                 self._schedule.put_back(name, entry, takes_turn=not busy.addresses)
         except asyncio.CancelledError:

@@ -171,13 +171,13 @@ class ArchiveReader:
         """Name and size of the next member, whose header must be one of ours to the last bit."""
         block = self._read(_BLOCK)
         try:
-            info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
-            ours = _header(info.name, info.size)
-        except (tarfile.HeaderError, ValueError):
+            name, size = block[:100].rstrip(b"\0").decode("ascii"), int(block[124:135], 8)
+            ours = _header(name, size)
+        except ValueError:
             raise DamagedArchiveError("a tar header is damaged") from None
         if block != ours:
             raise DamagedArchiveError("a tar header is not one of ours")
-        return info.name, info.size
+        return name, size
 
     def _octets(self, size: int) -> bytes:
         octets = b"".join(self._pieces(size))

@@ -101,7 +101,10 @@ class Exports:
     async def _remove(self, batch: str) -> int:
         count = 0
         while found := await self._reader.ask(transfers.rows_of, batch):
-            count += len(await self._intake.change(Verb.DELETE, found))
+            deleted = await self._intake.change(Verb.DELETE, found)
+            count += len(deleted)
+            if not deleted:
+                break
         return count
 
     async def resolve(self, batch: str) -> int:

@@ -99,7 +99,8 @@ class Imports:
     async def _refuse(self, batch: str) -> None:
         await self._intake.transfer(transfers.set_inbox(batch, Inbox.REFUSED))
         while staged := await self._reader.ask(transfers.rows_of, batch):
-            await self._intake.change(Verb.DELETE, staged)
+            if not await self._intake.change(Verb.DELETE, staged):
+                break
         await self._intake.transfer(transfers.let_go(batch))
 
     async def _stage_all(self, batch: str, reader: ArchiveReader, stack: ExitStack) -> int:
