@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from mailboat.cli.queue_source import Api, Offline, QueueCommandError, failure, open_offline, wanted_of
+from mailboat.cli.queue_source import Api, Offline, QueueCommandError, answer_to, failure, open_offline, wanted_of
 from mailboat.queue.archive import PIECE, DamagedArchiveError, verify
 from mailboat.queue.exports import CALLED_OFF, archive_chunks
 from mailboat.queue.lock import sync_directory
@@ -91,19 +91,13 @@ def _upload(api: Api, archive: Any) -> int:
     connection, headers = api.connect()
     headers |= {"Content-Type": "application/x-tar", "Content-Length": str(os.fstat(archive.fileno()).st_size)}
     connection.blocksize = PIECE
-    try:
+
+    def ask() -> None:
         with suppress(BrokenPipeError, ConnectionResetError):  # it has answered before it has heard all
             connection.request("POST", "/v1/queue/import", archive, headers)
         _wait_as_long_as_it_takes(connection)
-        answer = connection.getresponse()
-        content = answer.read(_MAX_ANSWER)
-    except (OSError, http.client.HTTPException) as error:
-        raise QueueCommandError(f"the relay did not answer: {error}", os.EX_TEMPFAIL) from None
-    finally:
-        connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        raise failure(answer.status, content)
-    return int(json.loads(content)["count"])
+
+    return int(json.loads(answer_to(connection, ask))["count"])
 
 
 def _wait_as_long_as_it_takes(connection: http.client.HTTPConnection) -> socket.socket:

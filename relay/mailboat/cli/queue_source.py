@@ -159,17 +159,8 @@ class Api:
         connection, headers = self.connect()
         if body is not None:
             headers["Content-Type"] = "application/json"
-        try:
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-            answer = connection.getresponse()
-            content = answer.read(_MAX_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
-            raise QueueCommandError(f"the relay did not answer: {error}", os.EX_TEMPFAIL) from None
-        finally:
-            connection.close()
-        if answer.status >= 300:
-            raise failure(answer.status, content)
-        return content
+        content = json.dumps(body) if body is not None else None
+        return answer_to(connection, lambda: connection.request(method, path, content, headers))
 
     def _connect(self) -> http.client.HTTPConnection:
         """To the first listener that takes the connection."""
@@ -181,6 +172,21 @@ class Api:
                 continue
             return connection
         raise NotRunningError(", ".join(map(str, self._listen)))
+
+
+def answer_to(connection: http.client.HTTPConnection, ask: Callable[[], None]) -> bytes:
+    """The content of the answer to a request, which `ask` sends; the connection is closed then."""
+    try:
+        ask()
+        answer = connection.getresponse()
+        content = answer.read(_MAX_ANSWER)
+    except (OSError, http.client.HTTPException) as error:
+        raise QueueCommandError(f"the relay did not answer: {error}", os.EX_TEMPFAIL) from None
+    finally:
+        connection.close()
+    if answer.status >= 300:
+        raise failure(answer.status, content)
+    return content
 
 
 def _connection(endpoint: Endpoint) -> http.client.HTTPConnection:
