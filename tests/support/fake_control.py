@@ -24,6 +24,7 @@ class FakeControl(Letterbox):
         self.fault: BaseException | None = None
         self.selections: list[Selection] = []
         self.received = b""
+        self.receiving = False
 
     def _selected(self, selection: Selection) -> list[Entry]:
         if self.fault:
@@ -48,7 +49,11 @@ class FakeControl(Letterbox):
         yield from (b"archive ", batch.id.encode())
 
     async def receive(self, pieces: AsyncIterator[bytes]) -> int:
-        self.received = b"".join([piece async for piece in pieces])
+        self.receiving = True
+        try:
+            self.received = b"".join([piece async for piece in pieces])
+        finally:
+            self.receiving = False
         if self.fault:
             raise self.fault
         return 3

@@ -15,6 +15,8 @@ from tests.support.relay_process import COMMAND, Relay, RelayConfig, command, ru
 from tests.support.scripted_mx import Held, ScriptedMx
 from tests.support.stores import files_in
 
+pytestmark = pytest.mark.timeout(300)  # many commands, each a process of its own
+
 BODY = b"Subject: hi\r\n\r\nGood day.\r\n"
 LARGE = b"Subject: large\r\n\r\n" + (b"0123456789abcdef" * 4 + b"\r\n") * 8000
 

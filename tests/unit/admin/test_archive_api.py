@@ -136,6 +136,16 @@ async def test_a_first_line_that_is_wrong_is_a_problem_and_nothing_is_begun(
     client.writer.close()
 
 
+async def test_an_import_whose_client_goes_in_the_middle_takes_nothing(control: FakeControl, port: int) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /v1/queue/import HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-tar\r\n")
+    writer.write(b"Content-Length: 1000\r\n\r\nhalf")
+    await until(lambda: control.receiving)
+    writer.transport.abort()
+    await until(lambda: not control.receiving)
+    assert control.received == b""
+
+
 @pytest.mark.parametrize(
     ("fault", "status"), [(None, 200), (DamagedArchiveError("cut short"), 422), (StorageError("full"), 503)]
 )
