@@ -101,13 +101,16 @@ class Places:
 
     def has_room(self, *, proven: bool, others_wait: bool = False) -> bool:
         """Whether one more may begin; `others_wait`: unproven ones would, too, and keep a small part for them."""
-        if self.active >= self.most or self.parked >= (PARKED + 1) * self.most:
+        most, active = self.most, self._active[True] + self._active[False]
+        if active >= most or self._parked[True] + self._parked[False] >= (PARKED + 1) * most:
             return False
-        least = max(1, self.most // 20)
+        if proven and not others_wait:
+            return True
+        least = max(1, most // 20)
         if proven:
-            return not others_wait or self.most == 1 or self.active < self.most - least or self._active[False] >= least
-        share = max(least, (self.most + 1) // 2 - self._active[True])
-        return self._active[False] < share and self._parked[False] < PARKED * self.most and not self.is_crowded
+            return most == 1 or active < most - least or self._active[False] >= least
+        share = max(least, (most + 1) // 2 - self._active[True])
+        return self._active[False] < share and self._parked[False] < PARKED * most and not self.is_crowded
 
     @property
     def is_crowded(self) -> bool:

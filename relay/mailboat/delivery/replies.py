@@ -286,11 +286,15 @@ class ReplyStream(asyncio.Protocol):
         """Whether to go on with the next line."""
         code = _CODES.get(line[:3])
         mark = line[3:4]
+        awaited = len(self._replies) < len(self._timeouts)
+        if mark == b" " and code is not None and awaited and not (self._more or self._greetings):
+            self._replies.append((code, line))  # almost every reply
+            return True
         if code is None or (mark != b"-" and mark not in _LAST_LINE):
             shown = printable(line[:80].decode("utf-8", "replace").strip())
             self._break(FaultKind.PROTOCOL, f"not an SMTP reply: {shown!r}")
             return False
-        if len(self._replies) >= len(self._timeouts) and not (code == _GREETING and self._greetings == 1):
+        if not awaited and not (code == _GREETING and self._greetings == 1):
             shown = printable(line[:80].decode("utf-8", "replace").strip())
             self._break(FaultKind.PROTOCOL, f"a reply that nothing asked for: {shown!r}")
             return False

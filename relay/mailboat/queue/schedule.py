@@ -61,6 +61,8 @@ class _Queue:
     running: int = 0
     ring: Ring | None = None
     """Where it stands."""
+    waits: bool = False
+    """It stands nowhere until it is resumed, whatever is offered meanwhile."""
     proven: bool = False
     """Its hosts answered when it was last asked about: likely they do, so that is where it stands next."""
 
@@ -152,7 +154,7 @@ class Schedule:
     def start(self, now: float) -> tuple[str, Entry] | None:
         """The next entry to attempt and its destination; None: nothing may start now."""
         rings, gatekeeper, asked = self._rings, self._gatekeeper, ""
-        while (ring := gatekeeper.next_ring(rings)) is not None:
+        while self._standing and (ring := gatekeeper.next_ring(rings)) is not None:
             name, destination = rings[ring].popitem(last=False)
             self._standing -= 1
             destination.ring = None
@@ -162,7 +164,7 @@ class Schedule:
                 continue
             # Who stood alone in the ring was asked about a moment ago.
             wanted = ring if name == asked else gatekeeper.ring_of(name, entry, now)
-            destination.proven = wanted is Ring.PROVEN
+            destination.waits, destination.proven = wanted is None, wanted is Ring.PROVEN
             if wanted is ring or wanted is Ring.FREE:
                 self._begin(name, destination, entry)
                 return name, entry
@@ -192,6 +194,7 @@ class Schedule:
         destination = self._destinations.get(name)
         if destination is None:
             return False
+        destination.waits = False
         if self._first_of(destination) is None:
             self._forget_if_empty(name, destination)
             return False
@@ -209,6 +212,7 @@ class Schedule:
         self._unsettled.discard(entry.key)
         destination.waiting.appendleft(entry.key)
         self._waiting[entry.key] = entry
+        destination.waits = not takes_turn
         if takes_turn:
             self._take_turn(name, destination)
         else:
@@ -306,7 +310,7 @@ class Schedule:
         return None
 
     def _take_turn(self, name: str, destination: _Queue) -> None:
-        if destination.waiting and destination.ring is None:
+        if destination.waiting and destination.ring is None and not destination.waits:
             self._stand(name, destination, Ring.PROVEN if destination.proven else Ring.FREE)
 
     def _stand(self, name: str, destination: _Queue, ring: Ring) -> None:
