@@ -19,6 +19,7 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+from tests.support import tasks
 
 from mailboat.config.settings import Endpoint
 
@@ -126,9 +127,7 @@ class DnsServer(asyncio.DatagramProtocol):
         try:
             yield self
         finally:
-            for task in tuple(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await tasks.end(self._tasks)
             if self._transport is not None:
                 self._transport.close()
             tcp.close()

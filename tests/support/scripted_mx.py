@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from tests.support import tasks
 from tests.support.mx_conversation import (
     DEFAULTS,
     After,
@@ -93,9 +94,7 @@ class ScriptedMx:
             yield self
         finally:
             server.close()
-            for task in tuple(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await tasks.end(self._tasks)
 
     def on(self, verb: str, *answers: Answer) -> None:
         """Answer a verb so."""
@@ -113,9 +112,7 @@ class ScriptedMx:
 
     async def hang_up(self) -> None:
         """End all connections, as a server does that restarts."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
 
     def release(self) -> None:
         """Give the answers that were held."""

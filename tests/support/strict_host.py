@@ -11,6 +11,8 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 
+from tests.support import tasks
+
 _READY = b"220 strict.test ESMTP\r\n"
 _TOO_MANY = b"421 4.7.0 strict.test: come back later\r\n"
 _BYE = b"421 4.7.0 strict.test: enough for one connection\r\n"
@@ -52,9 +54,7 @@ class StrictHost:
             yield self
         finally:
             server.close()
-            for task in tuple(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await tasks.end(self._tasks)
 
     @property
     def messages(self) -> int:

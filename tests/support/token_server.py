@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from tests.support import tasks
 from tests.support.pem import self_signed
 
 
@@ -67,9 +68,7 @@ class TokenServer:
             yield self
         finally:
             server.close()
-            for task in tuple(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await tasks.end(self._tasks)
 
     @property
     def url(self) -> str:
