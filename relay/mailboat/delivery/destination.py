@@ -156,11 +156,9 @@ class Destination:
         """These are its addresses from now on, by preference."""
         self.rungs, self.addresses = rungs, tuple(address for rung in rungs for address in rung)
 
-    # The next three are asked for each message, so they make no generators.
-
     def is_proven(self, now: float) -> bool:
         """Whether one of its addresses is expected to answer."""
-        for address in self.addresses:  # noqa: SIM110 - see above
+        for address in self.addresses:  # noqa: SIM110 - asked for each message: a generator costs more
             if address.is_proven(now):
                 return True
         return False
@@ -171,9 +169,7 @@ class Destination:
 
     def dead_until(self) -> float:
         """When the first of its addresses may be tried again; in the past while one is alive."""
-        if len(self.addresses) == 1:
-            return self.addresses[0].dead_until
-        return min([address.dead_until for address in self.addresses], default=0.0)
+        return min((address.dead_until for address in self.addresses), default=0.0)
 
     def in_the_way(self, now: float) -> Sequence[HostAddress]:
         """The addresses whose turn it is and that have no room; empty: an attempt may start.

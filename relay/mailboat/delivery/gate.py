@@ -101,8 +101,6 @@ class Gate:
         """Those that queues wait for."""
         self._candidate: Destination | PutOff | None = None
         """What `ring_of` found last."""
-        self._is_proven = False
-        """Whether that is a destination whose hosts are expected to answer."""
         self._placeless = 0
         self._turn = 0
 
@@ -152,15 +150,14 @@ class Gate:
         if destination.trouble is not None and (until := destination.dead_until()) > now:
             self._candidate = PutOff(until, destination.trouble, destination.host)
             return Ring.FREE
-        if not destination.window.has_room(destination.running, self._each, now):
+        if destination.room(self._each, now) <= 0:
             self._block(name, destination)
             return None
         if in_the_way := destination.in_the_way(now):
             for address in in_the_way:
                 self._block(name, address)
             return None
-        self._is_proven = destination.is_proven(now)
-        if self._is_proven:
+        if destination.is_proven(now):
             return Ring.PROVEN
         if len(destination.unproven) < UNPROVEN_MARKED:
             destination.unproven[name] = None
@@ -172,17 +169,14 @@ class Gate:
         """The attempt begins that `ring_of` was asked for last. None: there is no way, so it takes no place."""
         candidate = self._candidate
         if isinstance(candidate, Destination):
-            return self._occupy(candidate, now, proven=self._is_proven)
+            return self.occupy(candidate, now)
         self._placeless += 1
         return candidate
 
     def occupy(self, destination: Destination, now: float) -> Place:
         """Take a place for something that goes on at a destination, whether there is one or not."""
-        return self._occupy(destination, now, proven=destination.is_proven(now))
-
-    def _occupy(self, destination: Destination, now: float, *, proven: bool) -> Place:
-        place = Place(destination, now, proven=proven)
-        if not proven:
+        place = Place(destination, now, proven=destination.is_proven(now))
+        if not place.proven:
             self._turn += 1
         destination.running += 1
         self.places.take(place)
@@ -230,8 +224,7 @@ class Gate:
 
     def approach(self, place: Place, spot: Spot, now: float) -> tuple[Approach, HostAddress]:
         """An attempt turns to a target; without `GO` it must not connect."""
-        if place.address is not None:
-            self.leave(place, now)
+        self.leave(place, now)
         address = self._address(spot)
         if now < address.dead_until:
             return Approach.DEAD, address
@@ -240,17 +233,14 @@ class Gate:
         address.open += 1
         place.address = address
         place.heard = now
-        proven = address.is_proven(now)
-        if place.silent or proven != place.proven:
-            self.places.change(place, silent=False, proven=proven)
+        self.places.change(place, silent=False, proven=address.is_proven(now))
         return Approach.GO, address
 
     def opened(self, place: Place, line: Line, now: float) -> None:
         """It has a session."""
         place.line, place.seen, place.heard = line, line.heard, now
-        if place.silent or not place.conversing:
-            place.destination.conversing += not place.conversing
-            self.places.change(place, silent=False, conversing=True)
+        place.destination.conversing += not place.conversing
+        self.places.change(place, silent=False, conversing=True)
 
     def leave(self, place: Place, now: float) -> None:
         """It is done with its target."""

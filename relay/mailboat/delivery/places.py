@@ -101,8 +101,8 @@ class Places:
 
     def has_room(self, *, proven: bool, others_wait: bool = False) -> bool:
         """Whether one more may begin; `others_wait`: unproven ones would, too, and keep a small part for them."""
-        most, active = self.most, self._active[True] + self._active[False]
-        if active >= most or self._parked[True] + self._parked[False] >= (PARKED + 1) * most:
+        most, active = self.most, self.active
+        if active >= most or self.parked >= (PARKED + 1) * most:
             return False
         if proven and not others_wait:
             return True
@@ -120,7 +120,7 @@ class Places:
     def take(self, place: Place) -> None:
         """An attempt begins."""
         self.held.add(place)
-        self._active[place.proven] += 1
+        self._count(place, 1)
 
     def give(self, place: Place) -> None:
         """It is over."""

@@ -35,12 +35,6 @@ class Window:
             size = min(size, self._ceiling + (now >= self._trial))
         return max(1, int(size))
 
-    def has_room(self, running: int, most: int, now: float) -> bool:
-        """Whether one more than so many attempts may run: `running < limit(most, now)`."""
-        if running < most and running + 1 <= self._size and running < self._ceiling:
-            return True
-        return running < self.limit(most, now)
-
     def succeeded(self, running: int, conversing: int, now: float) -> None:
         """The host answered, while so many attempts ran, and so many of them had got a session."""
         if self._size < running + SLACK:

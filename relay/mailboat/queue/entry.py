@@ -170,8 +170,6 @@ def _unannounced(outcome: Outcome) -> Outcome:
 def group(recipients: Collection[Address], *, split: bool = False) -> list[tuple[str, list[Address]]]:
     """Recipients by domain in order of first appearance, each mailbox once; with `split` each by itself."""
     unique = mailboxes(recipients)
-    if len(unique) == 1:
-        return [(unique[0].ascii_domain, unique)]
     if split:
         return [(address.ascii_domain, [address]) for address in unique]
     groups: dict[str, list[Address]] = {}

@@ -77,8 +77,6 @@ class Schedule:
         self._destinations: dict[str, _Queue] = {}
         self._rings: dict[Ring, OrderedDict[str, _Queue]] = {ring: OrderedDict() for ring in Ring}
         """Destinations that have something to start, next one first."""
-        self._standing = 0
-        """Those in all rings."""
         self._waiting: dict[EntryKey, Entry] = {}
         self._unsettled: set[EntryKey] = set()
         """Under way, or done and not recorded yet."""
@@ -128,7 +126,7 @@ class Schedule:
     @property
     def has_turns(self) -> bool:
         """Whether anything stands in a ring."""
-        return self._standing > 0
+        return any(self._rings.values())
 
     def offer(self, name: str, entry: Entry) -> Offered:
         """Take a due entry in for destination `name`.
@@ -153,24 +151,21 @@ class Schedule:
 
     def start(self, now: float) -> tuple[str, Entry] | None:
         """The next entry to attempt and its destination; None: nothing may start now."""
-        rings, gatekeeper, asked = self._rings, self._gatekeeper, ""
-        while self._standing and (ring := gatekeeper.next_ring(rings)) is not None:
+        rings = self._rings
+        while (ring := self._gatekeeper.next_ring(rings)) is not None:
             name, destination = rings[ring].popitem(last=False)
-            self._standing -= 1
             destination.ring = None
             entry = self._first_of(destination)
             if entry is None:
                 self._forget_if_empty(name, destination)
                 continue
-            # Who stood alone in the ring was asked about a moment ago.
-            wanted = ring if name == asked else gatekeeper.ring_of(name, entry, now)
+            wanted = self._gatekeeper.ring_of(name, entry, now)
             destination.waits, destination.proven = wanted is None, wanted is Ring.PROVEN
             if wanted is ring or wanted is Ring.FREE:
                 self._begin(name, destination, entry)
                 return name, entry
             if wanted is not None:
                 self._stand(name, destination, wanted)
-            asked = name
         return None
 
     def _begin(self, name: str, destination: _Queue, entry: Entry) -> None:
@@ -316,12 +311,10 @@ class Schedule:
     def _stand(self, name: str, destination: _Queue, ring: Ring) -> None:
         destination.ring = ring
         self._rings[ring][name] = destination
-        self._standing += 1
 
     def _leave_ring(self, name: str, destination: _Queue) -> None:
         if destination.ring is not None:
             del self._rings[destination.ring][name]
-            self._standing -= 1
             destination.ring = None
 
     def _forget_if_empty(self, name: str, destination: _Queue) -> None:
