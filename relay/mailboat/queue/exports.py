@@ -171,7 +171,9 @@ def _messages(directory: Path, batch: str) -> Iterator[tuple[PackedMessage, Iter
 
 
 def _messages_of(path: Path, index: int, batch: str) -> Iterator[tuple[PackedMessage, Iterator[bytes]]]:
-    db = schema.open_beside(str(path))
+    db = schema.open_beside(path)
+    if db is None:
+        return
     try:
         place = queries.Place(index, schema.read_tag(db))
         entries = transfers.entries_of(db, place, batch)

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -162,7 +162,7 @@ class _Sorter:
         self._new_file = new_file
         self._path = path
         self._stack = stack
-        self._siblings: list[tuple[sqlite3.Connection, Path, str]] = []
+        self._siblings: list[_Database] = []
 
     def portions(self, reader: ArchiveReader) -> Iterator[_Portion]:
         """What concerns this database. Raises `DamagedArchiveError` and `StorageError`."""
@@ -172,10 +172,10 @@ class _Sorter:
             raise storage_error(error, str(self._path)) from error
 
     def _portions(self, reader: ArchiveReader) -> Iterator[_Portion]:
-        own = self._opened(self._path)
+        (own,) = self._opened([self._path])
         if self._place.spool == FIRST:
             others = [path for _, path in schema.databases(self._path.parent) if path != self._path]
-            self._siblings = [self._opened(path) for path in others]
+            self._siblings = list(self._opened(others))
         portion = _Portion()
         for archived in reader.messages():
             number = _find(own, archived.packed)
@@ -188,10 +188,11 @@ class _Sorter:
                 portion = _Portion()
         yield portion
 
-    def _opened(self, path: Path) -> _Database:
-        db = schema.open_beside(str(path))
-        self._stack.callback(db.close)
-        return db, path, schema.read_tag(db)
+    def _opened(self, paths: Iterable[Path]) -> Iterator[_Database]:
+        for path in paths:
+            if (db := schema.open_beside(path)) is not None:
+                self._stack.callback(db.close)
+                yield db, path, schema.read_tag(db)
 
     @staticmethod
     def _complete(db: sqlite3.Connection, packed: PackedMessage, number: int, portion: _Portion) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,9 +37,8 @@ class OfflineQueue:
 
     def entries(self, selection: Selection) -> Iterator[Entry]:
         """The entries of a selection, oldest first within each database, read as they are asked for."""
-        for index in self._paths:
-            with self._open(index) as (db, place):
-                yield from _walk(db, place, selection, self._paths[index])
+        for path, db, place in self._databases():
+            yield from _walk(db, place, selection, path)
 
     def get(self, id: str) -> Sequence[Entry]:  # noqa: A002 - the field's word
         """The entry with this entry id, or the entries of this message id."""
@@ -46,10 +46,7 @@ class OfflineQueue:
 
     def stats(self) -> dict[State, StateStats]:
         """The queue's size by state."""
-        parts = []
-        for index in self._paths:
-            with self._open(index) as (db, _):
-                parts.append(_asking(self._paths[index], lambda db=db: queries.stats(db)))  # type: ignore[misc]
+        parts = [_asking(path, partial(queries.stats, db)) for path, db, _ in self._databases()]
         return {
             state: StateStats(
                 sum(part[state].messages for part in parts),
@@ -59,14 +56,13 @@ class OfflineQueue:
             for state in State
         }
 
-    @contextlib.contextmanager
-    def _open(self, index: int) -> Iterator[tuple[sqlite3.Connection, queries.Place]]:
-        path = self._paths[index]
-        db = _asking(path, lambda: schema.open_beside(str(path)))
-        try:
-            yield db, _asking(path, lambda: _identify(db, path, index))
-        finally:
-            db.close()
+    def _databases(self) -> Iterator[tuple[Path, sqlite3.Connection, queries.Place]]:
+        """Each in turn, open until the next."""
+        for index, path in self._paths.items():
+            db = _asking(path, partial(schema.open_beside, path))
+            if db is not None:
+                with contextlib.closing(db):
+                    yield path, db, _asking(path, partial(_identify, db, path, index))
 
 
 def _asking(path: Path, question: Callable[[], T]) -> T:

@@ -9,6 +9,7 @@ that walking the queue never reads them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import secrets
@@ -180,12 +181,26 @@ def open_reader(path: str, connecting: Connect = connect) -> sqlite3.Connection:
     return connection
 
 
-def open_beside(path: str) -> sqlite3.Connection:
-    """A connection that only reads, beside the process that has the database open. Raises sqlite3.Error."""
-    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+def open_beside(path: Path) -> sqlite3.Connection | None:
+    """A connection that only reads, beside the process that has the database open. Raises sqlite3.Error.
+
+    None when it was removed, which its owner does to a spare one that is empty.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        with contextlib.ExitStack() as stack:
+            connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+            stack.callback(connection.close)
+            connection.execute("PRAGMA query_only = ON")
+            # Opens its log too: from here on it can be read, removed or not.
+            connection.execute("PRAGMA user_version")
+            stack.pop_all()
+            return connection
+    except sqlite3.Error:
+        # When some of its files are gone already, SQLite speaks of an I/O error.
+        if path.exists():
+            raise
+        return None
 
 
 def databases(queue_dir: Path) -> list[tuple[int, Path]]:

@@ -13,7 +13,7 @@ from tests.support.stores import draft, files_in
 
 from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import Observer
-from mailboat.queue import offline
+from mailboat.queue import offline, schema
 from mailboat.queue.offline import OfflineQueue
 from mailboat.queue.spool import Spool, database_path
 from mailboat.queue.store import Selection, Settlement, StorageError
@@ -52,6 +52,23 @@ async def test_it_reads_beside_a_running_relay(tmp_path: Path) -> None:
     assert list(OfflineQueue(str(tmp_path)).entries(Selection())) == [remaining]
     await spool.accept(draft())
     await spool.close()
+
+
+async def test_a_spare_database_that_its_worker_removes_meanwhile_was_empty(tmp_path: Path) -> None:
+    (entry,) = await fill(tmp_path, 0, 1)
+    await fill(tmp_path, 1, 0)
+    queue = OfflineQueue(str(tmp_path))
+    for path in schema.database_files(database_path(tmp_path, 1)):
+        path.unlink(missing_ok=True)
+    assert list(queue.entries(Selection())) == [entry]
+    assert queue.stats()[State.ACTIVE].messages == 1
+
+
+async def test_a_log_that_cannot_be_read_is_a_clear_error(tmp_path: Path) -> None:
+    await fill(tmp_path, 0, 1)
+    schema.database_files(database_path(tmp_path, 0))[1].mkdir()
+    with pytest.raises(StorageError, match=r"queue-0\.db: unable to open"):
+        list(OfflineQueue(str(tmp_path)).entries(Selection()))
 
 
 async def test_damage_is_a_clear_error(tmp_path: Path) -> None:
