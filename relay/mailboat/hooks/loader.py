@@ -71,6 +71,7 @@ class Plugins:
         self.counters = counters or Counters()
         self._observer = observer
         self._crew = Crew()
+        self._crew.threads.open()
         self.hooks = self.chain((), ())
         """What is in force."""
         self.numbers: Numbers = dict

@@ -108,7 +108,8 @@ class Threads:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: deque[Job] = deque()
         self._done: deque[Job] = deque()
-        self._tokens = _Pipe()
+        self._tokens: _Pipe
+        """Ends the wait of a thread: there is work, or the end."""
         self._lock = threading.Lock()
         self._threads: set[Thread] = set()
         self._active = 0
@@ -121,12 +122,19 @@ class Threads:
         """The event loop has been told that jobs are done, and has not looked yet."""
         self._aside = False
         """The event loop stands aside: it looks anyway."""
-        self._through = _Pipe()
+        self._through: _Pipe
         """Ends that: there is nothing more to do."""
+        self._is_open = False
         self._turns, self._vain = 0, 0
         """Turns to go without standing aside, and how many the last time."""
 
     # On the event loop.
+
+    def open(self) -> None:
+        """Make the pipes. Else the first job does, which may come when the process has no descriptor left for them."""
+        if not self._is_open:
+            self._tokens, self._through = _Pipe(), _Pipe()
+            self._is_open = True
 
     def submit(self, job: Job) -> None:
         """Have a job done."""
@@ -136,6 +144,7 @@ class Threads:
             self._flushing = True
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()
+                self.open()
             self._loop.call_soon(self._gather, GATHER, QUIET)
 
     def give_up(self, thread: Thread, job: Job, back: Callable[[], None]) -> None:
