@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mailboat.hooks import CONT, POINTS, Code, Decision, Hook, Hooks, Point, Running
-from mailboat.hooks.crew import Crew
+from mailboat.hooks.run import Crew
 from mailboat.model.observer import HookFailure, Observer
 
 Function = Callable[..., Any]
@@ -32,11 +32,16 @@ class Chain:
     """Hooks at one point, each of a plugin that is called after its function."""
 
     def __init__(
-        self, *functions: Function, point: Point = Point.MAIL, timeout: float = 30.0, on_failure: Code = CONT
+        self,
+        *functions: Function,
+        point: Point = Point.MAIL,
+        timeout: float = 30.0,
+        on_failure: Code = CONT,
+        crew: Crew | None = None,
     ) -> None:
         self.point = point
         self.failures = Failures()
-        self.crew = Crew()
+        self.crew = crew or Crew()
         failure = POINTS[point].failure if on_failure is CONT else on_failure
         hooks = [Hook(point, f, getattr(f, "__name__", "plugin"), 0, failure, timeout) for f in functions]
         self.hooks = Hooks(hooks, (), self.failures, self.crew)

@@ -36,7 +36,7 @@ from mailboat.hooks.objects import (
 from mailboat.hooks.plugin import Hook, Plugin
 from mailboat.hooks.plugin_config import ConfigError, PluginConfig
 from mailboat.hooks.points import POINTS, Point
-from mailboat.hooks.running import Running
+from mailboat.hooks.run import Running
 from mailboat.model.address import Address
 from mailboat.smtp.grammar import parse_address
 

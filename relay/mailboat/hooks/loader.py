@@ -22,11 +22,11 @@ from mailboat.config.fingerprint import Marks
 from mailboat.config.plugins import plain
 from mailboat.config.settings import PluginSettings, Settings
 from mailboat.hooks.chain import Hooks
-from mailboat.hooks.crew import Crew
 from mailboat.hooks.metrics import Counters
 from mailboat.hooks.plugin import AuthOffer, Hook, Numbers, Plugin
 from mailboat.hooks.plugin_config import ConfigError, PluginFiles, StagedFile
 from mailboat.hooks.points import POINTS
+from mailboat.hooks.run import Crew, close
 from mailboat.hooks.source import PluginFaultError, Source, fault_of, find, run
 from mailboat.model.observer import Observer
 
@@ -70,8 +70,7 @@ class Plugins:
     def __init__(self, observer: Observer, counters: Counters | None = None) -> None:
         self.counters = counters or Counters()
         self._observer = observer
-        self._crew = Crew()
-        self._crew.threads.open()
+        self._crew = Crew.opened()
         self.hooks = self.chain((), ())
         """What is in force."""
         self.numbers: Numbers = dict
@@ -189,7 +188,7 @@ class Plugins:
         _, late = await asyncio.wait(self._closing, timeout=grace)
         for task in late:
             task.cancel()
-        self._crew.close()
+        close(self._crew)
 
 
 @dataclass(slots=True)

@@ -10,12 +10,10 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from mailboat.hooks.chain import MAX_STUCK_TASKS, MAX_STUCK_THREADS
 from mailboat.hooks.codes import Code
 from mailboat.hooks.metrics import MAX_SERIES
 from mailboat.hooks.points import POINTS, Point, Value
-from mailboat.hooks.tasks import MAX_TASKS
-from mailboat.hooks.threads import MAX_THREADS
+from mailboat.hooks.run import MAX_STUCK_TASKS, MAX_STUCK_THREADS, MAX_TASKS, MAX_THREADS
 
 _EXAMPLE = Path("examples/plugins/route_by_sender.py")
 """Within the source tree, where alone this is run."""

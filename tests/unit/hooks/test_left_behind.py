@@ -12,7 +12,7 @@ import pytest
 from tests.support.plugin_chain import Chain, Function
 
 from mailboat.hooks import CONTINUE, DENY, DENYSOFT, Decision, Point, Running
-from mailboat.hooks import chain as chain_module
+from mailboat.hooks.run import watch as watch_module
 
 SHORT = 0.05
 """Seconds: the time that a hook of these tests may take."""
@@ -185,7 +185,7 @@ async def test_a_thread_whose_caller_went_away_is_given_up_after_its_time() -> N
 async def test_a_plugin_with_too_many_stuck_threads_is_not_asked_until_they_return(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(chain_module, "MAX_STUCK_THREADS", 2)
+    monkeypatch.setattr(watch_module, "MAX_STUCK_THREADS", 2)
     stuck = Stuck()
     chain = Chain(stuck.hook, last, timeout=SHORT)
     await asyncio.gather(*(chain.ask() for _ in range(3)))
@@ -201,20 +201,21 @@ async def test_a_plugin_with_too_many_stuck_threads_is_not_asked_until_they_retu
 
 
 async def test_a_plugin_with_too_many_deaf_tasks_is_not_asked_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain_module, "MAX_STUCK_TASKS", 2)
+    monkeypatch.setattr(watch_module, "MAX_STUCK_TASKS", 2)
     with Deaf() as deaf:
         chain = Chain(deaf.hook, last_async, timeout=SHORT)
         await asyncio.gather(*(chain.ask() for _ in range(2)))
         assert (await chain.ask()).text == "the last one"
         assert deaf.entered == 2
         deaf.go.set()
-        await chain.until(lambda: not chain.hooks.barred)
+        await chain.until(lambda: chain.crew.stuck_tasks == 0)
+        assert (await chain.ask()).text == "too late"
 
 
 async def test_one_plugins_stuck_threads_do_not_stop_anothers() -> None:
     stuck = Stuck()
-    bad, good = Chain(stuck.hook, timeout=30), Chain(last)
-    good.crew = good.hooks.crew = bad.crew
+    bad = Chain(stuck.hook, timeout=30)
+    good = Chain(last, crew=bad.crew)
     waiting = [bad.begin() for _ in range(5)]
     await bad.until(lambda: stuck.entered == 5)
     assert (await good.ask()).text == "the last one"

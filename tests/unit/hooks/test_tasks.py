@@ -9,7 +9,7 @@ import uvloop
 from tests.support.plugin_chain import Chain
 
 from mailboat.hooks import CONTINUE, DENY
-from mailboat.hooks import tasks as tasks_module
+from mailboat.hooks.run import tasks as tasks_module
 
 
 class Leaky:

@@ -10,8 +10,8 @@ import pytest
 from tests.support.plugin_chain import Chain, Function, decided
 
 from mailboat.hooks import CONTINUE, DENY, Running
-from mailboat.hooks import chain as chain_module
-from mailboat.hooks.threads import Thread, Threads
+from mailboat.hooks import failures as failures_module
+from mailboat.hooks.run.threads import Thread, Threads
 
 
 class FakeJob:
@@ -68,8 +68,8 @@ async def test_an_exception_that_cannot_say_anything_is_a_failure_like_others(
     hook: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As a relay logs; pytest's own handlers raise what they cannot format.
-    monkeypatch.setattr(chain_module.log, "propagate", False)
-    monkeypatch.setattr(chain_module.log, "handlers", [logging.StreamHandler(io.StringIO())])
+    monkeypatch.setattr(failures_module.log, "propagate", False)
+    monkeypatch.setattr(failures_module.log, "handlers", [logging.StreamHandler(io.StringIO())])
     chain = Chain(hook, lambda *_: (DENY, "the next one"))
     assert (await chain.ask()).value == "the next one"
     assert chain.failures.reasons == [f"{hook.__name__} raised"]

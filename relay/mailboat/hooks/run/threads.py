@@ -2,7 +2,7 @@
 
 The jobs of one turn of the event loop wake one thread, which works off whatever has come by then; finished jobs wake
 the event loop once, however many they are. More threads are woken when jobs wait: some hooks block. A thread whose
-hook never comes back is given up by `chain` and replaced.
+hook never comes back is given up by `watch` and replaced.
 
 Most hooks take microseconds, less than it costs to wake the event loop again. So it stands aside for a moment, `MOMENT`
 at most, in which the thread has the interpreter for itself; where that has not been enough, it does not do so for a
@@ -89,7 +89,7 @@ class Thread:
 
     def _run(self) -> None:
         pool = self._pool
-        while pool.wait():
+        while pool.tokens.get() == _WORK:
             while (job := pool.next_job(self)) is not None:
                 try:
                     job.work(self)
@@ -108,8 +108,8 @@ class Threads:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: deque[Job] = deque()
         self._done: deque[Job] = deque()
-        self._tokens: _Pipe
-        """Ends the wait of a thread: there is work, or the end."""
+        self.tokens: _Pipe
+        """What threads wait for: one octet wakes one of them, to work or to end."""
         self._lock = threading.Lock()
         self._threads: set[Thread] = set()
         self._active = 0
@@ -133,7 +133,7 @@ class Threads:
     def open(self) -> None:
         """Make the pipes. Else the first job does, which may come when the process has no descriptor left for them."""
         if not self._is_open:
-            self._tokens, self._through = _Pipe(), _Pipe()
+            self.tokens, self._through = _Pipe(), _Pipe()
             self._is_open = True
 
     def submit(self, job: Job) -> None:
@@ -163,7 +163,7 @@ class Threads:
     def close(self) -> None:
         """End the threads as they become idle."""
         for _ in self._threads:
-            self._tokens.put(_END)
+            self.tokens.put(_END)
 
     def _gather(self, turns: int, quiet: int) -> None:
         """Let others join, until none has for a while."""
@@ -216,7 +216,7 @@ class Threads:
                 if self._active >= len(self._threads) and not self._grow():
                     return
                 self._active += 1
-            self._tokens.put(_WORK)
+            self.tokens.put(_WORK)
 
     def _grow(self) -> bool:
         if len(self._threads) >= MAX_THREADS:
@@ -238,10 +238,6 @@ class Threads:
                 log.exception("what comes after a hook")
 
     # In a thread.
-
-    def wait(self) -> bool:
-        """Wait to be needed; False to end."""
-        return self._tokens.get() == _WORK
 
     def next_job(self, thread: Thread) -> Job | None:
         """What to do next; None to wait."""

@@ -13,6 +13,8 @@ from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, Protocol, TypeVar
 
+from mailboat.hooks.run.tasks import PluginTasks
+
 _T = TypeVar("_T")
 
 MAX_IDLE = 64
@@ -118,18 +120,23 @@ class _Rest(Generic[_T]):
 
 
 class Runners:
-    """The idle ones of an event loop."""
+    """Those of one event loop: the idle ones, and new ones where there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: PluginTasks) -> None:
+        self._tasks = tasks
         self._idle: list[Runner] = []
 
-    def idle(self) -> Runner | None:
-        """One to step with; None when a new one is needed."""
+    def take(self) -> Runner:
+        """One to step with."""
         while self._idle:
             runner = self._idle.pop()
             if not runner.task.cancelling():  # a hook may have left a timer behind
                 return runner
-        return None
+        loop = asyncio.get_running_loop()
+        runner = Runner(loop)
+        self._tasks.install(loop)
+        self._tasks.lend(runner.task, runner.plugin)
+        return runner
 
     def give_back(self, runner: Runner) -> None:
         """It was not needed any further."""

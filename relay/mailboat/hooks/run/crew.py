@@ -1,0 +1,32 @@
+"""What runs the hooks of one worker, from one reload to the next: threads, lent tasks, and what is stuck of either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mailboat.hooks.run.runner import Runners
+from mailboat.hooks.run.tasks import PluginTasks
+from mailboat.hooks.run.threads import Threads
+
+
+@dataclass(slots=True)
+class Crew:
+    """Shared by every set of hooks of an event loop."""
+
+    threads: Threads = field(default_factory=Threads)
+    tasks: PluginTasks = field(default_factory=PluginTasks)
+    runners: Runners = field(init=False)
+    stuck_tasks: int = 0
+    """Tasks of hooks that were given up, and have not ended."""
+    stuck_threads: int = 0
+    """The same of threads."""
+
+    def __post_init__(self) -> None:
+        self.runners = Runners(self.tasks)
+
+    @classmethod
+    def opened(cls) -> Crew:
+        """One with its pipes made, for a relay: later the process may have no descriptor left for them."""
+        crew = cls()
+        crew.threads.open()
+        return crew
