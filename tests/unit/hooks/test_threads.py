@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import logging
+import os
 
 import pytest
 from tests.support.plugin_chain import Chain, Function, decided
 
-from mailboat.hooks import CONTINUE, DENY, Running
+from mailboat.hooks import CONTINUE, DENY, Hook, Point, Running
 from mailboat.hooks import failures as failures_module
+from mailboat.hooks.loader import Plugins
 from mailboat.hooks.run.threads import Thread, Threads
+from mailboat.model.observer import Observer
 
 
 class FakeJob:
@@ -43,6 +47,17 @@ async def test_jobs_behind_one_that_raises_are_done() -> None:
             for job in jobs:
                 await job.done.wait()
     threads.close()
+
+
+async def test_sync_hooks_are_asked_where_a_relay_has_no_descriptor_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_pipe() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    plugins = Plugins(Observer())
+    monkeypatch.setattr(os, "pipe", no_pipe)
+    hooks = plugins.chain([Hook(Point.MAIL, lambda *_: DENY, "sync")], ())
+    assert (await hooks.run(Point.MAIL)).code is DENY
+    await plugins.close(20)
 
 
 class NoWordsError(Exception):

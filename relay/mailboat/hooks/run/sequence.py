@@ -1,4 +1,4 @@
-"""The hooks that one run asks. Pure."""
+"""The hooks that one run asks."""
 
 from __future__ import annotations
 
