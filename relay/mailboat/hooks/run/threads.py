@@ -141,10 +141,10 @@ class Threads:
         self._jobs.append(job)
         self._fresh = True
         if not self._flushing:
-            self._flushing = True
             if self._loop is None:
-                self._loop = asyncio.get_running_loop()
                 self.open()
+                self._loop = asyncio.get_running_loop()
+            self._flushing = True
             self._loop.call_soon(self._gather, GATHER, QUIET)
 
     def give_up(self, thread: Thread, job: Job, back: Callable[[], None]) -> None:
