@@ -61,6 +61,8 @@ class Query:
     transport: str
     """`udp` or `tcp`."""
     edns: bool
+    asks_ad: bool
+    """AD is set, which asks whether the answer is authenticated (RFC 6840 5.7)."""
 
 
 @dataclass
@@ -69,6 +71,8 @@ class Zone:
 
     ttl: int = 300
     negative_ttl: int = 60
+    secure: bool = False
+    """All answers carry AD for who asks for it, as those of a validating server about a signed zone."""
     records: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     behaviours: dict[tuple[str, str], Behaviour] = field(default_factory=dict)
 
@@ -195,13 +199,15 @@ class DnsServer(asyncio.DatagramProtocol):
         question = dns.message.from_wire(data)
         name = question.question[0].name.to_text(omit_final_dot=True).lower()
         rdtype = dns.rdatatype.to_text(question.question[0].rdtype)
-        self.queries.append(Query(name, rdtype, transport, question.edns >= 0))
+        self.queries.append(Query(name, rdtype, transport, question.edns >= 0, bool(question.flags & dns.flags.AD)))
         async with self.asked:
             self.asked.notify_all()
         behaviour = self.zone.behaviour(name, rdtype)
         if behaviour is Behaviour.HELD:
             await self._released.wait()
         response = self._right_answer(question, name, rdtype)
+        if self.zone.secure and question.flags & dns.flags.AD:
+            response.flags |= dns.flags.AD
         if transport == "tcp":
             return _over_tcp(response, behaviour)
         return _over_udp(response, behaviour, question)
@@ -215,8 +221,9 @@ class DnsServer(asyncio.DatagramProtocol):
             if known is None:
                 response.set_rcode(dns.rcode.NXDOMAIN)
                 break
-            if known.get(rdtype):
-                response.answer.append(dns.rrset.from_text_list(f"{name}.", self.zone.ttl, "IN", rdtype, known[rdtype]))
+            if texts := known.get(rdtype):
+                texts = [f"{text}." for text in texts] if rdtype == "CNAME" else texts
+                response.answer.append(dns.rrset.from_text_list(f"{name}.", self.zone.ttl, "IN", rdtype, texts))
                 return response
             if "CNAME" not in known:
                 break

@@ -11,20 +11,24 @@ import asyncio
 import secrets
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdata
 import dns.rdatatype
+import dns.wire
 
 from mailboat.config.settings import Endpoint
-from mailboat.routing.records import MxRecord, RecordType
+from mailboat.routing.records import MALFORMED_TLSA, MxRecord, RecordType, TlsaRecord
 
 _HEADER = struct.Struct("!6H")
 _QUESTION = struct.Struct("!HH")
-_RECURSION_DESIRED = 0x0100
+_FLAGS = dns.flags.RD | dns.flags.AD
+"""AD in a query asks for AD in the answer (RFC 6840 5.7), without the signatures that DO would bring."""
 _IN = 1
 _MAX_UDP = 1232  # what EDNS offers: fits an IPv6 packet that is never fragmented (RFC 9715 3.1)
 _OPT = struct.pack("!BHHIH", 0, 41, _MAX_UDP, 0, 0)  # RFC 6891 6.1.2, no options, no flags
@@ -47,13 +51,17 @@ class InvalidName(ValueError):  # noqa: N818 - what it says, not what went wrong
 class Response:
     """What one server said. One of `records`, `alias` and `failure` is set, or none: there is no such record."""
 
-    records: tuple[str, ...] | tuple[MxRecord, ...] = ()
-    ttl: int = 0
+    records: tuple[str | MxRecord | TlsaRecord, ...] = ()
+    ttl: float = 0
     """Seconds that all of this may be believed; for a negative answer, the SOA's word (RFC 2308 5)."""
     exists: bool = True
     """False: NXDOMAIN."""
     alias: str = ""
     """Where a CNAME leads whose target the response does not tell of: ask for that."""
+    aliases: tuple[str, ...] = ()
+    """Where each CNAME of the response leads, `alias` included."""
+    secure: bool = False
+    """The server says that all of this is authenticated (AD). Whether it is believed is for `resolver` to say."""
     failure: str = ""
     """SERVFAIL and its like: this server cannot say; another may."""
 
@@ -64,11 +72,12 @@ async def query(server: Endpoint, name: str, rdtype: RecordType) -> Response:
     Silence lasts: the caller sets the time limit.
     """
     question = encode_name(name) + _QUESTION.pack(rdtype, _IN)
-    message = await _ask(server, question, _OPT)
+    message = await _ask(server, question, _OPT, rdtype)
     if message.rcode() in _NO_EDNS:
         # RFC 6891 7: servers older than EDNS say so by such an answer; without OPT they can be asked.
-        message = await _ask(server, question, b"")
-    return _read(message, rdtype)
+        message = await _ask(server, question, b"", rdtype)
+    response = _read(message, rdtype)
+    return replace(response, secure=True) if message.flags & dns.flags.AD else response
 
 
 def encode_name(name: str) -> bytes:
@@ -84,14 +93,14 @@ def encode_name(name: str) -> bytes:
     return wire
 
 
-async def _ask(server: Endpoint, question: bytes, opt: bytes) -> dns.message.Message:
+async def _ask(server: Endpoint, question: bytes, opt: bytes, rdtype: RecordType) -> dns.message.Message:
     # RFC 5452 9.2: an id that cannot be guessed, beside the kernel's choice of port.
-    header = _HEADER.pack(secrets.randbits(16), _RECURSION_DESIRED, 1, 0, 0, 1 if opt else 0)
+    header = _HEADER.pack(secrets.randbits(16), _FLAGS, 1, 0, 0, 1 if opt else 0)
     wire = header + question + opt
     data = await _over_udp(server, wire, question)
     if data[2] & 0x02:  # TC: RFC 2181 9, the rest is to be had by TCP
         data = await _over_tcp(server, wire, question)
-    return _parse(data)
+    return _parse(data, rdtype)
 
 
 async def _over_udp(server: Endpoint, wire: bytes, question: bytes) -> bytes:
@@ -150,14 +159,34 @@ def is_answer(data: bytes, wire: bytes, question: bytes) -> bool:
     return data[4:6] == b"\0\1" and data[12 : 12 + len(question)].lower() == question.lower()
 
 
-def _parse(data: bytes) -> dns.message.Message:
+def _parse(data: bytes, rdtype: RecordType = RecordType.A) -> dns.message.Message:
     counts = _HEADER.unpack_from(data)
     if sum(counts[3:]) > _MAX_RECORDS:
         raise BadResponse(f"an answer of {sum(counts[3:])} records")
     try:
-        return dns.message.from_wire(data)
+        # A malformed TLSA record is one of no use, not no record (RFC 7672 2.1.1): `errors` tells of it.
+        message = dns.message.from_wire(data, continue_on_error=rdtype is RecordType.TLSA)
+        if message.errors:
+            _check_errors(message, data)
     except Exception as error:  # whatever a packet makes the parser raise, the packet is at fault
         raise BadResponse(f"{type(error).__name__}: {error}") from error
+    return message
+
+
+def _check_errors(message: dns.message.Message, data: bytes) -> None:
+    """Raises unless each error is what one record of the answer section holds, in a packet that is otherwise sound."""
+    _, _, questions, answers, *others = _HEADER.unpack_from(data)
+    parser = dns.wire.Parser(data, _HEADER.size)
+    for _ in range(questions):
+        parser.get_name(decompress=True)
+        parser.get_bytes(_QUESTION.size)
+    for _ in range(answers + sum(others)):
+        parser.get_name(decompress=True)
+        parser.get_bytes(8)  # type, class and TTL
+        parser.get_counted_bytes(2)
+    read: int = sum(len(rrset) for rrset in message.answer)
+    if read + len(message.errors) != answers:
+        raise message.errors[0].exception
 
 
 def _read(message: dns.message.Message, rdtype: RecordType) -> Response:
@@ -171,21 +200,37 @@ def _read(message: dns.message.Message, rdtype: RecordType) -> Response:
     except dns.exception.DNSException as error:  # an alias that goes round, records for a name that is not
         raise BadResponse(f"{type(error).__name__}: {error}") from error
     ttl = chain.minimum_ttl
-    if chain.answer is not None:
-        if rdtype is RecordType.MX:
-            return Response(tuple(MxRecord(mx.preference, _text(mx.exchange)) for mx in chain.answer), ttl)
-        return Response(tuple(record.address for record in chain.answer), ttl)
+    aliases = tuple(_text(rrset[0].target) for rrset in chain.cnames)
+    if chain.answer is not None or message.errors:
+        records = [_record(rdata, rdtype) for rdata in chain.answer or ()]
+        return Response((*records, *[MALFORMED_TLSA] * bool(message.errors)), ttl, aliases=aliases)
     if rcode == dns.rcode.NXDOMAIN:
         return Response(ttl=ttl, exists=False)
     authority = {rrset.rdtype for rrset in message.authority}
     if dns.rdatatype.SOA not in authority:
-        if chain.cnames:
-            return Response(ttl=ttl, alias=_text(chain.canonical_name))
+        if aliases:
+            return Response(ttl=ttl, alias=aliases[-1], aliases=aliases)
         if dns.rdatatype.NS in authority:
             # RFC 2308 2.2: a referral is no word on the name. It comes from a server that does not recurse,
             # and taking it for "no such record" would bounce everybody's mail.
             return Response(failure="a referral: the server does not recurse")
     return Response(ttl=ttl)
+
+
+def _record(rdata: dns.rdata.Rdata, rdtype: RecordType) -> str | MxRecord | TlsaRecord:
+    """One record as a value of our own."""
+    record: Any = rdata  # dnspython's classes of records are found by type, not named
+    match rdtype:
+        case RecordType.MX:
+            return MxRecord(record.preference, _text(record.exchange))
+        case RecordType.CNAME:
+            return _text(record.target)
+        case RecordType.TXT:
+            # RFC 7208 3.3, RFC 6376 3.6.2.2: the strings of one record are one text.
+            return b"".join(record.strings).decode("utf-8", "replace")
+        case RecordType.TLSA:
+            return TlsaRecord(record.usage, record.selector, record.mtype, record.cert)
+    return str(record.address)
 
 
 def _text(name: dns.name.Name) -> str:

@@ -7,7 +7,7 @@ Pure. Knows nothing of packets, servers or caches. Names are lower case, absolut
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeAlias, TypeVar
 
@@ -19,11 +19,14 @@ _MAX_NAME = 253
 
 
 class RecordType(IntEnum):
-    """The types that mail asks for, by their number in the protocol (RFC 1035 3.2.2, RFC 3596)."""
+    """The types that mail asks for, by their number in the protocol (RFC 1035 3.2.2, RFC 3596, RFC 6698)."""
 
     A = 1
+    CNAME = 5
     MX = 15
+    TXT = 16
     AAAA = 28
+    TLSA = 52
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,11 +39,29 @@ class MxRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsaRecord:
+    """What a host's certificate is to match (RFC 6698 2.1), as published: whether it is of use, nothing here says."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes = field(repr=False)
+
+
+MALFORMED_TLSA = TlsaRecord(255, 255, 255, b"")
+"""Stands for a record that cannot be read: it is there, and of no use (RFC 7672 2.1.1). 255 is for private use."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
     """The records asked for; at least one."""
 
     records: tuple[T, ...]
     expires: float
+    secure: bool = False
+    """Authenticated by DNSSEC (RFC 4035 3.2.3), as a server says that is believed; the aliases on the way as well."""
+    aliases: tuple[str, ...] = ()
+    """Names that CNAMEs led to on the way, in order: the last one has the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,8 @@ class NoData:
     """The name exists and has no such record."""
 
     expires: float
+    secure: bool = False
+    """As in `Answer`: the absence is authenticated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +78,8 @@ class NxDomain:
     """The name does not exist, or cannot (a label is too long for the DNS)."""
 
     expires: float
+    secure: bool = False
+    """As in `Answer`: the absence is authenticated."""
 
 
 @dataclass(frozen=True, slots=True)

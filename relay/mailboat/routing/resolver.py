@@ -1,4 +1,4 @@
-"""Look-ups of MX and addresses: a cache in front of the DNS servers, and patience with them.
+"""Look-ups in the DNS: a cache in front of the servers, and patience with them.
 
 Many messages ask for one domain at once: one query goes out, the others wait for it. Every result is a value of
 `records`; nothing is raised for what a server does or does not do. Must not know what a mail is. `finder` asks.
@@ -7,9 +7,10 @@ Many messages ask for one domain at once: one query goes out, the others wait fo
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 from mailboat.config.settings import Endpoint
@@ -17,7 +18,7 @@ from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
 from mailboat.routing import dnsquery
 from mailboat.routing.dnsquery import BadResponse, InvalidName, Response
-from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, NxDomain, RecordType
+from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, NxDomain, RecordType, TlsaRecord
 from mailboat.routing.system import REFRESH, HostAddresses, SystemFiles, candidates
 
 POSITIVE_TTL = (5.0, 86_400.0)
@@ -139,6 +140,18 @@ class Resolver:
         v6, v4 = (Answer(family, until) if family else NoData(until) for family in (known.v6, known.v4))
         return v6, v4
 
+    async def texts(self, name: str) -> Lookup[str]:
+        """The TXT records of a name, the strings of each joined."""
+        return cast("Lookup[str]", await self._look_up(name, RecordType.TXT))
+
+    async def tlsa(self, name: str) -> Lookup[TlsaRecord]:
+        """The TLSA records of a name such as `_25._tcp.mx.example.com` (RFC 6698 3)."""
+        return cast("Lookup[TlsaRecord]", await self._look_up(name, RecordType.TLSA))
+
+    async def cname(self, name: str) -> Lookup[str]:
+        """The name that a name is itself an alias of; NoData: it is none."""
+        return cast("Lookup[str]", await self._look_up(name, RecordType.CNAME))
+
     async def close(self) -> None:
         """End the look-ups in flight."""
         tasks = tuple(self._tasks)
@@ -179,7 +192,8 @@ class Resolver:
 
     async def _follow(self, name: str, rdtype: RecordType) -> Lookup[Any]:
         """Ask, and ask on where an alias leads; all of it lasts as long as its shortest part."""
-        target, ttl = name, float("inf")
+        target, ttl, secure = name, float("inf"), True
+        aliases: tuple[str, ...] = ()
         for _ in range(MAX_ALIASES):
             try:
                 response = await self._ask_round(target, rdtype)
@@ -188,9 +202,9 @@ class Resolver:
                 return NxDomain(self._until(NEGATIVE_TTL[1], NEGATIVE_TTL))
             if response.failure:
                 return self._failure(name, rdtype, response.failure)
-            ttl = min(ttl, response.ttl)
+            ttl, secure, aliases = min(ttl, response.ttl), secure and response.secure, aliases + response.aliases
             if not response.alias:
-                return self._value(response, ttl)
+                return self._value(replace(response, ttl=ttl, secure=secure, aliases=aliases))
             target = response.alias
         return self._failure(name, rdtype, f"more than {MAX_ALIASES} aliases")
 
@@ -222,6 +236,8 @@ class Resolver:
             return Response(failure=f"no answer ({error})" if str(error) else "no answer"), True
         self._silent.pop(server, None)
         self._observer.dns_query(_result(response))
+        if response.secure and not _is_believed(server):
+            response = replace(response, secure=False)
         return response, False
 
     def _in_order(self) -> list[Endpoint]:
@@ -229,17 +245,22 @@ class Resolver:
         now = self._clock.monotonic()
         return sorted(self._servers, key=lambda server: self._silent.get(server, 0.0) > now)
 
-    def _value(self, response: Response, ttl: float) -> Lookup[Any]:
+    def _value(self, response: Response) -> Lookup[Any]:
         if response.records:
-            return Answer(response.records, self._until(ttl, POSITIVE_TTL))
-        expires = self._until(ttl, NEGATIVE_TTL)
-        return NoData(expires) if response.exists else NxDomain(expires)
+            return Answer(response.records, self._until(response.ttl, POSITIVE_TTL), response.secure, response.aliases)
+        expires = self._until(response.ttl, NEGATIVE_TTL)
+        return NoData(expires, response.secure) if response.exists else NxDomain(expires, response.secure)
 
     def _failure(self, name: str, rdtype: RecordType, why: str) -> Failure:
         return Failure(f"{rdtype.name} look-up of {name[:255]} failed: {why}", self._clock.monotonic() + FAILURE_TTL)
 
     def _until(self, ttl: float, bounds: tuple[float, float]) -> float:
         return self._clock.monotonic() + min(max(ttl, bounds[0]), bounds[1])
+
+
+def _is_believed(server: Endpoint) -> bool:
+    """Whether a server's AD counts: on the way from another machine anybody may have set it (RFC 4035 4.9.3)."""
+    return ipaddress.ip_address(server.host).is_loopback
 
 
 def _result(response: Response) -> DnsResult:

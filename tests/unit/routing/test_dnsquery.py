@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailboat.routing.dnsquery import BadResponse, InvalidName, _parse, encode_name, is_answer
+from mailboat.routing.dnsquery import BadResponse, InvalidName, Response, _parse, _read, encode_name, is_answer
+from mailboat.routing.records import MALFORMED_TLSA, RecordType, TlsaRecord
 
 QUERY = dns.message.make_query("Example.test.", "A", id=0x1234, use_edns=False).to_wire()
 QUESTION = QUERY[12:]
@@ -69,10 +70,41 @@ def test_only_a_server_that_could_not_answer_may_leave_the_question_out(rcode: i
 
 @given(st.binary(max_size=80))
 def test_whatever_comes_in_is_a_message_or_a_bad_response(tail: bytes) -> None:
-    with contextlib.suppress(BadResponse):
-        assert isinstance(_parse(bytes(response(b7=1)) + tail), dns.message.Message)
+    for rdtype in RecordType:
+        with contextlib.suppress(BadResponse):
+            assert isinstance(_read(_parse(bytes(response(b7=1)) + tail, rdtype), rdtype), Response)
 
 
 def test_a_message_of_very_many_records_is_not_parsed() -> None:
     with pytest.raises(BadResponse, match="65535 records"):
         _parse(bytes(response(b6=0xFF, b7=0xFF)))
+
+
+DIGEST = bytes(range(32))
+GOOD = b"\3\1\1" + DIGEST
+
+
+def tlsa(*rdata: bytes, cut: int = 0) -> Response:
+    """What is read of an answer that holds these octets as TLSA records, the last `cut` octets of it missing."""
+    query = dns.message.make_query("_25._tcp.mx.test.", "TLSA", id=0x1234, use_edns=False).to_wire()
+    head = query[:2] + b"\x81\x80" + query[4:6] + len(rdata).to_bytes(2, "big") + query[8:]
+    records = (b"\xc0\x0c\0\x34\0\1\0\0\1\x2c" + len(one).to_bytes(2, "big") + one for one in rdata)
+    wire = head + b"".join(records)
+    return _read(_parse(wire[: len(wire) - cut], RecordType.TLSA), RecordType.TLSA)
+
+
+def test_a_tlsa_record_is_read_as_it_was_published() -> None:
+    assert tlsa(GOOD) == Response((TlsaRecord(3, 1, 1, DIGEST),), 300)
+
+
+@pytest.mark.parametrize("broken", [b"", b"\3\1", b"\3\1\1", b"\3\1\1\0\1", b"\3\1\2" + DIGEST])
+def test_a_malformed_tlsa_record_is_there_and_of_no_use(broken: bytes) -> None:
+    """RFC 7672 2.1.1: taken for no record, a slip of the pen in a zone would switch DANE off."""
+    assert tlsa(broken).records == (MALFORMED_TLSA,)
+    assert tlsa(GOOD, broken).records == (TlsaRecord(3, 1, 1, DIGEST), MALFORMED_TLSA)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 40])
+def test_an_answer_of_tlsa_records_that_is_cut_is_no_answer(cut: int) -> None:
+    with pytest.raises(BadResponse):
+        tlsa(GOOD, GOOD[:-1] + b"\xff", cut=cut)

@@ -18,6 +18,7 @@ from mailboat.routing.resolver import FAILURE_TTL, MAX_ALIASES, Patience, Resolv
 from mailboat.routing.system import REFRESH, SystemFiles
 
 ONE, TWO = Endpoint("192.0.2.1", 53), Endpoint("192.0.2.2", 53)
+HERE, HERE_IPV6 = Endpoint("127.0.0.53", 53), Endpoint("::1", 53)
 Script = Response | Exception
 
 
@@ -25,7 +26,7 @@ class Servers:
     """Stands for the servers: gives each its scripted responses in turn, the last one for ever."""
 
     def __init__(self, **scripts: Script | list[Script]) -> None:
-        named = {"one": ONE, "two": TWO}
+        named = {"one": ONE, "two": TWO, "here": HERE, "here_ipv6": HERE_IPV6}
         self.scripts = {
             named[name]: deque(script if isinstance(script, list) else [script]) for name, script in scripts.items()
         }
@@ -175,6 +176,37 @@ async def test_aliases_without_end_fail() -> None:
     desk = Desk(Servers(one=Response(alias="a.test", ttl=10)))
     assert isinstance(await desk.ask(), Failure)
     assert len(desk.servers.asked) == MAX_ALIASES
+
+
+SECURE = [Response(("192.0.2.99",), secure=True), Response(secure=True), Response(exists=False, secure=True)]
+
+
+@pytest.mark.parametrize("response", SECURE, ids=["records", "no such record", "no such name"])
+@pytest.mark.parametrize("server", ["here", "here_ipv6"])
+async def test_what_a_server_of_this_machine_authenticated_is_secure(server: str, response: Response) -> None:
+    desk = Desk(Servers(**{server: response}))
+    for found in (await desk.ask(), await desk.ask()):
+        assert isinstance(found, Answer | NoData | NxDomain)
+        assert found.secure
+    assert len(desk.servers.asked) == 1
+
+
+@pytest.mark.parametrize("response", SECURE, ids=["records", "no such record", "no such name"])
+async def test_what_another_machine_calls_authenticated_is_not_secure(response: Response) -> None:
+    """RFC 4035 4.9.3: anybody on the way to it can set the bit."""
+    found = await Desk(Servers(one=response)).ask()
+    assert isinstance(found, Answer | NoData | NxDomain)
+    assert not found.secure
+
+
+@pytest.mark.parametrize(("first", "then"), [(True, True), (True, False), (False, True)])
+async def test_an_answer_is_as_secure_as_each_alias_on_the_way(first: bool, then: bool) -> None:
+    alias = Response(alias="c.test", aliases=("b.test", "c.test"), secure=first)
+    desk = Desk(Servers(here=[alias, Response(("192.0.2.99",), aliases=("d.test",), secure=then)]))
+    found = await desk.ask()
+    assert isinstance(found, Answer)
+    assert found.secure == (first and then)
+    assert found.aliases == ("b.test", "c.test", "d.test")
 
 
 async def test_a_name_that_cannot_be_asked_for_does_not_exist() -> None:
