@@ -206,6 +206,9 @@ class _Walk:
         """Offer what is pending to one target."""
         gate, place, clock = self._parts.gate, self._place, self._parts.clock
         assert place is not None
+        if target.tls.refusal:  # a connection that other mail has left open is refused as well
+            self._failed(target, PeerTrouble(Trouble(Stage.TLS, FaultKind.NO_TLS, target.tls.refusal)))
+            return
         if target.credentials is not None:
             try:
                 target = await self._with_token(target)

@@ -25,14 +25,14 @@ from mailboat.delivery.tls import BrokenTls, ClientContexts, describe
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import PeerFacts, Stage
-from mailboat.routing.answers import Credentials, Target
+from mailboat.routing.answers import Credentials, SessionTls, Target
+from mailboat.routing.security import check_session
 from mailboat.smtp.sasl_client import SASL_CLIENTS, Respond
 
 log = logging.getLogger(__name__)
 
 _COMMAND_LIMIT = 510
 """Octets of a command without its line end (RFC 5321 4.5.3.1.4): a longer initial response goes by itself."""
-_VERIFIED_LEVELS = frozenset({TlsLevel.REQUIRED, TlsLevel.IMPLICIT})
 
 
 class TlsFailed(PeerTrouble):
@@ -41,11 +41,6 @@ class TlsFailed(PeerTrouble):
     def __init__(self, trouble: Trouble, *, refused_certificate: bool = False) -> None:
         super().__init__(trouble)
         self.refused_certificate = refused_certificate
-
-
-def verifies(target: Target) -> bool:
-    """Whether the certificate must be valid for the target's name, should TLS be used."""
-    return target.tls.verify or target.tls.level in _VERIFIED_LEVELS
 
 
 class Client:
@@ -104,6 +99,7 @@ class _Opening:
         self._lmtp = target.protocol is Protocol.LMTP
         self._stage = Stage.GREETING
         self._authenticated = False
+        self._tls = SessionTls()
 
     async def run(self, sock: socket.socket, *, starttls: bool) -> Session:
         """The session, which owns the socket; closed when there is none. Raises PeerTrouble."""
@@ -111,9 +107,11 @@ class _Opening:
             with self._troubles():
                 await self._connect(sock)
                 offers = await self._hello()
-                if starttls and self._may_start_tls(offers):
+                if starttls and offers.starttls:
                     await self._starttls()
                     offers = await self._hello()  # RFC 3207 4.2: what was learnt before does not count
+                elif self._target.tls.level is not TlsLevel.IMPLICIT:
+                    self._check_tls(SessionTls())
                 if self._target.credentials is not None:
                     await self._authenticate(offers, self._target.credentials)
                 session = Session(self._stream, offers, self._facts(), lmtp=self._lmtp)
@@ -136,6 +134,8 @@ class _Opening:
         async with asyncio.timeout(self._timeout):
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: self._stream, sock=sock, ssl=context, server_hostname=name)
+        if context is not None:
+            self._check_tls(describe(self._stream.transport.get_extra_info))
         self._stage = Stage.GREETING
         self._check((await self._stream.collect())[0], 220)
 
@@ -148,7 +148,7 @@ class _Opening:
 
     def _context(self) -> ssl.SSLContext:
         try:
-            return self._contexts.get(self._settings, verify=verifies(self._target), ca=self._target.tls.ca)
+            return self._contexts.get(self._settings, verify=self._target.tls.verifies, ca=self._target.tls.ca)
         except (OSError, ValueError) as error:
             what = "the roots of this host" if self._target.tls.ca else "tls.ini"
             raise PeerTrouble(Trouble(Stage.TLS, FaultKind.LOCAL, f"{what} cannot be used: {error}")) from error
@@ -185,12 +185,13 @@ class _Opening:
             raise
         return code, text.partition(b"\n")[0]  # no extensions, whatever its further lines look like
 
-    def _may_start_tls(self, offers: PeerOffers) -> bool:
-        if not offers.starttls and self._target.tls.level is TlsLevel.REQUIRED:
-            why = f" ({self._target.tls.reason})" if self._target.tls.reason else ""
-            text = f"TLS is required{why}, but the host does not offer STARTTLS"
-            raise PeerTrouble(Trouble(Stage.STARTTLS, FaultKind.NO_TLS, text))
-        return offers.starttls
+    def _check_tls(self, session: SessionTls) -> None:
+        """PeerTrouble, when nothing more may be said on this connection."""
+        self._tls = session
+        refusal = check_session(self._target.tls, session)
+        if refusal:
+            stage, kind = (Stage.TLS, FaultKind.TLS) if session.version else (Stage.STARTTLS, FaultKind.NO_TLS)
+            raise PeerTrouble(Trouble(stage, kind, refusal))
 
     async def _starttls(self) -> None:
         self._stage = Stage.STARTTLS
@@ -198,6 +199,7 @@ class _Opening:
         self._check(await self._command(b"STARTTLS"), 220)
         async with asyncio.timeout(self._timeout):
             await self._stream.start_tls(context, self._server_name())
+        self._check_tls(describe(self._stream.transport.get_extra_info))
 
     async def _authenticate(self, offers: PeerOffers, credentials: Credentials) -> None:
         self._stage = Stage.AUTH
@@ -236,7 +238,6 @@ class _Opening:
 
     def _facts(self) -> PeerFacts:
         transport = self._stream.transport
-        version, cipher = describe(transport.get_extra_info)
         sockname = transport.get_extra_info("sockname")
         return PeerFacts(
             host=self._target.host,
@@ -244,9 +245,9 @@ class _Opening:
             port=self._target.port,
             source=str(sockname[0]) if isinstance(sockname, tuple) else "",
             protocol="LMTP" if self._lmtp else "SMTP",
-            tls_version=version,
-            tls_cipher=cipher,
-            tls_verified=bool(version) and verifies(self._target),
+            tls_version=self._tls.version,
+            tls_cipher=self._tls.cipher,
+            tls_verified=self._tls.verified,
             authenticated=self._authenticated,
         )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 
 from mailboat.config.settings import Settings, TlsSettings
-from mailboat.delivery.client import Client, verifies
+from mailboat.delivery.client import Client
 from mailboat.delivery.session import Session
 from mailboat.delivery.source import Source, SourceMissing, Sources
 from mailboat.delivery.tls import BrokenTls, ClientContexts
@@ -166,7 +166,7 @@ class Pool:
             source,
             target.protocol,
             target.tls.level,
-            (target.host, target.tls.ca) if verifies(target) else None,
+            (target.host, target.tls.ca) if target.tls.verifies else None,
             target.credentials,
             self._tls_changes,
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 from mailboat.config.openssl import VERSIONS
 from mailboat.config.settings import Settings, TlsSettings
+from mailboat.routing.answers import SessionTls
 
 NO_TLS_MEMORY = 600.0
 """Seconds for which a host that failed the handshake is spoken to in plaintext (where that is allowed)."""
@@ -102,10 +103,11 @@ class BrokenTls:
         return False
 
 
-def describe(transport_info: Callable[[str], Any]) -> tuple[str, str]:
-    """TLS version and cipher of a connection, from its transport's `get_extra_info`; empty without TLS."""
+def describe(transport_info: Callable[[str], Any]) -> SessionTls:
+    """The TLS of a connection, from its transport's `get_extra_info`."""
     tls = transport_info("ssl_object")
     if tls is None:
-        return "", ""
-    cipher = tls.cipher()
-    return tls.version() or "", cipher[0] if cipher else ""
+        return SessionTls()
+    cipher, context = tls.cipher(), tls.context
+    verified = context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED
+    return SessionTls(tls.version() or "", cipher[0] if cipher else "", verified)

@@ -27,6 +27,9 @@ class Credentials:
         return f"Credentials({self.user!r})"
 
 
+_VERIFIED_LEVELS = frozenset({TlsLevel.REQUIRED, TlsLevel.IMPLICIT})
+
+
 @dataclass(frozen=True, slots=True)
 class TlsRequirement:
     """How much TLS a target must have, and why: the last check that raised the level."""
@@ -37,10 +40,28 @@ class TlsRequirement:
     reason: str = ""
     ca: str = ""
     """Roots to verify it by, in PEM; empty: those of tls.ini."""
+    refusal: str = ""
+    """Why nothing may be sent to the target, whatever TLS it has; empty: it may."""
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the certificate must be valid for the target's name, should TLS be used."""
+        return self.verify or self.level in _VERIFIED_LEVELS
 
     def with_roots(self, ca: str) -> TlsRequirement:
         """The same, verified by these roots if there are any."""
         return replace(self, ca=ca) if ca else self
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTls:
+    """The TLS of one connection, as it is after the handshake, or where there was none."""
+
+    version: str = ""
+    """`TLSv1.3` and the like; empty without TLS."""
+    cipher: str = ""
+    verified: bool = False
+    """The certificate was found valid for the target's name; without that there would be no connection."""
 
 
 Spot: TypeAlias = tuple[str, int]

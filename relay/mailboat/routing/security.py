@@ -1,17 +1,19 @@
-"""How much TLS a target must have: an ordered list of checks, each of which may only raise what stands so far.
+"""TLS policy towards next hops: an ordered list of checks, each of which may raise what stands so far, or refuse.
 
-Pure. `router` asks once for each target; `delivery` obeys. What comes later (MTA-STS, DANE, REQUIRETLS) is one more
-check in `CHECKS`. Nothing here knows whether TLS will succeed, or what happens when it does not.
+Pure. `finder` asks `requirement` once for each target, before anything is connected; `delivery.client` asks
+`check_session` once for each connection, before it says more than EHLO. What comes later (MTA-STS, DANE, REQUIRETLS) is
+one more check in `CHECKS`, in `SESSION_CHECKS`, or in both. What a refusal leads to, `delivery.verdict` says.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from mailboat.config.settings import IPAddress, Network, TlsLevel, TlsSettings
-from mailboat.routing.answers import TlsRequirement
+from mailboat.routing.answers import SessionTls, TlsRequirement
 
 _STRENGTH = {level: strength for strength, level in enumerate(TlsLevel)}
 
@@ -75,7 +77,7 @@ class Subject:
 
 
 def requirement(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
-    """The requirement for one target: the base level, raised by each check in turn."""
+    """The requirement for one target: the base level, raised by each check in turn, or refused by one."""
     standing = _base(policy, subject)
     for check in CHECKS:
         standing = _higher(standing, check(policy, subject, standing))
@@ -125,19 +127,51 @@ def _stays_here(ip: IPAddress | None) -> bool:
     return ip is None or (mapped or ip).is_loopback
 
 
-Check = Callable[[TlsPolicy, Subject, TlsRequirement], TlsRequirement]
+Check: TypeAlias = Callable[[TlsPolicy, Subject, TlsRequirement], TlsRequirement]
 
 CHECKS: tuple[Check, ...] = (_forced_host, _forced_message, _credentials, _reject_unauthorized)
-"""Run in this order, each on what the ones before left standing. Whatever a check answers, nothing is lowered."""
+"""Run in this order, each on what the ones before left standing. Whatever a check answers, nothing is lowered.
+
+One that refuses the target answers with `refusal`.
+"""
 
 
 def _higher(standing: TlsRequirement, proposed: TlsRequirement) -> TlsRequirement:
-    """The stronger of both in each respect; the reason is that of the last which raised anything."""
+    """The stronger of both in each respect; the reason is that of the last which raised anything.
+
+    The first refusal stands.
+    """
+    if standing.refusal or proposed.refusal:
+        return replace(standing, refusal=standing.refusal or proposed.refusal)
     level = max(standing.level, proposed.level, key=_STRENGTH.__getitem__)
     verify = standing.verify or proposed.verify
     if (level, verify) == (standing.level, standing.verify):
         return standing
     return TlsRequirement(level, verify, proposed.reason)
+
+
+def check_session(tls: TlsRequirement, session: SessionTls) -> str:
+    """Why nothing more may be said on a connection to a target that has this requirement; empty when all may."""
+    return next((refusal for check in SESSION_CHECKS if (refusal := check(tls, session))), "")
+
+
+def _encrypted(tls: TlsRequirement, session: SessionTls) -> str:
+    if session.version or _STRENGTH[tls.level] < _STRENGTH[TlsLevel.REQUIRED]:
+        return ""
+    why = f" ({tls.reason})" if tls.reason else ""
+    return f"TLS is required{why}, but the host does not offer STARTTLS"
+
+
+def _verified(tls: TlsRequirement, session: SessionTls) -> str:
+    if session.verified or not session.version or not tls.verifies:
+        return ""
+    return "the certificate was not verified"
+
+
+SessionCheck: TypeAlias = Callable[[TlsRequirement, SessionTls], str]
+
+SESSION_CHECKS: tuple[SessionCheck, ...] = (_encrypted, _verified)
+"""Each says why the connection is refused, or nothing. The first refusal counts."""
 
 
 def _name(text: str) -> str:

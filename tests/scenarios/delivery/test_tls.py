@@ -13,7 +13,8 @@ from tests.support.scripted_mx import Answer, Drop, Raw, ScriptedMx, Silence
 
 from mailboat.config.settings import TlsLevel, TlsSettings
 from mailboat.model.outcome import Result, Stage
-from mailboat.routing.answers import Credentials, TlsRequirement
+from mailboat.routing import security
+from mailboat.routing.answers import Credentials, SessionTls, TlsRequirement
 
 REQUIRED = TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts")
 IMPLICIT = TlsRequirement(TlsLevel.IMPLICIT, verify=True)
@@ -253,3 +254,48 @@ async def test_plaintext_behind_the_reply_to_starttls_is_dropped(certificate: Ce
 
         assert report.outcomes[0].result is Result.DELIVERED
         assert not any("AUTH" in c.verbs for c in mx.connections)
+
+
+async def test_a_target_that_policy_refuses_is_not_connected_to_and_the_next_one_is_asked() -> None:
+    refused = TlsRequirement(refusal="its TLSA records cannot be looked up")
+    async with ScriptedMx.start() as bad, ScriptedMx.start() as good, delivery_rig() as rig:
+        report = await rig.attempt(make_entry(), bad.target(tls=refused), good.target())
+        alone = await rig.outcome(bad.target(tls=refused))
+
+        assert report.outcomes[0].result is Result.DELIVERED
+        assert (alone.result, alone.status, alone.stage) == (Result.DEFERRED, "4.7.4", Stage.TLS)
+        assert "its TLSA records cannot be looked up" in alone.reason
+        assert not bad.connections
+
+
+async def test_a_target_that_policy_refuses_gets_nothing_over_a_connection_that_is_open() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        assert await deliver(rig, mx) is Result.DELIVERED
+        assert await deliver(rig, mx, tls=TlsRequirement(refusal="no")) is Result.DEFERRED
+
+        assert len(mx.mails) == 1
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_a_connection_that_a_check_refuses_after_the_handshake_hears_not_one_more_command(
+    implicit: bool, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[SessionTls] = []
+
+    def refuse(_: TlsRequirement, session: SessionTls) -> str:
+        seen.append(session)
+        return "no certificate of its TLSA records" if len(seen) == 1 else ""
+
+    monkeypatch.setattr(security, "SESSION_CHECKS", (*security.SESSION_CHECKS, refuse))
+    async with ScriptedMx.start() as bad, ScriptedMx.start() as good, delivery_rig() as rig:
+        rig.tls = certificate.trusted()
+        bad.starttls(certificate.server())
+        bad.implicit_tls = implicit
+        target = bad.target(tls=IMPLICIT) if implicit else bad.target()
+        report = await rig.attempt(make_entry(), target, good.target())
+
+        assert report.outcomes[0].result is Result.DELIVERED
+        assert [(session.version != "", session.verified) for session in seen] == [(True, implicit), (False, False)]
+        [connection] = bad.connections  # an opportunistic target is not asked again in plaintext either
+        assert connection.verbs == ([] if implicit else ["EHLO", "STARTTLS"])
+        assert good.mails

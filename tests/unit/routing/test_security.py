@@ -1,4 +1,4 @@
-"""TLS requirements: the base, and checks that only raise it."""
+"""TLS requirements: the base, checks that raise it or refuse, and what a connection must have after the handshake."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from mailboat.config.settings import TlsLevel, TlsSettings
 from mailboat.routing import security
-from mailboat.routing.answers import TlsRequirement
-from mailboat.routing.security import HostList, Subject, TlsPolicy, requirement
+from mailboat.routing.answers import SessionTls, TlsRequirement
+from mailboat.routing.security import HostList, Subject, TlsPolicy, check_session, requirement
 
 LEVELS = list(TlsLevel)
 IP = ipaddress.ip_address("1.2.3.4")
@@ -136,3 +136,35 @@ def test_credentials_for_this_machine_want_no_more_than_others(ip: str | None) -
     address = None if ip is None else ipaddress.ip_address(ip)
     subject = Subject("example.test", "hub.test", address, "hub", has_secret=True)
     assert level(requirement(policy(), subject)) == (TlsLevel.OPPORTUNISTIC, False)
+
+
+def test_a_check_may_refuse_and_the_first_refusal_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = [lambda *_, why=why: TlsRequirement(refusal=why) for why in ("no usable policy", "another")]
+    monkeypatch.setattr(security, "CHECKS", (*refusing, *security.CHECKS))
+    found = requirement(policy(force_tls_hosts=("1.2.3.4",)), SUBJECT)
+    assert found.refusal == "no usable policy"
+
+
+def test_a_level_that_was_raised_before_a_refusal_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "CHECKS", (*security.CHECKS, lambda *_: TlsRequirement(refusal="no")))
+    found = requirement(policy(force_tls_hosts=("1.2.3.4",)), SUBJECT)
+    assert found == TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts", refusal="no")
+
+
+@pytest.mark.parametrize("wanted", LEVELS)
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_connection_without_tls_is_refused_where_tls_is_required(wanted: TlsLevel, verify: bool) -> None:
+    refusal = check_session(TlsRequirement(wanted, verify, "the message's force_tls"), SessionTls())
+    assert bool(refusal) == (wanted in (TlsLevel.REQUIRED, TlsLevel.IMPLICIT))
+    assert not refusal or "(the message's force_tls)" in refusal
+
+
+@pytest.mark.parametrize("wanted", LEVELS)
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_connection_whose_certificate_was_not_verified_is_refused_where_it_must(
+    wanted: TlsLevel, verify: bool
+) -> None:
+    demanded = TlsRequirement(wanted, verify)
+    assert not check_session(demanded, SessionTls("TLSv1.3", verified=True))
+    refused = bool(check_session(demanded, SessionTls("TLSv1.3")))
+    assert refused == (verify or wanted in (TlsLevel.REQUIRED, TlsLevel.IMPLICIT))
