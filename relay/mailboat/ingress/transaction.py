@@ -19,7 +19,7 @@ from mailboat.message.prepare import Preparation
 from mailboat.model.address import Address, mailboxes
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft, SpooledBody
-from mailboat.queue.body_writer import BodyWriter
+from mailboat.queue.body_writer import BodyWriter, prepare
 from mailboat.queue.entry import group
 from mailboat.queue.store import Store
 from mailboat.smtp.events import Mail
@@ -51,7 +51,7 @@ class Transaction:
     _for_hooks: MessageTransaction | None = None
 
     def __post_init__(self) -> None:
-        self._writer = BodyWriter(self.store, self._head, self.settings.smtp.nul)
+        self._writer = BodyWriter(self.store, self._preparation, self.settings.smtp.nul)
 
     def begin(self, clock: Clock) -> None:
         """DATA is accepted."""
@@ -93,7 +93,7 @@ class Transaction:
     def write(self, octets: bytes) -> asyncio.Future[None] | None:
         """Take octets of the message; once there is a fault they are only counted. See `BodyWriter.write`."""
         self.size += len(octets)
-        if not self.is_too_big:
+        if self.size <= self.settings.smtp.databytes:
             return self._writer.write(octets)
         self._writer.discard()
         return None
@@ -145,7 +145,7 @@ class Transaction:
             groups=group(self.recipients, split=self.settings.outbound.always_split),
             id=self.id,
             smtputf8=self.mail.smtputf8,
-            eightbit=self.mail.eightbit or not self._writer.is_ascii,
+            eightbit=self.mail.eightbit or not self._writer.ascii.is_ascii,
             force_tls=view is not None and bool(view.force_tls),
             notes=view.stored_notes() if view is not None else {},
         )
@@ -165,8 +165,8 @@ class Transaction:
                 Path(self._body.path).unlink(missing_ok=True)
         self._body = None
 
-    def _head(self, first: bytes, whole: bool) -> bytes:
-        """The message's first octets with the trace fields (RFC 5321 4.4) and what the header lacks."""
+    def _preparation(self) -> Preparation:
+        """What is done to the message: trace fields (RFC 5321 4.4), what the header lacks and what it may not have."""
         settings = self.settings
         trace = received.client_trace(
             self.origin,
@@ -176,7 +176,4 @@ class Transaction:
             recipient=self.recipients[0].wire if len(self.recipients) == 1 else "",
             smtputf8=self.mail.smtputf8,
         )
-        trace = received.outbound_trace(settings.outbound.received_header, self._date) + trace
-        removed = [name.encode() for name in settings.smtp.message_drop_headers]
-        prepare = Preparation(self.id, settings.me, self._date, trace, settings.smtp.max_received, removed)
-        return prepare.head(first, whole)
+        return prepare(settings, self.id, self._date, trace=trace, removed=settings.smtp.message_drop_headers)

@@ -1,7 +1,7 @@
-"""What every message from a client, a plugin or a program goes through before it is queued, at its first octets.
+"""What every new message goes through before it is queued: from a client, a plugin or a program, or a bounce.
 
-Trace fields go on top of it, and Message-ID and Date where they are missing; what may not be queued is refused. Knows
-octets only; `ingress.transaction` and `outbound.submission` make one for each message.
+Trace fields go on top of it, and Message-ID and Date where they are missing; what may not be queued is refused. Taps
+see its octets. Knows octets only; `queue.body_writer` makes one for each message, and does as it says.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailboat.message import headers
+from mailboat.message.taps import BodyTap
 
 
 class UnfitError(Exception):
@@ -44,6 +45,8 @@ class Preparation:
     """Received fields that it may have."""
     removed: Sequence[bytes] = ()
     """Names of the fields that are taken out, in lower case."""
+    taps: Sequence[BodyTap] = ()
+    """What else sees the octets as they are stored."""
 
     def head(self, first: bytes, whole: bool) -> bytes:
         """The first octets of the message as they are queued; `whole`: they are all. Raises UnfitError."""

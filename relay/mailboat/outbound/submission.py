@@ -23,7 +23,7 @@ from mailboat.model.envelope import Body, Draft
 from mailboat.model.observer import Observer, Received
 from mailboat.outbound.content import Normalizer
 from mailboat.outbound.letter import Letter, Refused, RefusedError
-from mailboat.queue.body_writer import BodyWriter, discard_body
+from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
 from mailboat.queue.entry import group
 from mailboat.queue.faults import storage_error
 from mailboat.queue.store import StorageError, Store
@@ -80,7 +80,7 @@ class Submission:
         self._date = received.rfc5322_date(around.clock.now())
         self._size = 0
         self._lines = Normalizer(self._settings.smtp.data_line_length, dot_stuffed=letter.dot_stuffed)
-        self._body = BodyWriter(around.store, self._head, self._settings.smtp.nul)
+        self._body = BodyWriter(around.store, self._preparation, self._settings.smtp.nul)
 
     async def write(self, octets: bytes) -> None:
         """See `Port`."""
@@ -129,11 +129,7 @@ class Submission:
         if not self._size:
             raise RefusedError("the message is empty")
         try:
-            body = self._body.finish()
-            if isinstance(body, asyncio.Future):
-                await asyncio.wait([body])
-                body = body.result()
-            return body
+            return await self._body.completed()
         except (OSError, UnfitError) as error:
             raise _public(error) from None
 
@@ -156,18 +152,15 @@ class Submission:
             groups=group(letter.recipients, split=self._settings.outbound.always_split),
             id=self._id,
             smtputf8=letter.needs_utf8,
-            eightbit=not self._body.is_ascii,
+            eightbit=not self._body.ascii.is_ascii,
             notes=letter.notes,
         )
 
-    def _head(self, first: bytes, whole: bool) -> bytes:
-        """The first octets with `Received`, and with `Message-ID` and `Date` where they are missing or unwanted."""
-        settings = self._settings
-        removed = [b"message-id"] * self._letter.remove_msgid + [b"date"] * self._letter.remove_date
-        removed += [name.encode() for name in settings.smtp.message_drop_headers]
-        trace = received.outbound_trace(settings.outbound.received_header, self._date)
-        prepare = Preparation(self._id, settings.me, self._date, trace, settings.smtp.max_received, removed)
-        return prepare.head(first, whole)
+    def _preparation(self) -> Preparation:
+        """What is done to the message: `Received`, and `Message-ID` and `Date` where they are missing or unwanted."""
+        letter, dropped = self._letter, self._settings.smtp.message_drop_headers
+        removed = ["message-id"] * letter.remove_msgid + ["date"] * letter.remove_date
+        return prepare(self._settings, self._id, self._date, removed=[*removed, *dropped])
 
 
 _KINDS: Mapping[type, Refused] = {TooManyHopsError: Refused.LOOP, HeaderTooLongError: Refused.TOO_BIG}

@@ -1,7 +1,7 @@
 """A message's octets on their way into the store: in memory while few, in a file of the spool when many.
 
-Memory does not depend on what clients and programs send. Knows no envelope and no SMTP; what is put on a header says
-the `head` of whoever writes (`message.prepare`).
+Every new message is written here: from clients, plugins and programs, and bounces. Memory does not depend on what they
+send. Knows no envelope and no SMTP; what is done to the octets says `message.prepare`, by what `prepare` was given.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mailboat.config.settings import Nul
-from mailboat.message.prepare import NulError, UnfitError
+from mailboat.config.settings import Nul, Settings
+from mailboat.message import received
+from mailboat.message.prepare import NulError, Preparation, UnfitError
+from mailboat.message.taps import AsciiTap, BodyTap, SizeTap
 from mailboat.model.envelope import Body, SpooledBody
 from mailboat.queue.store import Store
 
@@ -26,18 +28,32 @@ MAX_PARTS = 512
 """Pieces that are kept apart: each costs more than its octets, and a client can send one octet at a time."""
 
 
+def prepare(
+    settings: Settings,
+    id: str,  # noqa: A002 - the field's word
+    date: bytes,
+    *,
+    trace: bytes = b"",
+    removed: Sequence[str] = (),
+) -> Preparation:
+    """What is done to a new message with this queue id. `trace`: fields that go below the one of `received_header`."""
+    trace = received.outbound_trace(settings.outbound.received_header, date) + trace
+    names = [name.encode() for name in removed] if removed else ()
+    return Preparation(id, settings.me, date, trace, settings.smtp.max_received, names)
+
+
 class BodyWriter:
     """The octets of one message, thrown away after a fault. Its file is written in threads, never on the event loop."""
 
-    def __init__(self, store: Store, head: Callable[[bytes, bool], bytes], nul: Nul = Nul.PASS) -> None:
-        """`head` is called once, with the first octets and whether they are all: it returns them with what is added."""
+    def __init__(self, store: Store, preparation: Callable[[], Preparation], nul: Nul = Nul.PASS) -> None:
+        """`preparation` is called once, when the first octets go to the disk or all are there."""
         self._store = store
-        self._head = head
+        self._preparation = preparation
         self._nul = nul
         self.has_nul = False
         """A NUL octet came."""
-        self.is_ascii = True
-        """No octet above 127 came."""
+        self.ascii = AsciiTap()
+        """Whether the message is ASCII, once it is finished."""
         self.fault: OSError | UnfitError | None = None
         """Why the message cannot be taken."""
         self._parts: list[bytes] = []
@@ -51,7 +67,8 @@ class BodyWriter:
         """`discard` was called meanwhile."""
         self._file = -1
         self._path = ""
-        self._file_size = 0
+        self._size = SizeTap()
+        self._taps: tuple[BodyTap, ...] = ()
 
     def write(self, octets: bytes) -> asyncio.Future[None] | None:
         """Take octets of the message. Where a future comes back, wait for it before anything else: the disk is slower.
@@ -60,7 +77,6 @@ class BodyWriter:
         """
         if self.fault is not None:
             return None
-        self.is_ascii = self.is_ascii and octets.isascii()
         if b"\0" in octets:
             octets = self._without_nul(octets)
             if self.fault is not None:
@@ -80,6 +96,8 @@ class BodyWriter:
         """
         if self.fault is None and not self._spooled:
             body = self._headed(self._taken(), whole=True)
+            for tap in self._taps:
+                tap.feed(body)
         if self.fault is not None:
             self.discard()
             raise self.fault
@@ -89,6 +107,14 @@ class BodyWriter:
         completed = asyncio.get_running_loop().run_in_executor(None, self._complete, self._taken())
         completed.add_done_callback(self._idle)
         return completed
+
+    async def completed(self) -> Body:
+        """The same as `finish`, waited for; cancelled, it leaves the file to `discard`."""
+        body = self.finish()
+        if isinstance(body, asyncio.Future):
+            await asyncio.wait([body])  # which does not cancel it
+            body = body.result()
+        return body
 
     def discard(self) -> None:
         """Forget the octets, and remove the file if there is one, at once or when its thread is through."""
@@ -113,8 +139,11 @@ class BodyWriter:
         return octets
 
     def _headed(self, first: bytes, *, whole: bool) -> bytes:
+        preparation = self._preparation()
+        self.ascii.skip = len(preparation.trace)
+        self._taps = (self.ascii, *preparation.taps)
         try:
-            return self._head(first, whole)
+            return preparation.head(first, whole)
         except UnfitError as error:
             self.fault = error
             return b""
@@ -126,6 +155,7 @@ class BodyWriter:
             if self.fault is not None:
                 return None
             self._spooled = True
+            self._taps = (self._size, *self._taps)  # of what is in memory, the size is known
         self._at_work = True
         appended = asyncio.get_running_loop().run_in_executor(None, self._append, pending)
         appended.add_done_callback(self._idle)
@@ -155,12 +185,13 @@ class BodyWriter:
         except Exception:
             self._remove()
             raise
-        return SpooledBody(self._path, self._file_size)
+        return SpooledBody(self._path, self._size.octets)
 
     def _put(self, octets: bytes) -> None:
         if self._file < 0:
             self._path, self._file = self._store.new_body_file()
-        self._file_size += len(octets)
+        for tap in self._taps:
+            tap.feed(octets)
         _write_all(self._file, octets)
 
     def _close(self) -> None:

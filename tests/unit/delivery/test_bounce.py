@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import email.parser
 import email.policy
 import errno
@@ -14,19 +13,25 @@ from typing import Any
 import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.outbound import octets
+from tests.support.recorder import Recorder
 from tests.support.stores import draft, files_in
 
 from mailboat.config.settings import OutboundSettings, Settings
+from mailboat.delivery import bounce as bounce_module
 from mailboat.delivery.bounce import Bounces
+from mailboat.message.prepare import Preparation
 from mailboat.model.envelope import Draft, SpooledBody
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import Outcome, Result, Stage
 from mailboat.model.reply import Reply
-from mailboat.queue.body_writer import BodyWriter
+from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import StorageError
 
-HEADER = b"From: alice@sender.test\r\nSubject: large\r\n\r\n"
+HEADER = (
+    b"From: alice@sender.test\r\nSubject: large\r\n"
+    b"Message-ID: <1@sender.test>\r\nDate: Sat, 28 Nov 2026 10:00:00 +0000\r\n\r\n"
+)
 LINES = b"..a line that is as long as others, with a number behind it: %07d\r\n"
 LARGE = HEADER + b"".join(LINES % number for number in range(40_000))
 SETTINGS = Settings("", "relay.test")
@@ -41,12 +46,10 @@ async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
 
 async def written(store: Spool, original: bytes, most: int = 0) -> Draft:
     """The bounce for a message of these octets."""
-    writer = BodyWriter(store, lambda first, _: first)
+    writer = BodyWriter(store, lambda: Preparation("1", "sender.test", b"", b"", 100))
     if (writing := writer.write(original)) is not None:
         await writing
-    body = writer.finish()
-    if isinstance(body, asyncio.Future):
-        body = await body
+    body = await writer.completed()
     [entry] = await store.accept(draft(body=body))
     reply = Reply(550, "5.1.1 no such user")
     outcome = Outcome(entry.recipients[0].id, Result.BOUNCED, "5.1.1", Stage.RCPT, str(reply), reply, "mx.there.test")
@@ -74,12 +77,22 @@ async def test_the_entire_original_comes_back(spool: Spool, tmp_path: Path, size
     assert returned(bounce)[0] == "message/rfc822"
     assert bounce.eightbit == (extra != b"")
     assert text.startswith(b"Received: (Mailboat outbound); ")
-    assert isinstance(bounce.body, SpooledBody) == (size == len(LARGE))
+    assert isinstance(bounce.body, SpooledBody) == (size != 1000)
     if isinstance(bounce.body, SpooledBody):
         assert bounce.body.size == len(text)
     [entry] = await spool.accept(bounce)
     assert octets(await spool.body(entry)) == text
     assert files_in(tmp_path / "incoming") == []
+
+
+@pytest.mark.parametrize("size", [1000, 300_000, len(LARGE)], ids=["in memory", "on disk", "too large for memory"])
+async def test_a_bounce_is_prepared_like_every_new_message(spool: Spool, monkeypatch: Any, size: int) -> None:
+    """Its taps see its octets as they are stored."""
+    tap = Recorder()
+    monkeypatch.setattr(bounce_module, "prepare", lambda *args: replace(prepare(*args), taps=[tap]))
+    bounce = await written(spool, LARGE[:size])
+    assert tap.seen == octets(bounce.body)
+    discard_body(bounce.body)
 
 
 async def test_lines_are_whole_wherever_the_file_is_read_in_pieces(spool: Spool) -> None:
