@@ -27,6 +27,7 @@ from mailboat.routing.records import MALFORMED_TLSA, MxRecord, RecordType, TlsaR
 
 _HEADER = struct.Struct("!6H")
 _QUESTION = struct.Struct("!HH")
+_PLAIN = dns.flags.RD
 _FLAGS = dns.flags.RD | dns.flags.AD
 """AD in a query asks for AD in the answer (RFC 6840 5.7), without the signatures that DO would bring."""
 _IN = 1
@@ -74,7 +75,7 @@ async def query(server: Endpoint, name: str, rdtype: RecordType) -> Response:
     question = encode_name(name) + _QUESTION.pack(rdtype, _IN)
     message = await _ask(server, question, _OPT, rdtype)
     if message.rcode() in _NO_EDNS:
-        # RFC 6891 7: servers older than EDNS say so by such an answer; without OPT they can be asked.
+        # RFC 6891 7: servers older than EDNS say so by such an answer; without OPT, and without AD, they can be asked.
         message = await _ask(server, question, b"", rdtype)
     response = _read(message, rdtype)
     return replace(response, secure=True) if message.flags & dns.flags.AD else response
@@ -95,7 +96,7 @@ def encode_name(name: str) -> bytes:
 
 async def _ask(server: Endpoint, question: bytes, opt: bytes, rdtype: RecordType) -> dns.message.Message:
     # RFC 5452 9.2: an id that cannot be guessed, beside the kernel's choice of port.
-    header = _HEADER.pack(secrets.randbits(16), _FLAGS, 1, 0, 0, 1 if opt else 0)
+    header = _HEADER.pack(secrets.randbits(16), _FLAGS if opt else _PLAIN, 1, 0, 0, 1 if opt else 0)
     wire = header + question + opt
     data = await _over_udp(server, wire, question)
     if data[2] & 0x02:  # TC: RFC 2181 9, the rest is to be had by TCP
@@ -164,7 +165,7 @@ def _parse(data: bytes, rdtype: RecordType = RecordType.A) -> dns.message.Messag
     if sum(counts[3:]) > _MAX_RECORDS:
         raise BadResponse(f"an answer of {sum(counts[3:])} records")
     try:
-        # A malformed TLSA record is one of no use, not no record (RFC 7672 2.1.1): `errors` tells of it.
+        # A malformed TLSA record is one of no use, not no record (RFC 7672 2.2): `errors` tells of it.
         message = dns.message.from_wire(data, continue_on_error=rdtype is RecordType.TLSA)
         if message.errors:
             _check_errors(message, data)

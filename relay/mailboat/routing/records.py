@@ -49,7 +49,7 @@ class TlsaRecord:
 
 
 MALFORMED_TLSA = TlsaRecord(255, 255, 255, b"")
-"""Stands for a record that cannot be read: it is there, and of no use (RFC 7672 2.1.1). 255 is for private use."""
+"""Stands for a record that cannot be read: it is there, and of no use (RFC 7672 2.2). 255 is for private use."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def test_a_tlsa_record_is_read_as_it_was_published() -> None:
 
 @pytest.mark.parametrize("broken", [b"", b"\3\1", b"\3\1\1", b"\3\1\1\0\1", b"\3\1\2" + DIGEST])
 def test_a_malformed_tlsa_record_is_there_and_of_no_use(broken: bytes) -> None:
-    """RFC 7672 2.1.1: taken for no record, a slip of the pen in a zone would switch DANE off."""
+    """RFC 7672 2.2: taken for no record, a typo in a zone would switch DANE off."""
     assert tlsa(broken).records == (MALFORMED_TLSA,)
     assert tlsa(GOOD, broken).records == (TlsaRecord(3, 1, 1, DIGEST), MALFORMED_TLSA)
 
