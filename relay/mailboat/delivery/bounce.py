@@ -75,7 +75,9 @@ class Bounces:
 async def _written(writer: BodyWriter, pieces: Iterator[bytes], *, blocks: bool) -> Body:
     """The message that these octets make. `blocks`: they come from a file. Raises StorageError."""
     try:
-        while piece := await asyncio.to_thread(next, pieces, b"") if blocks else next(pieces, b""):
+        while writer.fault is None and (
+            piece := await asyncio.to_thread(next, pieces, b"") if blocks else next(pieces, b"")
+        ):
             if (writing := writer.write(piece)) is not None:
                 await asyncio.wait([writing])  # which does not cancel it
         return await writer.completed()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.parser
 import email.policy
 import errno
+import os
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +23,13 @@ from mailboat.config.settings import OutboundSettings, Settings
 from mailboat.delivery import bounce as bounce_module
 from mailboat.delivery.bounce import Bounces
 from mailboat.message.prepare import Preparation
-from mailboat.model.envelope import Draft, SpooledBody
+from mailboat.model.envelope import Draft, Entry, SpooledBody
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import Outcome, Result, Stage
 from mailboat.model.reply import Reply
 from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
 from mailboat.queue.spool import Spool
-from mailboat.queue.store import StorageError
+from mailboat.queue.store import StorageError, StorageFull
 
 HEADER = (
     b"From: alice@sender.test\r\nSubject: large\r\n"
@@ -44,17 +47,27 @@ async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
     await store.close()
 
 
-async def written(store: Spool, original: bytes, most: int = 0) -> Draft:
-    """The bounce for a message of these octets."""
+async def stored(store: Spool, original: bytes) -> Entry:
+    """A message of these octets in the queue."""
     writer = BodyWriter(store, lambda: Preparation("1", "sender.test", b"", b"", 100))
     if (writing := writer.write(original)) is not None:
         await writing
     body = await writer.completed()
     [entry] = await store.accept(draft(body=body))
+    return entry
+
+
+async def bounced(store: Spool, entry: Entry, most: int = 0) -> Draft:
+    """The bounce for an entry."""
     reply = Reply(550, "5.1.1 no such user")
     outcome = Outcome(entry.recipients[0].id, Result.BOUNCED, "5.1.1", Stage.RCPT, str(reply), reply, "mx.there.test")
     settings = replace(SETTINGS, outbound=OutboundSettings(bounce_original_max=most))
     return await Bounces(store, FixedClock()).write(entry, [outcome], settings)
+
+
+async def written(store: Spool, original: bytes, most: int = 0) -> Draft:
+    """The bounce for a message of these octets."""
+    return await bounced(store, await stored(store, original), most)
 
 
 def returned(bounce: Draft) -> tuple[str, bytes]:
@@ -121,4 +134,47 @@ async def test_without_room_for_a_large_bounce_nothing_is_left_and_it_is_storage
         patched.setattr("mailboat.delivery.bounce.wrapped", full)
         with pytest.raises(StorageError, match="no space"):
             await written(spool, LARGE)
+    assert files_in(tmp_path / "incoming") == []
+
+
+@pytest.mark.parametrize("size", [300_000, len(LARGE)], ids=["on disk", "too large for memory"])
+async def test_a_disk_that_fills_up_under_a_bounce_is_storage_trouble_and_nothing_is_left(
+    spool: Spool, tmp_path: Path, monkeypatch: Any, size: int
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    entry = await stored(spool, LARGE[:size])
+    with monkeypatch.context() as patched:
+        patched.setattr("mailboat.queue.body_writer.os.write", full)
+        with pytest.raises(StorageFull, match="no space"):
+            await bounced(spool, entry)
+    assert files_in(tmp_path / "incoming") == []
+
+
+async def test_a_bounce_that_is_interrupted_leaves_nothing(spool: Spool, tmp_path: Path, monkeypatch: Any) -> None:
+    entry = await stored(spool, LARGE)
+    loop, writing, held, removed = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), asyncio.Event()
+    write, remove = os.write, BodyWriter._remove
+
+    def slow(file: int, octets: bytes) -> int:
+        loop.call_soon_threadsafe(writing.set)
+        assert held.wait(10)
+        return write(file, octets)
+
+    def told(writer: BodyWriter) -> None:
+        remove(writer)
+        removed.set()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mailboat.queue.body_writer.os.write", slow)
+        patched.setattr(BodyWriter, "_remove", told)
+        bouncing = asyncio.create_task(bounced(spool, entry))
+        await writing.wait()
+        bouncing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await bouncing
+        held.set()
+        async with asyncio.timeout(10):
+            await removed.wait()
     assert files_in(tmp_path / "incoming") == []
