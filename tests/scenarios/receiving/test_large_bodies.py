@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.ingress import Rig, serving
+from tests.support.recorder import Recorder
 from tests.support.smtp_client import TEXT
 from tests.support.stores import files_in, until
 
@@ -44,7 +45,12 @@ SIZES = [SPOOL_THRESHOLD - 1, SPOOL_THRESHOLD, SPOOL_THRESHOLD + 1, 3 * SPOOL_TH
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_a_body_of_any_size_comes_back_octet_for_octet(tmp_path: Path, size: int) -> None:
+async def test_a_body_of_any_size_comes_back_octet_for_octet(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its taps see it as it is stored."""
+    tap = Recorder()
+    tap.watch(monkeypatch, "mailboat.ingress.transaction")
     sent = body(size)
     async with spooling(tmp_path) as rig:
         client = await rig.greeted()
@@ -55,6 +61,7 @@ async def test_a_body_of_any_size_comes_back_octet_for_octet(tmp_path: Path, siz
         [mail] = await rig.mails()
         assert mail.body.endswith(b"+0000\r\n" + sent)
         assert mail.entry.message.size == len(mail.body)
+        assert tap.seen == mail.body
         assert isinstance(await rig.store.body(mail.entry), SpooledBody) == (size > SPOOL_THRESHOLD)
 
 

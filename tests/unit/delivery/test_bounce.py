@@ -20,14 +20,13 @@ from tests.support.recorder import Recorder
 from tests.support.stores import draft, files_in
 
 from mailboat.config.settings import OutboundSettings, Settings
-from mailboat.delivery import bounce as bounce_module
 from mailboat.delivery.bounce import Bounces
 from mailboat.message.prepare import Preparation
 from mailboat.model.envelope import Draft, Entry, SpooledBody
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import Outcome, Result, Stage
 from mailboat.model.reply import Reply
-from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
+from mailboat.queue.body_writer import BodyWriter, discard_body
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import StorageError, StorageFull
 
@@ -102,7 +101,7 @@ async def test_the_entire_original_comes_back(spool: Spool, tmp_path: Path, size
 async def test_a_bounce_is_prepared_like_every_new_message(spool: Spool, monkeypatch: Any, size: int) -> None:
     """Its taps see its octets as they are stored."""
     tap = Recorder()
-    monkeypatch.setattr(bounce_module, "prepare", lambda *args: replace(prepare(*args), taps=[tap]))
+    tap.watch(monkeypatch, "mailboat.delivery.bounce")
     bounce = await written(spool, LARGE[:size])
     assert tap.seen == octets(bounce.body)
     discard_body(bounce.body)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.outbound import OutboundRig, outbound_rig
+from tests.support.recorder import Recorder
 from tests.support.stores import files_in
 
 from mailboat.config.settings import Nul
@@ -59,6 +60,15 @@ async def test_what_is_missing_is_added_and_what_is_there_stays() -> None:
         )
         [fact] = rig.facts.mails
         assert (fact.message.id, fact.client, fact.protocol, fact.recipients) == (id_, "", "LOCAL", ["b@there.test"])
+
+
+@pytest.mark.parametrize("size", [10, SPOOL_THRESHOLD + 1])
+async def test_a_tap_sees_a_message_of_a_plugin_as_it_is_stored(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tap = Recorder()
+    tap.watch(monkeypatch, "mailboat.outbound.submission")
+    async with outbound_rig() as rig:
+        await send(b"Subject: hi\n\n" + b"Good day\n" * (size // 9 + 1))
+        assert tap.seen == await only(rig)
 
 
 async def test_header_fields_that_no_message_shall_have_are_removed() -> None:
