@@ -152,7 +152,10 @@ def _higher(standing: TlsRequirement, proposed: TlsRequirement) -> TlsRequiremen
 
 def check_session(tls: TlsRequirement, session: SessionTls) -> str:
     """Why nothing more may be said on a connection to a target that has this requirement; empty when all may."""
-    return next((refusal for check in SESSION_CHECKS if (refusal := check(tls, session))), "")
+    for check in SESSION_CHECKS:
+        if refusal := check(tls, session):
+            return refusal
+    return ""
 
 
 def _encrypted(tls: TlsRequirement, session: SessionTls) -> str:
