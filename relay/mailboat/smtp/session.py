@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, auto
 
 from mailboat.smtp import grammar, sasl
 from mailboat.smtp.data import DataFault, DataReceiver
@@ -32,23 +31,7 @@ from mailboat.smtp.events import (
 from mailboat.smtp.extensions import Offers, ehlo_reply
 from mailboat.smtp.grammar import GrammarError
 from mailboat.smtp.lines import MAX_AUTH_LINE, MAX_COMMAND_LINE, LineBuffer, LineFault
-
-
-class State(IntEnum):
-    """Where the session stands; the table below says which commands it allows."""
-
-    NEW = auto()
-    """No EHLO yet (or none since STARTTLS)."""
-    READY = auto()
-    MAIL = auto()
-    """A sender, no recipient yet."""
-    RCPT = auto()
-    DATA = auto()
-    """Octets of a message."""
-    AUTH = auto()
-    """A challenge was given: the next line is no command."""
-    DEAF = auto()
-    """Nothing that comes is read: QUIT, or a refused end of data."""
+from mailboat.smtp.states import NEXT, State, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +43,28 @@ class SessionLimits:
     normalize_newlines: bool = False
 
 
-_GREETED = frozenset({State.READY, State.MAIL, State.RCPT})
-_ANY = frozenset({State.NEW, State.READY, State.MAIL, State.RCPT})
-_NEXT: Mapping[type[Event], State] = {Hello: State.READY, Mail: State.MAIL, Rcpt: State.RCPT, Data: State.DATA}
-"""The state after an event that was accepted; after others it stays."""
+_NEXT_IF_ACCEPTED: Mapping[type[Event], Mapping[State, State]] = {
+    Hello: NEXT[Step.HELLO],
+    Mail: NEXT[Step.MAIL],
+    Rcpt: NEXT[Step.RCPT],
+    Data: NEXT[Step.DATA],
+    StartTls: NEXT[Step.STARTTLS],
+    Auth: NEXT[Step.AUTH],
+}
 
 
 @dataclass(frozen=True, slots=True)
 class _Command:
     handler: Callable[[ServerSession, str], Event]
-    allowed: frozenset[State]
+    step: Step
+    """Its row in the table of states."""
     otherwise: str = "503 5.5.1 Send EHLO or HELO first"
     """The reply in any other state."""
+    allowed: Mapping[State, State] = field(init=False)
+    """The states that the table allows it in, each with the next one."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "allowed", NEXT[self.step])
 
 
 @dataclass(slots=True)
@@ -127,13 +120,17 @@ class ServerSession:
         event, self._awaiting = self._awaiting, None
         self._output.append(reply)
         if isinstance(event, EndOfData):
-            self.state = State.DEAF if event.fault is DataFault.FALSE_END else State.READY
-        elif accepted and event is not None and self.state is not State.DEAF:
+            if event.fault is DataFault.FALSE_END:
+                self._move(Step.FALSE_END)
+        elif accepted and event is not None:
             self._advance(event)
+
+    def _move(self, step: Step) -> None:
+        self.state = NEXT[step][self.state]
 
     def _advance(self, event: Event) -> None:
         kind = type(event)
-        self.state = _NEXT.get(kind, self.state)
+        self.state = _NEXT_IF_ACCEPTED[kind][self.state]
         if kind is Data:
             self._receiver = DataReceiver(self.limits.line, normalize=self.limits.normalize_newlines)
             self._data_input = self._lines.take_all()
@@ -157,7 +154,7 @@ class ServerSession:
         """Begin anew inside TLS: the client must say EHLO again, and AUTH (RFC 3207 4.2)."""
         self._lines.clear()
         self.offers = offers
-        self.state = State.NEW
+        self._move(Step.TLS)
         self.extended = False
         self.authenticated = False
 
@@ -165,7 +162,7 @@ class ServerSession:
         """Say `reply` (421 and the like) and read no more."""
         self._output.append(reply)
         self._awaiting = None
-        self.state = State.DEAF
+        self._move(Step.CLOSE)
 
     def take_output(self) -> bytes:
         """What to write to the client now."""
@@ -197,7 +194,7 @@ class ServerSession:
         if rest is None and receiver.fault is not DataFault.FALSE_END:
             return Chunk(octets)
         self._receiver = None
-        self.state = State.READY
+        self._move(Step.END_OF_DATA)
         self._lines.feed(rest or b"")
         self._awaiting = EndOfData(octets, receiver.fault)
         return self._awaiting
@@ -240,8 +237,7 @@ class ServerSession:
         name = argument.strip()
         if not _is_hello_name(name):
             return self._refuse("501 5.5.4 Syntax: EHLO hostname", "syntax")
-        # RFC 5321 4.1.4: an EHLO in mid-transaction is a RSET.
-        self.state = State.READY if self.state is not State.NEW else State.NEW
+        self._move(Step.RESET)  # RFC 5321 4.1.4: an EHLO in mid-transaction is a RSET
         self.extended = extended
         return Hello(name, extended)
 
@@ -304,7 +300,7 @@ class ServerSession:
     def _response(self, line: bytes | LineFault, exchange: sasl.Exchange) -> Event:
         """The client's answer to a challenge. Whatever is wrong with it ends the exchange."""
         self._exchange = None
-        self.state = State.READY
+        self._move(Step.RESPONSE)
         if isinstance(line, LineFault):
             return self._refuse(_RESPONSE_REPLIES[line], "auth")
         try:
@@ -316,19 +312,18 @@ class ServerSession:
         if isinstance(step, sasl.Credentials):
             return Auth(step)
         self._exchange = exchange
-        self.state = State.AUTH
+        self._move(Step.CHALLENGE)
         self._output.append(step)
         return Challenge()
 
     def _rset(self, _: str) -> Event:
-        if self.state is not State.NEW:
-            self.state = State.READY
+        self._move(Step.RESET)
         self._say("250 2.0.0 Reset")
         return Reset()
 
     def _quit(self, _: str) -> Event:
         self._say(f"221 2.0.0 {self.host} closing connection")
-        self.state = State.DEAF
+        self._move(Step.QUIT)
         return Quit()
 
     def _vrfy(self, argument: str) -> Event:
@@ -355,7 +350,6 @@ _RESPONSE_REPLIES = {
     LineFault.TOO_LONG: "500 5.5.6 Authentication exchange line is too long",  # RFC 4954 6
     LineFault.BARE_NEWLINE: _LINE_REPLIES[LineFault.BARE_NEWLINE],
 }
-_NO_SENDER = "503 5.5.1 MAIL first"
 _HTTP_METHODS = frozenset(
     {b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PRI", b"PUT", b"TRACE"}
 )
@@ -364,24 +358,21 @@ header: such a client is not heard any further."""
 _NOT_HTTP = "421 4.7.0 This is SMTP, not HTTP"
 
 COMMANDS: dict[bytes, _Command] = {
-    b"EHLO": _Command(lambda s, a: s._hello(a, extended=True), _ANY),
-    b"HELO": _Command(lambda s, a: s._hello(a, extended=False), _ANY),
-    b"MAIL": _Command(
-        ServerSession._mail, frozenset({State.READY}), "503 5.5.1 Send EHLO first, and one MAIL a transaction"
-    ),
-    b"RCPT": _Command(ServerSession._rcpt, frozenset({State.MAIL, State.RCPT}), _NO_SENDER),
-    b"DATA": _Command(ServerSession._data, frozenset({State.RCPT}), "503 5.5.1 No valid recipients"),
+    b"EHLO": _Command(lambda s, a: s._hello(a, extended=True), Step.HELLO),
+    b"HELO": _Command(lambda s, a: s._hello(a, extended=False), Step.HELLO),
+    b"MAIL": _Command(ServerSession._mail, Step.MAIL, "503 5.5.1 Send EHLO first, and one MAIL a transaction"),
+    b"RCPT": _Command(ServerSession._rcpt, Step.RCPT, "503 5.5.1 MAIL first"),
+    b"DATA": _Command(ServerSession._data, Step.DATA, "503 5.5.1 No valid recipients"),
+    b"RSET": _Command(ServerSession._rset, Step.RESET),
+    b"NOOP": _Command(lambda s, _: s._fixed("250 2.0.0 OK"), Step.REMARK),
+    b"QUIT": _Command(ServerSession._quit, Step.QUIT),
+    b"VRFY": _Command(ServerSession._vrfy, Step.REMARK),
+    b"HELP": _Command(lambda s, _: s._fixed(_HELP), Step.REMARK),
     b"STARTTLS": _Command(
-        ServerSession._starttls, frozenset({State.READY}), "503 5.5.1 STARTTLS belongs behind EHLO, before MAIL"
+        ServerSession._starttls, Step.STARTTLS, "503 5.5.1 STARTTLS belongs behind EHLO, before MAIL"
     ),
-    b"AUTH": _Command(ServerSession._auth, frozenset({State.READY}), "503 5.5.1 AUTH belongs behind EHLO, before MAIL"),
-    b"RSET": _Command(ServerSession._rset, _ANY),
-    b"NOOP": _Command(lambda s, _: s._fixed("250 2.0.0 OK"), _ANY),
-    b"HELP": _Command(
-        lambda s, _: s._fixed("214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS AUTH"), _ANY
-    ),
-    b"VRFY": _Command(ServerSession._vrfy, _ANY),
-    b"EXPN": _Command(lambda s, _: s._refuse("502 5.5.1 There are no lists here to expand", "syntax"), _ANY),
-    b"QUIT": _Command(ServerSession._quit, _ANY),
+    b"AUTH": _Command(ServerSession._auth, Step.AUTH, "503 5.5.1 AUTH belongs behind EHLO, before MAIL"),
+    b"EXPN": _Command(lambda s, _: s._refuse("502 5.5.1 There are no lists here to expand", "syntax"), Step.REMARK),
 }
-"""Every command, where it is allowed, and what is answered elsewhere (RFC 5321 4.1.1 and 4.1.4)."""
+"""Every command, its row in the table of states, and what is answered where that does not allow it (RFC 5321 4.1.4)."""
+_HELP: str = "214 2.0.0 " + " ".join(verb.decode() for verb in COMMANDS if verb != b"EXPN")

@@ -8,7 +8,8 @@ import pytest
 
 from mailboat.smtp import events
 from mailboat.smtp.extensions import Offers
-from mailboat.smtp.session import COMMANDS, ServerSession, SessionLimits, State
+from mailboat.smtp.session import COMMANDS, ServerSession, SessionLimits
+from mailboat.smtp.states import State
 
 OK = b"250 2.0.0 OK\r\n"
 

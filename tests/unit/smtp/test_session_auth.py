@@ -11,7 +11,8 @@ import pytest
 from mailboat.smtp import events
 from mailboat.smtp.extensions import Offers
 from mailboat.smtp.lines import MAX_AUTH_LINE
-from mailboat.smtp.session import ServerSession, SessionLimits, State
+from mailboat.smtp.session import ServerSession, SessionLimits
+from mailboat.smtp.states import State
 
 TICKET = b"<1.2@mx.example>"
 ALL = ("PLAIN", "LOGIN", "CRAM-MD5")
