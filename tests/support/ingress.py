@@ -28,6 +28,7 @@ from mailboat.config.settings import (
 )
 from mailboat.hooks import Hooks
 from mailboat.ingress.admission import Admission, Load
+from mailboat.ingress.connection import Connection
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.listener import Listener
 from mailboat.ingress.tls import ServerTls
@@ -128,6 +129,11 @@ class Rig:
     def load(self) -> Load:
         """The marks of the watch."""
         return self.context.admission.load
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that are not gone."""
+        return [connection for connection in self.context.connections if isinstance(connection, Connection)]
 
     async def client(self, *, implicit_tls: bool = False, **options: Any) -> Client:
         """A connected client that has read the greeting."""

@@ -1,6 +1,6 @@
 """Who may connect, who may relay, and whether there is room: the decisions before a message is looked at.
 
-Decides synchronously from what it is given; knows no sockets. `connection` asks; `app` keeps `Load` up to date.
+Decides synchronously from what it is given; knows no sockets. `policy` asks; `app` keeps `Load` up to date.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Asking plugins about a client, and refusing it: what every decision of a connection is made with.
 
 Where no plugin is registered at a point, a decision is one look into a dictionary and goes on at once. Where one has to
-wait, the client's further input waits too, other clients do not, and the deadline counts on. Knows no mail;
-`authentication`, `queueing` and `connection` add the decisions.
+wait, the client's further input waits too, other clients do not, and the deadline counts on. Knows no mail; `policy`,
+`authentication` and `receiver` decide with it.
 """
 
 from __future__ import annotations
@@ -14,107 +14,109 @@ from mailboat.hooks import Decision, Hooks, Point, Running
 from mailboat.ingress import denials, replies
 from mailboat.ingress.client import Client
 from mailboat.ingress.context import IngressContext
-from mailboat.ingress.transaction import Transaction
-from mailboat.ingress.wire import Wire
+from mailboat.ingress.dialogue import Dialogue
 from mailboat.model.observer import Rejected, RejectReason
+
+MAX_IDLE_COMMANDS = 100
+"""EHLO, NOOP, RSET, VRFY and HELP between two messages; each one more counts as an error. Far more than any client
+needs that checks an idle connection now and then, far less than keeps a worker busy."""
 
 Then = Callable[[Decision], None]
 
 
-class Asking(Wire):
-    """A connection that can ask and refuse."""
+class Asking:
+    """Asks about one client, and refuses."""
 
-    def __init__(self, context: IngressContext, *, implicit_tls: bool = False) -> None:
-        super().__init__(context, implicit_tls=implicit_tls)
-        self._who = Client()
-        """What is known of the client; what plugins get."""
-        self._may_relay = False
-        """Whether the client may relay as long as nothing changes. A plugin that sets `relaying` in `mail` means this
-        transaction, one in `rcpt` this recipient: what opens the relay for one must not open it for all."""
+    __slots__ = ("_asked", "_context", "_dialogue", "_errors", "_max_errors", "idle_commands", "put_off", "who")
+
+    def __init__(self, context: IngressContext, dialogue: Dialogue, who: Client) -> None:
+        self._context = context
+        self._dialogue = dialogue
+        self._max_errors = context.settings.smtp.max_errors
+        self.who = who
         self._asked: Running | None = None
         self._errors = 0
-        self._put_off = False
+        self.idle_commands = 0
+        """Since the last message."""
+        self.put_off = False
         """A command of this transaction was refused for now: 503 to those that follow it, already on their way in a
         pipeline (RFC 2920 3.1), is no error of the client."""
 
     @property
-    def _hooks(self) -> Hooks:
+    def hooks(self) -> Hooks:
+        """The plugins, as they are now."""
         return self._context.hooks
+
+    @property
+    def is_waiting(self) -> bool:
+        """A plugin decides."""
+        return self._asked is not None
 
     # Asking.
 
-    def _ask(self, point: Point, then: Then, *args: object) -> None:
+    def ask(self, point: Point, then: Then, *args: object) -> None:
         """Have plugins decide, and go on with `then`: at once where none is asked, or none waits for anything."""
-        self._await(self._context.hooks.begin(point, self._who, *args), then)
+        self.await_decision(self._context.hooks.begin(point, self.who, *args), then)
 
-    def _await(self, asked: Decision | Running, then: Then) -> None:
+    def await_decision(self, asked: Decision | Running, then: Then) -> None:
         """Go on with what plugins decided, or are yet to decide."""
         if isinstance(asked, Decision):
             then(asked)
             return
         self._asked = asked
-        self._held = True
-        self._touch()
+        self._dialogue.held = True
+        self._dialogue.touch()
         asked.on_done(partial(self._decided, then))
 
     def _decided(self, then: Then, decision: Decision) -> None:
         self._asked = None
-        self._held = False
-        if not self._closing:
+        self._dialogue.held = False
+        if not self._dialogue.closing:
             then(decision)
-            self._go_on()
+            self._dialogue.go_on()
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """Nothing will be answered any more: what is being decided may stop. May be called again."""
         asked, self._asked = self._asked, None
         if asked is not None:
             asked.cancel()
 
     # Refusing.
 
-    def _deny(self, point: Point, decision: Decision, recipient: str = "") -> None:
+    def deny(self, point: Point, decision: Decision, recipient: str = "") -> None:
         """Answer with a plugin's refusal, and close if it says so."""
         reply = denials.denial(point, decision)
         if decision.code in denials.DISCONNECTS or point is Point.CONNECT:
-            self._reject(RejectReason.HOOK, reply, recipient)
-            self._say_goodbye(reply)
+            self.reject(RejectReason.HOOK, reply, recipient)
+            self._dialogue.say_goodbye(reply)
         else:
-            self._refuse(RejectReason.HOOK, reply, recipient)
+            self.refuse(RejectReason.HOOK, reply, recipient)
 
-    def _refuse(self, reason: RejectReason, reply: bytes, recipient: str = "") -> None:
-        self._reject(reason, reply, recipient)
-        self._answer(reply, accepted=False)
+    def refuse(self, reason: RejectReason, reply: bytes, recipient: str = "") -> None:
+        """Answer with a refusal, which may be one error too many."""
+        self.reject(reason, reply, recipient)
+        self._dialogue.answer(reply, accepted=False)
         if reply.startswith(b"5"):  # trouble of our own is no error of the client
-            self._count_error()
+            self.count_error()
         else:
-            self._put_off = True
+            self.put_off = True
 
-    def _reject(self, reason: RejectReason, reply: bytes, recipient: str = "") -> None:
-        message = self._who.message
+    def reject(self, reason: RejectReason, reply: bytes, recipient: str = "") -> None:
+        """Tell the observer of a refusal."""
+        message = self.who.message
         sender = str(message.mail.sender) if message else ""
         text = " ".join(reply.decode().split("\r\n")).rstrip()
-        self._context.observer.rejected(Rejected(reason, self._client, text, sender, recipient))
+        self._context.observer.rejected(Rejected(reason, self._dialogue.client, text, sender, recipient))
 
-    def _count_error(self) -> None:
+    def count_error(self) -> None:
+        """The client has made an error; close if they are many."""
         self._errors += 1
-        if self._errors >= self._settings.smtp.max_errors and not self._closing:
-            self._reject(RejectReason.TOO_MANY_ERRORS, replies.TOO_MANY_ERRORS)
-            self._say_goodbye(replies.TOO_MANY_ERRORS)
+        if self._errors >= self._max_errors and not self._dialogue.closing:
+            self.reject(RejectReason.TOO_MANY_ERRORS, replies.TOO_MANY_ERRORS)
+            self._dialogue.say_goodbye(replies.TOO_MANY_ERRORS)
 
-    # The open transaction.
-
-    def _current(self) -> Transaction:
-        """The open transaction: the session lets no RCPT or DATA through without one."""
-        message = self._who.message
-        assert message is not None
-        return message
-
-    def _end_transaction(self) -> None:
-        """It is queued, or given up."""
-        self._who.message = None
-        self._who.relaying = self._may_relay
-
-    def _drop_transaction(self) -> None:
-        message = self._who.message
-        if message is not None:
-            message.discard()
-            self._end_transaction()
+    def count_idle_command(self) -> None:
+        """The client has said something that moves no mail."""
+        self.idle_commands += 1
+        if self.idle_commands > MAX_IDLE_COMMANDS:
+            self.count_error()

@@ -1,280 +1,386 @@
-"""One client and its mail: the decisions that its `ServerSession` asks for, one handler an event.
+"""One client's connection: its socket, flow control both ways, TLS, time, and the end.
 
-Decisions are synchronous unless a plugin has to wait for something, and a reply is written as soon as one is known.
-Knows no sockets (`wire` does) and no message octets (`transaction`); made by `listener`.
+It has a session, which makes events of octets, a policy, which decides about the client, and a receiver, which takes
+its mail; each event goes to one of them. Everything happens in callbacks of the event loop: no task a connection,
+except while TLS is being set up. `listener` makes connections and tells them the time.
 """
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+import ssl
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from mailboat.hooks import Code, Decision, Point
-from mailboat.ingress import denials, replies
+from mailboat.config.settings import BareNewline
+from mailboat.ingress import replies
+from mailboat.ingress.asking import Asking
 from mailboat.ingress.client import Client
 from mailboat.ingress.context import IngressContext
-from mailboat.ingress.queueing import Queueing
-from mailboat.ingress.senders import is_allowed
-from mailboat.ingress.transaction import Transaction
-from mailboat.ingress.wire import MAX_BUFFERED
-from mailboat.message import received
-from mailboat.model.address import Address
+from mailboat.ingress.dialogue import MAX_BUFFERED
+from mailboat.ingress.policy import Policy
+from mailboat.ingress.receiver import Receiver
 from mailboat.model.observer import RejectReason
 from mailboat.smtp import events
+from mailboat.smtp.extensions import Offers
+from mailboat.smtp.session import ServerSession, SessionLimits
 
-SLOWEST_RATE = 1024
-"""Octets a second that a message must come in at, besides `inactivity_timeout` once."""
-MAX_IDLE_COMMANDS = 100
-"""EHLO, NOOP, RSET, VRFY and HELP between two messages; each one more counts as an error. Far more than any client
-needs that checks an idle connection now and then, far less than keeps a worker busy."""
+HANDSHAKE_TIMEOUT = 30.0
+"""Seconds that a client has for a TLS handshake, if `inactivity_timeout` is not shorter."""
+LINGER = 5.0
+"""Seconds between our last word and the end of the connection, for a client that does not close."""
 
 
-class Connection(Queueing):
+class Connection(asyncio.Protocol):
     """A client's connection."""
 
     def __init__(self, context: IngressContext, *, implicit_tls: bool = False, submission: bool = False) -> None:
-        super().__init__(context, implicit_tls=implicit_tls)
-        self._submission = submission or implicit_tls
-        self._entered = False
-        """Counted by admission."""
-        self._may_relay_anyway = False
-        """Without AUTH: by address, or because a plugin said so when the client connected."""
+        self._context = context
+        self._settings = context.settings
+        self._implicit_tls = implicit_tls
+        self.session = self._new_session()
+        self.client = ""
+        """The client's address; empty when it has none."""
+        self.deadline = 0.0
+        """Monotonic: when the client has taken too long."""
+        self.closing = False
+        """Our last word is said; what still comes is dropped."""
+        self.committing = False
+        """The client waits for us: it cannot be too slow, and it may close its side already."""
+        self.held = False
+        """Something is being decided, or a reply held back: what the client says meanwhile waits."""
+        self._eof = False
+        self._reading = True
+        self._unread = False
+        """The client leaves our replies unread: nothing more is done for it until it reads."""
+        self._upgrade: asyncio.Task[None] | None = None
+        """TLS being set up: nothing can be said meanwhile."""
+        self._early: list[bytes] | None = None
+        """What the client says inside TLS before the loop has told us of its handshake; None: nothing can be."""
+        self._tls: ssl.SSLContext | None = None
+        """What the client is inside of."""
+        self._asking = Asking(context, self, Client())
+        self.policy = Policy(context, self, self._asking, submission=submission or implicit_tls)
+        self.receiver = Receiver(context, self, self._asking, self.policy)
+        self._hello = b""
+        """The beginning of implicit TLS that came before the loop's TLS could take it."""
 
-    # The wire's questions.
+    # The transport's side.
 
-    def _welcome(self) -> bytes | None:
-        admission = self._context.admission
-        refusal = admission.enter(self._client, self)
-        if refusal is not None:
-            reply, reason = replies.REFUSALS[refusal]
-            self._reject(reason, reply)
-            return reply
-        self._entered = True
-        self._context.observer.inbound_connections(+1)
-        self._who = Client(self._transport, self._client, admission.may_relay(self._client))
-        self._may_relay = self._who.relaying
-        self._session.bare_paths = lambda: self._who.relaying and not self._settings.smtp.strict_rfc1869
-        return None
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is none
+        peer = transport.get_extra_info("peername")
+        self.client = peer[0] if isinstance(peer, tuple) else ""
+        self._context.connections.add(self)
+        self.touch()
+        refusal = self.policy.enter(transport)
+        if refusal is not None and self._implicit_tls:
+            self._end()  # it would not understand us yet
+        elif refusal is not None:
+            self.say_goodbye(refusal)
+        elif self._implicit_tls:
+            self._begin_tls()
+        else:
+            self.policy.open()
 
-    def _open(self) -> None:
-        self._ask(Point.CONNECT, self._connect_decided)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it is lost makes no difference
+        """The client is gone."""
+        self._gone()
 
-    def _connect_decided(self, decision: Decision) -> None:
-        if decision.code in denials.REFUSALS:
-            self._deny(Point.CONNECT, decision)
+    def _gone(self) -> None:
+        connections = self._context.connections
+        if self in connections:
+            connections.remove(self)
+            self._stop()
+            self.policy.leave()
+            if not self.committing:  # else the message stays accepted: the client may not know, and sends it again
+                self.receiver.drop()
+            if not connections:
+                self._context.deserted.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Octets from the client."""
+        if self.closing:
             return
-        self._may_relay = self._may_relay_anyway = self._who.relaying
-        self._trust()
-        self._session.greet()
-        self._flush()
+        if self._upgrade is not None:
+            if self._early is not None:
+                self._early.append(data)
+            elif self._implicit_tls:
+                self._hello += data
+            return  # behind STARTTLS, what was said in clear is dropped (RFC 3207 4.2)
+        session = self.session
+        session.feed(data)
+        self._run()
+        if session.buffered > MAX_BUFFERED:
+            self._stop_reading()
 
-    def _secured(self) -> None:
-        """What was said in clear counts no more (RFC 3207 4.2)."""
-        who = self._who
-        who.tls = True
-        who.auth_user = None
-        who.hello_name = ""
-        if not self._implicit_tls:
-            who.relaying = self._may_relay = self._may_relay_anyway
+    def eof_received(self) -> bool:
+        """The client sends no more. It may still wait for the reply to its last message; TLS cannot stay half open."""
+        self._eof = True
+        return (self.committing or self.held) and self._transport.can_write_eof()
 
-    def _farewell(self) -> None:
-        """A message whose commit is under way stays accepted: the client may not know, and sends it again."""
-        if self._entered:
-            self._context.admission.leave(self)
-            self._context.observer.inbound_connections(-1)
-        if not self._committing:
-            self._drop_transaction()
+    def pause_writing(self) -> None:
+        """The client does not read what we say: hear it no further, or our replies would pile up without bound."""
+        self._unread = True
+        self._stop_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._unread = False
+        if not (self.committing or self.held):
+            self.go_on()
+
+    def _stop_reading(self) -> None:
+        if self._reading and not self.closing:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _start_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def go_on(self) -> None:
+        """Do what has waited for a reply of ours, or for the client to read one."""
+        if self.closing or self._unread:
+            return
+        self._start_reading()
+        self._run()
+        if self._eof and not (self.committing or self.held or self.closing):
+            self._end()
+
+    # The session's side.
+
+    def _new_session(self) -> ServerSession:
+        smtp = self._settings.smtp
+        limits = SessionLimits(smtp.data_line_length, smtp.bare_newline is BareNewline.NORMALIZE)
+        offers = self._offers(inside_tls=self._implicit_tls)
+        return ServerSession(self._settings.me, limits, offers, ticket=self._ticket)
+
+    def _ticket(self) -> bytes:
+        return f"<{secrets.token_hex(16)}.{self._context.clock.now():.0f}@{self._settings.me}>".encode()
+
+    def _offers(self, *, inside_tls: bool) -> Offers:
+        return Offers(self._settings.smtp.databytes, starttls=self._context.tls.available and not inside_tls)
+
+    def _run(self) -> None:
+        session = self.session
+        while not (self.closing or self._unread or self.held):
+            event = session.next_event()
+            if event is None:
+                break
+            self._handlers[type(event)](self, event)
+        self.flush()
+        if not self.closing:
+            if session.is_deaf:
+                self._close()
+            elif self._context.admission.load.draining:
+                self.shut_down()
+
+    def answer(self, reply: bytes, *, accepted: bool = True) -> None:
+        """Answer the session's last event; the client has its whole time again."""
+        self.session.answer(reply, accepted=accepted)
+        self.touch()
+
+    def flush(self) -> None:
+        """Send what is said."""
+        if output := self.session.take_output():
+            self._transport.write(output)
+
+    # Time, as the listener's sweep sees it.
+
+    def tick(self, now: float) -> None:
+        """Time has passed; `now` is monotonic."""
+        self.policy.authentication.tick(now)
+
+    def touch(self) -> None:
+        """The client has its whole time again."""
+        self.deadline = self._context.clock.monotonic() + self._settings.smtp.inactivity_timeout
+
+    def allow(self, seconds: float) -> None:
+        """The client has so long from now."""
+        self.deadline = self._context.clock.monotonic() + seconds
+
+    def expired(self, now: float) -> bool:
+        """Whether the client has taken too long; `now` is monotonic."""
+        return now > self.deadline and not self.committing
+
+    def time_out(self) -> None:
+        """Give the client up."""
+        reply = replies.DECIDED_TOO_LONG if self.held else replies.IDLE_TOO_LONG
+        if not self.closing:
+            self._asking.reject(RejectReason.TIMEOUT, reply)
+        if self.closing or self._upgrade is not None:
+            self.abort()
+        else:
+            self.say_goodbye(reply)
 
     # What admission asks of a visitor.
 
     @property
     def is_idle(self) -> bool:
         """Whether no plugin decides about it, and it is not handing in a message."""
-        message = self._who.message
-        return self._asked is None and not (self._committing or (message and message.recipients))
+        return not (self._asking.is_waiting or self.committing or self.receiver.has_recipients)
 
     def make_room(self) -> None:
         """Close, for the sake of another client."""
-        if self._closing or self._upgrade is not None:
+        if self.closing or self._upgrade is not None:
             self.abort()
             return
-        self._reject(RejectReason.TOO_MANY_CONNECTIONS, replies.MADE_ROOM)
-        self._session.close(replies.MADE_ROOM)
-        self._flush()
+        self._asking.reject(RejectReason.TOO_MANY_CONNECTIONS, replies.MADE_ROOM)
+        self.session.close(replies.MADE_ROOM)
+        self.flush()
         self._end()
-        self._allow(0.0)  # inside TLS the other side has to agree: the next sweep waits for that no longer
+        self.allow(0.0)  # inside TLS the other side has to agree: the next sweep waits for that no longer
 
-    def _trust(self) -> None:
-        if self._may_relay:
-            self._context.admission.trust(self)
+    # The end.
 
-    def _count_idle_command(self) -> None:
-        self._idle_commands += 1
-        if self._idle_commands > MAX_IDLE_COMMANDS:
-            self._count_error()
+    def shut_down(self, reply: bytes = replies.SHUTTING_DOWN) -> None:
+        """Close with 421 if no transaction is under way (RFC 5321 3.8)."""
+        if self._upgrade is not None:
+            self.abort()
+        elif self.session.is_idle and not self.closing:
+            self.say_goodbye(reply)
 
-    # Events, one handler each.
+    @property
+    def is_outdated(self) -> bool:
+        """Inside TLS with a certificate or settings that were replaced since."""
+        return self._tls is not None and self._tls is not self._context.tls.context
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._stop()
+        self._transport.abort()
+
+    def _stop(self) -> None:
+        self.closing = True
+        self.policy.give_up()
+
+    def say_goodbye(self, reply: bytes) -> None:
+        """Say a last word, and close."""
+        self.session.close(reply)
+        self.flush()
+        self._close()
+
+    def _close(self) -> None:
+        """Close after what is written. Unread input would turn the close into a reset that eats our last words, so
+        it is read and dropped for a while."""
+        self.allow(LINGER)
+        self._start_reading()
+        self._stop()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _end(self) -> None:
+        """Close after what is written, when the client has nothing more to say."""
+        self.allow(LINGER)
+        self._stop()
+        self._transport.close()
+
+    # TLS.
+
+    def tls(self) -> tuple[str, str]:
+        """The version and the cipher of TLS; empty in clear."""
+        cipher = self._transport.get_extra_info("cipher")
+        return (cipher[1], cipher[0]) if cipher else ("", "")
+
+    def _begin_tls(self) -> None:
+        self._transport.pause_reading()  # what comes now is for TLS
+        self.allow(min(HANDSHAKE_TIMEOUT, self._settings.smtp.inactivity_timeout))
+        self._upgrade = asyncio.create_task(self._set_up_tls())
+
+    async def _set_up_tls(self) -> None:
+        self._transport.pause_reading()  # again: uvloop begins to read after `connection_made`, whatever was said in it
+        transport, context = None, self._context.tls.context
+        try:
+            if context is not None and not self.closing:
+                self._early = []
+                transport = await self._handshake(context)
+        except OSError as error:  # ssl.SSLError is one
+            self._asking.reject(RejectReason.TLS, f"TLS handshake failed: {error}".encode())
+        self._upgrade = None
+        if transport is None or self.closing:
+            # A connection that ends in its handshake is not always told so by the loop.
+            self._transport.abort()
+            self._gone()
+        else:
+            self._tls = context
+            self._speak_inside(transport)
+
+    async def _handshake(self, context: ssl.SSLContext) -> asyncio.Transport | None:
+        """The transport inside TLS; None when the client went away. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        # The loop has a timeout of its own, longer than ours: `time_out` comes first.
+        upgrade = asyncio.ensure_future(loop.start_tls(self._transport, self, context, server_side=True))
+        if self._hello:
+            await asyncio.sleep(0)  # `start_tls` puts its own protocol in our place,
+            await asyncio.sleep(0)  # and is told of the connection
+            if not upgrade.done():
+                feed(cast("asyncio.BufferedProtocol", self._transport.get_protocol()), self._hello)
+            self._hello = b""
+        return await upgrade
+
+    def _speak_inside(self, transport: asyncio.Transport) -> None:
+        early, self._early = self._early or (), None
+        self._transport = transport
+        self._reading, self._unread = True, False
+        self.session.restart(self._offers(inside_tls=True))
+        self.touch()
+        self.policy.secured(implicit_tls=self._implicit_tls)
+        if self._implicit_tls:
+            self.policy.open()
+        self.data_received(b"".join(early))
+
+    # Events that are not for one part alone.
 
     def _on_hello(self, event: events.Hello) -> None:
-        self._drop_transaction()
-        self._put_off = False
-        self._who.hello_name = event.name
-        self._ask(Point.EHLO, partial(self._hello_decided, event), event.name)
+        self.receiver.drop()
+        self.policy.hello(event)
 
-    def _hello_decided(self, event: events.Hello, decision: Decision) -> None:
-        if decision.code in denials.REFUSALS:
-            self._deny(Point.EHLO, decision)
-            return
-        self._may_relay = self._who.relaying
-        self._trust()
-        tls = self._transport.get_extra_info("cipher")
-        self._origin = received.Origin(
-            ehlo=event.name,
-            ip=self._client,
-            extended=event.extended,
-            authenticated=self._session.authenticated,
-            tls_version=tls[1] if tls else "",
-            tls_cipher=tls[0] if tls else "",
-        )
-        self._offer_auth()
-        self._answer(self._session.ehlo())
-        self._count_idle_command()
-
-    def _on_mail(self, event: events.Mail) -> None:
-        self._put_off = False
-        refusal = self._context.admission.room()
-        if self._must_authenticate():
-            self._refuse(RejectReason.AUTH, replies.AUTH_REQUIRED)
-        elif not self._may_send_as(event.sender):
-            self._refuse(RejectReason.SENDER_DENIED, replies.SENDER_DENIED)
-        elif refusal is not None:
-            reply, reason = replies.REFUSALS[refusal]
-            self._refuse(reason, reply)
-        elif event.size > self._settings.smtp.databytes:
-            self._refuse(RejectReason.TOO_BIG, replies.TOO_BIG)  # RFC 1870 6.1: before the octets are sent
-        else:
-            self._who.message = Transaction(event, self._origin, self._settings, self._context.store)
-            if self._hooks.wants(Point.MAIL):
-                self._ask(Point.MAIL, self._mail_decided, event.sender, _parameters(event))
-            else:
-                self._answer(replies.SENDER_OK)
-
-    def _may_send_as(self, sender: Address) -> bool:
-        """Whether `senders_allow` has the sender, where the client relays by address; users are for plugins to hold."""
-        allowed = self._context.settings.senders_allow
-        who = self._who
-        return allowed is None or not who.relaying or who.auth_user is not None or is_allowed(sender, allowed)
-
-    def _mail_decided(self, decision: Decision) -> None:
-        if decision.code in denials.REFUSALS:
-            self._deny_message(Point.MAIL, decision)
-        else:
-            self._answer(replies.SENDER_OK)
-
-    def _on_rcpt(self, event: events.Rcpt) -> None:
-        if len(self._current().recipients) >= self._settings.smtp.max_recipients:
-            self._refuse(RejectReason.TOO_MANY_RECIPIENTS, replies.TOO_MANY_RECIPIENTS, str(event.recipient))
-        elif self._hooks.wants(Point.RCPT):
-            then = partial(self._rcpt_decided, event, self._who.relaying)
-            self._ask(Point.RCPT, then, event.recipient, {})
-        else:
-            self._take_recipient(event, allowed=self._who.relaying)
-
-    def _rcpt_decided(self, event: events.Rcpt, relaying: bool, decision: Decision) -> None:
-        allowed = self._who.relaying or decision.code is Code.OK
-        self._who.relaying = relaying
-        if decision.code in denials.REFUSALS:
-            self._deny(Point.RCPT, decision, str(event.recipient))
-        else:
-            self._take_recipient(event, allowed=allowed)
-
-    def _take_recipient(self, event: events.Rcpt, *, allowed: bool) -> None:
-        if allowed:
-            self._current().take_recipient(event.recipient)
-            self._answer(replies.RECIPIENT_OK)
-        else:
-            self._refuse(RejectReason.RELAY_DENIED, self._relay_denied(), str(event.recipient))
-
-    def _on_data(self, _: events.Data) -> None:
-        self._put_off = False
-        self._current().begin(self._context.clock)
-        self._answer(replies.GO_AHEAD)
-
-    def _on_chunk(self, event: events.Chunk) -> None:
-        message = self._current()
-        writing = message.write(event.octets)
-        self._touch()
-        # A trickle keeps no connection open for ever: all of the message counts, not only its last piece.
-        slowest = self._settings.smtp.inactivity_timeout + message.size / SLOWEST_RATE
-        self._deadline = min(self._deadline, message.began_at + slowest)
-        if message.size > 2 * self._settings.smtp.databytes + MAX_BUFFERED:
-            self._reject(RejectReason.TOO_BIG, replies.TOO_BIG)
-            self._say_goodbye(replies.TOO_BIG)
-        elif writing is not None:
-            self._wait_for_disk(writing, self._touch)
+    def _on_reset(self, _: events.Reset) -> None:
+        self.receiver.drop()
+        self.policy.reset()
 
     def _on_start_tls(self, _: events.StartTls) -> None:
         if not self._context.tls.available:  # the certificate was taken out of the configuration meanwhile
-            self._refuse(RejectReason.TLS, replies.NO_TLS)
+            self._asking.refuse(RejectReason.TLS, replies.NO_TLS)
             return
-        self._answer(replies.START_TLS)
-        self._flush()
+        self.answer(replies.START_TLS)
+        self.flush()
         self._begin_tls()
 
-    def _on_challenge(self, _: events.Challenge) -> None:
-        self._touch()
-
-    def _on_reset(self, event: events.Reset) -> None:
-        self._drop_transaction()
-        put_off, self._put_off = self._put_off, False
-        if put_off:
-            self._touch()  # this ends what we refused, and is no idle command
-        else:
-            self._on_idle(event)
-
-    def _on_idle(self, _: events.Event) -> None:
-        self._touch()
-        self._count_idle_command()
-
     def _on_quit(self, _: events.Quit) -> None:
-        self._flush()
+        self.flush()
         self._end()
-
-    def _on_refusal(self, event: events.Refusal) -> None:
-        self._reject(_REASONS[event.kind], event.reply.encode())
-        self._touch()
-        if not (self._put_off and event.kind == "sequence"):
-            self._count_error()
 
     _handlers: ClassVar[Mapping[type, Callable[[Any, Any], None]]] = {
         events.Hello: _on_hello,
-        events.Mail: _on_mail,
-        events.Rcpt: _on_rcpt,
-        events.Data: _on_data,
-        events.Chunk: _on_chunk,
-        events.EndOfData: Queueing._on_end_of_data,  # noqa: SLF001 - its own class's
+        events.Mail: lambda self, event: self.receiver.mail(event),
+        events.Rcpt: lambda self, event: self.receiver.recipient(event),
+        events.Data: lambda self, _: self.receiver.data(),
+        events.Chunk: lambda self, event: self.receiver.chunk(event),
+        events.EndOfData: lambda self, event: self.receiver.end_of_data(event),
         events.StartTls: _on_start_tls,
-        events.Challenge: _on_challenge,
-        events.Auth: Queueing._on_auth,  # noqa: SLF001
+        events.Challenge: lambda self, _: self.touch(),
+        events.Auth: lambda self, event: self.policy.authentication.check(event),
         events.Reset: _on_reset,
-        events.Idle: _on_idle,
+        events.Idle: lambda self, _: self.policy.idle(),
         events.Quit: _on_quit,
-        events.Refusal: _on_refusal,
+        events.Refusal: lambda self, event: self.policy.refused(event),
     }
+    """Who decides about each kind of event, and answers it where it wants an answer."""
 
 
-def _parameters(event: events.Mail) -> dict[str, str]:
-    """What stood behind the sender, as plugins get it."""
-    size = {"SIZE": str(event.size)} if event.size else {}
-    body = {"BODY": "8BITMIME"} if event.eightbit else {}
-    return {**size, **body, **({"SMTPUTF8": ""} if event.smtputf8 else {})}
-
-
-_REASONS = {
-    "syntax": RejectReason.SYNTAX,
-    "sequence": RejectReason.SEQUENCE,
-    "too_long": RejectReason.LINE_TOO_LONG,
-    "bare_newline": RejectReason.BARE_NEWLINE,
-    "auth": RejectReason.AUTH,
-}
+def feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    """Hand octets to a protocol as a transport does."""
+    rest = memoryview(data)
+    while rest:
+        buffer = memoryview(protocol.get_buffer(len(rest)))
+        count = min(len(buffer), len(rest))
+        buffer[:count] = rest[:count]
+        protocol.buffer_updated(count)
+        rest = rest[count:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mailboat.config.settings import Settings
 from mailboat.hooks import NO_HOOKS, Hooks
@@ -15,8 +15,31 @@ from mailboat.model.clock import Clock
 from mailboat.model.observer import Observer
 from mailboat.queue.store import Store
 
-if TYPE_CHECKING:
-    from mailboat.ingress.wire import Wire
+SUBMISSION_PORT = 587
+"""RFC 6409 3.1: only clients of ours come in here, as where TLS begins with the first octet (RFC 8314 3.3)."""
+
+
+class Attended(Protocol):
+    """A connection, as the listener attends to it."""
+
+    def tick(self, now: float) -> None:
+        """Time has passed; `now` is monotonic."""
+
+    def expired(self, now: float) -> bool:
+        """Whether the client has taken too long; `now` is monotonic."""
+
+    def time_out(self) -> None:
+        """Give the client up."""
+
+    @property
+    def is_outdated(self) -> bool:
+        """Inside TLS with a certificate or settings that were replaced since."""
+
+    def shut_down(self, reply: bytes = ...) -> None:
+        """Close with 421 if no transaction is under way (RFC 5321 3.8)."""
+
+    def abort(self) -> None:
+        """Close at once."""
 
 
 @dataclass(slots=True)
@@ -32,9 +55,10 @@ class IngressContext:
     observer: Observer
     clock: Clock
     tls: ServerTls
-    connections: set[Wire]
+    connections: set[Attended]
     """Every connection that is not gone, also those that were only told to go."""
     deserted: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the last connection that goes; whoever waits for it clears it before."""
     hooks: Hooks = NO_HOOKS
     auth_gate: AuthGate = field(default_factory=AuthGate)
+    submission_port: int = SUBMISSION_PORT

@@ -12,8 +12,7 @@ from functools import partial
 from mailboat.config.settings import Endpoint
 from mailboat.ingress import replies
 from mailboat.ingress.connection import Connection
-from mailboat.ingress.context import IngressContext
-from mailboat.ingress.wire import Wire
+from mailboat.ingress.context import Attended, IngressContext
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class Listener:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        self._each(Wire.shut_down)
+        self._each(lambda connection: connection.shut_down())
 
     async def finish(self, grace: float) -> None:
         """Wait up to `grace` seconds for the clients that are left, then cut them off."""
@@ -76,7 +75,7 @@ class Listener:
         if self._context.connections:
             with suppress(TimeoutError):
                 await asyncio.wait_for(deserted.wait(), grace)
-        self._each(Wire.abort)
+        self._each(lambda connection: connection.abort())
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -95,7 +94,7 @@ class Listener:
         except Exception:
             log.exception("strangers were to make room in memory")
 
-    def _each(self, act: Callable[[Wire], None]) -> None:
+    def _each(self, act: Callable[[Attended], None]) -> None:
         """Do this to every connection. One at which it fails is broken off, so that the others have their turn."""
         for connection in list(self._context.connections):
             try:
@@ -106,7 +105,7 @@ class Listener:
                     connection.abort()
 
 
-def _look_at(connection: Wire, now: float) -> None:
+def _look_at(connection: Attended, now: float) -> None:
     connection.tick(now)
     if connection.expired(now):
         connection.time_out()

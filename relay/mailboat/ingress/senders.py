@@ -1,4 +1,4 @@
-"""Whether `senders_allow` has a sender. Pure; `connection` asks where a client relays without AUTH."""
+"""Whether `senders_allow` has a sender. Pure; `policy` asks where a client relays without AUTH."""
 
 from __future__ import annotations
 

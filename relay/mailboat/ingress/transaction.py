@@ -1,6 +1,6 @@
 """One mail transaction: the envelope as it grows, the message's octets, and the draft they become.
 
-Knows no sockets and no replies; `connection` owns one at a time. Where the octets go as they come in is for
+Knows no sockets and no replies; `receiver` has one at a time. Where the octets go as they come in is for
 `queue.body_writer` to say, what plugins see of it and change for `hooks.transaction`.
 """
 

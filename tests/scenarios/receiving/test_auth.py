@@ -23,7 +23,6 @@ from tests.support.stores import until
 
 from mailboat.config.settings import TlsSettings
 from mailboat.hooks import DENY, DENYDISCONNECT, DENYSOFT, DENYSOFTDISCONNECT, OK, AuthAttempt, Code, Connection, Point
-from mailboat.ingress import authentication
 from mailboat.ingress.authentication import MAX_FAILURES
 from mailboat.model.observer import HookFailure, RejectReason
 
@@ -62,8 +61,8 @@ async def relay(directory: Path, core: str = "", **changes: Any) -> AsyncIterato
 async def wrong(rig: Rig, client: Client, command: str, seconds: float) -> str:
     """The reply to wrong credentials, which comes after so many seconds and not before."""
     client.send(command.encode() + b"\r\n")
-    [connection] = rig.context.connections
-    await until(lambda: connection._held and connection._held_back is not None)  # type: ignore[attr-defined]
+    [connection] = rig.connections
+    await until(lambda: connection.held and connection.policy.authentication._held_back is not None)
     rig.later(seconds - 0.5)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(client.reader.readexactly(1), 0.02)
@@ -268,7 +267,7 @@ async def test_while_one_client_waits_others_are_served(tmp_path: Path) -> None:
     async with relay(tmp_path) as rig:
         slow = await rig.greeted()
         slow.send(WRONG.encode() + b"\r\nNOOP\r\n")
-        await until(lambda: any(c._held for c in rig.context.connections))
+        await until(lambda: any(c.held for c in rig.connections))
         other = await rig.greeted()
         assert (await other.ask(PLAIN)).startswith("235 2.7.0 ")
         await other.quit()
@@ -282,7 +281,7 @@ async def test_a_client_that_leaves_while_it_waits_leaves_nothing(tmp_path: Path
     async with relay(tmp_path) as rig:
         client = await rig.greeted()
         client.send(WRONG.encode() + b"\r\n")
-        await until(lambda: any(c._held for c in rig.context.connections))
+        await until(lambda: any(c.held for c in rig.connections))
         client.reset()
         await rig.facts.until(lambda facts: facts.here == 0)
         rig.later(1)
@@ -398,11 +397,9 @@ async def test_users_are_not_held_to_senders_allow(tmp_path: Path) -> None:
         await client.quit()
 
 
-async def test_the_submission_port_is_for_those_who_authenticate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_submission_port_is_for_those_who_authenticate(tmp_path: Path) -> None:
     async with relay(tmp_path) as rig:
-        monkeypatch.setattr(authentication, "SUBMISSION_PORT", rig.listener.ports[0])
+        rig.context.submission_port = rig.listener.ports[0]
         client = await rig.greeted()
         assert (await client.ask("MAIL FROM:<>")) == "530 5.7.0 Authentication required"
         assert (await client.ask(PLAIN)).startswith("235 ")

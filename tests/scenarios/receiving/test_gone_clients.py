@@ -71,7 +71,7 @@ async def test_a_client_that_sends_no_more_after_its_last_dot_still_gets_its_250
         client.send(TEXT + b".\r\n")
         client.half_close()
         await until(lambda: len(held.waiting) == 1)
-        [connection] = rig.context.connections
+        [connection] = rig.connections
         await until(lambda: connection._eof)
         await held.commit()
         heard = await client.rest()
@@ -103,7 +103,7 @@ async def test_a_client_that_goes_before_the_commit_takes_nothing_back(held: Hel
         client.send(TEXT + b".\r\n")
         await until(lambda: len(held.waiting) == 1)
         getattr(client, how)()
-        await until(lambda: rig.facts.here == 0 or any(c._eof for c in rig.context.connections))
+        await until(lambda: rig.facts.here == 0 or any(c._eof for c in rig.connections))
         await held.commit()
         await rig.facts.until(lambda facts: facts.here == 0)
         await rig.facts.until(lambda facts: len(facts.mails) == 1)

@@ -13,7 +13,7 @@ from tests.support.smtp_client import TEXT, Client
 from tests.support.stores import files_in, until
 
 from mailboat.hooks import DENY, Point
-from mailboat.ingress.wire import MAX_BUFFERED
+from mailboat.ingress.dialogue import MAX_BUFFERED
 from mailboat.model.observer import RejectReason
 from mailboat.queue.body_writer import SPOOL_THRESHOLD
 
@@ -76,7 +76,7 @@ async def test_a_client_that_sends_no_more_still_gets_its_replies(point: Point) 
     async with serving(hooks=chain({point: gate.hook})) as rig:
         client = await waiting_at(rig, gate)
         client.half_close()
-        [connection] = rig.context.connections
+        [connection] = rig.connections
         await until(lambda: connection._eof)
         gate.open()
         assert await heard(client) == ["220", "250", "250", "250", "354", "250", "250"]
@@ -145,10 +145,10 @@ async def test_what_waits_is_bounded() -> None:
         client = await rig.greeted()
         client.send(b"MAIL FROM:<>\r\n" + b"NOOP\r\n" * 300_000)
         await until(lambda: gate.waiting == 1)
-        [connection] = rig.context.connections
+        [connection] = rig.connections
         await until(lambda: not connection._reading)
         await silent(client)
-        assert connection._session.buffered < 4 * MAX_BUFFERED + 2**20
+        assert connection.session.buffered < 4 * MAX_BUFFERED + 2**20
         rig.later(301)
         await until(lambda: gate.cancelled == 1)
         client.reset()

@@ -13,7 +13,7 @@ from tests.support.plugins import chain
 from tests.support.smtp_client import PATIENCE, TEXT, Client
 
 from mailboat.hooks import DENYSOFT, Code, Point
-from mailboat.ingress.wire import LINGER
+from mailboat.ingress.connection import LINGER
 
 
 async def still_serves(rig: Rig) -> None:

@@ -86,8 +86,9 @@ async def test_a_body_octet_by_octet_is_kept_in_few_pieces() -> None:
     async with serving() as rig:
         client = await rig.greeted()
         await client.begin()
-        [connection] = rig.context.connections
-        transaction = connection._who.message  # type: ignore[attr-defined]
+        [connection] = rig.connections
+        transaction = connection._asking.who.message
+        assert transaction is not None
         most = 0
         for at in range(len(octets)):
             await client.drip([octets[at : at + 1]])

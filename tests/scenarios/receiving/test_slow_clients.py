@@ -9,8 +9,8 @@ from tests.support.ingress import Rig, serving
 from tests.support.smtp_client import Client
 from tests.support.stores import until
 
-from mailboat.ingress.connection import SLOWEST_RATE, Connection
-from mailboat.ingress.wire import LINGER, Wire
+from mailboat.ingress.connection import LINGER, Connection
+from mailboat.ingress.receiver import SLOWEST_RATE
 from mailboat.model.observer import RejectReason
 
 TIMEOUT = "421 4.4.2 "
@@ -24,9 +24,8 @@ async def expect_timeout(client: Client) -> None:
 
 async def taken(rig: Rig, octets: int) -> None:
     """Wait until the one client's message has come in so far; its last line end is kept back by the receiver."""
-    [connection] = rig.context.connections
-    assert isinstance(connection, Connection)
-    transaction = connection._who.message
+    [connection] = rig.connections
+    transaction = connection._asking.who.message
     assert transaction is not None
     await until(lambda: transaction.size >= octets - 2)
 
@@ -121,7 +120,7 @@ async def test_a_client_that_reads_no_replies_is_not_served_for_ever() -> None:
         client = await rig.greeted(receive_buffer=4096)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         client.send(b"MAIL FROM:<a@b.test>\r\n")
-        [connection] = rig.context.connections
+        [connection] = rig.connections
         for _ in range(2000):
             await client.drip([b"RCPT TO:<somebody@there.test>\r\n" * 1000])
             if connection._unread:
@@ -142,7 +141,7 @@ async def test_a_client_that_reads_again_gets_all_replies() -> None:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         count = 20_000
         client.send(b"MAIL FROM:<a@b.test>\r\n" + b"RCPT TO:<somebody@there.test>\r\n" * count + b"DATA\r\n")
-        [connection] = rig.context.connections
+        [connection] = rig.connections
         await until(lambda: connection._unread)
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
         for _ in range(count + 1):
@@ -158,7 +157,7 @@ async def test_one_connection_that_fails_keeps_no_other_from_its_timeout(
     """It is broken off; the sweep goes on, and the listener can be finished."""
     async with serving(inactivity_timeout=300) as rig:
         bad, good = await rig.client(), await rig.client()
-        [failing] = [c for c in rig.context.connections if c._transport.get_extra_info("peername")[1] == port_of(bad)]
+        [failing] = [c for c in rig.connections if c._transport.get_extra_info("peername")[1] == port_of(bad)]
         right = getattr(Connection, method)
 
         def fails(self: Connection, *args: Any) -> Any:
@@ -183,17 +182,17 @@ async def test_one_connection_that_fails_keeps_the_listener_from_no_end(
 ) -> None:
     async with serving() as rig:
         clients = [await rig.client(), await rig.client()]
-        first = next(iter(rig.context.connections))
-        right = getattr(Wire, method)
-        failed: list[Wire] = []
+        first = next(iter(rig.connections))
+        right = getattr(Connection, method)
+        failed: list[Connection] = []
 
-        def fails(self: Wire, *args: Any) -> None:
+        def fails(self: Connection, *args: Any) -> None:
             if self is first and not failed:
                 failed.append(self)
                 raise RuntimeError("a fault of this connection")
             right(self, *args)
 
-        monkeypatch.setattr(Wire, method, fails)
+        monkeypatch.setattr(Connection, method, fails)
         await rig.listener.close()
         await rig.listener.finish(0.0 if method == "abort" else 10.0)
         assert failed

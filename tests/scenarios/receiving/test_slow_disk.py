@@ -14,7 +14,7 @@ from tests.support.ingress import Rig, serving
 from tests.support.smtp_client import PATIENCE, TEXT, Client
 from tests.support.stores import files_in, until
 
-from mailboat.ingress.wire import MAX_BUFFERED
+from mailboat.ingress.dialogue import MAX_BUFFERED
 from mailboat.model.observer import Observer
 from mailboat.queue.spool import Spool
 
@@ -62,8 +62,8 @@ async def test_a_body_above_the_threshold_is_written_beside_the_event_loop(tmp_p
         other = await rig.greeted()
         assert (await other.mail()).startswith("250 2.0.0 ")
         await other.quit()
-        [connection] = rig.context.connections
-        assert connection._session.buffered <= MAX_BUFFERED + 262_144, "what comes meanwhile stays in the network"
+        [connection] = rig.connections
+        assert connection.session.buffered <= MAX_BUFFERED + 262_144, "what comes meanwhile stays in the network"
         rig.later(10_000)
         disk.runs.set()
         assert (await slow.reply()).startswith("250 2.0.0 "), "the disk's time is not the client's"

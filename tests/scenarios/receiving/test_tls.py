@@ -18,7 +18,7 @@ from tests.support.smtp_client import PATIENCE, TEXT, Client
 from tests.support.stores import until
 
 from mailboat.config.settings import TlsSettings
-from mailboat.ingress.wire import HANDSHAKE_TIMEOUT
+from mailboat.ingress.connection import HANDSHAKE_TIMEOUT
 from mailboat.model.observer import RejectReason
 
 MAIL = b"MAIL FROM:<alice@sender.test>\r\nRCPT TO:<bob@there.test>\r\nDATA\r\n" + TEXT + b".\r\n"
@@ -197,7 +197,7 @@ async def test_a_handshake_that_is_not_finished_times_out(authority: Authority, 
         if not implicit:
             await client.ask("STARTTLS")
         client.send(sent)
-        await until(lambda: any(connection._upgrade for connection in rig.context.connections))
+        await until(lambda: any(connection._upgrade for connection in rig.connections))
         rig.later(HANDSHAKE_TIMEOUT - 1)
         assert rig.facts.here == 1
         rig.later(2)
@@ -219,7 +219,7 @@ async def test_a_client_that_leaves_in_its_handshake_leaves_no_trace(
             if not implicit:
                 await client.ask("STARTTLS")
             client.send(b"\x16\x03\x01\x02")
-            await until(lambda: any(connection._upgrade for connection in rig.context.connections))
+            await until(lambda: any(connection._upgrade for connection in rig.connections))
             getattr(client, how)()
             await rig.facts.until(lambda facts: facts.here == 0)
 
