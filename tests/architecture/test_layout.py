@@ -97,6 +97,16 @@ def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
             yield node
 
 
+def classes_of(path: Path) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)]
+
+
+def last_name(node: ast.expr) -> str:
+    """Of a base or a decorator, without its module and its parameters."""
+    node = node.value if isinstance(node, ast.Subscript) else node
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
 def test_the_sources_are_found() -> None:
     assert len(SOURCES) > 50
     for name in PURE:
@@ -159,6 +169,25 @@ def test_each_file_says_at_its_head_what_lives_there(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_nothing_is_left_to_be_done(path: Path) -> None:
     assert not re.search(r"\b(?:TODO|FIXME|XXX|NotImplementedError)\b", path.read_text())
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_abstract_methods_stand_in_abstract_classes_only(path: Path) -> None:
+    """Elsewhere Python lets a class be made that lacks them."""
+    for cls in classes_of(path):
+        methods = [node for node in cls.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        abstract = [method.name for method in methods if "abstractmethod" in map(last_name, method.decorator_list)]
+        assert not abstract or {"ABC", "Protocol"} & set(map(last_name, cls.bases)), (cls.name, abstract)
+
+
+def test_no_class_of_ingress_is_built_on_another() -> None:
+    """A connection has its parts; protocols may extend each other."""
+    classes = [cls for path in SOURCES if path.parent == RELAY / "ingress" for cls in classes_of(path)]
+    names = {cls.name for cls in classes}
+    assert "Connection" in names
+    for cls in classes:
+        bases = set(map(last_name, cls.bases))
+        assert "Protocol" in bases or not names & bases, cls.name
 
 
 def test_no_package_is_called_operator() -> None:

@@ -208,6 +208,16 @@ def settings(
     )
 
 
+def surroundings(
+    store: Store | None = None, clock: FixedClock | None = None, facts: Facts | None = None, **changes: Any
+) -> IngressContext:
+    """What connections share, without a listener; `changes` are those of `settings`."""
+    clock, config = clock or FixedClock(), settings(**changes)
+    store = store or MemoryStore(clock)
+    tls = ServerTls(config.tls)
+    return IngressContext(config, store, Admission(store, Load(), config), facts or Facts(), clock, tls, set())
+
+
 @asynccontextmanager
 async def serving(
     store: Store | None = None, clock: FixedClock | None = None, hooks: Chain | None = None, **changes: Any
@@ -217,9 +227,9 @@ async def serving(
     All clients must be gone, or go, when it ends.
     """
     clock = clock or FixedClock()
-    chosen, facts, config = store or MemoryStore(clock), Facts(), settings(**changes)
-    admission = Admission(chosen, Load(), config)
-    context = IngressContext(config, chosen, admission, facts, clock, ServerTls(config.tls), set())
+    chosen, facts = store or MemoryStore(clock), Facts()
+    context = surroundings(chosen, clock, facts, **changes)
+    admission = context.admission
     if hooks is not None:
         context.hooks = hooks(facts)
     rig = Rig(chosen, clock, facts, context, Listener(context))
