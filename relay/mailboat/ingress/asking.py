@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from mailboat.hooks import Decision, Hooks, Point, Running
+from mailboat.hooks import Decision, Point, Running
 from mailboat.ingress import denials, replies
 from mailboat.ingress.client import Client
 from mailboat.ingress.context import IngressContext
@@ -41,11 +41,6 @@ class Asking:
         self.put_off = False
         """A command of this transaction was refused for now: 503 to those that follow it, already on their way in a
         pipeline (RFC 2920 3.1), is no error of the client."""
-
-    @property
-    def hooks(self) -> Hooks:
-        """The plugins, as they are now."""
-        return self._context.hooks
 
     @property
     def is_waiting(self) -> bool:

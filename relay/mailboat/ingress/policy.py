@@ -132,7 +132,7 @@ class Policy:
 
     def _offer_auth(self) -> None:
         """Have the session offer what plugins offer to this client now."""
-        hooks, session = self._asking.hooks, self._dialogue.session
+        hooks, session = self._context.hooks, self._dialogue.session
         if hooks.wants(Point.AUTH):
             offered = tuple(name.upper() for name in hooks.auth_mechanisms(self._who))
             known = tuple(name for name in offered if name in MECHANISMS)
