@@ -70,7 +70,7 @@ docs: $(VENV)/.dev ## Write the reference pages and the dashboard anew from the 
 	$(BIN)/python -m mailboat.metrics.reference >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 	$(BIN)/python -m mailboat_operator.reference >docs/outboundconfig.md.new && mv docs/outboundconfig.md.new docs/outboundconfig.md
 	$(BIN)/python -m mailboat.hooks.reference >docs/hooks.md.new && mv docs/hooks.md.new docs/hooks.md
-	$(BIN)/python -m scripts.session >docs/smtp-session.md.new && mv docs/smtp-session.md.new docs/smtp-session.md
+	$(BIN)/python -m scripts.pages.smtp_session >docs/smtp-session.md.new && mv docs/smtp-session.md.new docs/smtp-session.md
 	$(BIN)/python -m observability.dashboard >$(DASHBOARD).new && mv $(DASHBOARD).new $(DASHBOARD)
 
 bench: $(VENV)/.dev ## Measure against other relays; prints a table

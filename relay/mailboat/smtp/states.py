@@ -1,6 +1,6 @@
 """The states of a server's session, and the table that says what leads from one to the next (RFC 5321 4.1.4).
 
-`smtp.session` moves by this table and in no other way; docs/smtp-session.md is written from it (`scripts/session.py`).
+`smtp.session` moves by this table and in no other way; docs/smtp-session.md is written from it.
 """
 
 from __future__ import annotations

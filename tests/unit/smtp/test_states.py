@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from scripts.session import picture, render
+from scripts.pages.smtp_session import picture, render
 
 from mailboat.smtp.session import COMMANDS
 from mailboat.smtp.states import NEXT, State, Step
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "smtp-session.md"
 
 
 def test_the_page_shows_the_table() -> None:
-    """If this fails: python -m scripts.session > docs/smtp-session.md"""
+    """If this fails: python -m scripts.pages.smtp_session > docs/smtp-session.md"""
     assert PAGE.read_text() == render()
 
 

@@ -1,26 +1,22 @@
-"""Writes docs/smtp-session.md: the picture and the table of a session's states, from `mailboat.smtp.states`.
+"""docs/smtp-session.md: the prose of `smtp_session.md.in`, the picture and the commands from `mailboat.smtp`.
 
-Run as `python -m scripts.session > docs/smtp-session.md`, as `make docs` does; a test fails when the page has drifted.
+Run as `python -m scripts.pages.smtp_session > docs/smtp-session.md`, as `make docs` does; a test fails when the page
+has drifted.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from mailboat.smtp.session import COMMANDS
 from mailboat.smtp.states import NEXT, State, Step
 
-_HEAD = """# The SMTP session
-
-Written from the table in `relay/mailboat/smtp/states.py`; `make docs` writes it anew. A session moves by that table and
-in no other way (RFC 5321 4.1.4). The relay decides about EHLO, HELO, MAIL, RCPT, DATA, STARTTLS and AUTH; where it
-refuses, the state stays, except that EHLO and HELO end a transaction even then.
-"""
-
 
 def render() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, "```mermaid", *picture(), "```", "", *_commands(), ""])
+    page = Path(__file__).with_name("smtp_session.md.in").read_text(encoding="utf-8")
+    return page.replace("@picture@", "\n".join(picture())).replace("@commands@", "\n".join(_commands()))
 
 
 def picture() -> list[str]:
