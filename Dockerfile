@@ -12,19 +12,19 @@ ARG BASE=python:3.13-slim
 FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
-COPY requirements*.txt wheels* inputs/
+COPY requirements/*.txt wheels* inputs/
 RUN if ls inputs/*.whl >/dev/null 2>&1; then printf '[global]\nno-index = true\nfind-links = /build/inputs\n' >/etc/pip.conf; fi \
  && python3 -m venv tools \
- && tools/bin/pip install --require-hashes -r inputs/requirements-build.txt \
+ && tools/bin/pip install --require-hashes -r inputs/build.txt \
  && python3 -m venv --without-pip /opt/mailboat \
  && mkdir -p spool
 
 # What each runs on changes less often than the sources, so it comes first.
 FROM build AS needs-of-relay
-RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/requirements.txt
+RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/relay.txt
 
 FROM build AS needs-of-operator
-RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/requirements-operator.txt
+RUN tools/bin/pip --python /opt/mailboat/bin/python install --require-hashes -r inputs/operator.txt
 
 FROM build AS wheel
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./

@@ -54,13 +54,13 @@ format: $(VENV)/.dev ## Put the code into its usual shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: $(VENV)/.dev ## Renew the requirements files; UPGRADE=1 takes the newest versions
-	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --output-file requirements.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --group build --output-file requirements-build.txt
+lock: $(VENV)/.dev ## Renew requirements/; UPGRADE=1 takes the newest versions
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --output-file requirements/relay.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group build --output-file requirements/build.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra operator \
-		--constraint requirements.txt --output-file requirements-operator.txt
-	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra operator --group dev --constraint requirements-build.txt \
-		--constraint requirements-operator.txt --output-file requirements-dev.txt
+		--constraint requirements/relay.txt --output-file requirements/operator.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra operator --group dev --constraint requirements/build.txt \
+		--constraint requirements/operator.txt --output-file requirements/dev.txt
 
 charts: $(VENV)/.dev ## Write the charts' copy of the resource type and their tables of values anew
 	$(BIN)/python -m scripts.charts
@@ -96,11 +96,11 @@ $(BIN)/python:
 	"$(PYTHON)" -m venv $(VENV)
 
 # Each stamp says that .venv holds what the files before it ask for.
-$(VENV)/.relay: requirements.txt requirements-build.txt pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes -r requirements.txt -r requirements-build.txt
+$(VENV)/.relay: requirements/relay.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/relay.txt -r requirements/build.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.relay
-	$(PIP) --require-hashes -r requirements-dev.txt
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.relay
+	$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@

@@ -17,7 +17,7 @@ from bench.fault import BenchError
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _CHECKOUT = Path(__file__).resolve().parent.parent
-_LOCKS = ("requirements.txt", "requirements-build.txt")
+_LOCKS = ("requirements/relay.txt", "requirements/build.txt")
 
 
 def cache() -> Path:

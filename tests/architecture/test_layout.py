@@ -200,11 +200,9 @@ def test_test_directories_are_not_packages() -> None:
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-operator.txt", "requirements-build.txt", "requirements-dev.txt"]
-)
+@pytest.mark.parametrize("name", ["relay.txt", "operator.txt", "build.txt", "dev.txt"])
 def test_locks_pin_by_hash_and_name_no_download_address(name: str) -> None:
-    text = (ROOT / name).read_text()
+    text = (ROOT / "requirements" / name).read_text()
     assert "://" not in text
     assert "--index" not in text
     assert "--find-links" not in text

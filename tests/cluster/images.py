@@ -34,9 +34,7 @@ ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/s
 
 _PACKAGES = "python3-minimal,python3-venv,ca-certificates"
 _NEEDLESS = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
-_LOCKS = ("requirements-build.txt", "requirements-operator.txt")
-"""The operator's holds the relay's."""
-_CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt")
+_CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml")
 _PLATFORMS = ("manylinux_2_36_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
 _MOST_LAYERS = 400
 """Images in the builder's store, intermediate ones included, after which it is made anew."""
@@ -55,11 +53,19 @@ def of_tree(tree: Path, tag: str) -> dict[str, Path]:
 
 def context_files(tree: Path = ROOT) -> Iterator[Path]:
     """What the images are made of."""
-    yield from (tree / name for name in (*_CONTEXT, *_LOCKS))
+    yield from (tree / name for name in _CONTEXT)
+    yield from (_lock(tree, name) for name in ("build", "operator", "relay"))
     for package in ("relay", "operator"):
         for path in (tree / package).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path
+
+
+def _lock(tree: Path, name: str) -> Path:
+    """A requirements file; trees from before `requirements/` have them in their root."""
+    if (tree / "requirements").is_dir():
+        return tree / "requirements" / f"{name}.txt"
+    return tree / ("requirements.txt" if name == "relay" else f"requirements-{name}.txt")
 
 
 def _built(tree: Path, target: str, tag: str) -> Path:
@@ -133,7 +139,7 @@ def _make_store(into: Path) -> None:
 
 
 def _wheels(tree: Path) -> Path:
-    locks = [tree / name for name in _LOCKS]
+    locks = [_lock(tree, name) for name in ("build", "operator")]  # the operator's holds the relay's
     return entry("wheels", digest(tree, locks, PYTHON, *_PLATFORMS), lambda into: _fetch_wheels(locks, into))
 
 

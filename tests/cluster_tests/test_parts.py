@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from tests.cluster import cache, programs
-from tests.cluster.images import context_files
+from tests.cluster.images import ROOT, context_files
 from tests.cluster.names import Zone
 from tests.e2e import sink
 
@@ -96,9 +97,21 @@ def test_a_cluster_that_is_there_needs_nothing_installed() -> None:
 
 
 def test_the_images_are_made_of_sources_and_locks_only() -> None:
-    names = {path.name for path in context_files()}
-    assert {"Dockerfile", "requirements.txt", "requirements-operator.txt", "pyproject.toml"} <= names
+    names = {path.relative_to(ROOT).as_posix() for path in context_files()}
+    assert {"Dockerfile", "requirements/relay.txt", "requirements/operator.txt", "pyproject.toml"} <= names
+    assert "requirements/dev.txt" not in names
     assert not any(name.endswith(".pyc") for name in names)
+
+
+def test_the_images_of_an_earlier_tree_are_made_with_the_locks_in_its_root(tmp_path: Path) -> None:
+    names = {path.relative_to(tmp_path).as_posix() for path in context_files(tmp_path)}
+    assert {"requirements.txt", "requirements-operator.txt", "requirements-build.txt"} <= names
+
+
+def test_the_dockerfile_installs_locks_of_the_context_only() -> None:
+    locks = {path.name for path in context_files() if path.parent.name == "requirements"}
+    asked = set(re.findall(r"inputs/(\S+\.txt)", (ROOT / "Dockerfile").read_text()))
+    assert asked == locks
 
 
 def test_records_are_replaced_and_each_change_has_a_new_serial_number(tmp_path: Path) -> None:
