@@ -11,6 +11,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 # More arguments for pytest or the bench, such as: make test ARGS="-k verdict"
 ARGS ?=
 ROUNDS ?= 200
+# The Helm that the charts are tested with: 3, 4 or both.
+HELM ?= 4
 DASHBOARD := charts/mailboat-relay/files/dashboard.json
 
 .DEFAULT_GOAL := help
@@ -38,7 +40,8 @@ interop: $(VENV)/.dev ## Run the tests with other people's software; as root, it
 	@tests/interop/setup
 	$(BIN)/python -m pytest -m interop $(ARGS)
 
-e2e: $(VENV)/.dev ## Run the tests in a real cluster, which they make themselves, as root and with Go
+e2e: export HELM := $(HELM)
+e2e: $(VENV)/.dev ## Run the tests in a real cluster, which they make themselves, as root and with Go; HELM=both for Helm 3 and 4
 	@tests/cluster/setup
 	$(BIN)/python -m tests.cluster build
 	# The fault proxy's TLS connections to the API server end with its event loop, which Python says is too early.

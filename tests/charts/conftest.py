@@ -1,11 +1,12 @@
-"""Each test that asks for `helm` runs with both versions that the charts promise to work with."""
+"""Each test that asks for `helm` runs with the versions of Helm that HELM chooses: 4, or 3, or both."""
 
 from __future__ import annotations
 
 import pytest
-from tests.support.helm import VERSIONS, Helm, helm
+from tests.cluster.programs import HELMS
+from tests.support.helm import Helm, helm
 
 
-@pytest.fixture(scope="session", params=VERSIONS, name="helm")
+@pytest.fixture(scope="session", params=HELMS, name="helm")
 def _helm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Helm:
     return helm(request.param, tmp_path_factory.mktemp("helm"))

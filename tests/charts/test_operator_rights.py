@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.cluster.apiserver import ApiServer, running
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.programs import program
+from tests.cluster.programs import HELM, program
 from tests.support.helm import CHARTS, Helm
 from tests.support.pem import self_signed
 from tests.support.relay_process import COMMAND, free_ports
@@ -30,7 +30,7 @@ def _server() -> Iterator[ApiServer]:
 @pytest.fixture(name="install")
 def _install(server: ApiServer, tmp_path: Path) -> Iterator[Any]:
     """Installs the operator's chart with values; the kubeconfig of its account."""
-    helm = Helm(program("helm4"), tmp_path / "helm")
+    helm = Helm(program(HELM), tmp_path / "helm")
     place = (f"--kubeconfig={server.kubeconfig}", "--namespace=mail")
 
     def install(values: Any) -> Path:

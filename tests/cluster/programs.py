@@ -49,6 +49,20 @@ _MODULES = (
 )
 
 
+def chosen_helms(choice: str) -> tuple[str, ...]:
+    """The Helm programs that a value of HELM names: `3`, `4` or `both`. Raises Unable for any other."""
+    found = {"3": ("helm3",), "4": ("helm4",), "both": ("helm3", "helm4")}.get(choice)
+    if found is None:
+        raise Unable(f"HELM is 3, 4 or both, not {choice!r}")
+    return found
+
+
+HELMS = chosen_helms(os.environ.get("HELM") or "4")
+"""What the charts are tested with. One is enough between releases, and saves building the other."""
+HELM = HELMS[-1]
+"""The one for tests that need only one."""
+
+
 @cache
 def program(name: str) -> Path:
     """The path of a program, which is built where it is not in the cache. Raises Unable without Go."""
@@ -57,8 +71,9 @@ def program(name: str) -> Path:
 
 
 def all_programs() -> dict[str, Path]:
-    """Each program by its name."""
-    return {name: program(name) for module in _MODULES for name in module.programs}
+    """Each program that tests use, by its name: of Helm the versions that HELM chooses."""
+    names = [name for module in _MODULES for name in module.programs]
+    return {name: program(name) for name in names if name in HELMS or not name.startswith("helm")}
 
 
 @cache

@@ -36,9 +36,9 @@ class Cluster:
         """kubectl as the administrator."""
         return Kubectl(program("kubectl"), self.kubeconfig, namespace)
 
-    def helm(self, major: int, namespace: str = "default") -> Helm:
-        """Helm 3 or 4."""
-        return Helm(program(f"helm{major}"), self.kubeconfig, namespace)
+    def helm(self, name: str, namespace: str = "default") -> Helm:
+        """`helm3` or `helm4`."""
+        return Helm(program(name), self.kubeconfig, namespace)
 
     def own(self) -> Machine:
         """The machine below, for what can be done to one's own only. Raises Failed elsewhere."""

@@ -79,6 +79,20 @@ def test_a_machine_without_go_is_told_so(monkeypatch: pytest.MonkeyPatch) -> Non
         programs._go()
 
 
+@pytest.mark.parametrize(("choice", "built"), [("3", ("helm3",)), ("4", ("helm4",)), ("both", ("helm3", "helm4"))])
+def test_only_the_helm_that_is_chosen_is_built(
+    choice: str, built: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "HELMS", programs.chosen_helms(choice))
+    monkeypatch.setattr(programs, "program", Path)
+    assert tuple(name for name in programs.all_programs() if name.startswith("helm")) == built
+
+
+def test_a_choice_of_helm_that_is_none_is_refused_with_what_it_may_be() -> None:
+    with pytest.raises(programs.Unable, match="HELM is 3, 4 or both, not '5'"):
+        programs.chosen_helms("5")
+
+
 def test_somebody_who_is_not_root_is_told_so(tmp_path: Path) -> None:
     fake = tmp_path / "id"
     fake.write_text("#!/bin/sh\necho 1000\n")

@@ -19,7 +19,7 @@ import pytest
 from tests.cluster import images, use
 from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Failed, Kubectl
-from tests.cluster.programs import Unable
+from tests.cluster.programs import HELM, Unable
 from tests.e2e import sink as sinks
 from tests.e2e.releases import Releases
 from tests.e2e.sink import Sink
@@ -117,21 +117,9 @@ def kubectl(cluster: use.Cluster, namespace: str) -> Kubectl:
 
 
 @pytest.fixture
-def helm3(cluster: use.Cluster, namespace: str) -> Helm:
-    """Helm 3, in the test's namespace."""
-    return cluster.helm(3, namespace)
-
-
-@pytest.fixture
-def helm4(cluster: use.Cluster, namespace: str) -> Helm:
-    """Helm 4, in the test's namespace."""
-    return cluster.helm(4, namespace)
-
-
-@pytest.fixture
-def helm(helm4: Helm) -> Helm:
-    """Helm where it does not matter which."""
-    return helm4
+def helm(cluster: use.Cluster, namespace: str) -> Helm:
+    """Helm where it does not matter which, in the test's namespace."""
+    return cluster.helm(HELM, namespace)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.helm import Helm
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.programs import HELMS
 from tests.cluster.use import Cluster
 from tests.e2e.relays import ADMIN, Relays
 from tests.e2e.releases import RELAY, Releases
@@ -16,9 +17,9 @@ from tests.e2e.sink import Sink
 from tests.support.prometheus_server import Prometheus, until
 
 
-@pytest.fixture(params=[3, 4], ids=["helm3", "helm4"])
+@pytest.fixture(params=HELMS)
 def helm(request: pytest.FixtureRequest, cluster: Cluster, namespace: str) -> Helm:
-    """Helm of each major version."""
+    """Each Helm that HELM chooses."""
     return cluster.helm(request.param, namespace)
 
 

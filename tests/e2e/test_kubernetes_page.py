@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.cluster import images
 from tests.cluster.kubectl import Kubectl, run, until
-from tests.cluster.programs import program
+from tests.cluster.programs import HELMS, program
 from tests.cluster.use import Cluster
 from tests.e2e.sink import Sink
 
@@ -68,7 +68,7 @@ class Reader:
         return next(self._blocks, None) is None
 
 
-@pytest.fixture(params=["helm3", "helm4"])
+@pytest.fixture(params=HELMS)
 def reader(request: pytest.FixtureRequest, cluster: Cluster, sink: Sink, tmp_path: Path) -> Iterator[Reader]:
     """A reader whose registry holds the images, and whose mail leads to the sink."""
     machine = cluster.own()

@@ -18,7 +18,6 @@ from tests.cluster.programs import program
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
 EXAMPLES = ROOT / "examples" / "values"
-VERSIONS = ("helm3", "helm4")
 
 Object = dict[str, Any]
 
@@ -97,7 +96,7 @@ data: {text: {{ include (print .Template.BasePath "/NOTES.txt") . | quote }}}
 
 @cache
 def helm(version: str, home: Path) -> Helm:
-    """A Helm by its name in `VERSIONS`; built where it is not there yet."""
+    """A Helm by its name, `helm3` or `helm4`; built where it is not there yet."""
     return Helm(program(version), home)
 
 
