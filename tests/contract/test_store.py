@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from tests.support.fixed_clock import FixedClock
+from tests.support.memory_store import MemoryStore
 from tests.support.stores import BODY, Listener, address, draft, until
 
 from mailboat.model.address import Address
 from mailboat.model.envelope import Draft, Entry, EntryKey, Noted, Recipient, SpooledBody, State
 from mailboat.model.observer import Observer
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.shelf import Shelf, open_store
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import Selection, Settlement, StorageError, Store

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.engine_rig import FakeBounces, Rig
+from tests.support.memory_store import MemoryStore
 from tests.support.stores import draft
 
 from mailboat.config.settings import Settings
@@ -28,7 +29,6 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import AttemptReport, Outcome, Result
-from mailboat.queue.memory import MemoryStore
 from mailboat.routing.ahead import Ahead
 from mailboat.routing.answers import Located, RoutingAnswer, Site, Spot, Target, Targets, Unroutable
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.support.facts import outcome
 from tests.support.gates import Anywhere, WideGate
+from tests.support.memory_store import MemoryStore
 from tests.support.stores import PATIENCE, draft
 
 from mailboat.config.settings import OutboundSettings, Settings
@@ -22,7 +23,6 @@ from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, HookFailure, Observer
 from mailboat.model.outcome import AttemptReport, Outcome, Result
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.store import Store
 from mailboat.routing.answers import RoutingAnswer, Target, Targets
 from mailboat.routing.route import Hop

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.fixed_clock import FixedClock
+from tests.support.memory_store import MemoryStore
 from tests.support.smtp_client import PATIENCE, Client
 
 from mailboat.config.settings import (
@@ -34,7 +35,6 @@ from mailboat.ingress.listener import Listener
 from mailboat.ingress.tls import ServerTls
 from mailboat.model.envelope import Entry, SpooledBody
 from mailboat.model.observer import HookFailure, Observer, Received, Rejected, RejectReason
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.store import Selection, Store
 
 ME = "relay.test"

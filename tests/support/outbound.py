@@ -9,12 +9,12 @@ from typing import Any
 
 from tests.support.fixed_clock import FixedClock
 from tests.support.ingress import ME, Facts
+from tests.support.memory_store import MemoryStore
 
 from mailboat.config.settings import OutboundSettings, Settings, SmtpSettings
 from mailboat.model.envelope import Entry, SpooledBody
 from mailboat.outbound import sending
 from mailboat.outbound.submission import Submitter
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.store import Selection, Store
 
 

@@ -1,6 +1,6 @@
 """The store's interface: where ingress and delivery meet, and the only thing either knows of the other.
 
-`mailboat.queue.spool` keeps it in SQLite, `mailboat.queue.memory` is the fake that tests use; one contract suite
+`mailboat.queue.spool` keeps it in SQLite, tests use the fake in tests/support/memory_store.py; one contract suite
 (tests/contract/test_store.py) runs on both. Methods without `async` never block and are called on the event loop.
 """
 

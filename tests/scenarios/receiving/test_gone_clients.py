@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.ingress import serving
+from tests.support.memory_store import MemoryStore
 from tests.support.smtp_client import TEXT
 from tests.support.stores import until
 
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Draft, Entry
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.store import StorageError
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.ingress import Rig, serving
+from tests.support.memory_store import MemoryStore
 from tests.support.smtp_client import TEXT
 from tests.support.stores import Disk, files_in, sqlite_error
 
 from mailboat.model.observer import Observer, RejectReason
 from mailboat.queue.body_writer import SPOOL_THRESHOLD
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import StorageError, StorageFull
 

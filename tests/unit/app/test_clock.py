@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.support.memory_store import MemoryStore
 from tests.support.stores import draft
 
 from mailboat.app.clock import ClockWatch
 from mailboat.model.envelope import Entry, State
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.store import Selection, Settlement, StorageError
 
 START = 1_000_000.0

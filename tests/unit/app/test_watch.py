@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.memory_store import MemoryStore
 
 from mailboat.app import watch as watch_module
 from mailboat.app.watch import Watch, disk_is_full, memory_in_use
 from mailboat.config.memory import memory_limit
 from mailboat.ingress.admission import Load
 from mailboat.model.clock import SystemClock
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.store import StorageFull
 
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from tests.support.engine_rig import Rig, StoreWithGates
+from tests.support.memory_store import MemoryStore
 from tests.support.stores import Listener, until
 
 from mailboat.delivery import engine as engine_module
@@ -14,7 +15,6 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import BounceResult
 from mailboat.model.outcome import Result
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.store import Selection, Settlement, StorageError
 
 QUICK = (0.01,)

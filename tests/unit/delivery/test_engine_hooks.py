@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.engine_rig import Rig
+from tests.support.memory_store import MemoryStore
 
 from mailboat.delivery.engine import Engine, EngineParts
 from mailboat.hooks import (
@@ -26,7 +27,6 @@ from mailboat.hooks import (
 )
 from mailboat.model.observer import BounceResult, HookFailure
 from mailboat.model.outcome import AttemptReport, Result, Stage
-from mailboat.queue.memory import MemoryStore
 from mailboat.routing.answers import Targets
 
 HOUR = (3600.0,)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.fixed_clock import FixedClock
 from tests.support.ingress import settings
+from tests.support.memory_store import MemoryStore
 
 from mailboat.ingress.admission import Admission, Load, Refusal
-from mailboat.queue.memory import MemoryStore
 
 
 def admission(*networks: str, **smtp: Any) -> Admission:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.fixed_clock import FixedClock
+from tests.support.memory_store import MemoryStore
 from tests.support.outbound import OutboundRig, outbound_rig
 from tests.support.recorder import Recorder
 from tests.support.stores import files_in
@@ -19,7 +20,6 @@ from mailboat.hooks import DENY, DENYSOFT, OK, Code, Connection, Hook, Hooks, Po
 from mailboat.model.observer import Observer
 from mailboat.outbound import send_email, sending
 from mailboat.queue.body_writer import SPOOL_THRESHOLD
-from mailboat.queue.memory import MemoryStore
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import StorageFull
 
