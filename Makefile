@@ -13,7 +13,6 @@ ARGS ?=
 ROUNDS ?= 200
 # The Helm that the charts are tested with: 3, 4 or both.
 HELM ?= 4
-DASHBOARD := charts/mailboat-relay/files/dashboard.json
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -69,12 +68,7 @@ charts: $(VENV)/.dev ## Write the charts' copy of the resource type and their ta
 	$(BIN)/python -m scripts.charts
 
 docs: $(VENV)/.dev ## Write the reference pages and the dashboard anew from the code
-	$(BIN)/python -m mailboat.config.reference >docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
-	$(BIN)/python -m mailboat.metrics.reference >docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
-	$(BIN)/python -m mailboat_operator.reference >docs/outboundconfig.md.new && mv docs/outboundconfig.md.new docs/outboundconfig.md
-	$(BIN)/python -m mailboat.hooks.reference >docs/hooks.md.new && mv docs/hooks.md.new docs/hooks.md
-	$(BIN)/python -m scripts.pages.smtp_session >docs/smtp-session.md.new && mv docs/smtp-session.md.new docs/smtp-session.md
-	$(BIN)/python -m observability.dashboard >$(DASHBOARD).new && mv $(DASHBOARD).new $(DASHBOARD)
+	$(BIN)/python -m scripts.docs
 
 bench: $(VENV)/.dev ## Measure against other relays; prints a table
 	@if [ -x bench/run ]; then bench/run $(ARGS); else echo "bench/run is missing" >&2; exit 1; fi

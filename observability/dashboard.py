@@ -7,7 +7,6 @@ another runs each expression against a Prometheus that watches a relay under loa
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from grafana_foundation_sdk.builders import dashboard as builders
@@ -378,7 +377,3 @@ def _label(name: str, of: str, all_value: str = "") -> builders.QueryVariable:
 def text() -> str:
     """The dashboard as the file says it."""
     return json.dumps(build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(text())

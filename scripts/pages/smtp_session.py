@@ -1,12 +1,7 @@
-"""docs/smtp-session.md: the prose of `smtp_session.md.in`, the picture and the commands from `mailboat.smtp`.
-
-Run as `python -m scripts.pages.smtp_session > docs/smtp-session.md`, as `make docs` does; a test fails when the page
-has drifted.
-"""
+"""docs/smtp-session.md: the prose of `smtp_session.md.in`, the picture and the commands from `mailboat.smtp`."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from mailboat.smtp.session import COMMANDS
@@ -39,7 +34,3 @@ def _commands() -> list[str]:
         elsewhere = f"`{command.otherwise}`" if len(command.allowed) < len(NEXT[Step.REMARK]) else ""
         rows.append(f"| {verb.decode()} | {allowed} | {elsewhere} |")
     return ["| command | allowed in, and the state after it | elsewhere |", "|---|---|---|", *rows]
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())

@@ -11,7 +11,7 @@ from observability.dashboard import UID, text
 from tests.support.monitoring import DASHBOARD, KNOWN, dashboard, expressions, label_values, panels
 from tests.support.promql import selectors
 
-from mailboat.metrics.reference import Kind
+from mailboat.metrics.catalog import Kind
 
 TARGET_LABELS = {"namespace", "job", "pod", "instance"}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from scripts.pages.outboundconfig import render
+
 from mailboat_operator.checks import RefReason
 from mailboat_operator.metrics import Metrics
-from mailboat_operator.reference import render
 from mailboat_operator.relays_seen import LoadReason
 from mailboat_operator.status import Reason, Type
 

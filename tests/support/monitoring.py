@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mailboat.metrics.reference import INFOS, METRICS, Metric
+from mailboat.metrics.catalog import INFOS, METRICS, Metric
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "charts" / "mailboat-relay" / "files"

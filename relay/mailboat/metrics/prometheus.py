@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from mailboat.metrics import plugins, reference
-from mailboat.metrics.reference import INFOS, METRICS, Kind
+from mailboat.metrics import catalog, plugins
+from mailboat.metrics.catalog import INFOS, METRICS, Kind
 from mailboat.metrics.tally import HistogramSnapshot, Snapshot
 
 
@@ -48,7 +48,7 @@ class _SnapshotCollector(Collector):
             yield family
         yield from plugins.families(self._snapshot.get("plugins", {}))
 
-    def _family(self, metric: reference.Metric) -> Metric:
+    def _family(self, metric: catalog.Metric) -> Metric:
         labels = metric.label.split()
         if metric.kind is Kind.HISTOGRAM:
             histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from mailboat.metrics import plugins
-from mailboat.metrics.reference import BY_NAME, METRICS, NO_TLS, OTHER_TLS, Kind, Merge
+from mailboat.metrics.catalog import BY_NAME, METRICS, NO_TLS, OTHER_TLS, Kind, Merge
 from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import (

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from scripts.pages.configuration import render
 from tests.support.pem import self_signed
 
 from mailboat.config.hash import config_hash
-from mailboat.config.reference import render
 from mailboat.config.settings import (
     HttpSettings,
     OutboundSettings,
@@ -30,9 +30,7 @@ RECIPE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == render(), (
-        "run: python -m mailboat.config.reference > docs/configuration.md"
-    )
+    assert PAGE.read_text(encoding="utf-8") == render(), "run: make docs"
 
 
 @pytest.mark.parametrize("kind", [SmtpSettings, HttpSettings, OutboundSettings, TlsSettings, Route])

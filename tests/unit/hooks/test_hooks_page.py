@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from scripts.pages.hooks import render
 
 import mailboat.hooks
 from mailboat.hooks import POINTS
 from mailboat.hooks import objects as objects_module
 from mailboat.hooks.mx import Mx
 from mailboat.hooks.plugin import Plugin
-from mailboat.hooks.reference import render
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "hooks.md"

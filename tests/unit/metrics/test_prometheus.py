@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
+from mailboat.metrics.catalog import INFOS, METRICS, Kind, Metric
 from mailboat.metrics.prometheus import exposition
-from mailboat.metrics.reference import INFOS, METRICS, Kind, Metric
 from mailboat.metrics.tally import Tally
 from mailboat.model.envelope import State
 from mailboat.queue.store import StateStats

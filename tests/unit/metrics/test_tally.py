@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.facts import PEER, T0, StoppedClock, entry, message, outcome, report
 
-from mailboat.metrics.reference import METRICS, Kind
+from mailboat.metrics.catalog import METRICS, Kind
 from mailboat.metrics.tally import Snapshot, Tally, Totals, merge
 from mailboat.model.envelope import State
 from mailboat.model.observer import BounceResult, ConfigReloaded, DnsResult, Received, Rejected, RejectReason

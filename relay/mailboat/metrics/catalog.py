@@ -1,13 +1,12 @@
 """Every metric of the relay in one table: name, kind, labels, help and buckets.
 
-`tally` counts what stands here, `prometheus` exposes it, and `docs/metrics.md` is printed from it:
-`python -m mailboat.metrics.reference > docs/metrics.md`. Knows no socket and no process; never imports its users.
+`tally` counts what stands here, `prometheus` exposes it, and `make docs` prints docs/metrics.md from it. Knows no
+socket and no process; never imports its users.
 Label values are closed sets: each series is there from the start, with 0, and none is ever added.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -257,54 +256,3 @@ INFOS: tuple[Metric, ...] = (
 """Gauges that are always 1 and say something by their label: one series each."""
 
 BY_NAME = MappingProxyType({metric.name: metric for metric in METRICS})
-
-
-def markdown() -> str:
-    """The text of docs/metrics.md."""
-    rows = [_row(metric) for metric in METRICS + INFOS]
-    return _HEAD + "\n".join(rows) + "\n" + _TAIL
-
-
-def _row(metric: Metric) -> str:
-    columns = [list(dict.fromkeys(column)) for column in zip(*map(str.split, metric.values), strict=True)]
-    label = "; ".join(
-        f"`{name}`" + (" = " + ", ".join(f"`{value}`" for value in column) if column else "")
-        for name, column in zip(metric.label.split(), columns or [[]], strict=False)
-    )
-    return f"| `{metric.name}` | {metric.kind} | {label} | {metric.help} |"
-
-
-_HEAD = """\
-# Metrics
-
-`GET /metrics` on the admin listener (`http.ini`), in the Prometheus text format. One endpoint and one sum for a relay,
-however many worker processes it has: a worker that died stays in the counters, and counters never go back while the
-relay runs. Label values come from closed sets, so the number of series is fixed; each is there from the start with 0.
-
-Plugins have counters of their own, `mailboat_plugin_<plugin>_<name>_total`, summed and kept in the same way.
-
-This page is printed from the table in the code: `python -m mailboat.metrics.reference > docs/metrics.md`.
-
-| name | kind | label | meaning |
-|---|---|---|---|
-"""
-
-_TAIL = """
-## Questions they answer
-- Is mail going out? `rate(mailboat_deliveries_total{outcome="delivered"}[5m])`
-- Is the queue growing old? `mailboat_queue_oldest_seconds{state="deferred"} > 4 * 3600`
-- Which share of recipients bounces?
-  `sum(rate(mailboat_deliveries_total{outcome="bounced"}[1h])) / sum(rate(mailboat_deliveries_total[1h]))`
-- How long does mail take (95th percentile)? `histogram_quantile(0.95, rate(mailboat_message_age_seconds_bucket[5m]))`
-- How much of the queue's disk is free? `mailboat_queue_disk_free_bytes / mailboat_queue_disk_size_bytes`
-- Is the disk slow? `histogram_quantile(0.99, rate(mailboat_commit_duration_seconds_bucket[5m]))`
-- Does every relay run the same configuration? `count(count by (hash) (mailboat_config_info)) > 1`
-- Was a configuration refused? `mailboat_config_last_reload_successful == 0`
-
-These and more are asked by a Grafana dashboard (`charts/mailboat-relay/files/dashboard.json`) and by alerts
-(`charts/mailboat-relay/files/alerts.yaml`); [the runbooks](runbooks.md) say what to do about each alert.
-"""
-
-
-if __name__ == "__main__":
-    sys.stdout.write(markdown())

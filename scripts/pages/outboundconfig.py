@@ -1,12 +1,10 @@
-"""Writes docs/outboundconfig.md: the prose of `outboundconfig.md.in`, and every field from the CRD.
+"""docs/outboundconfig.md: the prose of `outboundconfig.md.in`, and every field from the CRD.
 
-Run as `python -m mailboat_operator.reference > docs/outboundconfig.md`; a test fails when the page has drifted.
-Nothing imports this.
+Called by `scripts.docs`; a test fails when the page has drifted.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,7 +89,3 @@ def _type(schema: Mapping[str, Any]) -> str:
     if schema["type"] == "string" and "maxLength" in schema:
         return f"text of up to {schema['maxLength']}"
     return str(schema["type"])
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())

@@ -1,15 +1,13 @@
-"""Writes docs/configuration.md: the prose of `reference.md.in`, the tables from the metadata of the settings.
+"""docs/configuration.md: the prose of `configuration.md.in`, the tables from the metadata of the settings.
 
-Run as `python -m mailboat.config.reference > docs/configuration.md`; a test fails when the page has drifted. Nothing
-imports this.
+Called by `scripts.docs`; a test fails when the page has drifted.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
 
 from mailboat.config.settings import HttpSettings, NamedKey, OutboundSettings, Route, SmtpSettings, TlsSettings, keys_of
 from mailboat.config.show import text_of
@@ -26,7 +24,7 @@ _HEAD = "| key | default | meaning | a change |\n|---|---|---|---|"
 
 def render() -> str:
     """The whole page."""
-    template = resources.files("mailboat.config").joinpath("reference.md.in").read_text(encoding="utf-8")
+    template = Path(__file__).with_name("configuration.md.in").read_text(encoding="utf-8")
     return re.sub(r"^@([a-z.]+)@$", lambda match: _table(_TABLES[match[1]]), template, flags=re.MULTILINE)
 
 
@@ -46,7 +44,3 @@ def _default(key: NamedKey) -> str:
         return key.key.shown_default.replace("|", "\\|")
     text = text_of(key, key.default)
     return f"`{text}`" if text else "none"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())

@@ -1,13 +1,10 @@
-"""Writes docs/hooks.md: the prose of `reference.md.in`, the tables from the points.
+"""docs/hooks.md: the prose of `hooks.md.in`, the tables from the points.
 
-Run as `python -m mailboat.hooks.reference > docs/hooks.md`; a test fails when the page has drifted. Nothing imports
-this.
+Called by `scripts.docs`; a test fails when the page has drifted.
 """
 
 from __future__ import annotations
 
-import sys
-from importlib import resources
 from pathlib import Path
 
 from mailboat.hooks.codes import Code
@@ -15,8 +12,7 @@ from mailboat.hooks.metrics import MAX_SERIES
 from mailboat.hooks.points import POINTS, Point, Value
 from mailboat.hooks.run import MAX_STUCK_TASKS, MAX_STUCK_THREADS, MAX_TASKS, MAX_THREADS
 
-_EXAMPLE = Path("examples/plugins/route_by_sender.py")
-"""Within the source tree, where alone this is run."""
+_EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plugins" / "route_by_sender.py"
 _VALUES = {
     Value.NOTHING: "",
     Value.TEXT: ", text",
@@ -34,7 +30,7 @@ _NUMBERS = {
 
 def render() -> str:
     """The whole page."""
-    page = resources.files("mailboat.hooks").joinpath("reference.md.in").read_text(encoding="utf-8")
+    page = Path(__file__).with_name("hooks.md.in").read_text(encoding="utf-8")
     for name, number in _NUMBERS.items():
         page = page.replace(f"@{name}@", str(number))
     page = page.replace("@example@", _EXAMPLE.read_text(encoding="utf-8"))
@@ -67,7 +63,3 @@ def _answers() -> str:
 
 def _answer(code: Code, value: Value) -> str:
     return f"`{code.value}{_VALUES[value]}`"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())
