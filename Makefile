@@ -71,13 +71,13 @@ docs: $(VENV)/.dev ## Write the reference pages and the dashboard anew from the 
 	$(BIN)/python -m scripts.docs
 
 bench: $(VENV)/.dev ## Measure against other relays; prints a table
-	@if [ -x bench/run ]; then bench/run $(ARGS); else echo "bench/run is missing" >&2; exit 1; fi
+	bench/run $(ARGS)
 
 bench-hooks: $(VENV)/.dev ## Measure what plugins cost: ten that do nothing, against none
-	bench/hooks $(ARGS)
+	$(BIN)/python -m bench hooks $(ARGS)
 
 bench-operator: $(VENV)/.dev ## Measure the operator over 1,000 OutboundConfigs; prints a table with the limits
-	bench/operator $(ARGS)
+	$(BIN)/python -m bench operator $(ARGS)
 
 clean: ## Remove what was made here, except the queue in var/
 	rm -rf $(VENV) .venv-3.* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

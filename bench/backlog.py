@@ -81,13 +81,13 @@ class Line:
     kept: bool
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Prints the table; 0 when every limit is kept, 1 when one is missed, 2 when nothing could be measured."""
-    options = _arguments()
+    options = _arguments(words)
     return exit_status(lambda: _run(options))
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/backlog", description=__doc__.partition("\n")[0])
     parser.add_argument("--messages", type=int, default=1_000_000, metavar="N", help="deferred messages (1,000,000)")
     parser.add_argument("--new", type=int, default=15_000, metavar="N", help="messages sent a measurement (15,000)")
@@ -95,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     interpreter.add_option(parser)
     against.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queues ({_DISK})")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(words)
     if min(chosen.messages, chosen.new, chosen.rounds) <= 0:
         parser.error("--messages, --new and --rounds must be above 0")
     return chosen
@@ -221,7 +221,3 @@ def _send(port: int, messages: int, sink: Sink) -> float:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -30,13 +30,13 @@ _DISK = Path("/var/tmp")
 _Results = dict[Row, dict[str, list[Cell]]]
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Runs what the command line asks for; 0 when every cell was measured, 1 when one failed, 2 when nothing ran."""
-    options = _arguments()
+    options = _arguments(words)
     return exit_status(lambda: _run(options))
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__.partition("\n")[0])
     parser.add_argument("--relays", type=_some_of(_CONTENDERS), default=_CONTENDERS, help=", ".join(_CONTENDERS))
     parser.add_argument("--sessions", type=_some_of(SESSIONS), default=SESSIONS, help="new, reused")
@@ -51,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     against.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queues ({_DISK})")
     parser.add_argument("--json", type=Path, default=_RESULTS, metavar="FILE", help="where all figures go")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(words)
     if chosen.quick:
         quick = {"rounds": 1, "seconds": 2.0, "sizes": ("4k",), "tls": ("off",)}
         for name, value in quick.items():
@@ -155,7 +155,3 @@ class _List:
         if wrong:
             raise argparse.ArgumentTypeError(f"{', '.join(wrong)}: choose from {', '.join(self._choices)}")
         return words
-
-
-if __name__ == "__main__":
-    sys.exit(main())

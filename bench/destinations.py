@@ -59,13 +59,13 @@ class Figure:
     """Most octets of the relay's processes."""
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Prints both tables; 0 unless nothing could be measured."""
-    options = _arguments()
+    options = _arguments(words)
     return exit_status(lambda: _run(options))
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/destinations", description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--domains", type=int, default=10_000, metavar="N", help="destinations of the first table (10,000)"
@@ -76,7 +76,7 @@ def _arguments() -> argparse.Namespace:
     interpreter.add_option(parser)
     against.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queue ({_DISK})")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(words)
     if min(chosen.domains, chosen.messages, chosen.rounds) <= 0:
         parser.error("--domains, --messages and --rounds must be above 0")
     return chosen
@@ -200,7 +200,3 @@ def _grave(death: str | None, port: int) -> Iterator[None]:
                 filler.setblocking(False)
                 filler.connect_ex((_DEAD_ADDRESS, port))
         yield
-
-
-if __name__ == "__main__":
-    sys.exit(main())

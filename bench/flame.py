@@ -1,4 +1,4 @@
-"""`bench/profile`: where Mailboat's time goes under one row of the comparison, as a flame graph.
+"""`python -m bench profile`: where Mailboat's time goes under one row of the comparison, as a flame graph.
 
 py-spy samples all processes of the relay from its start to its end, so the rate that is printed is lower than
 without it. Needs py-spy beside the Python in use, and the right to trace (root, or ptrace_scope 0).
@@ -10,7 +10,7 @@ import argparse
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench import hooks, interpreter, load, machine, process, tls_submit
@@ -63,9 +63,9 @@ class _Profiled(Mailboat):
         super().stop(place, service)
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Profiles one row; 0 when the file is written."""
-    parser = argparse.ArgumentParser(prog="bench/profile", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m bench profile", description=__doc__.partition("\n")[0])
     parser.add_argument("--sessions", choices=SESSIONS, default="reused")
     parser.add_argument("--size", choices=SIZES, default="4k")
     parser.add_argument("--tls", choices=TLS, default="off")
@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument(
         "--output", type=Path, default=_OUTPUT, metavar="FILE", help=f"{', '.join(_FORMATS)} ({_OUTPUT.name})"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.output.suffix not in _FORMATS:
         parser.error(f"--output must end with {', '.join(_FORMATS)}")
     return exit_status(lambda: _profile(options))
@@ -95,7 +95,3 @@ def _profile(options: argparse.Namespace) -> int:
     print(relay.version())
     print(f"{cell.rate:,.0f} messages/s while sampled, {cell.cpu * 1e3:.2f} ms CPU a message; {options.output}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

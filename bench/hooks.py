@@ -1,4 +1,4 @@
-"""`bench/hooks`: what ten plugins cost that hook every point and do nothing, async and sync, against none.
+"""`python -m bench hooks`: what ten plugins cost that hook every point and do nothing, async and sync, against none.
 
 Mailboat alone. One relay for each kind is started, and the load goes to them in turns, so that what else the machine
 does falls on all of them. docs/benchmarks.md says what is measured and how.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import statistics
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,9 +53,9 @@ class Arm:
         self.rates.append(messages / run.delivered_after)
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Prints the table; 0 when every kind is good enough, 1 when one is not, 2 when nothing could be measured."""
-    options = _arguments()
+    options = _arguments(words)
     return exit_status(lambda: _run(options))
 
 
@@ -77,15 +76,15 @@ def files(kind: str) -> dict[str, str]:
     return {"plugins": "\n".join(names) + "\n", **{f"plugins.d/{name}.py": plugin(kind) for name in names}}
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/hooks", description=__doc__.partition("\n")[0])
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench hooks", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="the table shows the median (7)")
     parser.add_argument("--messages", type=int, default=8_000, metavar="N", help="messages a round and kind (8,000)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="besides none")
     parser.add_argument("--modes", nargs="+", choices=list(_MODES), default=list(_MODES))
     interpreter.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queues ({_DISK})")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(words)
     if min(chosen.rounds, chosen.messages) <= 0:
         parser.error("--rounds and --messages must be above 0")
     return chosen
@@ -151,7 +150,3 @@ def _started(relay: Mailboat, directory: Path, kind: str, certificate: Certifica
 
 
 _NO_PRELOAD: Mapping[str, str] = {}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`bench/hostile`: what is left for others while hosts or DNS servers keep mail waiting.
+"""`python -m bench hostile`: what is left for others while hosts or DNS servers keep mail waiting.
 
 Mailboat alone, one worker, default timeouts. docs/benchmarks.md says what is measured and how.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,21 +40,21 @@ class Case:
     domains: int
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Prints the table; 0 unless nothing could be measured."""
-    options = _arguments()
+    options = _arguments(words)
     return exit_status(lambda: _run(options))
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/hostile", description=__doc__.partition("\n")[0])
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench hostile", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=120, metavar="N", help="seconds a case, in steps of 30 (120)")
     parser.add_argument("--only", nargs="*", metavar="KIND[=DOMAINS]", help=f"of {', '.join(KINDS)}, silent, servfail")
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="cases measured at the same time (1)")
     interpreter.add_option(parser)
     against.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queue ({_DISK})")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(words)
     if chosen.seconds < _WINDOW or chosen.at_once < 1:
         parser.error(f"--seconds must be {_WINDOW} or more, --at-once 1 or more")
     return chosen
@@ -131,7 +130,3 @@ async def _drive(case: Case, hosts: Hosts, port: int, seconds: int) -> list[floa
     windows = range(seconds // _WINDOW)
     counts = [sum(began + w * _WINDOW <= at < began + (w + 1) * _WINDOW for at in hosts.arrived) for w in windows]
     return [min(1.0, count / (_RATE * _WINDOW)) for count in counts]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

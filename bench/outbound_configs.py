@@ -1,4 +1,4 @@
-"""`bench/operator`: a thousand OutboundConfigs, held against the limits for them.
+"""`python -m bench operator`: a thousand OutboundConfigs, held against the limits for them.
 
 Starts etcd and a real API server on this machine, then `mailboat operator`; `kubectl create` makes the resources as
 fast as it can. How long after the last one all are Programmed; then the operator is started anew over what is settled:
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +52,11 @@ class Line:
     kept: bool
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Prints the table; 0 when every limit is kept, 1 when one is missed, 2 when nothing could be measured."""
-    parser = argparse.ArgumentParser(prog="bench/operator", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m bench operator", description=__doc__.partition("\n")[0])
     parser.add_argument("--resources", type=int, default=1000, metavar="N", help="OutboundConfigs (1000)")
-    number = parser.parse_args().resources
+    number = parser.parse_args(words).resources
     with tempfile.TemporaryDirectory(prefix="mailboat-bench-", dir="/var/tmp") as name:
         try:
             print("\n".join(machine.look(Path(name)).lines()))
@@ -65,6 +65,8 @@ def main() -> int:
         except (BenchError, AssertionError) as error:
             print(f"bench: {error}", file=sys.stderr)
             return 2
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            return 130
     print(f"\n{number:,} OutboundConfigs, API server and etcd on the same machine\n")
     print("| | measured | limit | |\n|---|---|---|---|")
     for line in lines:
@@ -177,10 +179,3 @@ def _peak(process: OperatorProcess) -> int:
     status = Path(f"/proc/{process.process.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        sys.exit(130)

@@ -2,7 +2,7 @@
 
 The store by itself, without a relay around it; `bench.backlog` measures the whole relay. Forgets the file cache, and
 then measures in fresh processes, the long queue and an empty one in turns; everything is removed afterwards.
-`python -m bench.scale --messages 1000000`.
+`python -m bench store --messages 1000000`.
 """
 
 from __future__ import annotations
@@ -48,22 +48,23 @@ class Trial:
     """Most octets of resident memory."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
-    options = _options().parse_args(arguments)
+def main(words: Sequence[str]) -> int:
+    """Prints both queues beside each other; 0."""
+    options = _options().parse_args(words)
     sys.setswitchinterval(SWITCH_INTERVAL)
     if options.trial:
         print(json.dumps(dataclasses.asdict(uvloop.run(_trial(options.trial, options.new)))))
-        return
+        return 0
     root = Path(tempfile.mkdtemp(prefix="mailboat-scale-", dir=options.directory))
     try:
         _compare(root, options.messages, options.new, options.rounds)
     finally:
         shutil.rmtree(root)
+    return 0
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench store", description=__doc__)
     parser.add_argument("--messages", type=int, default=1_000_000, help="deferred messages (default: a million)")
     parser.add_argument("--new", type=int, default=20_000, help="messages accepted in each trial")
     parser.add_argument("--rounds", type=int, default=5)
@@ -101,7 +102,7 @@ def _report(empty: Sequence[Trial], full: Sequence[Trial]) -> None:
 
 
 def _run(queue: Path, new: int) -> Trial:
-    command = [sys.executable, "-m", "bench.scale", "--trial", str(queue), "--new", str(new)]
+    command = [sys.executable, "-m", "bench", "store", "--trial", str(queue), "--new", str(new)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     return Trial(**json.loads(answer.stdout))
 
@@ -134,7 +135,3 @@ async def _accept(store: Store, new: int) -> float:
     await asyncio.gather(*(client() for _ in range(IN_FLIGHT)))
     await asyncio.gather(*settled)
     return new / (time.monotonic() - began)
-
-
-if __name__ == "__main__":
-    main()

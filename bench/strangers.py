@@ -1,4 +1,4 @@
-"""`bench/strangers`: what clients that may not relay can do to those that may: five attacks, on one relay each.
+"""`python -m bench strangers`: what clients that may not relay can do to those that may: five attacks.
 
 Every client is a socket of loopback with a source address of its own choice (127.0.0.0/8), the relay a process of
 `--command`. docs/security.md has the figures.
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -220,17 +220,13 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 ATTACKS = {attack.__name__: attack for attack in (guesses, starving, checks, idle, tls)}
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Prints a line an attack."""
-    parser = argparse.ArgumentParser(prog="bench/strangers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench strangers", description=__doc__)
     own = os.path.join(os.path.dirname(sys.executable), "mailboat")  # noqa: PTH118, PTH120
     parser.add_argument("--command", default=own, help="the `mailboat` to attack")
     parser.add_argument("attacks", nargs="*", choices=[*ATTACKS, []], help="default: all")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     for name in options.attacks or ATTACKS:
         print(f"{name:10} {asyncio.run(ATTACKS[name](options.command))}", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
