@@ -51,6 +51,7 @@ lint: $(VENV)/.dev ## Check style, types and who imports whom
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.long_files
 
 format: $(VENV)/.dev ## Put the code into its usual shape
 	$(BIN)/ruff check --fix
