@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from mailboat.config.settings import BounceTemplates
 from mailboat.message.dsn import Dsn, Failure, build
 from mailboat.model.address import Address
@@ -12,7 +9,6 @@ from mailboat.model.envelope import Message
 from mailboat.model.outcome import Outcome, Result, Stage
 from mailboat.model.placeholders import PLACEHOLDERS, unknown
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
 ALICE = Address("alice", "example.com", "example.com")
 
 
@@ -32,10 +28,3 @@ def test_every_placeholder_is_filled_in() -> None:
 
     assert b"<<?>>" not in report
     assert report.count(b"<<") == len(PLACEHOLDERS)
-
-
-def test_the_page_names_every_placeholder_and_no_other() -> None:
-    table = PAGE.read_text().partition("| placeholder | value |")[2].partition("\n\n")[0]
-    told = re.findall(r"`\{(\w+)\}`", table)
-
-    assert sorted(told) == sorted(PLACEHOLDERS)

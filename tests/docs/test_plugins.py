@@ -11,7 +11,7 @@ from tests.support.plugged import Plugged
 
 import mailboat.plugins
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(
     path.stem for path in Path(str(mailboat.plugins.__file__)).parent.glob("*.py") if not path.stem.startswith("_")
 )

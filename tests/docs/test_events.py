@@ -16,7 +16,7 @@ from mailboat.metrics.writer import LineWriter
 from mailboat.model.observer import BounceResult, ConfigReloaded, Received, Rejected, RejectReason
 from mailboat.model.outcome import PeerFacts, Result, Stage
 
-PAGE = (Path(__file__).parents[3] / "docs" / "events.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 SHOWN = [json.loads(line) for line in PAGE.splitlines() if line.startswith('{"time"')]
 
 
