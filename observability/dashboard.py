@@ -21,7 +21,9 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
+from mailboat.metrics.catalog import METRICS
 from observability.panels import GREEN, OUTCOME_COLORS, RED, SOURCE, Look, Marks, Query, graph, number, rows_of
+from observability.plain import others
 from observability.promql import mean, quantile, rate, series, share, total
 
 UID = "mailboat-relay"
@@ -333,7 +335,7 @@ ROWS = (
 
 
 def build() -> Dashboard:
-    """The dashboard, as Grafana's own types."""
+    """The dashboard, as Grafana's own types. Metrics that no row has a panel for come last, as their table says."""
     board = (
         builders.Dashboard("Mailboat relay")
         .uid(UID)
@@ -352,6 +354,11 @@ def build() -> Dashboard:
         board.with_row(builders.Row(title))
         for panel in panels():
             board.with_panel(panel)
+    rest = others(METRICS, json.dumps(board.build(), cls=JSONEncoder))
+    if rest:
+        board.with_row(builders.Row("More"))
+    for panel in rest:
+        board.with_panel(panel)
     built = board.build()
     for place, shown in enumerate(built.panels or [], 1):
         shown.id_val = place

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import combinations
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from observability.dashboard import UID
+from observability.plain import others
 from tests.support.monitoring import DASHBOARD, KNOWN, dashboard, expressions, label_values, panels
 from tests.support.promql import selectors
 
-from mailboat.metrics.catalog import Kind
+from mailboat.metrics.catalog import Kind, Metric
 
 TARGET_LABELS = {"namespace", "job", "pod", "instance"}
 
@@ -51,7 +54,27 @@ def test_each_variable_is_defined() -> None:
 
 def test_each_metric_of_the_relay_is_shown_somewhere() -> None:
     shown = {selector.family for _, expression in expressions() for selector in selectors(expression)}
-    assert KNOWN.keys() - shown == set(), "put it on a panel in observability/dashboard.py, then make docs"
+    assert KNOWN.keys() - shown == set(), "make docs"
+
+
+PLAIN = [
+    (Metric("mailboat_new_total", Kind.COUNTER, "New ones.", "reason", ("a", "b")), "sum by (reason) (rate({}[", "cps"),
+    (Metric("mailboat_new", Kind.GAUGE, "New ones."), "sum by (pod) ({})", "short"),
+    (Metric("mailboat_new_seconds", Kind.HISTOGRAM, "New ones.", buckets=(1.0,)), "histogram_quantile(0.95, ", "s"),
+]
+
+
+@pytest.mark.parametrize(("metric", "expression", "unit"), PLAIN, ids=lambda value: str(getattr(value, "kind", "")))
+def test_a_metric_without_a_panel_gets_one_from_its_row_in_the_table(
+    metric: Metric, expression: str, unit: str
+) -> None:
+    assert others([metric], f"rate({metric.name}{{pod='x'}}[5m])") == []
+    (builder,) = others([metric], "another_" + metric.name + "{}" + metric.name + "_longer{}")
+    panel = json.loads(json.dumps(builder.build(), cls=JSONEncoder))
+    assert (panel["description"], panel["fieldConfig"]["defaults"]["unit"]) == (metric.help, unit)
+    (target,) = panel["targets"]
+    assert target["expr"].startswith(expression.partition("{}")[0])
+    assert {selector.family for selector in selectors(target["expr"])} == {metric.name}
 
 
 def test_panels_have_numbers_titles_and_words_of_their_own_and_do_not_overlap() -> None:
