@@ -33,7 +33,6 @@ class HostAddress:
     __slots__ = (
         "_back_off",
         "_cohorts",
-        "_proven_until",
         "blocked",
         "cap",
         "dead_until",
@@ -41,6 +40,7 @@ class HostAddress:
         "last_until",
         "open",
         "patience",
+        "proven_until",
     )
 
     def __init__(self) -> None:
@@ -57,13 +57,14 @@ class HostAddress:
         self.patience = PATIENCE
         self.blocked: dict[str, None] = {}
         """Queues that wait for an attempt at it to end."""
-        self._proven_until = 0.0
+        self.proven_until = 0.0
+        """Until then it is expected to answer, unless it fails too often: see `is_proven`."""
         self._cohorts = 0.0
         self._back_off = 0.0
 
     def is_proven(self, now: float) -> bool:
         """Whether it is expected to answer."""
-        return now < self._proven_until and self.failures < UNPROVEN_AFTER
+        return now < self.proven_until and self.failures < UNPROVEN_AFTER
 
     def is_free(self, now: float) -> bool:
         """Whether one more attempt may be made."""
@@ -83,7 +84,7 @@ class HostAddress:
             self._failed(now, chance, silent=signal is Signal.SILENT)
 
     def _succeeded(self, now: float) -> None:
-        self._proven_until = now + PROVEN
+        self.proven_until = now + PROVEN
         if self.failures or self.last_until:
             self.forgive()
             self.cap = FIRST_CAP
@@ -158,8 +159,8 @@ class Destination:
 
     def is_proven(self, now: float) -> bool:
         """Whether one of its addresses is expected to answer."""
-        for address in self.addresses:  # noqa: SIM110 - asked for each message: a generator costs more
-            if address.is_proven(now):
+        for address in self.addresses:  # noqa: SIM110 - asked for each message: a generator and calls cost more
+            if now < address.proven_until and address.failures < UNPROVEN_AFTER:
                 return True
         return False
 
@@ -171,19 +172,25 @@ class Destination:
         """When the first of its addresses may be tried again; in the past while one is alive."""
         return min((address.dead_until for address in self.addresses), default=0.0)
 
-    def in_the_way(self, now: float) -> Sequence[HostAddress]:
-        """The addresses whose turn it is and that have no room; empty: an attempt may start.
+    def with_room(self, now: float) -> HostAddress | None:
+        """The first address whose turn it is and that has room.
 
         Mail does not go to a host of lower preference because a better one is busy, only when that does not work.
         """
         for rung in self.rungs:
-            busy = []
+            busy = False
             for address in rung:
                 if now >= address.dead_until and now >= address.last_until:
                     if address.open < address.cap:
-                        return ()
-                    busy.append(address)
+                        return address
+                    busy = True
             if busy:
+                return None
+        return next((address for address in self.addresses if address.is_free(now)), None)
+
+    def in_the_way(self, now: float) -> Sequence[HostAddress]:
+        """Where none has room: the addresses that it waits for. Empty where none is alive, too."""
+        for rung in self.rungs:
+            if busy := [a for a in rung if now >= a.dead_until and now >= a.last_until]:
                 return busy
-        alive = [address for address in self.addresses if now >= address.dead_until]
-        return () if any(address.is_free(now) for address in alive) else alive
+        return [address for address in self.addresses if now >= address.dead_until]

@@ -101,6 +101,8 @@ class Gate:
         """Those that queues wait for."""
         self._candidate: Destination | PutOff | None = None
         """What `ring_of` found last."""
+        self._with_room: HostAddress | None = None
+        """Where an attempt there is expected to connect."""
         self._placeless = 0
         self._turn = 0
 
@@ -153,7 +155,8 @@ class Gate:
         if destination.room(self._each, now) <= 0:
             self._block(name, destination)
             return None
-        if in_the_way := destination.in_the_way(now):
+        self._with_room = destination.with_room(now)
+        if self._with_room is None and (in_the_way := destination.in_the_way(now)):
             for address in in_the_way:
                 self._block(name, address)
             return None
@@ -169,7 +172,11 @@ class Gate:
         """The attempt begins that `ring_of` was asked for last. None: there is no way, so it takes no place."""
         candidate = self._candidate
         if isinstance(candidate, Destination):
-            return self.occupy(candidate, now)
+            place = self.occupy(candidate, now)
+            if self._with_room is not None:
+                place.reserved = self._with_room
+                place.reserved.open += 1
+            return place
         self._placeless += 1
         return candidate
 
@@ -224,14 +231,18 @@ class Gate:
 
     def approach(self, place: Place, spot: Spot, now: float) -> tuple[Approach, HostAddress]:
         """An attempt turns to a target; without `GO` it must not connect."""
-        self.leave(place, now)
         address = self._address(spot)
+        has_room = place.reserved is address
+        if not has_room:
+            self.leave(place, now)
         if now < address.dead_until:
+            self.leave(place, now)
             return Approach.DEAD, address
-        if not address.is_free(now):
-            return Approach.BUSY, address
-        address.open += 1
-        place.address = address
+        if not has_room:
+            if not address.is_free(now):
+                return Approach.BUSY, address
+            address.open += 1
+        place.address, place.reserved = address, None
         place.heard = now
         self.places.change(place, silent=False, proven=address.is_proven(now))
         return Approach.GO, address
@@ -243,14 +254,14 @@ class Gate:
         self.places.change(place, silent=False, conversing=True)
 
     def leave(self, place: Place, now: float) -> None:
-        """It is done with its target."""
+        """It is done with its target, and with what was reserved for it."""
         if place.conversing:
             place.destination.conversing -= 1
             self.places.change(place, conversing=False)
             place.line = place.mark = None
-        address = place.address
+        address = place.address or place.reserved
         if address is not None:
-            place.address = None
+            place.address = place.reserved = None
             address.open -= 1
             if address.blocked:
                 self._let_in(address, now)

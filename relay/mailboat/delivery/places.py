@@ -49,6 +49,7 @@ class Place:
         "line",
         "mark",
         "proven",
+        "reserved",
         "seen",
         "silent",
     )
@@ -57,6 +58,8 @@ class Place:
         self.destination = destination
         self.address: HostAddress | None = None
         """Where it is connected or connects to."""
+        self.reserved: HostAddress | None = None
+        """Where room is kept for it until it connects, so that no others take it meanwhile."""
         self.proven = proven
         """Whether the peer is expected to answer."""
         self.conversing = False

@@ -33,7 +33,7 @@ class Window:
         size = min(self._size, most)
         if size > self._ceiling:
             size = min(size, self._ceiling + (now >= self._trial))
-        return max(1, int(size))
+        return int(size) or 1
 
     def succeeded(self, running: int, conversing: int, now: float) -> None:
         """The host answered, while so many attempts ran, and so many of them had got a session."""

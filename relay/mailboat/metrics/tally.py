@@ -122,7 +122,7 @@ class Tally(Observer):
             self._delivered(entry, report)
 
     def _delivered(self, entry: Entry, report: AttemptReport) -> None:
-        delivered = sum(1 for outcome in report.outcomes if outcome.result is Result.DELIVERED)
+        delivered = sum([outcome.result is Result.DELIVERED for outcome in report.outcomes])
         version = (report.peer.tls_version if report.peer else "") or NO_TLS
         self._tls[version if version in self._tls else OTHER_TLS] += delivered
         age = report.started_at + report.duration - entry.message.queued_at

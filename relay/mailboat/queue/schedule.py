@@ -161,11 +161,15 @@ class Schedule:
                 continue
             wanted = self._gatekeeper.ring_of(name, entry, now)
             destination.waits, destination.proven = wanted is None, wanted is Ring.PROVEN
-            if wanted is ring or wanted is Ring.FREE:
-                self._begin(name, destination, entry)
-                return name, entry
-            if wanted is not None:
+            if wanted is None:
+                continue
+            if wanted is not ring and wanted is not Ring.FREE:
                 self._stand(name, destination, wanted)
+                if len(rings[wanted]) > 1 or self._gatekeeper.next_ring(rings) is not wanted:
+                    continue
+                self._leave_ring(name, destination)  # its turn comes at once
+            self._begin(name, destination, entry)
+            return name, entry
         return None
 
     def _begin(self, name: str, destination: _Queue, entry: Entry) -> None:

@@ -58,8 +58,11 @@ class Ahead:
         self._waiting: tuple[dict[str, Entry], dict[str, Entry]] = ({}, {})
         """Destinations to be looked up, with an entry of each: those that did not fail, and those that did."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._began: dict[str, float] = {}
+        """When each of `_tasks` began that is not slow, the first one first."""
         self._slow: set[str] = set()
-        """Those of `_tasks` that are slow."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Until the first of them is slow, while others wait for it."""
         self._turn = 0
 
     def where(self, name: str, entry: Entry, now: float) -> Site | Unroutable | NotYet | None:
@@ -90,25 +93,35 @@ class Ahead:
             waiting.clear()
         for task in self._tasks.values():
             task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _begin(self) -> None:
         fresh, failed = self._waiting
-        while (fresh or failed) and self._has_room():
+        loop = asyncio.get_running_loop()
+        while fresh or failed:
+            if len(self._began) >= AT_ONCE or len(self._slow) >= SLOW_AT_ONCE:
+                self._watch(loop)
+                return
             self._turn += 1
             queue = failed if failed and (not fresh or self._turn % _TURNS == 0) else fresh
             name = next(iter(queue))
-            self._tasks[name] = asyncio.get_running_loop().create_task(self._find(name, queue.pop(name)))
+            self._began[name] = loop.time()
+            self._tasks[name] = loop.create_task(self._find(name, queue.pop(name)))
 
-    def _has_room(self) -> bool:
-        slow = len(self._slow)
-        return len(self._tasks) - slow < AT_ONCE and slow < SLOW_AT_ONCE
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is None and self._began:
+            self._timer = loop.call_at(next(iter(self._began.values())) + SLOW_AFTER, self._look_for_slow)
 
-    def _takes_long(self, name: str) -> None:
-        self._slow.add(name)
+    def _look_for_slow(self) -> None:
+        self._timer = None
+        before = asyncio.get_running_loop().time() - SLOW_AFTER
+        for name in [name for name, began in self._began.items() if began <= before]:
+            del self._began[name]
+            self._slow.add(name)
         self._begin()
 
     async def _find(self, name: str, entry: Entry) -> None:
-        timer = asyncio.get_running_loop().call_later(SLOW_AFTER, self._takes_long, name)
         try:
             self._note(name, await self._look_up(entry))
         except Exception:
@@ -116,9 +129,9 @@ class Ahead:
             why = Unroutable(False, "4.4.3", "internal error, see the log of the relay")
             self._note(name, Located(why, self._clock.monotonic()))
         finally:
-            timer.cancel()
             del self._tasks[name]
-            self._slow.discard(name)
+            if self._began.pop(name, None) is None:
+                self._slow.discard(name)
             self._begin()
         self.ready(name)
 

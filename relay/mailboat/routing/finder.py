@@ -139,7 +139,11 @@ class Finder:
         found: list[tuple[Hop, MxHost]] = []
         for start in range(0, len(wanted), _HOSTS_AT_ONCE):
             wave = wanted[start : start + _HOSTS_AT_ONCE]
-            found += zip(wave, await asyncio.gather(*(self._host(hop, notes) for hop in wave)), strict=True)
+            if len(wave) == 1:  # mostly: no task for it
+                hosts = [await self._host(wave[0], notes)]
+            else:
+                hosts = await asyncio.gather(*(self._host(hop, notes) for hop in wave))
+            found += zip(wave, hosts, strict=True)
             addresses = sum(len(family) for _, host in found for family in host.addresses)
             # Where the DNS is slow to fail, mail does not wait for more hosts than it needs.
             if addresses >= MAX_TARGETS or (addresses and notes.failed):

@@ -34,6 +34,7 @@ _DEMOTED = 30.0
 
 Query: TypeAlias = Callable[[Endpoint, str, RecordType], Awaitable[Response]]
 _Key: TypeAlias = tuple[str, RecordType]
+_Begun: TypeAlias = Lookup[Any] | asyncio.Task[Lookup[Any]]
 Families: TypeAlias = tuple[Lookup[str], Lookup[str]]
 """The IPv6 and the IPv4 addresses of one name."""
 
@@ -110,10 +111,10 @@ class Resolver:
     async def families(self, name: str, versions: Sequence[int]) -> Families:
         """The addresses of one absolute name, of the IP versions that are wanted; there are none of others."""
         v6, v4 = (
-            self.addresses(name, rdtype) if version in versions else self._unwanted()
+            self._begin(name, rdtype) if version in versions else NoData(float("inf"))
             for version, rdtype in ((6, RecordType.AAAA), (4, RecordType.A))
         )
-        return await asyncio.gather(v6, v4)
+        return await _end(v6), await _end(v4)
 
     async def host(self, name: str, versions: Sequence[int]) -> Families:
         """The addresses of a host that a person wrote, as the system finds it: /etc/hosts, then the search list.
@@ -131,9 +132,6 @@ class Resolver:
                 break
         assert found is not None
         return found
-
-    async def _unwanted(self) -> Lookup[str]:
-        return NoData(float("inf"))
 
     def _as_lookups(self, known: HostAddresses) -> Families:
         until = self._clock.monotonic() + REFRESH
@@ -160,6 +158,10 @@ class Resolver:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look_up(self, name: str, rdtype: RecordType) -> Lookup[Any]:
+        return await _end(self._begin(name, rdtype))
+
+    def _begin(self, name: str, rdtype: RecordType) -> _Begun:
+        """What is known, or the look-up that is under way."""
         self._follow_system()
         key = (name, rdtype)
         known = self._cache.get(key)
@@ -172,8 +174,7 @@ class Resolver:
             flight = self._flights[key] = asyncio.get_running_loop().create_task(self._fly(key))
             self._tasks.add(flight)
             flight.add_done_callback(self._tasks.discard)
-        # Who waits may be cancelled; the look-up goes on for the others.
-        return await asyncio.shield(flight)
+        return flight
 
     async def _fly(self, key: _Key) -> Lookup[Any]:
         cache, flights = self._cache, self._flights
@@ -192,8 +193,8 @@ class Resolver:
 
     async def _follow(self, name: str, rdtype: RecordType) -> Lookup[Any]:
         """Ask, and ask on where an alias leads; all of it lasts as long as its shortest part."""
-        target, ttl, secure = name, float("inf"), True
-        aliases: tuple[str, ...] = ()
+        target = name
+        alias: Response | None = None
         for _ in range(MAX_ALIASES):
             try:
                 response = await self._ask_round(target, rdtype)
@@ -202,10 +203,16 @@ class Resolver:
                 return NxDomain(self._until(NEGATIVE_TTL[1], NEGATIVE_TTL))
             if response.failure:
                 return self._failure(name, rdtype, response.failure)
-            ttl, secure, aliases = min(ttl, response.ttl), secure and response.secure, aliases + response.aliases
+            if alias is not None:
+                response = replace(
+                    response,
+                    ttl=min(alias.ttl, response.ttl),
+                    secure=alias.secure and response.secure,
+                    aliases=alias.aliases + response.aliases,
+                )
             if not response.alias:
-                return self._value(replace(response, ttl=ttl, secure=secure, aliases=aliases))
-            target = response.alias
+                return self._value(response)
+            alias, target = response, response.alias
         return self._failure(name, rdtype, f"more than {MAX_ALIASES} aliases")
 
     async def _ask_round(self, name: str, rdtype: RecordType) -> Response:
@@ -256,6 +263,11 @@ class Resolver:
 
     def _until(self, ttl: float, bounds: tuple[float, float]) -> float:
         return self._clock.monotonic() + min(max(ttl, bounds[0]), bounds[1])
+
+
+async def _end(begun: _Begun) -> Lookup[Any]:
+    # Who waits may be cancelled; the look-up goes on for the others.
+    return await asyncio.shield(begun) if isinstance(begun, asyncio.Task) else begun
 
 
 def _is_believed(server: Endpoint) -> bool:

@@ -116,22 +116,25 @@ def test_an_address_that_kept_silent_is_tried_once_at_a_time_for_some_minutes() 
 def test_a_busy_host_does_not_send_mail_to_the_one_behind_it() -> None:
     first, second = HostAddress(), HostAddress()
     first.open = first.cap
-    assert list(of([first], [second]).in_the_way(0.0)) == [first]
+    destination = of([first], [second])
+    assert destination.with_room(0.0) is None
+    assert list(destination.in_the_way(0.0)) == [first]
 
 
 def test_a_host_that_kept_silent_or_is_left_alone_does() -> None:
     silent, dead, backup = told(Signal.SILENT), told(*[Signal.REFUSED] * 3), HostAddress()
     silent.open = 1
-    assert not of([silent], [backup]).in_the_way(1.0)
-    assert not of([dead], [backup]).in_the_way(1.0)
+    assert of([silent], [backup]).with_room(1.0) is backup
+    assert of([dead], [backup]).with_room(1.0) is backup
     backup.open = backup.cap
+    assert of([silent], [backup]).with_room(1.0) is None
     assert list(of([silent], [backup]).in_the_way(1.0)) == [backup]
 
 
 def test_of_equal_hosts_one_with_room_is_enough() -> None:
     full, free = HostAddress(), HostAddress()
     full.open = full.cap
-    assert not of([full, free]).in_the_way(0.0)
+    assert of([full, free]).with_room(0.0) is free
 
 
 def test_a_destination_is_dead_when_all_of_its_addresses_are() -> None:

@@ -32,11 +32,17 @@ def open_gate(*, most: int = 100, each: int = 20) -> tuple[Gate, Anywhere]:
     return gate, anywhere
 
 
-def begun(gate: Gate, name: str = "d.test", now: float = 0.0) -> Place:
-    """An attempt that was let in and has turned to its address."""
+def started(gate: Gate, name: str, now: float = 0.0) -> Place:
+    """An attempt that was let in."""
     assert gate.ring_of(name, entry((f"u@{name}",)), now) in (Ring.PROVEN, Ring.FRESH, Ring.FAILED)
     place = gate.begin(now)
     assert isinstance(place, Place)
+    return place
+
+
+def begun(gate: Gate, name: str = "d.test", now: float = 0.0) -> Place:
+    """An attempt that was let in and has turned to its address."""
+    place = started(gate, name, now)
     assert gate.approach(place, SPOT, now)[0] is Approach.GO
     return place
 
@@ -65,6 +71,29 @@ def test_what_waits_has_its_turn_when_an_attempt_ends() -> None:
     gate.end(first, 1.0)
     assert resumed == ["c.test"]
     assert not gate.has_blocked
+
+
+def test_an_attempt_has_room_at_an_address_from_its_start_to_its_end() -> None:
+    gate, anywhere = open_gate()
+    anywhere.sites = {name: Site(name, ((SPOT,),)) for name in ("a.test", "b.test", "c.test")}
+    first = started(gate, "a.test")
+    started(gate, "b.test")
+    assert gate.ring_of("c.test", entry(("u@c.test",)), 0.0) is None
+    _, address = gate.approach(first, SPOT, 0.0)
+    assert address.open == 2
+    gate.end(first, 0.0)
+    assert address.open == 1
+
+
+def test_an_attempt_that_goes_elsewhere_leaves_its_room_to_others() -> None:
+    gate, anywhere = open_gate()
+    anywhere.sites["a.test"] = Site("a.test", ((SPOT,),))
+    place = started(gate, "a.test")
+    kept = place.reserved
+    approach, address = gate.approach(place, ("192.0.2.2", 25), 0.0)
+    assert approach is Approach.GO
+    assert kept is not None
+    assert (kept.open, address.open) == (0, 1)
 
 
 def test_who_is_turned_away_while_others_are_let_in_takes_its_turn_again() -> None:
