@@ -18,7 +18,7 @@ from mailboat.model.envelope import Draft, Entry, EntryKey, Noted, Recipient, Sp
 from mailboat.model.observer import Observer
 from mailboat.queue.shelf import Shelf, open_store
 from mailboat.queue.spool import Spool
-from mailboat.queue.store import Selection, Settlement, StorageError, Store
+from mailboat.queue.store import Selection, Settlement, StorageError, Store, Verb
 
 START = 1_000_000.0
 EVERYTHING = Selection()
@@ -47,7 +47,7 @@ async def _shelf(directory: Path, clock: FixedClock) -> Store:
     """A worker with an adopted database that holds one message, which no test touches: it is held."""
     spare = await Spool.open(directory, 1, clock, Observer())
     await spare.accept(draft("kept@spare.test", sender="spare@spare.test"))
-    await spare.hold(EVERYTHING)
+    await spare.change(Verb.HOLD, EVERYTHING)
     await spare.close()
     shelf = await open_store(str(directory), 0, 1, clock, Observer())
     assert isinstance(shelf, Shelf)
@@ -130,7 +130,7 @@ async def test_a_reserved_id_names_the_message(store: Store) -> None:
 async def test_ids_are_read_in_any_case(store: Store) -> None:
     entry = await _accept(store)
     assert await store.get(entry.id.lower()) == [entry]
-    assert await store.hold(Selection(ids=[entry.id.lower()])) == 1
+    assert await store.change(Verb.HOLD, Selection(ids=[entry.id.lower()])) == 1
 
 
 async def test_an_id_used_twice_refuses_the_second_message_only(store: Store) -> None:
@@ -268,7 +268,7 @@ async def test_settling_twice_changes_and_bounces_once(store: Store) -> None:
 
 async def test_an_entry_deleted_meanwhile_stays_deleted_and_tells_nobody(store: Store) -> None:
     entry = await _accept(store)
-    assert await store.delete(Selection(ids=[entry.id])) == 1
+    assert await store.change(Verb.DELETE, Selection(ids=[entry.id])) == 1
     await store.settle(entry, _deferred(entry, START + 5))
     await store.settle(entry, Settlement(None, draft("alice@sender.test", sender="")))
     assert _ours((await store.page(EVERYTHING, 10)).entries) == []
@@ -276,7 +276,7 @@ async def test_an_entry_deleted_meanwhile_stays_deleted_and_tells_nobody(store: 
 
 async def test_an_entry_held_meanwhile_stays_held_with_the_new_facts(store: Store) -> None:
     entry = await _accept(store)
-    assert await store.hold(Selection(ids=[entry.id])) == 1
+    assert await store.change(Verb.HOLD, Selection(ids=[entry.id])) == 1
     await store.settle(entry, _deferred(entry, START + 5))
     (kept,) = await store.get(entry.id)
     assert (kept.state, kept.next_attempt, kept.attempts) == (State.HELD, None, 1)
@@ -334,7 +334,7 @@ async def test_waits_are_brought_forward_and_the_listener_is_woken(store: Store,
     for entry, wait in ((long, 4000.0), (short, 50.0), (held, 4000.0)):
         waiting = replace(entry, attempts=2, state=State.DEFERRED, next_attempt=START + wait)
         await store.settle(entry, Settlement(waiting))
-    await store.hold(Selection(ids=[held.id]))
+    await store.change(Verb.HOLD, Selection(ids=[held.id]))
     asked: list[tuple[int, float]] = []
 
     def earlier(attempts: int, next_attempt: float) -> float | None:
@@ -404,13 +404,13 @@ async def test_held_entries_are_not_due_until_released(store: Store, clock: Fixe
     entry = await _accept(store)
     listener = Listener()
     store.subscribe(listener)
-    assert await store.hold(Selection(domain="there.test")) == 1
-    assert await store.hold(Selection(domain="there.test")) == 0
+    assert await store.change(Verb.HOLD, Selection(domain="there.test")) == 1
+    assert await store.change(Verb.HOLD, Selection(domain="there.test")) == 0
     assert listener.gone == [entry.key]
     assert await store.due(START + 1000, 10) == []
     assert await store.next_due(0) is None
     clock.advance(30)
-    assert await store.release(Selection(domain="there.test")) == 1
+    assert await store.change(Verb.RELEASE, Selection(domain="there.test")) == 1
     assert listener.wakes == 1
     (again,) = await store.due(START + 30, 10)
     assert again == replace(entry, next_attempt=START + 30)
@@ -419,30 +419,49 @@ async def test_held_entries_are_not_due_until_released(store: Store, clock: Fixe
 async def test_flush_makes_deferred_entries_due_and_no_others(store: Store, clock: FixedClock) -> None:
     deferred, fresh, held = [await _accept(store) for _ in range(3)]
     await store.settle(deferred, _deferred(deferred, START + 1e6))
-    await store.hold(Selection(ids=[held.id]))
+    await store.change(Verb.HOLD, Selection(ids=[held.id]))
     listener = Listener()
     store.subscribe(listener)
     clock.advance(10)
-    assert await store.flush(EVERYTHING) == 1
+    assert await store.change(Verb.FLUSH, EVERYTHING) == 1
     assert listener.wakes == 1
     due = await store.due(START + 10, 10)
     assert [(e.id, e.next_attempt) for e in due] == [(fresh.id, START), (deferred.id, START + 10)]
     assert due[1].attempts == 1
-    assert await store.flush(Selection(domain="nowhere.test")) == 0
+    assert await store.change(Verb.FLUSH, Selection(domain="nowhere.test")) == 0
     assert listener.wakes == 1
+
+
+@pytest.mark.parametrize("verb", Verb)
+async def test_a_verb_changes_what_it_touches_and_nothing_else(verb: Verb, store: Store, clock: FixedClock) -> None:
+    active, deferred, held = [await _accept(store) for _ in range(3)]
+    await store.settle(deferred, _deferred(deferred, START + 1e6))
+    await store.change(Verb.HOLD, Selection(ids=[held.id]))
+    before = {entry.id: (await store.get(entry.id))[0] for entry in (active, deferred, held)}
+    clock.advance(10)
+    assert await store.change(verb, Selection(ids=[*before])) == len(verb.touches)
+    for entry in before.values():
+        after = await store.get(entry.id)
+        if entry.state not in verb.touches:
+            assert after == [entry]
+        elif verb.result is None:
+            assert after == []
+        else:
+            due = START + 10 if verb.result is State.ACTIVE else None
+            assert after == [replace(entry, state=verb.result, next_attempt=due)]
 
 
 async def test_delete_removes_entries_and_their_last_one_the_body(store: Store) -> None:
     first, second = await store.accept(draft("a@one.test", "b@two.test"))
     listener = Listener()
     store.subscribe(listener)
-    assert await store.delete(Selection(domain="one.test")) == 1
+    assert await store.change(Verb.DELETE, Selection(domain="one.test")) == 1
     assert listener.gone == [first.key]
     assert await store.body(second) == BODY
-    assert await store.delete(Selection(ids=[first.message.id])) == 1
+    assert await store.change(Verb.DELETE, Selection(ids=[first.message.id])) == 1
     with pytest.raises(StorageError):
         await store.body(second)
-    assert await store.delete(Selection(ids=[first.message.id])) == 0
+    assert await store.change(Verb.DELETE, Selection(ids=[first.message.id])) == 0
 
 
 # Health.
@@ -458,7 +477,7 @@ async def test_stats_count_entries_octets_and_the_oldest_of_each_state(store: St
     assert (stats[State.ACTIVE].messages, stats[State.ACTIVE].size) == (2, 2 * len(BODY))
     assert (stats[State.ACTIVE].oldest, stats[State.DEFERRED].oldest) == (START, START + 5)
     assert stats[State.DEFERRED].messages == 1
-    await store.hold(Selection(ids=[first.id]))
+    await store.change(Verb.HOLD, Selection(ids=[first.id]))
     stats = store.stats()
     assert (stats[State.ACTIVE].oldest, stats[State.HELD].oldest) == (START + 5, START)
     assert stats[State.HELD].messages == before + 1

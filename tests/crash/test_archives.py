@@ -23,7 +23,7 @@ from mailboat.model.envelope import State
 from mailboat.model.observer import Observer
 from mailboat.queue.shelf import Databases, open_store
 from mailboat.queue.spool import Spool
-from mailboat.queue.store import Selection, Settlement
+from mailboat.queue.store import Selection, Settlement, Verb
 
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 70 + b"\r\n") * 5000
 EXPORT = ["link:1", "unlink:1", "write:1", "fsync:1", "fsync:2", "rename:1"]
@@ -75,7 +75,7 @@ async def fill(queue_dir: Path) -> None:
         deferred = replace(entry, attempts=1, next_attempt=1_500_000.0, state=State.DEFERRED)
         await spool.settle(entry, Settlement(deferred))
         await spool.accept(draft("d@four.test"))
-        await spool.hold(Selection(domain="four.test"))
+        await spool.change(Verb.HOLD, Selection(domain="four.test"))
         await spool.close()
 
 

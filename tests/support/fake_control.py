@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 
 from tests.support.facts import T0
@@ -10,7 +10,7 @@ from tests.support.letters import Letterbox
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.model.envelope import Entry, State
-from mailboat.queue.store import Batch, Selection
+from mailboat.queue.store import Batch, Selection, Verb
 
 
 class FakeControl(Letterbox):
@@ -31,11 +31,6 @@ class FakeControl(Letterbox):
             raise self.fault
         self.selections.append(selection)
         return [entry for entry in self.entries.values() if _matches(entry, selection)]
-
-    def _change(self, selection: Selection, change: Callable[[Entry], Entry]) -> int:
-        chosen = self._selected(selection)
-        self.entries |= {entry.id: change(entry) for entry in chosen}
-        return len(chosen)
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
         if self.fault:
@@ -76,22 +71,15 @@ class FakeControl(Letterbox):
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
         return [entry_to_json(entry) for entry in self._selected(Selection(ids=(id,)))]
 
-    async def delete(self, selection: Selection) -> int:
-        chosen = self._selected(selection)
+    async def change(self, verb: Verb, selection: Selection) -> int:
+        chosen = [entry for entry in self._selected(selection) if entry.state in verb.touches]
         for entry in chosen:
-            del self.entries[entry.id]
+            if verb.result is None:
+                del self.entries[entry.id]
+            else:
+                when = T0 if verb.result is State.ACTIVE else None
+                self.entries[entry.id] = replace(entry, state=verb.result, next_attempt=when)
         return len(chosen)
-
-    async def hold(self, selection: Selection) -> int:
-        return self._change(selection, lambda entry: replace(entry, state=State.HELD, next_attempt=None))
-
-    async def release(self, selection: Selection) -> int:
-        held = replace(selection, state=State.HELD)
-        return self._change(held, lambda entry: replace(entry, state=State.ACTIVE, next_attempt=T0))
-
-    async def flush(self, selection: Selection) -> int:
-        deferred = replace(selection, state=State.DEFERRED)
-        return self._change(deferred, lambda entry: replace(entry, state=State.ACTIVE, next_attempt=T0))
 
 
 def _matches(entry: Entry, selection: Selection) -> bool:

@@ -18,10 +18,9 @@ from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft, Entry, EntryKey, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue import ids
-from mailboat.queue.operations import Verb
 from mailboat.queue.selection import entries_of, fits, names
 from mailboat.queue.spool import read_place
-from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError
+from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError, Verb
 from mailboat.queue.waits import Earlier
 
 TAG = "MEM0RY"
@@ -210,39 +209,23 @@ class MemoryStore:
             if fits(selection, entry) and (not selection.ids or any(names(id_, entry) for id_ in selection.ids)):
                 yield entry
 
-    async def delete(self, selection: Selection) -> int:
-        """Remove entries without telling anybody."""
-        return self._change(selection, Verb.DELETE)
-
-    async def hold(self, selection: Selection) -> int:
-        """Keep entries from being attempted."""
-        return self._change(selection, Verb.HOLD)
-
-    async def release(self, selection: Selection) -> int:
-        """Make held entries due now."""
-        return self._change(selection, Verb.RELEASE)
-
-    async def flush(self, selection: Selection) -> int:
-        """Make deferred entries due now."""
-        return self._change(selection, Verb.FLUSH)
-
-    def _change(self, selection: Selection, verb: Verb) -> int:
+    async def change(self, verb: Verb, selection: Selection) -> int:
+        """Do what an operator wants."""
         error = self._trouble()
         if error is not None:
             raise error
         touched = [entry for entry in self._selected(selection) if entry.state in verb.touches]
         for entry in touched:
-            if verb is Verb.DELETE:
+            if verb.result is None:
                 self._remove(entry.key.row)
             else:
-                held = verb is Verb.HOLD
-                state, when = (State.HELD, None) if held else (State.ACTIVE, self._clock.now())
-                self._rows[entry.key.row] = replace(entry, state=state, next_attempt=when)
+                when = self._clock.now() if verb.result is State.ACTIVE else None
+                self._rows[entry.key.row] = replace(entry, state=verb.result, next_attempt=when)
         if touched and self._listener is not None:
-            if verb in (Verb.DELETE, Verb.HOLD):
-                self._listener.withdrawn([entry.key for entry in touched])
-            else:
+            if verb.result is State.ACTIVE:
                 self._listener.woken()
+            else:
+                self._listener.withdrawn([entry.key for entry in touched])
         return len(touched)
 
     async def bring_forward(self, since: float, earlier: Earlier) -> int:

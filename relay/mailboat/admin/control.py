@@ -14,7 +14,7 @@ from mailboat.model.clock import rfc3339
 from mailboat.model.envelope import Entry
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Batch, Selection, Step
+from mailboat.queue.store import Batch, Selection, Step, Verb
 
 EVERYTHING = Selection()
 EntryJson = dict[str, Any]
@@ -79,17 +79,8 @@ class Operated(Protocol):
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
         """The entry with this id, or all of the message with this id; empty when there is none."""
 
-    async def delete(self, selection: Selection) -> int:
-        """Remove entries without telling anybody; how many."""
-
-    async def hold(self, selection: Selection) -> int:
-        """Keep entries from being attempted until released; how many."""
-
-    async def release(self, selection: Selection) -> int:
-        """Make held entries due now; how many."""
-
-    async def flush(self, selection: Selection) -> int:
-        """Make deferred entries due now; how many."""
+    async def change(self, verb: Verb, selection: Selection) -> int:
+        """Do this to the entries of a selection that it touches; how many."""
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """A step of an export; how many entries it was. An empty selection means everything."""

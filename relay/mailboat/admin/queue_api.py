@@ -17,7 +17,7 @@ from mailboat.admin.control import BadCursorError, Control
 from mailboat.admin.listings import Listings
 from mailboat.admin.problem import ProblemError, json_response
 from mailboat.model.envelope import State
-from mailboat.queue.store import Selection
+from mailboat.queue.store import Selection, Verb
 from mailboat.smtp.grammar import GrammarError, normalize_domain
 
 DEFAULT_LIMIT = 100
@@ -40,10 +40,7 @@ class QueueApi:
         """For `Application.add_routes`."""
         return [
             web.get("/v1/queue", self._list),
-            web.post("/v1/queue/flush", self._changing(self._control.flush)),
-            web.post("/v1/queue/hold", self._changing(self._control.hold)),
-            web.post("/v1/queue/release", self._changing(self._control.release)),
-            web.post("/v1/queue/delete", self._changing(self._control.delete, careful=True)),
+            *(web.post(f"/v1/queue/{verb}", self._changing(verb)) for verb in Verb),
             web.get("/v1/queue/{id}", self._get),
             web.delete("/v1/queue/{id}", self._delete),
         ]
@@ -74,21 +71,18 @@ class QueueApi:
     async def _delete(self, request: web.Request) -> web.Response:
         single(request, frozenset())
         name = _id(request.match_info["id"])
-        count = await self._control.delete(Selection(ids=(name,)))
+        count = await self._control.change(Verb.DELETE, Selection(ids=(name,)))
         if not count:
             raise _unknown(name)
         return json_response({"count": count})
 
-    @staticmethod
-    def _changing(
-        change: Callable[[Selection], Awaitable[int]], *, careful: bool = False
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+    def _changing(self, verb: Verb) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             single(request, frozenset())
             wanted = await _json_object(request)
-            if careful and not wanted:
+            if verb is Verb.DELETE and not wanted:
                 raise ProblemError(HTTPStatus.BAD_REQUEST, 'name ids, domain, sender or state, or say {"all": true}')
-            return json_response({"count": await change(selection_of(wanted))})
+            return json_response({"count": await self._control.change(verb, selection_of(wanted))})
 
         return handle
 

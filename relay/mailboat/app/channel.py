@@ -23,7 +23,7 @@ from mailboat.metrics.tally import Snapshot
 from mailboat.model.envelope import State
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Batch, Selection, Step
+from mailboat.queue.store import Batch, Selection, Step, Verb
 
 
 class WorkerPort(Operated, Protocol):
@@ -97,21 +97,9 @@ class RemoteWorker:
         entries: Sequence[EntryJson] = await self._ask("queue_get", id)
         return entries
 
-    async def delete(self, selection: Selection) -> int:
+    async def change(self, verb: Verb, selection: Selection) -> int:
         """See `WorkerPort`."""
-        return int(await self._ask("delete", _pack(selection)))
-
-    async def hold(self, selection: Selection) -> int:
-        """See `WorkerPort`."""
-        return int(await self._ask("hold", _pack(selection)))
-
-    async def release(self, selection: Selection) -> int:
-        """See `WorkerPort`."""
-        return int(await self._ask("release", _pack(selection)))
-
-    async def flush(self, selection: Selection) -> int:
-        """See `WorkerPort`."""
-        return int(await self._ask("flush", _pack(selection)))
+        return int(await self._ask("change", verb.value, _pack(selection)))
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """See `WorkerPort`. It may wait for attempts that are under way."""
@@ -196,10 +184,7 @@ _VERBS: dict[str, Callable[[_Clerk, list[Any]], Awaitable[Any]]] = {
     "snapshot": lambda clerk, _: clerk.worker.snapshot(),
     "queue_page": lambda clerk, a: clerk.worker.queue_page(_unpack(a[0]), a[1], a[2]),
     "queue_get": lambda clerk, a: clerk.worker.queue_get(a[0]),
-    "delete": lambda clerk, a: clerk.worker.delete(_unpack(a[0])),
-    "hold": lambda clerk, a: clerk.worker.hold(_unpack(a[0])),
-    "release": lambda clerk, a: clerk.worker.release(_unpack(a[0])),
-    "flush": lambda clerk, a: clerk.worker.flush(_unpack(a[0])),
+    "change": lambda clerk, a: clerk.worker.change(Verb(a[0]), _unpack(a[1])),
     "export": lambda clerk, a: clerk.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
     "take_in": lambda clerk, a: clerk.worker.take_in(a[0]),
     "begin": lambda clerk, a: clerk.desk.begin(a[0]),

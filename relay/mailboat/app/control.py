@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import orjson
@@ -18,7 +18,7 @@ from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
 from mailboat.queue.exports import archive_chunks
 from mailboat.queue.imports import Upload
-from mailboat.queue.store import PAGE_OCTETS, Batch, Selection, Step, StorageError
+from mailboat.queue.store import PAGE_OCTETS, Batch, Selection, Step, StorageError, Verb
 
 ANSWER_TIMEOUT = 5.0
 """Seconds that a worker has for a probe, its numbers and its configuration: longer than any pause of a healthy event
@@ -134,26 +134,14 @@ class RelayControl:
         answers = await asyncio.gather(*(worker.queue_get(id) for _, worker in self._all()))
         return [entry for answer in answers for entry in answer]
 
-    async def delete(self, selection: Selection) -> int:
+    async def change(self, verb: Verb, selection: Selection) -> int:
         """On every worker; how many in all."""
-        return await self._sum(lambda worker: worker.delete(selection))
-
-    async def hold(self, selection: Selection) -> int:
-        """On every worker; how many in all."""
-        return await self._sum(lambda worker: worker.hold(selection))
-
-    async def release(self, selection: Selection) -> int:
-        """On every worker; how many in all."""
-        return await self._sum(lambda worker: worker.release(selection))
-
-    async def flush(self, selection: Selection) -> int:
-        """On every worker; how many in all."""
-        return await self._sum(lambda worker: worker.flush(selection))
+        return sum(await asyncio.gather(*(worker.change(verb, selection) for _, worker in self._all())))
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """On every worker; all must be up, except to resolve: one that is away does so at its start."""
         if step is not Step.RESOLVE:
-            return await self._each(lambda worker: worker.export(step, batch, selection))
+            return sum(await asyncio.gather(*(worker.export(step, batch, selection) for worker in self._complete())))
         ended = await asyncio.gather(*(worker.export(step, batch) for _, worker in self._all()), return_exceptions=True)
         return sum(count for count in ended if isinstance(count, int))
 
@@ -176,9 +164,6 @@ class RelayControl:
             count += await worker.take_in(archive)
         return count
 
-    async def _each(self, ask: Callable[[WorkerPort], Awaitable[int]]) -> int:
-        return sum(await asyncio.gather(*map(ask, self._complete())))
-
     def _complete(self) -> list[WorkerPort]:
         """All workers. Raises WorkerGoneError when one is away."""
         workers = [worker for _, worker in self._all()]
@@ -193,9 +178,6 @@ class RelayControl:
             raise WorkerGoneError("no worker is up")
         self._turn += 1
         return await workers[self._turn % len(workers)][1].begin(letter)
-
-    async def _sum(self, ask: Callable[[WorkerPort], Awaitable[int]]) -> int:
-        return sum(await asyncio.gather(*(ask(worker) for _, worker in self._all())))
 
     def _all(self) -> list[tuple[str, WorkerPort]]:
         return sorted(self._workers.items(), key=lambda item: _number(item[0]))

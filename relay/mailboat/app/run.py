@@ -24,7 +24,7 @@ from mailboat.ingress.listener import listening_socket
 from mailboat.metrics.tally import Totals
 from mailboat.queue.lock import Lock, make_directory
 from mailboat.queue.spool import database_path
-from mailboat.queue.store import Selection, StorageError
+from mailboat.queue.store import Selection, StorageError, Verb
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +137,6 @@ async def _serve(
 
 async def _flush(control: RelayControl) -> None:
     try:
-        log.info("%d deferred entries are tried now", await control.flush(Selection()))
+        log.info("%d deferred entries are tried now", await control.change(Verb.FLUSH, Selection()))
     except StorageError as error:
         log.error("the queue could not be flushed: %s", error)  # noqa: TRY400 - the reason is whole

@@ -23,7 +23,7 @@ from mailboat.model.observer import Observer
 from mailboat.outbound import sending
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Batch, Selection, Step, StorageError
+from mailboat.queue.store import Batch, Selection, Step, StorageError, Verb
 
 log = logging.getLogger(__name__)
 
@@ -183,21 +183,9 @@ class Worker:
         """One entry, or those of one message."""
         return [entry_to_json(entry) for entry in await self._parts.store.get(id)]
 
-    async def delete(self, selection: Selection) -> int:
-        """Remove entries."""
-        return await self._parts.store.delete(selection)
-
-    async def hold(self, selection: Selection) -> int:
-        """Keep entries from being attempted."""
-        return await self._parts.store.hold(selection)
-
-    async def release(self, selection: Selection) -> int:
-        """Make held entries due."""
-        return await self._parts.store.release(selection)
-
-    async def flush(self, selection: Selection) -> int:
-        """Make deferred entries due."""
-        return await self._parts.store.flush(selection)
+    async def change(self, verb: Verb, selection: Selection) -> int:
+        """Do what an operator wants."""
+        return await self._parts.store.change(verb, selection)
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """A step of an export."""

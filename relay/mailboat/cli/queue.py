@@ -26,7 +26,7 @@ from mailboat.config.load import load
 from mailboat.config.sections import read_section
 from mailboat.config.settings import HttpSettings
 from mailboat.model.envelope import State
-from mailboat.queue.store import QueueInUse, Selection, StorageError
+from mailboat.queue.store import QueueInUse, Selection, StorageError, Verb
 from mailboat.smtp.grammar import GrammarError, normalize_domain
 
 app = App(name="queue", help="See and change the queue.")
@@ -104,7 +104,7 @@ def flush(
     json: _Json = False,
 ) -> int:
     """Attempt deferred mail now: what is selected, or everything."""
-    return _change("flush", config, lambda: _selection(ids, domain, sender, state), json)
+    return _change(Verb.FLUSH, config, lambda: _selection(ids, domain, sender, state), json)
 
 
 @app.command
@@ -117,7 +117,7 @@ def hold(
     json: _Json = False,
 ) -> int:
     """Keep mail from being attempted until it is released."""
-    return _change("hold", config, lambda: _selection(ids, domain, sender, state), json)
+    return _change(Verb.HOLD, config, lambda: _selection(ids, domain, sender, state), json)
 
 
 @app.command
@@ -125,7 +125,7 @@ def release(
     *ids: _Ids, config: _Config = _HERE, domain: _Domain = "", sender: _Sender = "", json: _Json = False
 ) -> int:
     """Make held mail due now."""
-    return _change("release", config, lambda: _selection(ids, domain, sender, None), json)
+    return _change(Verb.RELEASE, config, lambda: _selection(ids, domain, sender, None), json)
 
 
 @app.command
@@ -158,7 +158,7 @@ def delete(
             _ask_once_more()
         return selection
 
-    return _change("delete", config, select, json)
+    return _change(Verb.DELETE, config, select, json)
 
 
 @app.command
@@ -225,15 +225,15 @@ def _ask_once_more() -> None:
         raise QueueCommandError("nothing was deleted", 1)
 
 
-_DONE = {"flush": "due now", "hold": "held", "release": "released", "delete": "deleted"}
+DONE = {Verb.FLUSH: "due now", Verb.HOLD: "held", Verb.RELEASE: "released", Verb.DELETE: "deleted"}
 
 
-def _change(verb: str, config: Path, select: Callable[[], Selection], json: bool) -> int:
+def _change(verb: Verb, config: Path, select: Callable[[], Selection], json: bool) -> int:
     def body() -> int:
         selection = select()
-        source = Api(_http_settings(config)) if verb == "flush" else _source(config)
+        source = Api(_http_settings(config)) if verb is Verb.FLUSH else _source(config)
         count = source.change(verb, selection)
-        print(orjson.dumps({"count": count}).decode() if json else f"{count} {_DONE[verb]}")
+        print(orjson.dumps({"count": count}).decode() if json else f"{count} {DONE[verb]}")
         return os.EX_OK
 
     return _guarded(body)

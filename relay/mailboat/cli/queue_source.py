@@ -23,7 +23,7 @@ from mailboat.admin.auth import TokenFile
 from mailboat.admin.control import EntryJson, entry_to_json
 from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.model.envelope import State
-from mailboat.queue.store import Selection, StateStats
+from mailboat.queue.store import Selection, StateStats, Verb
 
 if TYPE_CHECKING:
     from mailboat.queue.shelf import Databases
@@ -70,8 +70,8 @@ class Source(Protocol):
     def stats(self) -> dict[State, Share]:
         """The queue's size by state."""
 
-    def change(self, verb: str, selection: Selection) -> int:
-        """What a changing verb means to these entries; how many."""
+    def change(self, verb: Verb, selection: Selection) -> int:
+        """Do this to the entries of a selection that it touches; how many."""
 
 
 class Api:
@@ -134,8 +134,8 @@ class Api:
             for state in State
         }
 
-    def change(self, verb: str, selection: Selection) -> int:
-        """Flush, hold, release or delete what is meant; how many. An empty selection means everything."""
+    def change(self, verb: Verb, selection: Selection) -> int:
+        """On every worker. An empty selection means everything."""
         return int(self._json("POST", f"/v1/queue/{verb}", wanted_of(selection) or {"all": True})["count"])
 
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -245,15 +245,14 @@ class Offline:
         """The entry of this id, or those of this message."""
         return [entry_to_json(entry) for entry in self._queue.get(id)]
 
-    def change(self, verb: str, selection: Selection) -> int:
-        """Hold, release or delete what is meant, while no relay has the queue open; how many."""
+    def change(self, verb: Verb, selection: Selection) -> int:
+        """While no relay has the queue open."""
         return asyncio.run(self._change(verb, selection))
 
-    async def _change(self, verb: str, selection: Selection) -> int:
+    async def _change(self, verb: Verb, selection: Selection) -> int:
         store = await open_offline(self.queue_dir)
         try:
-            changes = {"hold": store.hold, "release": store.release, "delete": store.delete}
-            return await changes[verb](selection)
+            return await store.change(verb, selection)
         finally:
             await store.close()
 

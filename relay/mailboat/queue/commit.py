@@ -28,7 +28,6 @@ from mailboat.queue.operations import (
     Probe,
     Refused,
     Report,
-    Reschedule,
     Reserve,
     Settle,
     Stats,
@@ -285,7 +284,7 @@ class Committer:
         """Refuse new mail, and store outcomes by themselves: those that need least room first."""
         error = storage_error(trouble, self._path)
         self._complain(error)
-        refused = [o for o in operations if isinstance(o, Accept | Probe | Change | Reschedule | Transfer)]
+        refused = [o for o in operations if not isinstance(o, Settle | Reserve)]
         reports.append(Refused(refused, error))
         self._reopen()
         keep = [o for o in operations if isinstance(o, Settle | Reserve)]

@@ -24,10 +24,9 @@ from mailboat.queue import archive, ids, queries, rows, schema, transfers
 from mailboat.queue.bodies import BodyFiles
 from mailboat.queue.faults import storage_error
 from mailboat.queue.intake import Intake
-from mailboat.queue.operations import Verb
 from mailboat.queue.packed import PackedMessage
 from mailboat.queue.reader import Reader
-from mailboat.queue.store import Batch, Selection, Step, StorageError
+from mailboat.queue.store import Batch, Selection, Step, StorageError, Verb
 
 log = logging.getLogger(__name__)
 

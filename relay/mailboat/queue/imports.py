@@ -23,9 +23,10 @@ from mailboat.queue.archive import PIECE, ArchivedMessage, ArchiveReader, verify
 from mailboat.queue.bodies import BodyFiles, new_upload, remove
 from mailboat.queue.faults import Room, storage_error
 from mailboat.queue.intake import Intake
-from mailboat.queue.operations import NewMessage, Verb
+from mailboat.queue.operations import NewMessage
 from mailboat.queue.packed import PackedMessage
 from mailboat.queue.reader import Reader
+from mailboat.queue.store import Verb
 from mailboat.queue.transfers import Inbox, Staged
 
 FIRST = 0

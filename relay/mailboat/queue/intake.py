@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mailboat.model.clock import Clock
-from mailboat.model.envelope import Draft, Entry, EntryKey, SpooledBody
+from mailboat.model.envelope import Draft, Entry, EntryKey, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue import ids, schema
 from mailboat.queue.bodies import CACHE_OCTETS, BodyCache, BodyFiles
@@ -30,16 +30,16 @@ from mailboat.queue.operations import (
     NewMessage,
     Operation,
     Probe,
+    Quarantine,
     Refused,
     Report,
     Reschedule,
     Reserve,
     Settle,
     Transfer,
-    Verb,
 )
 from mailboat.queue.selection import entries_of
-from mailboat.queue.store import QueueListener, Settlement, StorageError
+from mailboat.queue.store import QueueListener, Settlement, StorageError, Verb
 from mailboat.queue.transaction import Writer
 from mailboat.queue.transfers import Move
 
@@ -173,15 +173,22 @@ class Intake:
             self._committer.submit(operation)
         return future
 
-    def change(
-        self, verb: Verb, rows: Sequence[int], reason: str = "", *, named: bool = False
-    ) -> asyncio.Future[Sequence[int]]:
+    def change(self, verb: Verb, rows: Sequence[int], *, named: bool = False) -> asyncio.Future[Sequence[int]]:
         """An operator's verb on rows; `named`: by their ids."""
         future: asyncio.Future[Sequence[int]] = self._loop.create_future()
         if self.closing:
             future.set_exception(closed())
         else:
-            self._submit(Change(verb, rows, self.clock.now(), future, reason, named))
+            self._submit(Change(verb, rows, self.clock.now(), future, named))
+        return future
+
+    def quarantine(self, row: int, reason: str) -> asyncio.Future[None]:
+        """Hold a damaged row."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        if self.closing:
+            future.set_exception(closed())
+        else:
+            self._submit(Quarantine(row, reason, future))
         return future
 
     def transfer(self, move: Move, octets: int = 0) -> asyncio.Future[Sequence[int]]:
@@ -332,6 +339,9 @@ class Intake:
                 _resolve(operation.future, None)
             elif isinstance(operation, Change):
                 self._changed(operation, applied.changed[position])
+            elif isinstance(operation, Quarantine):
+                self._withdraw([operation.row])
+                _resolve(operation.future, None)
             elif isinstance(operation, Transfer):
                 if position in applied.refused:
                     _fail(operation.future, StorageError(applied.refused[position]))
@@ -353,13 +363,16 @@ class Intake:
             self.cache.put(message.number, message.body, len(message.entries), self.clock.monotonic())
 
     def _changed(self, change: Change, rows: Sequence[int]) -> None:
-        if rows and change.verb in (Verb.RELEASE, Verb.FLUSH):
+        if rows and change.verb.result is State.ACTIVE:
             self.hear(lambda listener: listener.woken())
         elif rows:
-            for row in rows:
-                self.cache.used(ids.number_of(row))
-            self.hear(lambda listener: listener.withdrawn([EntryKey(self._index, row) for row in rows]))
+            self._withdraw(rows)
         _resolve(change.future, rows)
+
+    def _withdraw(self, rows: Sequence[int]) -> None:
+        for row in rows:
+            self.cache.used(ids.number_of(row))
+        self.hear(lambda listener: listener.withdrawn([EntryKey(self._index, row) for row in rows]))
 
     def hear(self, tell: Callable[[QueueListener], None]) -> None:
         """A listener's mistake must not cost the other futures of the commit."""

@@ -10,10 +10,9 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
 from mailboat.model.envelope import Entry, EntryKey, State
-from mailboat.queue.store import StateStats, StorageError
+from mailboat.queue.store import StateStats, StorageError, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +45,6 @@ class Settle:
     future: asyncio.Future[None]
 
 
-class Verb(Enum):
-    """What is done to entries without an attempt."""
-
-    DELETE = "delete"
-    HOLD = "hold"
-    RELEASE = "release"
-    FLUSH = "flush"
-    QUARANTINE = "quarantine"
-    """Hold a damaged row, whatever state it claims to be in."""
-
-    @property
-    def touches(self) -> frozenset[State]:
-        """Entries in other states are left alone."""
-        return _TOUCHES.get(self, frozenset(State))
-
-
-_TOUCHES = {
-    Verb.HOLD: frozenset({State.ACTIVE, State.DEFERRED}),
-    Verb.RELEASE: frozenset({State.HELD}),
-    Verb.FLUSH: frozenset({State.DEFERRED}),
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """An operator's verb on rows; answers with the rows it touched."""
@@ -77,10 +53,18 @@ class Change:
     rows: Sequence[int]
     now: float
     future: asyncio.Future[Sequence[int]]
-    reason: str = ""
-    """Becomes `last_reply` where it is not empty."""
     named: bool = False
     """Entries were named by their ids, not selected otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Hold a damaged row, whatever state it claims to be in."""
+
+    row: int
+    reason: str
+    """Becomes `last_reply`."""
+    future: asyncio.Future[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +111,7 @@ class Transfer:
     """About what it adds to the database."""
 
 
-Operation = Accept | Settle | Change | Reschedule | Reserve | Probe | Transfer
+Operation = Accept | Settle | Change | Quarantine | Reschedule | Reserve | Probe | Transfer
 
 Stats = dict[State, StateStats]
 

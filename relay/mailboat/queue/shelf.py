@@ -31,6 +31,7 @@ from mailboat.queue.store import (
     StateStats,
     Step,
     StorageError,
+    Verb,
 )
 from mailboat.queue.waits import Earlier
 
@@ -169,21 +170,9 @@ class Shelf:
         """The entries that an id names."""
         return [entry for spool in self._open() for entry in await spool.get(id)]
 
-    async def delete(self, selection: Selection) -> int:
-        """Remove entries without telling anybody."""
-        return await self._all(lambda spool: spool.delete(selection))
-
-    async def hold(self, selection: Selection) -> int:
-        """Keep entries from being attempted."""
-        return await self._all(lambda spool: spool.hold(selection))
-
-    async def release(self, selection: Selection) -> int:
-        """Make held entries due now."""
-        return await self._all(lambda spool: spool.release(selection))
-
-    async def flush(self, selection: Selection) -> int:
-        """Make deferred entries due now."""
-        return await self._all(lambda spool: spool.flush(selection))
+    async def change(self, verb: Verb, selection: Selection) -> int:
+        """In each database."""
+        return await self._all(lambda spool: spool.change(verb, selection))
 
     async def bring_forward(self, since: float, earlier: Earlier) -> int:
         """Have what waits too long attempted earlier."""

@@ -23,7 +23,6 @@ from mailboat.queue.faults import storage_error
 from mailboat.queue.imports import Imports
 from mailboat.queue.intake import Intake, Surroundings, Tuning, closed
 from mailboat.queue.lock import Lock, make_directory, private_files, sync_directory
-from mailboat.queue.operations import Verb
 from mailboat.queue.reader import Reader
 from mailboat.queue.selection import fits
 from mailboat.queue.store import (
@@ -36,6 +35,7 @@ from mailboat.queue.store import (
     StateStats,
     Step,
     StorageError,
+    Verb,
 )
 from mailboat.queue.waits import Earlier
 
@@ -197,7 +197,7 @@ class Spool:
                 return found.entries
             for trouble in found.damaged:
                 log.error("%s: %s: it is held", self.path, trouble)
-                await self._intake.change(Verb.QUARANTINE, [trouble.row], str(trouble))
+                await self._intake.quarantine(trouble.row, str(trouble))
 
     async def _select(self, selection: Selection, after: int, limit: int, octets: int) -> tuple[queries.Shown, int]:
         """Some entries of a selection, and where to go on; 0 at the end."""
@@ -216,23 +216,7 @@ class Spool:
 
     # Operators.
 
-    async def delete(self, selection: Selection) -> int:
-        """Remove entries without telling anybody."""
-        return await self._change(selection, Verb.DELETE)
-
-    async def hold(self, selection: Selection) -> int:
-        """Keep entries from being attempted."""
-        return await self._change(selection, Verb.HOLD)
-
-    async def release(self, selection: Selection) -> int:
-        """Make held entries due now."""
-        return await self._change(selection, Verb.RELEASE)
-
-    async def flush(self, selection: Selection) -> int:
-        """Make deferred entries due now."""
-        return await self._change(selection, Verb.FLUSH)
-
-    async def _change(self, selection: Selection, verb: Verb) -> int:
+    async def change(self, verb: Verb, selection: Selection) -> int:
         """Step by step, so that new mail shares the commits; what comes meanwhile behind the last row is in too."""
         count = place = 0
         while True:

@@ -53,6 +53,33 @@ class Selection:
     state: State | None = None
 
 
+class Verb(StrEnum):
+    """What an operator does to entries without an attempt: a word of the queue API and of the command."""
+
+    FLUSH = "flush"
+    HOLD = "hold"
+    RELEASE = "release"
+    DELETE = "delete"
+
+    @property
+    def touches(self) -> Collection[State]:
+        """Entries in other states are left alone."""
+        return _EFFECTS[self][0]
+
+    @property
+    def result(self) -> State | None:
+        """What state they come to; an active one is due now. None: they leave the queue, and nobody is told."""
+        return _EFFECTS[self][1]
+
+
+_EFFECTS: dict[Verb, tuple[Collection[State], State | None]] = {
+    Verb.FLUSH: ({State.DEFERRED}, State.ACTIVE),
+    Verb.HOLD: ({State.ACTIVE, State.DEFERRED}, State.HELD),
+    Verb.RELEASE: ({State.HELD}, State.ACTIVE),
+    Verb.DELETE: ({*State}, None),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class StateStats:
     """One state's share of the queue."""
@@ -174,17 +201,8 @@ class Store(Protocol):
     async def get(self, id: str) -> Sequence[Entry]:  # noqa: A002 - the field's word
         """The entry with this entry id, or the entries of this message id; empty when there is none."""
 
-    async def delete(self, selection: Selection) -> int:
-        """Remove entries without telling anybody; how many."""
-
-    async def hold(self, selection: Selection) -> int:
-        """Keep entries from being attempted until released; how many."""
-
-    async def release(self, selection: Selection) -> int:
-        """Make held entries due now; how many."""
-
-    async def flush(self, selection: Selection) -> int:
-        """Make deferred entries due now; how many."""
+    async def change(self, verb: Verb, selection: Selection) -> int:
+        """Do this to the entries of a selection that it touches; how many."""
 
     async def bring_forward(self, since: float, earlier: Earlier) -> int:
         """Have deferred entries with `next_attempt` > since attempted when `earlier` says, and active ones now.

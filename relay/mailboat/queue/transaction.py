@@ -22,15 +22,15 @@ from mailboat.queue.operations import (
     NewMessage,
     Operation,
     Probe,
+    Quarantine,
     Reschedule,
     Reserve,
     Settle,
     Stats,
     Transfer,
-    Verb,
 )
 from mailboat.queue.schema import PAGE
-from mailboat.queue.store import StateStats
+from mailboat.queue.store import StateStats, Verb
 
 _CHUNK = 64
 """Most rows in one statement; smaller ones are powers of two, so that few statements are ever prepared."""
@@ -189,6 +189,8 @@ class _Batch:
         for position, operation in enumerate(self._operations):
             if isinstance(operation, Change):
                 self._applied.changed[position] = self._change(operation)
+            elif isinstance(operation, Quarantine):
+                self._quarantine(operation)
             elif isinstance(operation, Transfer):
                 self._transfer(position, operation)
             elif isinstance(operation, Reschedule):
@@ -302,24 +304,30 @@ class _Batch:
         touched = [row for row, (state, _) in states.items() if rows.STATES[state] in change.verb.touches]
         if kept := [row for row in touched if states[row][0] == rows.HELD]:
             touched = self._changeable(change, touched, kept)
-        if change.verb is Verb.DELETE:
+        if change.verb.result is None:
             self._remove(touched)
             return touched
-        held = change.verb in (Verb.HOLD, Verb.QUARANTINE)
-        target = rows.STATE_CODES[State.HELD if held else State.ACTIVE]
+        target = rows.STATE_CODES[change.verb.result]
         self._execute(
-            "UPDATE entry SET state = ?, next_attempt = ?, held_reason = NULL,"
-            " last_reply = iif(? = '', last_reply, ?)"
+            "UPDATE entry SET state = ?, next_attempt = ?, held_reason = NULL"
             " WHERE id IN (SELECT value FROM json_each(?))",
             target,
-            None if held else change.now,
-            rows.clean(change.reason),
-            rows.clean(change.reason),
+            change.now if change.verb.result is State.ACTIVE else None,
             _json(touched),
         )
         for row in touched:
             self._tally.move(states[row][1], states[row][0], target)
         return touched
+
+    def _quarantine(self, quarantine: Quarantine) -> None:
+        for state, size in self._states([quarantine.row]).values():
+            self._tally.move(size, state, rows.HELD)
+        self._execute(
+            "UPDATE entry SET state = ?, next_attempt = NULL, last_reply = ? WHERE id = ?",
+            rows.HELD,
+            rows.clean(quarantine.reason),
+            quarantine.row,
+        )
 
     def _changeable(self, change: Change, touched: Sequence[int], held: Sequence[int]) -> list[int]:
         """Without what a transfer has in hand, or is not to be released together with all the rest."""

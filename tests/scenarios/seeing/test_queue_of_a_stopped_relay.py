@@ -19,7 +19,7 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Draft, State
 from mailboat.model.observer import Observer
 from mailboat.queue.shelf import open_store
-from mailboat.queue.store import Selection
+from mailboat.queue.store import Selection, Verb
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     store = await open_store(str(tmp_path / "queue"), 0, 1, SystemClock(), Observer())
     for recipient in ("a@one.example", "b@two.example"):
         await store.accept(Draft(address("alice@example.org"), [address(recipient)], b"Subject: x\r\n\r\ny\r\n"))
-    await store.hold(Selection(domain="two.example"))
+    await store.change(Verb.HOLD, Selection(domain="two.example"))
     await store.close()
     return tmp_path
 

@@ -154,9 +154,9 @@ async def test_delete_takes_one_out(client: aiohttp.ClientSession, control: Fake
 @pytest.mark.parametrize(
     ("verb", "body", "count"),
     [
-        ("hold", {"domain": "one.example"}, 2),
+        ("hold", {"domain": "one.example"}, 1),
         ("hold", {"ids": ["M-1.1", "M-2"]}, 2),
-        ("hold", {"sender": "carol@example.org"}, 1),
+        ("release", {"sender": "carol@example.org"}, 1),
         ("release", {"state": "held"}, 1),
         ("flush", {}, 1),
         ("flush", None, 1),

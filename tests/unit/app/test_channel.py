@@ -24,7 +24,7 @@ from mailboat.metrics.tally import Snapshot
 from mailboat.model.address import Address
 from mailboat.model.envelope import State
 from mailboat.outbound.letter import Letter, Refused, RefusedError
-from mailboat.queue.store import Selection, StorageError
+from mailboat.queue.store import Selection, StorageError, Verb
 
 STATUS = ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("a worker", "no address"), ("no address",))
 
@@ -57,6 +57,7 @@ class FakeWorker(Letterbox):
         super().__init__()
         self.asked: list[tuple[str, Selection]] = []
         self.silent = False
+        self.fault: Exception | None = None
         self.questions = Questions()
         self.supervisor = FakeTokens()
 
@@ -82,18 +83,10 @@ class FakeWorker(Letterbox):
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the interface says so
         return [{"id": id}] if id != "all of it" else [{"id": "x" * 10_000}]
 
-    async def delete(self, selection: Selection) -> int:
-        raise StorageError("the disk is gone")
-
-    async def hold(self, selection: Selection) -> int:
-        self.asked.append(("hold", selection))
-        return 3
-
-    async def release(self, selection: Selection) -> int:
-        raise RuntimeError("a bug")
-
-    async def flush(self, selection: Selection) -> int:
-        self.asked.append(("flush", selection))
+    async def change(self, verb: Verb, selection: Selection) -> int:
+        if self.fault is not None:
+            raise self.fault
+        self.asked.append((verb, selection))
         return 5
 
 
@@ -124,20 +117,25 @@ async def test_every_question_comes_back_as_it_was_answered() -> None:
         assert (await remote.snapshot())["counters"] == {"mailboat_deliveries_total": {"active": 1.0, "": 2.0}}
         assert await remote.queue_page(selection, 10, None) == ([{"id": "A-1.1"}], "0:7")
         assert await remote.queue_get("A-9") == [{"id": "A-9"}]
-        assert await remote.hold(Selection()) == 3
-        assert await remote.flush(selection) == 5
-    assert worker.asked == [("page 10 None", selection), ("hold", Selection(ids=[])), ("flush", selection)]
+        assert [await remote.change(verb, selection) for verb in Verb] == [5] * len(Verb)
+        await remote.change(Verb.HOLD, Selection())
+    changes = [(verb, selection) for verb in Verb]
+    assert worker.asked == [("page 10 None", selection), *changes, (Verb.HOLD, Selection(ids=[]))]
 
 
 async def test_errors_come_back_as_their_kind_and_a_bug_leaves_nobody_waiting() -> None:
-    async with line(FakeWorker()) as (remote, _):
+    worker = FakeWorker()
+    async with line(worker) as (remote, _):
+        worker.fault = StorageError("the disk is gone")
         with pytest.raises(StorageError, match="the disk is gone"):
-            await remote.delete(Selection())
+            await remote.change(Verb.DELETE, Selection())
+        worker.fault = RuntimeError("a bug")
         with pytest.raises(BadCursorError):
             await remote.queue_page(Selection(), 1, "nonsense")
         with pytest.raises(StorageError, match="internal error: a bug"):
-            await remote.release(Selection())
-        assert await remote.flush(Selection()) == 5
+            await remote.change(Verb.RELEASE, Selection())
+        worker.fault = None
+        assert await remote.change(Verb.FLUSH, Selection()) == 5
 
 
 async def test_a_slow_answer_does_not_hold_back_the_next_and_ends_when_the_worker_goes() -> None:
@@ -145,13 +143,13 @@ async def test_a_slow_answer_does_not_hold_back_the_next_and_ends_when_the_worke
     worker.silent = True
     async with line(worker) as (remote, served):
         waiting = asyncio.create_task(remote.checks(Probe.LIVEZ))
-        assert await remote.flush(Selection()) == 5
+        assert await remote.change(Verb.FLUSH, Selection()) == 5
         served.cancel()
         await asyncio.wait([served])
         with pytest.raises(WorkerGoneError):
             await waiting
         with pytest.raises(WorkerGoneError):
-            await remote.flush(Selection())
+            await remote.change(Verb.FLUSH, Selection())
 
 
 async def test_an_answer_beyond_the_limit_of_a_line_is_an_error_and_the_worker_goes_on(
@@ -220,7 +218,7 @@ async def test_a_worker_that_goes_while_it_commits_leaves_it_unknown_whether_it_
         port = await remote.begin(LETTER)
         await port.write(b"x")
         committing = asyncio.create_task(port.commit())
-        await remote.flush(Selection())  # answered after the commit was asked for
+        await remote.change(Verb.FLUSH, Selection())  # answered after the commit was asked for
         served.cancel()
         await asyncio.wait([served])
         with pytest.raises(TimeoutError):

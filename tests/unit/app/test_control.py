@@ -16,7 +16,7 @@ from mailboat.app.control import RelayControl
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.tally import Snapshot, Totals
 from mailboat.outbound.letter import Letter
-from mailboat.queue.store import Selection
+from mailboat.queue.store import Selection, Verb
 
 NAME = "mailboat_received_messages_total"
 
@@ -29,6 +29,7 @@ class FakeWorker(Letterbox):
         self.ids = list(ids)
         self.count = count
         self.status = ConfigStatus(f"sha256:{loaded_at:g}", loaded_at, error)
+        self.changes: list[tuple[Verb, Selection]] = []
         self.gone = False
         self.answers = asyncio.Event()
         """Not set: it hangs."""
@@ -62,16 +63,8 @@ class FakeWorker(Letterbox):
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the interface says so
         return [{"id": id}] if id in self.ids else []
 
-    async def delete(self, selection: Selection) -> int:
-        return len(self.ids)
-
-    async def hold(self, selection: Selection) -> int:
-        return len(self.ids)
-
-    async def release(self, selection: Selection) -> int:
-        return len(self.ids)
-
-    async def flush(self, selection: Selection) -> int:
+    async def change(self, verb: Verb, selection: Selection) -> int:
+        self.changes.append((verb, selection))
         return len(self.ids)
 
 
@@ -124,9 +117,12 @@ async def test_a_cursor_that_is_not_ours_is_said_to_be(after: str) -> None:
         await control(FakeWorker("a")).queue_page(Selection(), 1, after)
 
 
-async def test_verbs_count_on_all_workers() -> None:
-    it = control(FakeWorker("a", "b"), FakeWorker("c"))
-    assert [await verb(Selection()) for verb in (it.delete, it.hold, it.release, it.flush)] == [3, 3, 3, 3]
+async def test_every_verb_reaches_all_workers_and_counts_what_each_has_changed() -> None:
+    first, second = FakeWorker("a", "b"), FakeWorker("c")
+    it = control(first, second)
+    selection = Selection(domain="one.test")
+    assert [await it.change(verb, selection) for verb in Verb] == [3] * len(Verb)
+    assert first.changes == second.changes == [(verb, selection) for verb in Verb]
     assert await it.queue_get("c") == [{"id": "c"}]
 
 

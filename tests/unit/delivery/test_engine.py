@@ -15,7 +15,7 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import BounceResult
 from mailboat.model.outcome import Result
-from mailboat.queue.store import Selection, Settlement, StorageError
+from mailboat.queue.store import Selection, Settlement, StorageError, Verb
 
 QUICK = (0.01,)
 """One retry, soon."""
@@ -72,7 +72,7 @@ async def test_a_flush_tries_deferred_mail_now() -> None:
     await rig.accept("a@one.test")
     await rig.attempted(1)
     rig.attempter.results.clear()
-    assert await rig.store.flush(Selection()) == 1
+    assert await rig.store.change(Verb.FLUSH, Selection()) == 1
     await rig.attempted(2)
     assert await rig.left() == []
     await rig.engine.drain(1)
@@ -82,12 +82,12 @@ async def test_held_mail_waits_for_its_release() -> None:
     rig = Rig(disabled=True)
     rig.engine.start()
     await rig.accept("a@one.test")
-    assert await rig.store.hold(Selection(domain="one.test")) == 1
+    assert await rig.store.change(Verb.HOLD, Selection(domain="one.test")) == 1
     rig.engine.configure(Rig.with_outbound())
     await rig.accept("b@two.test")
     await rig.attempted(1)
     assert [e.domain for e in rig.attempter.started] == ["two.test"]
-    await rig.store.release(Selection())
+    await rig.store.change(Verb.RELEASE, Selection())
     await rig.attempted(2)
     assert await rig.left() == []
     await rig.engine.drain(1)
@@ -101,8 +101,8 @@ async def test_mail_deleted_in_flight_stays_deleted_and_mail_held_in_flight_stay
     deleted = await rig.accept("a@one.test")
     await rig.accept("b@two.test")
     await rig.until(lambda: len(rig.attempter.started) == 2)
-    await rig.store.delete(Selection(ids=[deleted.id]))
-    await rig.store.hold(Selection(domain="two.test"))
+    await rig.store.change(Verb.DELETE, Selection(ids=[deleted.id]))
+    await rig.store.change(Verb.HOLD, Selection(domain="two.test"))
     rig.attempter.release("one.test", "two.test")
     await rig.attempted(2)
     (left,) = await rig.left()
@@ -336,7 +336,7 @@ async def test_without_its_bounce_a_failure_is_not_recorded(failure: Exception) 
     assert (left.attempts, left.state) == (0, State.DEFERRED)
     assert rig.observer.bounces == []
     rig.bounces.failure = None
-    await rig.store.flush(Selection())
+    await rig.store.change(Verb.FLUSH, Selection())
     await rig.until(lambda: rig.observer.bounces == [BounceResult.QUEUED])
     await rig.engine.drain(1)
 

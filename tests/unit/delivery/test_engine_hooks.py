@@ -27,6 +27,7 @@ from mailboat.hooks import (
 )
 from mailboat.model.observer import BounceResult, HookFailure
 from mailboat.model.outcome import AttemptReport, Result, Stage
+from mailboat.queue.store import Selection, Verb
 from mailboat.routing.answers import Targets
 
 HOUR = (3600.0,)
@@ -356,18 +357,12 @@ async def test_notes_and_force_tls_of_hooks_are_there_at_the_next_attempt_after_
     again = Rig(store=rig.memory)
     again.plug(send_email=later)
     again.engine.start()
-    await again.store.flush(_everything())
+    await again.store.change(Verb.FLUSH, Selection())
     await again.attempted(1)
     await again.engine.drain(1)
     (hmail,) = seen
     assert (hmail.notes, hmail.todo.notes) == ({"seen": 1}, {"pool": {"name": "blue"}})
     assert (hmail.todo.force_tls, hmail.num_failures) == (True, 1)
-
-
-def _everything() -> Any:
-    from mailboat.queue.store import Selection
-
-    return Selection()
 
 
 async def test_notes_of_the_deferred_hook_are_stored_too_and_without_change_nothing_is() -> None:

@@ -9,7 +9,7 @@ from tests.support.engine_rig import Rig
 
 from mailboat.delivery.gate import Busy
 from mailboat.model.outcome import Result
-from mailboat.queue.store import Selection
+from mailboat.queue.store import Selection, Verb
 
 
 @pytest.mark.parametrize("result", [Result.DELIVERED, Result.DEFERRED, RuntimeError("broken")])
@@ -42,7 +42,7 @@ async def test_what_was_held_during_an_attempt_that_came_to_nothing_does_not_sta
     rig.engine.start()
     entry = await rig.accept("bob@there.test")
     await rig.until(lambda: rig.attempter.started)
-    await rig.store.hold(Selection(ids=[entry.id]))
+    await rig.store.change(Verb.HOLD, Selection(ids=[entry.id]))
     (waiting,) = rig.engine.under_way([entry.key])
     rig.attempter.release("there.test")
     await asyncio.wait_for(waiting, 20)
@@ -50,6 +50,6 @@ async def test_what_was_held_during_an_attempt_that_came_to_nothing_does_not_sta
     await rig.accept("eve@here.test")
     await rig.attempted(1)
     assert len(rig.attempter.started) == 2
-    await rig.store.release(Selection(ids=[entry.id]))
+    await rig.store.change(Verb.RELEASE, Selection(ids=[entry.id]))
     await rig.attempted(2)
     await rig.engine.drain(0)

@@ -13,7 +13,7 @@ from mailboat.model.envelope import Entry, EntryKey, State
 from mailboat.model.observer import Observer
 from mailboat.queue.shelf import Shelf, open_store
 from mailboat.queue.spool import Spool
-from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, Store
+from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, Store, Verb
 
 START = 1_000_000.0
 EVERYTHING = Selection()
@@ -103,16 +103,16 @@ async def test_deferrals_bounces_and_verbs_reach_the_right_database(tmp_path: Pa
     assert own.key.spool == 0
     for entry in (own, spare):
         await store.settle(entry, Settlement(replace(entry, next_attempt=START + 60, state=State.DEFERRED)))
-    assert await store.flush(EVERYTHING) == 2
+    assert await store.change(Verb.FLUSH, EVERYTHING) == 2
     assert store.stats()[State.ACTIVE].messages == 2
     bounce = draft("alice@sender.test", sender="", id=store.reserve_id())
     await store.settle(spare, Settlement(None, bounce))
     (again,) = [entry for entry in listener.entries if entry.message.sender.is_null]
     assert await store.body(again) == BODY
     assert await store.get(again.message.id) == [again]
-    assert await store.hold(Selection(ids=[again.id, own.id])) == 2
+    assert await store.change(Verb.HOLD, Selection(ids=[again.id, own.id])) == 2
     assert {key.spool for key in listener.gone} == {0, 1}
-    assert await store.delete(EVERYTHING) == 2
+    assert await store.change(Verb.DELETE, EVERYTHING) == 2
     await until(lambda: databases(tmp_path) == ["queue-0.db"])
     await store.close()
 
@@ -139,7 +139,8 @@ async def test_a_page_goes_on_when_its_database_was_emptied_meanwhile(tmp_path: 
         await fill(tmp_path, index, "a@x.test", "b@x.test")
     store = await open_worker(tmp_path, 0, 1)
     page = await store.page(EVERYTHING, 1)
-    await store.delete(Selection(ids=[entry.id for entry in await store.due(START, 10) if entry.key.spool == 1]))
+    adopted = [entry.id for entry in await store.due(START, 10) if entry.key.spool == 1]
+    await store.change(Verb.DELETE, Selection(ids=adopted))
     await until(lambda: databases(tmp_path) == ["queue-0.db"])
     rest = await store.page(EVERYTHING, 10, page.next)
     assert [entry.key.spool for entry in rest.entries] == [0, 0]

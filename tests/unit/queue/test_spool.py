@@ -26,7 +26,7 @@ from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.intake import Tuning
 from mailboat.queue.offline import OfflineQueue
 from mailboat.queue.spool import Spool, database_path
-from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, StorageFull
+from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, StorageFull, Verb
 from mailboat.queue.waits import at_start
 
 START = 1_000_000.0
@@ -91,7 +91,7 @@ async def test_everything_is_there_after_a_restart(opened: Opener) -> None:
     later = await accept(spool)
     held = await accept(spool)
     await spool.settle(later, deferred(later, START + 64))
-    await spool.hold(Selection(ids=[held.id]))
+    await spool.change(Verb.HOLD, Selection(ids=[held.id]))
     before = spool.stats()
     spool = await opened()
     assert await spool.due(START, 10) == [fresh]
@@ -310,9 +310,9 @@ async def test_operators_are_told_when_storage_fails(opened: Opener) -> None:
     await accept(spool)
     disk.failure = BROKEN
     with pytest.raises(StorageError):
-        await spool.delete(EVERYTHING)
+        await spool.change(Verb.DELETE, EVERYTHING)
     disk.failure = None
-    assert await spool.delete(EVERYTHING) == 1
+    assert await spool.change(Verb.DELETE, EVERYTHING) == 1
 
 
 async def test_reading_works_again_after_an_error(opened: Opener) -> None:
@@ -429,7 +429,7 @@ async def test_a_damaged_row_is_held_and_shown_and_can_be_deleted(opened: Opener
         assert shown.state is State.HELD
         assert "damaged row" in shown.last_reply
     assert len((await spool.page(EVERYTHING, 10)).entries) == 2
-    assert await spool.delete(Selection(ids=[bad.id])) == 1
+    assert await spool.change(Verb.DELETE, Selection(ids=[bad.id])) == 1
     assert await spool.due(START, 10) == [good]
 
 
@@ -461,7 +461,7 @@ async def test_no_number_of_a_damaged_row_stops_the_queue(
         assert all(0 <= share.size <= 2 * rows.MAX_COUNT for share in stats.values())
         gauges = Tally().snapshot(stats)["gauges"]
         assert orjson.loads(orjson.dumps(gauges, option=orjson.OPT_NON_STR_KEYS)) == gauges
-    assert await spool.delete(EVERYTHING) == 2
+    assert await spool.change(Verb.DELETE, EVERYTHING) == 2
     assert sum(share.messages + share.size for share in spool.stats().values()) == 0
 
 
@@ -589,7 +589,7 @@ async def test_files_go_when_an_operator_deletes_their_message(opened: Opener, t
     spool = await opened()
     await accept(spool, body=body_file(spool))
     assert len(files_in(tmp_path / "bodies")) == 1
-    await spool.delete(EVERYTHING)
+    await spool.change(Verb.DELETE, EVERYTHING)
     await until(lambda: not files_in(tmp_path / "bodies"))
 
 
@@ -607,8 +607,8 @@ async def test_selections_walk_a_queue_longer_than_a_window(opened: Opener, monk
     assert len(first.entries) == 2
     rest = await spool.page(rare, 2, first.next)
     assert [e.domain for e in [*first.entries, *rest.entries]] == ["rare.test"] * 3
-    assert await spool.hold(Selection(domain="common.test")) == 57
-    assert await spool.delete(EVERYTHING) == 60
+    assert await spool.change(Verb.HOLD, Selection(domain="common.test")) == 57
+    assert await spool.change(Verb.DELETE, EVERYTHING) == 60
 
 
 async def test_a_page_ends_with_its_octets_however_many_entries_are_wanted(
@@ -623,7 +623,7 @@ async def test_a_page_ends_with_its_octets_however_many_entries_are_wanted(
     assert [len(page) for page in await pages(spool, Selection(ids=[e.id for e in expected]))] == [2, 2, 1]
     monkeypatch.setattr("mailboat.queue.spool.PAGE_OCTETS", 1)
     assert [len(page) for page in await pages(spool, EVERYTHING)][:5] == [1] * 5
-    assert await spool.hold(Selection(ids=[e.id for e in expected])) == 5
+    assert await spool.change(Verb.HOLD, Selection(ids=[e.id for e in expected])) == 5
 
 
 async def pages(spool: Spool, selection: Selection) -> list[Sequence[Entry]]:
