@@ -18,9 +18,10 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Draft, Entry, EntryKey, State
 from mailboat.model.observer import Observer
 from mailboat.queue import ids, schema
+from mailboat.queue.opening import open_spool
 from mailboat.queue.operations import Accept, NewMessage, Operation, Reserve
 from mailboat.queue.selection import entries_of
-from mailboat.queue.spool import Spool, database_path
+from mailboat.queue.spool import database_path
 from mailboat.queue.transaction import Writer
 
 DOMAINS = 10_000
@@ -39,7 +40,7 @@ async def fill(directory: Path, messages: int, due: int = DUE) -> int:
 
     Returns the size of the queue in octets, all of it on the disk.
     """
-    spool = await Spool.open(directory, 0, SystemClock(), Observer())
+    spool = await open_spool(directory, 0, SystemClock(), Observer())
     await spool.close()
     path = database_path(directory, 0)
     identity = schema.prepare(str(path))

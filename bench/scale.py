@@ -29,7 +29,7 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Draft
 from mailboat.model.observer import Observer
 from mailboat.queue.commit import SWITCH_INTERVAL
-from mailboat.queue.shelf import open_store
+from mailboat.queue.opening import open_store
 from mailboat.queue.store import Settlement, Store
 
 NEW_BODY = 4096

@@ -16,7 +16,8 @@ from tests.support.stores import BODY, Listener, address, draft, until
 from mailboat.model.address import Address
 from mailboat.model.envelope import Draft, Entry, EntryKey, Noted, Recipient, SpooledBody, State
 from mailboat.model.observer import Observer
-from mailboat.queue.shelf import Shelf, open_store
+from mailboat.queue.opening import open_spool, open_store
+from mailboat.queue.shelf import Shelf
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import Selection, Settlement, StorageError, Store, Verb
 
@@ -45,7 +46,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FixedCloc
 
 async def _shelf(directory: Path, clock: FixedClock) -> Store:
     """A worker with an adopted database that holds one message, which no test touches: it is held."""
-    spare = await Spool.open(directory, 1, clock, Observer())
+    spare = await open_spool(directory, 1, clock, Observer())
     await spare.accept(draft("kept@spare.test", sender="spare@spare.test"))
     await spare.change(Verb.HOLD, EVERYTHING)
     await spare.close()

@@ -21,8 +21,9 @@ from tests.support.stores import draft
 
 from mailboat.model.envelope import State
 from mailboat.model.observer import Observer
-from mailboat.queue.shelf import Databases, open_store
-from mailboat.queue.spool import Spool
+from mailboat.queue import imports
+from mailboat.queue.opening import open_spool, open_store
+from mailboat.queue.shelf import Databases
 from mailboat.queue.store import Selection, Settlement, Verb
 
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 70 + b"\r\n") * 5000
@@ -69,7 +70,7 @@ async def opened(queue_dir: Path) -> AsyncIterator[Databases]:
 async def fill(queue_dir: Path) -> None:
     """Mail in two databases: due, deferred and held, with a body in a file."""
     for index in (0, 1):
-        spool = await Spool.open(queue_dir, index, FixedClock(1_000_000.0 + index), Observer())
+        spool = await open_spool(queue_dir, index, FixedClock(1_000_000.0 + index), Observer())
         await spool.accept(draft("a@one.test", "b@two.test"))
         (entry,) = await spool.accept(draft("c@three.test", body=b"Subject: large\r\n\r\n" + bytes(300_000)))
         deferred = replace(entry, attempts=1, next_attempt=1_500_000.0, state=State.DEFERRED)
@@ -130,7 +131,7 @@ async def test_an_export_of_a_stopped_queue_that_is_killed(tmp_path: Path, remov
             assert {fact[5] for fact in left} <= {"exported"}, point
             new, _ = stopped(tmp_path, "new")
             async with opened(new) as store:
-                await store.take_in(str(archive))
+                await imports.take_in(store, str(archive))
             assert await known(new) == before, point
             shutil.rmtree(new)
             archive.unlink()
@@ -163,7 +164,7 @@ async def test_an_import_into_a_stopped_queue_that_is_killed(tmp_path: Path) -> 
             delivered = [e for e in (await store.page(Selection(), 1000)).entries if e.held_reason != "exported"]
             for entry in delivered:
                 await store.settle(entry, Settlement(None))
-            again = await store.take_in(archive)
+            again = await imports.take_in(store, archive)
             assert again + len(delivered) == len(before), point
         if where == "new":
             assert first in (before, []), point  # one database; where there are two, each is whole

@@ -18,7 +18,7 @@ from tests.support.stores import draft
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import Observer
-from mailboat.queue.shelf import open_store
+from mailboat.queue.opening import open_store
 from mailboat.queue.store import Settlement, StorageFull, Store
 
 CLIENTS = 20

@@ -18,7 +18,7 @@ from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft, Entry, EntryKey, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue import ids
-from mailboat.queue.selection import entries_of, fits, names
+from mailboat.queue.selection import entries_of, fits, names, order
 from mailboat.queue.spool import read_place
 from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError, Verb
 from mailboat.queue.waits import Earlier
@@ -168,8 +168,7 @@ class MemoryStore:
 
     async def due(self, until: float, limit: int, after: tuple[float, EntryKey] | None = None) -> Sequence[Entry]:
         """Entries that are due, in order."""
-        place = None if after is None else (after[0], after[1].spool, after[1].row)
-        return [entry for entry in self._due(until) if place is None or _order(entry) > place][:limit]
+        return [entry for entry in self._due(until) if after is None or order(entry) > after][:limit]
 
     async def due_in(self, domain: str, until: float, limit: int) -> Sequence[Entry]:
         """Entries of one domain that are due."""
@@ -182,7 +181,7 @@ class MemoryStore:
 
     def _due(self, until: float) -> list[Entry]:
         waiting = [e for e in self._rows.values() if e.next_attempt is not None and e.next_attempt <= until]
-        return sorted(waiting, key=_order)
+        return sorted(waiting, key=order)
 
     async def body(self, entry: Entry) -> Body:
         """The message as queued."""
@@ -273,10 +272,6 @@ class MemoryStore:
 def _discard(body: Body) -> None:
     if isinstance(body, SpooledBody):
         Path(body.path).unlink(missing_ok=True)
-
-
-def _order(entry: Entry) -> tuple[float, int, int]:
-    return (entry.next_attempt or 0.0, entry.key.spool, entry.key.row)
 
 
 def _stats(entries: Sequence[Entry]) -> StateStats:

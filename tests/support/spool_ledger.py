@@ -17,7 +17,7 @@ from tests.support.stores import draft
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import SpooledBody, State
 from mailboat.model.observer import Observer
-from mailboat.queue.shelf import open_store
+from mailboat.queue.opening import open_store
 from mailboat.queue.store import Settlement, Store
 
 

@@ -12,7 +12,7 @@ from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.envelope import Body, Draft, Entry, EntryKey
 from mailboat.model.observer import Observer
 from mailboat.queue.faults import Room
-from mailboat.queue.intake import Tuning
+from mailboat.queue.spool import Tuning
 from mailboat.queue.store import StorageFull
 
 BODY = b"Subject: hello\r\n\r\nGood day.\r\n"

@@ -14,9 +14,8 @@ from mailboat.model.clock import rfc3339
 from mailboat.model.envelope import Entry
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Batch, Selection, Step, Verb
+from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
 
-EVERYTHING = Selection()
 EntryJson = dict[str, Any]
 """M of the queue API: what `entry_to_json` makes."""
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 
 import orjson
 
-from mailboat.admin.control import EVERYTHING, Check, ConfigStatus, EntryJson, Operated, Probe
+from mailboat.admin.control import Check, ConfigStatus, EntryJson, Operated, Probe
 from mailboat.app.questions import Questions, answer, open_line
 from mailboat.app.remote_tokens import TOKEN, give
 from mailboat.app.submissions import Desk, RemoteSubmission, pack
@@ -23,7 +23,7 @@ from mailboat.metrics.tally import Snapshot
 from mailboat.model.envelope import State
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Batch, Selection, Step, Verb
+from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
 
 
 class WorkerPort(Operated, Protocol):

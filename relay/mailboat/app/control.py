@@ -9,7 +9,7 @@ from dataclasses import replace
 import orjson
 
 from mailboat import __version__
-from mailboat.admin.control import EVERYTHING, BadCursorError, Check, ConfigStatus, EntryJson, Probe
+from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app.channel import WorkerPort
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.prometheus import exposition
@@ -18,7 +18,7 @@ from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
 from mailboat.queue.exports import archive_chunks
 from mailboat.queue.imports import Upload
-from mailboat.queue.store import PAGE_OCTETS, Batch, Selection, Step, StorageError, Verb
+from mailboat.queue.store import EVERYTHING, PAGE_OCTETS, Batch, Selection, Step, StorageError, Verb
 
 ANSWER_TIMEOUT = 5.0
 """Seconds that a worker has for a probe, its numbers and its configuration: longer than any pause of a healthy event

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mailboat.admin.control import EVERYTHING, BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
+from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.app import last_good
 from mailboat.app.build import Parts, WorkerOptions
 from mailboat.app.certificates import CertificateExpiry
@@ -23,7 +23,8 @@ from mailboat.model.observer import Observer
 from mailboat.outbound import sending
 from mailboat.outbound.letter import Letter
 from mailboat.outbound.submission import Port
-from mailboat.queue.store import Batch, Selection, Step, StorageError, Verb
+from mailboat.queue import exports, imports
+from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, StorageError, Verb
 
 log = logging.getLogger(__name__)
 
@@ -189,11 +190,11 @@ class Worker:
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """A step of an export."""
-        return await self._parts.store.export(step, batch, selection)
+        return await exports.export(self._parts.store, step, batch, selection)
 
     async def take_in(self, archive: str) -> int:
         """Take in an archive."""
-        return await self._parts.store.take_in(archive)
+        return await imports.take_in(self._parts.store, archive)
 
     async def begin(self, letter: Letter) -> Port:
         """Start a program's message."""

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from mailboat.cli.queue_source import Api, Offline, QueueCommandError, answer_to, failure, open_offline, wanted_of
+from mailboat.queue import exports, imports
 from mailboat.queue.archive import PIECE, DamagedArchiveError, verify
 from mailboat.queue.exports import CALLED_OFF, archive_chunks
 from mailboat.queue.lock import sync_directory
@@ -82,7 +83,7 @@ def import_from(file: Path, source: Api | Offline) -> int:
 async def _take_in(queue_dir: str, file: str) -> int:
     store = await open_offline(queue_dir)
     try:
-        return await store.take_in(file)
+        return await imports.take_in(store, file)
     finally:
         await store.close()
 
@@ -183,7 +184,7 @@ class OfflineExport:
             self._runner.close()
             raise
         try:
-            self._count = self._runner.run(self._store.export(Step.BEGIN, self._batch, self._selection))
+            self._count = self._runner.run(exports.export(self._store, Step.BEGIN, self._batch, self._selection))
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -212,7 +213,7 @@ class OfflineExport:
         return self._count
 
     def _step(self, step: Step) -> None:
-        self._runner.run(self._store.export(step, self._batch))
+        self._runner.run(exports.export(self._store, step, self._batch))
 
 
 class ApiExport:

@@ -266,7 +266,7 @@ async def open_offline(queue_dir: str) -> Databases:
     """The queue of a stopped relay, to change it; close it. Raises QueueInUse where a relay runs after all."""
     from mailboat.model.clock import SystemClock  # noqa: PLC0415
     from mailboat.model.observer import Observer  # noqa: PLC0415
-    from mailboat.queue.shelf import open_store  # noqa: PLC0415
+    from mailboat.queue.opening import open_store  # noqa: PLC0415
 
     # As one worker, which adopts the databases of all others.
     return await open_store(queue_dir, 0, 1, SystemClock(), Observer())

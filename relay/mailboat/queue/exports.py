@@ -4,7 +4,7 @@ The file is written under the name `Batch.partial` and linked to its own once ev
 whoever finds an unfinished export decides alone: unsealed, there is no file; sealed, the partial one tells, and a new
 name for it makes sure that it is never linked. Where it cannot be seen, entries stay held: nothing is delivered twice.
 
-`Exports` is a database's part, owned by `spool`; `archive_chunks` reads what all databases of a directory have marked.
+`export` is called by `app` and `cli`, `resolve` by `opening`; `archive_chunks` reads what all databases have marked.
 """
 
 from __future__ import annotations
@@ -16,116 +16,112 @@ import itertools
 import logging
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mailboat.model.envelope import Entry, EntryKey
 from mailboat.queue import archive, ids, queries, rows, schema, transfers
 from mailboat.queue.bodies import BodyFiles
 from mailboat.queue.faults import storage_error
-from mailboat.queue.intake import Intake
 from mailboat.queue.packed import PackedMessage
-from mailboat.queue.reader import Reader
-from mailboat.queue.store import Batch, Selection, Step, StorageError, Verb
+from mailboat.queue.shelf import Databases
+from mailboat.queue.spool import Spool
+from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, StorageError, Verb
 
 log = logging.getLogger(__name__)
 
 _ROWS = 500
 """Rows of a selection that one commit marks, and more of the last message: they are read before."""
-
-
 CALLED_OFF = ".cancelled"
 """In the place of `.partial`: this file will never be linked to its own name."""
-Select = Callable[[Selection, int, int], Awaitable[tuple[Sequence[int], int]]]
-"""Some rows of a selection behind one row, and where to go on; 0 at the end."""
 
 
-class Exports:
-    """The exports of one database."""
+async def export(store: Databases, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
+    """Do a step in each database; how many entries it was. Raises `StorageError`."""
+    return sum([await _step(spool, step, batch, selection) for spool in store.databases()])
 
-    def __init__(self, intake: Intake, reader: Reader, place: queries.Place, select: Select) -> None:
-        self._intake = intake
-        self._reader = reader
-        self._place = place
-        self._select = select
 
-    async def step(self, step: Step, batch: Batch, selection: Selection) -> int:
-        """Do a step; how many entries it was. Raises `StorageError`."""
-        match step:
-            case Step.BEGIN:
-                return await self._begin(batch, selection)
-            case Step.SEAL:
-                await self._intake.transfer(transfers.seal(batch.id))
-                return 0
-            case Step.KEEP:
-                await self._intake.transfer(transfers.close_export(batch.id))
-                return 0
-            case Step.REMOVE:
-                await self._intake.transfer(transfers.close_export(batch.id))
-                return await self._remove(batch.id)
-            case Step.RESOLVE:
-                return await self.resolve(batch.id)
-
-    async def _begin(self, batch: Batch, selection: Selection) -> int:
-        await self._intake.transfer(transfers.open_export(batch.id, batch.partial, self._intake.clock.now()))
-        under_way: list[asyncio.Future[None]] = []
-        # What comes from here on, the bounces of what is under way too, is not meant.
-        last = await self._reader.ask(transfers.last_row)
-        count, after, more = 0, 0, True
-        while more:
-            found, after = await self._select(selection, after, _ROWS)
-            marked = await self._mark(batch.id, [row for row in found if row <= last], again=bool(selection.ids))
-            count += len(marked)
-            under_way += self._withdraw(marked)
-            more = 0 < after <= last
-        if under_way:
-            await asyncio.gather(*under_way)
-        return count
-
-    async def _mark(self, batch: str, found: Sequence[int], *, again: bool) -> Sequence[int]:
-        numbers = list(dict.fromkeys(map(ids.number_of, found)))
-        good, faults = await self._reader.ask(transfers.sound, self._place, numbers)
-        for fault in faults:
-            log.warning("not exported: %s", fault)
-        return await self._intake.transfer(transfers.mark(batch, good, again=again)) if good else ()
-
-    def _withdraw(self, marked: Sequence[int]) -> Sequence[asyncio.Future[None]]:
-        listener = self._intake.listener
-        if listener is None or not marked:
-            return ()
-        keys = [EntryKey(self._place.spool, row) for row in marked]
-        listener.withdrawn(keys)
-        return listener.under_way(keys)
-
-    async def _remove(self, batch: str) -> int:
-        count = 0
-        while found := await self._reader.ask(transfers.rows_of, batch):
-            deleted = await self._intake.change(Verb.DELETE, found)
-            count += len(deleted)
-            if not deleted:
-                break
-        return count
-
-    async def resolve(self, batch: str) -> int:
-        """End an export that nobody finishes; how many entries are what they were again."""
-        # In the order of commits: whatever of it is under way is through, or refused, before we look.
-        await self._intake.transfer(transfers.give_up(batch))
-        found = await self._reader.ask(transfers.outbox_of, batch)
-        if found is None:
+async def _step(spool: Spool, step: Step, batch: Batch, selection: Selection) -> int:
+    match step:
+        case Step.BEGIN:
+            return await _begin(spool, batch, selection)
+        case Step.SEAL:
+            await spool.transfer(transfers.seal(batch.id))
             return 0
-        address, state = found
-        if state is transfers.Outbox.SEALED and not await asyncio.to_thread(_is_called_off, Path(address)):
-            log.warning("export %s: its archive is taken to be complete, and its entries stay held as exported", batch)
-            await self._intake.transfer(transfers.close_export(batch))
+        case Step.KEEP:
+            await spool.transfer(transfers.close_export(batch.id))
             return 0
-        await self._intake.transfer(transfers.set_undone(batch))
-        count = 0
-        while undone := await self._intake.transfer(transfers.undo(batch)):
-            count += len(undone)
-        await self._intake.transfer(transfers.close_export(batch))
-        log.info("export %s was not completed: %d entries are what they were", batch, count)
-        self._intake.hear(lambda listener: listener.woken())
-        return count
+        case Step.REMOVE:
+            await spool.transfer(transfers.close_export(batch.id))
+            return await _remove(spool, batch.id)
+        case Step.RESOLVE:
+            return await resolve(spool, batch.id)
+
+
+async def _begin(spool: Spool, batch: Batch, selection: Selection) -> int:
+    await spool.transfer(transfers.open_export(batch.id, batch.partial, spool.clock.now()))
+    under_way: list[asyncio.Future[None]] = []
+    # What comes from here on, the bounces of what is under way too, is not meant.
+    last = await spool.reader.ask(transfers.last_row)
+    count, after, more = 0, 0, True
+    while more:
+        found, after = await spool.reader.ask(queries.rows_of, spool.place, selection, after, _ROWS)
+        marked = await _mark(spool, batch.id, [row for row in found if row <= last], again=bool(selection.ids))
+        count += len(marked)
+        under_way += _withdraw(spool, marked)
+        more = 0 < after <= last
+    if under_way:
+        await asyncio.gather(*under_way)
+    return count
+
+
+async def _mark(spool: Spool, batch: str, found: Sequence[int], *, again: bool) -> Sequence[int]:
+    numbers = list(dict.fromkeys(map(ids.number_of, found)))
+    good, faults = await spool.reader.ask(transfers.sound, spool.place, numbers)
+    for fault in faults:
+        log.warning("not exported: %s", fault)
+    return await spool.transfer(transfers.mark(batch, good, again=again)) if good else ()
+
+
+def _withdraw(spool: Spool, marked: Sequence[int]) -> Sequence[asyncio.Future[None]]:
+    listener = spool.completions.listener
+    if listener is None or not marked:
+        return ()
+    keys = [EntryKey(spool.index, row) for row in marked]
+    listener.withdrawn(keys)
+    return listener.under_way(keys)
+
+
+async def _remove(spool: Spool, batch: str) -> int:
+    count = 0
+    while found := await spool.reader.ask(transfers.rows_of, batch):
+        deleted = await spool.change_rows(Verb.DELETE, found)
+        count += len(deleted)
+        if not deleted:
+            break
+    return count
+
+
+async def resolve(spool: Spool, batch: str) -> int:
+    """End an export that nobody finishes; how many entries are what they were again."""
+    # In the order of commits: whatever of it is under way is through, or refused, before we look.
+    await spool.transfer(transfers.give_up(batch))
+    found = await spool.reader.ask(transfers.outbox_of, batch)
+    if found is None:
+        return 0
+    address, state = found
+    if state is transfers.Outbox.SEALED and not await asyncio.to_thread(_is_called_off, Path(address)):
+        log.warning("export %s: its archive is taken to be complete, and its entries stay held as exported", batch)
+        await spool.transfer(transfers.close_export(batch))
+        return 0
+    await spool.transfer(transfers.set_undone(batch))
+    count = 0
+    while undone := await spool.transfer(transfers.undo(batch)):
+        count += len(undone)
+    await spool.transfer(transfers.close_export(batch))
+    log.info("export %s was not completed: %d entries are what they were", batch, count)
+    spool.completions.tell(lambda listener: listener.woken())
+    return count
 
 
 def _is_called_off(partial: Path) -> bool:

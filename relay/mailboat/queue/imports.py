@@ -3,7 +3,7 @@
 The archive is read by each database in turn, the first one (number 0) before all others. Messages that a database holds
 are its own to complete or give back; those that none holds go to the first. It has accepted the archive before any
 other does, so that an import that was cut off goes on without taking anything twice, whatever was delivered meanwhile.
-Owned by `spool`.
+`take_in` is called by `app` and `cli`, `resolve` by `opening`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from mailboat.queue import ids, queries, schema, transfers
 from mailboat.queue.archive import PIECE, ArchivedMessage, ArchiveReader, verify
 from mailboat.queue.bodies import BodyFiles, new_upload, remove
 from mailboat.queue.faults import Room, storage_error
-from mailboat.queue.intake import Intake
 from mailboat.queue.operations import NewMessage
 from mailboat.queue.packed import PackedMessage
-from mailboat.queue.reader import Reader
+from mailboat.queue.shelf import Databases
+from mailboat.queue.spool import Spool
 from mailboat.queue.store import Verb
 from mailboat.queue.transfers import Inbox, Staged
 
@@ -57,85 +57,86 @@ class _Portion:
         return self.octets >= _OCTETS or len(self.new) + len(self.added) + len(self.given_back) >= _MESSAGES
 
 
-class Imports:
-    """The imports of one database."""
+async def take_in(store: Databases, archive: str) -> int:
+    """Take what an archive holds for each database, the worker's own first; how many entries.
 
-    def __init__(self, path: Path, intake: Intake, reader: Reader, place: queries.Place) -> None:
-        self._path = path
-        self._intake = intake
-        self._reader = reader
-        self._place = place
+    Raises `DamagedArchiveError` and `StorageError`; then nothing is taken by the database that raised it.
+    """
+    return sum([await _take_in(spool, archive) for spool in store.databases()])
 
-    async def take_in(self, archive: str) -> int:
-        """Take what concerns this database; how many entries. Raises `DamagedArchiveError` and `StorageError`.
 
-        Then nothing of it is taken here.
-        """
-        with ExitStack() as stack:
-            reader = await asyncio.to_thread(_opened, archive, stack)
-            batch = f"in:{reader.id}"  # where it was exported, its id is that of the export
-            (known,) = await self._intake.transfer(transfers.open_import(batch, self._intake.clock.now()))
-            if known:
-                return 0
-            try:
-                count = await self._stage_all(batch, reader, stack)
-                await self._intake.transfer(transfers.set_inbox(batch, Inbox.ACCEPTED))
-            except BaseException:
-                await asyncio.shield(self._refuse(batch))
-                raise
-            await self._complete(batch)
-            return count
-
-    async def resolve(self, batch: str, state: Inbox) -> None:
-        """Go on with an import that a process left in the middle."""
-        if state is Inbox.ACCEPTED:
-            await self._complete(batch)
-        else:
-            await self._refuse(batch)
-
-    async def _complete(self, batch: str) -> None:
-        while await self._intake.transfer(transfers.take(batch)):
-            self._intake.hear(lambda listener: listener.woken())
-
-    async def _refuse(self, batch: str) -> None:
-        await self._intake.transfer(transfers.set_inbox(batch, Inbox.REFUSED))
-        while staged := await self._reader.ask(transfers.rows_of, batch):
-            if not await self._intake.change(Verb.DELETE, staged):
-                break
-        await self._intake.transfer(transfers.let_go(batch))
-
-    async def _stage_all(self, batch: str, reader: ArchiveReader, stack: ExitStack) -> int:
-        sorter = _Sorter(self._path, self._place, self._intake.new_body_file, stack)
-        portions = await asyncio.to_thread(sorter.portions, reader)
-        count = 0
-        while (portion := await asyncio.to_thread(next, portions, None)) is not None:
-            count += await self._stage(batch, portion)
+async def _take_in(spool: Spool, archive: str) -> int:
+    with ExitStack() as stack:
+        reader = await asyncio.to_thread(_opened, archive, stack)
+        batch = f"in:{reader.id}"  # where it was exported, its id is that of the export
+        (known,) = await spool.transfer(transfers.open_import(batch, spool.clock.now()))
+        if known:
+            return 0
+        try:
+            count = await _stage_all(spool, batch, reader, stack)
+            await spool.transfer(transfers.set_inbox(batch, Inbox.ACCEPTED))
+        except BaseException:
+            await asyncio.shield(_refuse(spool, batch))
+            raise
+        await _complete(spool, batch)
         return count
 
-    async def _stage(self, batch: str, portion: _Portion) -> int:
-        added = [entry for packed, number in portion.added for entry in _renumbered(packed, self._place.spool, number)]
-        messages: list[NewMessage] = []
-        try:
-            for packed, body in portion.new:
-                messages.append(await self._numbered(packed, body))
-            if any(message.file for message in messages):
-                await asyncio.to_thread(self._intake.bodies.sync)
-            entries = sum(len(message.entries) for message in messages) + len(added)
-            octets = sum(len(message.body or b"") for message in messages) + entries * _ROW_OCTETS
-            staged = Staged(messages, added, portion.given_back)
-            return len(await self._intake.transfer(transfers.stage(batch, staged), octets))
-        except BaseException as error:
-            self._intake.bodies.remove(message.file for message in messages if message.file)
-            if isinstance(error, OSError):
-                raise storage_error(error, str(self._path)) from error
-            raise
 
-    async def _numbered(self, packed: PackedMessage, body: bytes | SpooledBody) -> NewMessage:
-        number = self._intake.number()
-        entries = tuple(_renumbered(packed, self._place.spool, number))
-        if isinstance(body, bytes):
-            return NewMessage(number, entries, body)
-        return NewMessage(number, entries, None, await asyncio.to_thread(self._intake.bodies.secure, body, number))
+async def resolve(spool: Spool, batch: str, state: Inbox) -> None:
+    """Go on with an import that a process left in the middle."""
+    if state is Inbox.ACCEPTED:
+        await _complete(spool, batch)
+    else:
+        await _refuse(spool, batch)
+
+
+async def _complete(spool: Spool, batch: str) -> None:
+    while await spool.transfer(transfers.take(batch)):
+        spool.completions.tell(lambda listener: listener.woken())
+
+
+async def _refuse(spool: Spool, batch: str) -> None:
+    await spool.transfer(transfers.set_inbox(batch, Inbox.REFUSED))
+    while staged := await spool.reader.ask(transfers.rows_of, batch):
+        if not await spool.change_rows(Verb.DELETE, staged):
+            break
+    await spool.transfer(transfers.let_go(batch))
+
+
+async def _stage_all(spool: Spool, batch: str, reader: ArchiveReader, stack: ExitStack) -> int:
+    sorter = _Sorter(spool.path, spool.place, spool.new_body_file, stack)
+    portions = await asyncio.to_thread(sorter.portions, reader)
+    count = 0
+    while (portion := await asyncio.to_thread(next, portions, None)) is not None:
+        count += await _stage(spool, batch, portion)
+    return count
+
+
+async def _stage(spool: Spool, batch: str, portion: _Portion) -> int:
+    added = [entry for packed, number in portion.added for entry in _renumbered(packed, spool.place.spool, number)]
+    messages: list[NewMessage] = []
+    try:
+        for packed, body in portion.new:
+            messages.append(await _numbered(spool, packed, body))
+        if any(message.file for message in messages):
+            await asyncio.to_thread(spool.bodies.sync)
+        entries = sum(len(message.entries) for message in messages) + len(added)
+        octets = sum(len(message.body or b"") for message in messages) + entries * _ROW_OCTETS
+        staged = Staged(messages, added, portion.given_back)
+        return len(await spool.transfer(transfers.stage(batch, staged), octets))
+    except BaseException as error:
+        spool.bodies.remove(message.file for message in messages if message.file)
+        if isinstance(error, OSError):
+            raise storage_error(error, str(spool.path)) from error
+        raise
+
+
+async def _numbered(spool: Spool, packed: PackedMessage, body: bytes | SpooledBody) -> NewMessage:
+    number = spool.number()
+    entries = tuple(_renumbered(packed, spool.place.spool, number))
+    if isinstance(body, bytes):
+        return NewMessage(number, entries, body)
+    return NewMessage(number, entries, None, await asyncio.to_thread(spool.bodies.secure, body, number))
 
 
 def _opened(path: str, stack: ExitStack) -> ArchiveReader:

@@ -15,10 +15,8 @@ from typing import TypeVar
 from mailboat.model.envelope import Entry, State
 from mailboat.queue import queries, schema
 from mailboat.queue.faults import storage_error
-from mailboat.queue.selection import fits
-from mailboat.queue.shelf import database_numbers
-from mailboat.queue.spool import database_path
-from mailboat.queue.store import Selection, StateStats, StorageError
+from mailboat.queue.store import PAGE_OCTETS, Selection, StateStats, StorageError, total
+from mailboat.queue.transaction import Tally
 
 T = TypeVar("T")
 
@@ -33,7 +31,7 @@ class OfflineQueue:
         directory = Path(queue_dir).absolute()
         if not directory.is_dir():
             raise StorageError(f"{directory} is not a directory: no relay has run with it yet")
-        self._paths = {index: database_path(directory, index) for index in database_numbers(directory)}
+        self._paths = dict(schema.databases(directory))
 
     def entries(self, selection: Selection) -> Iterator[Entry]:
         """The entries of a selection, oldest first within each database, read as they are asked for."""
@@ -46,15 +44,7 @@ class OfflineQueue:
 
     def stats(self) -> dict[State, StateStats]:
         """The queue's size by state."""
-        parts = [_asking(path, partial(queries.stats, db)) for path, db, _ in self._databases()]
-        return {
-            state: StateStats(
-                sum(part[state].messages for part in parts),
-                sum(part[state].size for part in parts),
-                min((oldest for part in parts if (oldest := part[state].oldest) is not None), default=None),
-            )
-            for state in State
-        }
+        return total([_asking(path, partial(Tally.read, db)).stats() for path, db, _ in self._databases()])
 
     def _databases(self) -> Iterator[tuple[Path, sqlite3.Connection, queries.Place]]:
         """Each in turn, open until the next."""
@@ -80,22 +70,9 @@ def _identify(db: sqlite3.Connection, path: Path, index: int) -> queries.Place:
 
 
 def _walk(db: sqlite3.Connection, place: queries.Place, selection: Selection, path: Path) -> Iterator[Entry]:
-    if selection.ids:
-        rows = _asking(path, lambda: queries.named(db, place.tag, selection.ids))
-        for start in range(0, len(rows), _BATCH):
-            found = _read(db, place, rows[start : start + _BATCH], path)
-            yield from (entry for entry in found if fits(selection, entry))
-        return
     after, more = 0, True
     while more:
-        rows, after = _step(db, selection, after, path)
-        yield from _read(db, place, rows, path)
+        step = partial(queries.select, db, place, selection, after, _BATCH, PAGE_OCTETS)
+        shown, after = _asking(path, step)
+        yield from shown.entries
         more = bool(after)
-
-
-def _step(db: sqlite3.Connection, selection: Selection, after: int, path: Path) -> tuple[list[int], int]:
-    return _asking(path, lambda: queries.walk(db, selection, after, _BATCH))
-
-
-def _read(db: sqlite3.Connection, place: queries.Place, rows: Sequence[int], path: Path) -> list[Entry]:
-    return _asking(path, lambda: queries.read(db, place, rows))

@@ -1,7 +1,7 @@
 """What may be asked of the writing side of a database, and what it answers: values between the loop and its thread.
 
-The event loop makes operations, `transaction` applies them in the commit thread, and `spool` tells who waits.
-The thread never touches a future.
+On the event loop `spool` makes operations and `completions` tells who waits; in the commit thread `transaction` applies
+them. The thread never touches a future.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mailboat.model.envelope import Entry, EntryKey, State
+from mailboat.model.envelope import Entry, EntryKey
 from mailboat.queue import ids, rows
-from mailboat.queue.selection import read_sender
-from mailboat.queue.store import Selection, StateStats
+from mailboat.queue.selection import fits, read_sender
+from mailboat.queue.store import PAGE_OCTETS, Selection
 
 WINDOW = 20_000
 """Rows that one step of a walk looks at, so that a rare match never holds the reader for long."""
@@ -231,10 +231,29 @@ def read_some(db: sqlite3.Connection, place: Place, selected: Sequence[int], mos
     return Shown(entries, octets, 0)
 
 
-def stats(db: sqlite3.Connection) -> dict[State, StateStats]:
-    """The queue by state, as its writer last counted it."""
-    counts = tally(db)
-    return {state: StateStats(*counts[code], oldest(db, code)) for state, code in rows.STATE_CODES.items()}
+def select(
+    db: sqlite3.Connection, place: Place, selection: Selection, after: int, limit: int, octets: int
+) -> tuple[Shown, int]:
+    """Entries of a selection behind a row, up to `limit` and about so many octets; and where to go on, 0 at the end."""
+    if selection.ids:
+        selected = [row for row in named(db, place.tag, selection.ids) if row > after]
+        last = selected[limit - 1] if len(selected) > limit else 0
+    else:
+        selected, last = walk(db, selection, after, limit)
+    shown = read_some(db, place, selected[:limit], octets)
+    if selection.ids:
+        shown = shown._replace(entries=[entry for entry in shown.entries if fits(selection, entry)])
+    return shown, shown.cut_after or last
+
+
+def rows_of(
+    db: sqlite3.Connection, place: Place, selection: Selection, after: int, limit: int
+) -> tuple[list[int], int]:
+    """The same, their rows alone."""
+    if not selection.ids:
+        return walk(db, selection, after, limit)
+    shown, last = select(db, place, selection, after, limit, PAGE_OCTETS)
+    return [entry.key.row for entry in shown.entries], last
 
 
 def tally(db: sqlite3.Connection) -> dict[int, tuple[int, int]]:

@@ -46,6 +46,11 @@ def names(id_: str, entry: Entry) -> bool:
     return ids.parse(id_) in (ids.parse(entry.id), ids.parse(entry.message.id))
 
 
+def order(entry: Entry) -> tuple[float, EntryKey]:
+    """Where an entry stands among those that are due."""
+    return (entry.next_attempt or 0.0, entry.key)
+
+
 def entries_of(draft: Draft, name: str, key: EntryKey, now: float) -> tuple[Entry, ...]:
     """The entries that a draft becomes.
 

@@ -1,50 +1,86 @@
-"""The store over one SQLite database: its reading half, operators' verbs, and its life from lock to close.
+"""The store over one SQLite database: what is written, what is read, and its life from lock to close.
 
-Decides nothing about delivery. Writing is `intake` and its commit thread, reading is `reader`. Made by
-`shelf.open_store`; callers know it as a `Store`.
+Nothing here blocks. What is to be written becomes an operation for the commit thread (`commit`), whose reports
+`completions` passes on; large bodies are synced in a pool before. A few threads read (`reader`). Decides nothing about
+delivery and knows no archives. Opened by `opening`; callers know it as a `Store`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
 from mailboat.model.clock import Clock
-from mailboat.model.envelope import Body, Draft, Entry, SpooledBody, State
+from mailboat.model.envelope import Body, Draft, Entry, EntryKey, SpooledBody, State
 from mailboat.model.observer import Observer
-from mailboat.queue import ids, queries, schema, transfers
-from mailboat.queue.exports import Exports
-from mailboat.queue.faults import storage_error
-from mailboat.queue.imports import Imports
-from mailboat.queue.intake import Intake, Surroundings, Tuning, closed
-from mailboat.queue.lock import Lock, make_directory, private_files, sync_directory
+from mailboat.queue import ids, queries, schema
+from mailboat.queue.bodies import CACHE_OCTETS, BodyCache, BodyFiles
+from mailboat.queue.commit import Committer
+from mailboat.queue.completions import Completions
+from mailboat.queue.faults import Room, storage_error
+from mailboat.queue.lock import Lock
+from mailboat.queue.operations import (
+    Accept,
+    Change,
+    NewMessage,
+    Operation,
+    Probe,
+    Quarantine,
+    Refused,
+    Reschedule,
+    Reserve,
+    Settle,
+    Transfer,
+)
 from mailboat.queue.reader import Reader
-from mailboat.queue.selection import fits
+from mailboat.queue.selection import entries_of
 from mailboat.queue.store import (
     PAGE_OCTETS,
-    Batch,
     Page,
     QueueListener,
     Selection,
     Settlement,
     StateStats,
-    Step,
     StorageError,
     Verb,
 )
+from mailboat.queue.transaction import Writer
+from mailboat.queue.transfers import Move
 from mailboat.queue.waits import Earlier
 
 log = logging.getLogger(__name__)
 
-EVERYTHING = Selection()
+T = TypeVar("T")
+
 CHANGE = 2000
 """Rows that one operation of an operator changes: more would make new mail wait."""
+_SYNC_THREADS = 4
+_RETRY = 1.0
+"""Seconds until a bounce's file is synced again after it failed."""
 _PLACE = re.compile(r"([0-9]{1,6}):([0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What tests and benchmarks set otherwise."""
+
+    connect: schema.Connect = schema.connect
+    room: Callable[[str], Room] = Room.of
+    cache_octets: int = CACHE_OCTETS
+    pressure_operations: int = 2000
+    """Operations that wait for a commit when `pressure` is 1."""
+    pressure_octets: int = 64 << 20
+    """Octets of bodies that wait for a commit when `pressure` is 1."""
 
 
 def database_path(queue_dir: Path, index: int) -> Path:
@@ -55,262 +91,342 @@ def database_path(queue_dir: Path, index: int) -> Path:
 class Spool:
     """One database, open. See `Store` for what its methods promise."""
 
-    def __init__(self, path: Path, index: int, identity: schema.Identity, around: Surroundings) -> None:
-        """For `Spool.open`, which holds the lock."""
-        self.index = index
+    def __init__(
+        self, path: Path, index: int, identity: schema.Identity, clock: Clock, observer: Observer, tuning: Tuning
+    ) -> None:
+        """For `opening`, which holds the lock; `start` begins. Raises sqlite3.Error, OSError or `StorageError`."""
         self.path = path
-        self._place = queries.Place(index, identity.tag)
-        self._intake = Intake(path, index, identity, around)
-        self._reader = Reader(str(path), lambda: schema.open_reader(str(path), around.tuning.connect))
-        self._exports = Exports(self._intake, self._reader, self._place, self._rows)
-        self._imports = Imports(path, self._intake, self._reader, self._place)
+        self.index = index
+        self.place = queries.Place(index, identity.tag)
+        self.clock = clock
+        self.bodies = BodyFiles(path.parent, index, identity.first)
+        self.bodies.prepare()
+        self.reader = Reader(str(path), lambda: schema.open_reader(str(path), tuning.connect))
+        self.closing = False
+        self._next = identity.first
+        self._reserved = identity.reserved
+        self._tuning = tuning
+        self._loop = asyncio.get_running_loop()
+        self._cache = BodyCache(tuning.cache_octets)
+        self._room = tuning.room(str(path.parent))
+        self.completions = Completions(index, clock, observer, self.bodies, self._cache)
+        self._committer = Committer(
+            str(path),
+            lambda: Writer(schema.open_writer(str(path), tuning.connect)),
+            self.bodies,
+            self._room,
+            self.completions.take,
+        )
+        self.completions.stats = self._committer.stats
+        self._syncing = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix=f"sync {path}")
+        self._tasks: set[asyncio.Task[None]] = set()
         self._lock: Lock | None = None
-        self._sweeping: asyncio.Task[None] | None = None
 
-    @classmethod
-    async def open(
-        cls, queue_dir: Path, index: int, clock: Clock, observer: Observer, tuning: Tuning | None = None
-    ) -> Spool:
-        """Lock and open database `index`, making it where it is missing. Raises `QueueInUse` or `StorageError`."""
-        around = Surroundings(clock, observer, tuning or Tuning())
-        path = database_path(queue_dir, index)
-        lock, identity = await asyncio.to_thread(_lock_and_prepare, path, around.tuning)
-        try:
-            spool = cls(path, index, identity, around)
-        except (sqlite3.Error, OSError, StorageError) as error:
-            lock.release()
-            raise storage_error(error, str(path)) from error
-        spool._begin(lock)
-        try:
-            await spool._resolve()
-        except BaseException:
-            await spool.close()
-            raise
-        return spool
-
-    def _begin(self, lock: Lock) -> None:
+    def start(self, lock: Lock) -> None:
+        """Begin to commit; `close` releases the lock."""
         self._lock = lock
-        self._intake.start()
-        self._sweeping = asyncio.create_task(self._sweep())
-
-    async def _resolve(self) -> None:
-        """End the exports, and end or go on with the imports, that a process left in the middle."""
-        exports, imports = await self._reader.ask(transfers.unfinished)
-        for batch in exports:
-            await self._exports.resolve(batch)
-        for batch, state in imports:
-            await self._imports.resolve(batch, state)
+        self._committer.start()
+        self._run(self._sweep())
 
     async def close(self, and_then: Callable[[], object] | None = None) -> None:
         """Finish what is under way, do `and_then` while the lock is still held, release it. Twice is once."""
         lock, self._lock = self._lock, None
         if lock is None:
             return
-        await self._intake.close()
-        if self._sweeping is not None:
-            await self._sweeping
-        await self._reader.close()
+        self.closing = True
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+        await self._committer.close()
+        self._syncing.shutdown(wait=False)
+        await self.reader.close()
         if and_then is not None:
             and_then()
         lock.release()
 
-    # New messages and outcomes.
-
-    def subscribe(self, listener: QueueListener) -> None:
-        """Name the one listener."""
-        self._intake.listener = listener
-
-    def reserve_id(self) -> str:
-        """A fresh queue id."""
-        return self._intake.reserve_id()
-
-    def new_body_file(self) -> tuple[str, int]:
-        """A new file for a `SpooledBody`: path and descriptor. Raises OSError."""
-        return self._intake.new_body_file()
-
-    def discard(self, body: Body) -> None:
-        """Remove the new file of a body that will not be stored."""
-        self._intake.bodies.discard(body)
-
-    def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
-        """C1. Raises ValueError for a draft that no store takes."""
-        return self._intake.accept(draft)
-
-    def settle(self, entry: Entry, settlement: Settlement) -> asyncio.Future[None]:
-        """C2. Raises ValueError for a bounce that no store takes."""
-        return self._intake.settle(entry, settlement)
-
-    # Reading.
-
-    async def due(self, until: float, limit: int, after: queries.Cursor | None = None) -> Sequence[Entry]:
-        """Entries that are due, in order."""
-        return await self._sound(lambda db: queries.due(db, self._place, until, limit, after))
-
-    async def due_in(self, domain: str, until: float, limit: int) -> Sequence[Entry]:
-        """Entries of one domain that are due."""
-        return await self._sound(lambda db: queries.due_in(db, self._place, domain, until, limit))
-
-    async def next_due(self, after: float) -> float | None:
-        """The earliest `next_attempt` later than `after`."""
-        return await self._reader.ask(queries.next_due, after)
-
-    async def body(self, entry: Entry) -> Body:
-        """The message as queued."""
-        number = ids.number_of(entry.key.row)
-        cached = self._intake.cache.get(number)
-        if cached is not None:
-            return cached
-        found = await self._reader.ask(queries.body, number)
-        if isinstance(found, bytes):
-            return found
-        if found is None:
-            raise StorageError(f"{self.path}: the body of {entry.id} is gone")
-        return SpooledBody(str(self._intake.bodies.path_of(found)), entry.message.size)
-
-    async def page(self, selection: Selection, limit: int, after: str | None = None) -> Page:
-        """Entries for people to see. Raises ValueError for an `after` that no page gave."""
-        index, place = read_place(after) if after is not None else (self.index, 0)
-        if index < self.index:
-            raise ValueError(f"not a place in this queue: {after!r}")
-        if index > self.index:
-            place = 0  # an adopted database, which comes before this one and was emptied and removed meanwhile
-        entries: list[Entry] = []
-        octets = 0
-        while len(entries) < limit and octets < PAGE_OCTETS:
-            shown, place = await self._select(selection, place, limit - len(entries), PAGE_OCTETS - octets)
-            entries += shown.entries
-            octets += shown.octets
-            if not place:
-                return Page(entries, None, octets)
-        return Page(entries, f"{self.index}:{place}", octets)
-
-    async def get(self, id: str) -> Sequence[Entry]:  # noqa: A002 - the field's word
-        """The entries that an id names."""
-        rows = await self._reader.ask(queries.named, self._place.tag, [id])
-        return await self._reader.ask(queries.read, self._place, rows)
-
-    async def _sound(self, question: Callable[[sqlite3.Connection], queries.Found]) -> Sequence[Entry]:
-        """What a question finds, once rows that cannot be read are held: one bad row never stops the others."""
-        while True:
-            found = await self._reader.ask(question)
-            if not found.damaged:
-                return found.entries
-            for trouble in found.damaged:
-                log.error("%s: %s: it is held", self.path, trouble)
-                await self._intake.quarantine(trouble.row, str(trouble))
-
-    async def _select(self, selection: Selection, after: int, limit: int, octets: int) -> tuple[queries.Shown, int]:
-        """Some entries of a selection, and where to go on; 0 at the end."""
-        if selection.ids:
-            rows = [row for row in await self._rows_named(selection) if row > after]
-            place = rows[limit - 1] if len(rows) > limit else 0
-        else:
-            rows, place = await self._reader.ask(queries.walk, selection, after, limit)
-        shown = await self._reader.ask(queries.read_some, self._place, rows[:limit], octets)
-        if selection.ids:
-            shown = shown._replace(entries=[entry for entry in shown.entries if fits(selection, entry)])
-        return shown, shown.cut_after or place
-
-    async def _rows_named(self, selection: Selection) -> list[int]:
-        return await self._reader.ask(queries.named, self._place.tag, list(selection.ids))
-
-    # Operators.
-
-    async def change(self, verb: Verb, selection: Selection) -> int:
-        """Step by step, so that new mail shares the commits; what comes meanwhile behind the last row is in too."""
-        count = place = 0
-        while True:
-            rows, place = await self._rows(selection, place, CHANGE)
-            if rows:
-                count += len(await self._intake.change(verb, rows, named=bool(selection.ids)))
-            if not place:
-                return count
-
-    async def _rows(self, selection: Selection, after: int, limit: int) -> tuple[Sequence[int], int]:
-        """Some rows of a selection, and where to go on; 0 at the end."""
-        if not selection.ids:
-            return await self._reader.ask(queries.walk, selection, after, limit)
-        shown, place = await self._select(selection, after, limit, PAGE_OCTETS)
-        return [entry.key.row for entry in shown.entries], place
-
-    # Archives.
-
-    async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
-        """A step of an export; how many entries it was."""
-        return await self._exports.step(step, batch, selection)
-
-    async def take_in(self, archive: str) -> int:
-        """Take what an archive holds for this database; how many entries. Raises `DamagedArchiveError`."""
-        return await self._imports.take_in(archive)
-
-    async def bring_forward(self, since: float, earlier: Earlier) -> int:
-        """Have what waits too long attempted earlier, step by step, so that new mail shares the commits."""
-        count = 0
-        now = self._intake.clock.now()
-        while rows := await self._reader.ask(queries.active_later, now, CHANGE):
-            await self._intake.reschedule([(row, now) for row in rows])
-            count += len(rows)
-        after: tuple[object, int] = (since, 0)
-        while found := await self._reader.ask(queries.waiting, since, after, CHANGE):
-            after = found[-1][2], found[-1][0]
-            times = [(row, when) for row, *wait in found if (when := _earlier(earlier, *wait)) is not None]
-            if times:
-                await self._intake.reschedule(times)
-                count += len(times)
-        return count
-
-    # Health.
-
-    def stats(self) -> dict[State, StateStats]:
-        """The queue's size by state, as of the last commit."""
-        return dict(self._intake.stats)
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is queued and nothing waits to be."""
-        return not self._intake.waiting and not any(state.messages for state in self._intake.stats.values())
-
-    @property
-    def pressure(self) -> float:
-        """How near the commit queue is to its mark."""
-        return self._intake.pressure
-
-    @property
-    def fault(self) -> str:
-        """Why storage failed last; empty while it works."""
-        return self._intake.fault
-
-    @property
-    def failed(self) -> bool:
-        """Whether nothing is committed any more."""
-        return self._intake.failed
-
-    @property
-    def stalled(self) -> bool:
-        """Whether outcomes wait because storage fails."""
-        return self._intake.stalled
-
-    async def probe(self) -> None:
-        """Write and sync a trifle; sets or clears `fault`."""
-        await self._intake.probe()
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _sweep(self) -> None:
         """Remove the body files that a crash left."""
         try:
-            removed = await self._reader.ask(
-                lambda db: self._intake.bodies.sweep(lambda numbers: self._with_file(db, numbers))
-            )
+            removed = await self.reader.ask(lambda db: self.bodies.sweep(lambda numbers: self._with_file(db, numbers)))
         except StorageError as error:
-            if not self._intake.closing:
+            if not self.closing:
                 log.warning("body files left by a crash were not all removed: %s", error)
         else:
             if removed:
                 log.info("%s: removed %d body files that a crash left", self.path, removed)
 
     def _with_file(self, db: sqlite3.Connection, numbers: Sequence[int]) -> set[int]:
-        if self._intake.closing:
-            raise closed()
+        if self.closing:
+            raise _closed()
         return queries.with_file(db, numbers)
+
+    def databases(self) -> Iterator[Spool]:
+        """Of several databases, each; see `shelf.Shelf`."""
+        yield self
+
+    # New messages and outcomes.
+
+    def subscribe(self, listener: QueueListener) -> None:
+        """Name the one listener."""
+        self.completions.listener = listener
+
+    def reserve_id(self) -> str:
+        """A fresh queue id."""
+        return ids.message_id(self.place.tag, self.number())
+
+    def number(self) -> int:
+        """A number for a message."""
+        number = self._next
+        self._next += 1
+        if number + schema.BLOCK // 2 > self._reserved:
+            # Half a block ahead of need, and without waiting: any message that needs it is committed later.
+            self._reserved += schema.BLOCK
+            operation = Reserve(self._reserved)
+            self.completions.expect(operation)
+            self._committer.submit(operation)
+        return number
+
+    def new_body_file(self) -> tuple[str, int]:
+        """A new file for a `SpooledBody`: path and descriptor. Raises OSError, also when room runs short."""
+        if self._room.shortage(0) is not None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path.parent))
+        return self.bodies.create()
+
+    def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
+        """C1. Raises ValueError for a draft that no store takes."""
+        future: asyncio.Future[Sequence[Entry]] = self._loop.create_future()
+        if self.closing:
+            self.bodies.discard(draft.body)
+            future.set_exception(_closed())
+            return future
+        operation = Accept(self._new_message(draft), future)
+        self.completions.expect(operation)
+        if isinstance(draft.body, SpooledBody):
+            self._run(self._accept_file(operation, draft.body))
+        else:
+            self._committer.submit(operation)
+        return future
+
+    def settle(self, entry: Entry, settlement: Settlement) -> asyncio.Future[None]:
+        """C2. Raises ValueError for a bounce that no store takes."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        if self.closing:
+            future.set_exception(_closed())
+            return future
+        self._cache.used(ids.number_of(entry.key.row))
+        bounce = settlement.bounce
+        new = self._new_message(bounce) if bounce is not None else None
+        operation = Settle(entry.key, settlement.remaining, new, future)
+        self.completions.expect(operation)
+        if bounce is not None and isinstance(bounce.body, SpooledBody):
+            self._run(self._settle_file(operation, bounce.body))
+        else:
+            self._committer.submit(operation)
+        return future
+
+    def _new_message(self, draft: Draft) -> NewMessage:
+        parsed = ids.parse(draft.id) if draft.id else None
+        # An id of another database (a bounce settled on an adopted one) cannot name a row here.
+        ours = parsed is not None and parsed.tag == self.place.tag and parsed.number < self._next
+        number = parsed.number if parsed is not None and ours else self.number()
+        try:
+            if isinstance(draft.body, SpooledBody):
+                self.bodies.check(draft.body)
+            name = ids.message_id(self.place.tag, number)
+            entries = entries_of(draft, name, EntryKey(self.index, ids.row_of(number, 0)), self.clock.now())
+        except ValueError:
+            self.bodies.discard(draft.body)
+            raise
+        return NewMessage(number, entries, draft.body if isinstance(draft.body, bytes) else None)
+
+    # Bodies in files: synced and moved before the commit thread hears of them.
+
+    async def _accept_file(self, operation: Accept, body: SpooledBody) -> None:
+        try:
+            message = await self._secure(operation.message, body)
+        except OSError as error:
+            self.bodies.discard(body)
+            self.completions.take([Refused([operation], storage_error(error, str(self.path)))])
+        else:
+            self._committer.submit(replace(operation, message=message))
+
+    async def _settle_file(self, operation: Settle, body: SpooledBody) -> None:
+        """An outcome is never lost for its bounce: the file is synced until that works."""
+        assert operation.bounce is not None
+        while True:
+            try:
+                message = await self._secure(operation.bounce, body)
+            except OSError as error:
+                trouble = storage_error(error, str(self.path))
+                if self.closing or isinstance(error, FileNotFoundError):
+                    self.completions.take([Refused([operation], trouble)])
+                    return
+                self.completions.fault = str(trouble)
+                await asyncio.sleep(_RETRY)
+            else:
+                self._committer.submit(replace(operation, bounce=message))
+                return
+
+    async def _secure(self, message: NewMessage, body: SpooledBody) -> NewMessage:
+        name = await self._loop.run_in_executor(self._syncing, self.bodies.secure, body, message.number)
+        return replace(message, file=name)
+
+    # Changes of rows.
+
+    async def change(self, verb: Verb, selection: Selection) -> int:
+        """Step by step, so that new mail shares the commits; what comes meanwhile behind the last row is in too."""
+        count = after = 0
+        while True:
+            rows, after = await self.reader.ask(queries.rows_of, self.place, selection, after, CHANGE)
+            if rows:
+                count += len(await self.change_rows(verb, rows, named=bool(selection.ids)))
+            if not after:
+                return count
+
+    def change_rows(self, verb: Verb, rows: Sequence[int], *, named: bool = False) -> asyncio.Future[Sequence[int]]:
+        """The same for rows, `named` by their ids or not; answers with those that were changed."""
+        future: asyncio.Future[Sequence[int]] = self._loop.create_future()
+        return self._submit(Change(verb, rows, self.clock.now(), future, named), future)
+
+    def transfer(self, move: Move, octets: int = 0) -> asyncio.Future[Sequence[int]]:
+        """A change of `transfers`, which adds about so many octets; answers with its rows."""
+        future: asyncio.Future[Sequence[int]] = self._loop.create_future()
+        if octets and not self.closing and (shortage := self._room.shortage(octets)) is not None:
+            future.set_exception(shortage)
+            return future
+        return self._submit(Transfer(move, future, octets), future)
+
+    async def bring_forward(self, since: float, earlier: Earlier) -> int:
+        """Have what waits too long attempted earlier, step by step, so that new mail shares the commits."""
+        count = 0
+        now = self.clock.now()
+        while rows := await self.reader.ask(queries.active_later, now, CHANGE):
+            await self._reschedule([(row, now) for row in rows])
+            count += len(rows)
+        after: tuple[object, int] = (since, 0)
+        while found := await self.reader.ask(queries.waiting, since, after, CHANGE):
+            after = found[-1][2], found[-1][0]
+            times = [(row, when) for row, *wait in found if (when := _earlier(earlier, *wait)) is not None]
+            if times:
+                await self._reschedule(times)
+                count += len(times)
+        return count
+
+    def _reschedule(self, times: Sequence[tuple[int, float]]) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        return self._submit(Reschedule(times, future), future)
+
+    def _submit(self, operation: Operation, future: asyncio.Future[T]) -> asyncio.Future[T]:
+        """Have it in the next commit; its future."""
+        if self.closing:
+            future.set_exception(_closed())
+        else:
+            self.completions.expect(operation)
+            self._committer.submit(operation)
+        return future
+
+    # Reading.
+
+    async def due(self, until: float, limit: int, after: queries.Cursor | None = None) -> Sequence[Entry]:
+        """Entries that are due, in order."""
+        return await self._sound(lambda db: queries.due(db, self.place, until, limit, after))
+
+    async def due_in(self, domain: str, until: float, limit: int) -> Sequence[Entry]:
+        """Entries of one domain that are due."""
+        return await self._sound(lambda db: queries.due_in(db, self.place, domain, until, limit))
+
+    async def _sound(self, question: Callable[[sqlite3.Connection], queries.Found]) -> Sequence[Entry]:
+        """What a question finds, once rows that cannot be read are held: one bad row never stops the others."""
+        while True:
+            found = await self.reader.ask(question)
+            if not found.damaged:
+                return found.entries
+            for trouble in found.damaged:
+                log.error("%s: %s: it is held", self.path, trouble)
+                future: asyncio.Future[None] = self._loop.create_future()
+                await self._submit(Quarantine(trouble.row, str(trouble), future), future)
+
+    async def next_due(self, after: float) -> float | None:
+        """The earliest `next_attempt` later than `after`."""
+        return await self.reader.ask(queries.next_due, after)
+
+    async def body(self, entry: Entry) -> Body:
+        """The message as queued."""
+        number = ids.number_of(entry.key.row)
+        cached = self._cache.get(number)
+        if cached is not None:
+            return cached
+        found = await self.reader.ask(queries.body, number)
+        if isinstance(found, bytes):
+            return found
+        if found is None:
+            raise StorageError(f"{self.path}: the body of {entry.id} is gone")
+        return SpooledBody(str(self.bodies.path_of(found)), entry.message.size)
+
+    async def page(self, selection: Selection, limit: int, after: str | None = None) -> Page:
+        """Entries for people to see. Raises ValueError for an `after` that no page gave."""
+        index, row = read_place(after) if after is not None else (self.index, 0)
+        if index < self.index:
+            raise ValueError(f"not a place in this queue: {after!r}")
+        if index > self.index:
+            row = 0  # an adopted database, which comes before this one and was emptied and removed meanwhile
+        entries: list[Entry] = []
+        octets = 0
+        while len(entries) < limit and octets < PAGE_OCTETS:
+            shown, row = await self.reader.ask(
+                queries.select, self.place, selection, row, limit - len(entries), PAGE_OCTETS - octets
+            )
+            entries += shown.entries
+            octets += shown.octets
+            if not row:
+                return Page(entries, None, octets)
+        return Page(entries, f"{self.index}:{row}", octets)
+
+    async def get(self, id: str) -> Sequence[Entry]:  # noqa: A002 - the field's word
+        """The entries that an id names."""
+        return await self.reader.ask(lambda db: queries.read(db, self.place, queries.named(db, self.place.tag, [id])))
+
+    # Health.
+
+    def stats(self) -> dict[State, StateStats]:
+        """The queue's size by state, as of the last commit."""
+        return dict(self.completions.stats)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is queued and nothing waits to be."""
+        return not self.completions.waiting and not any(part.messages for part in self.completions.stats.values())
+
+    @property
+    def pressure(self) -> float:
+        """How near the commit queue is to its mark."""
+        waiting, tuning = self.completions, self._tuning
+        return max(waiting.waiting / tuning.pressure_operations, waiting.waiting_octets / tuning.pressure_octets)
+
+    @property
+    def fault(self) -> str:
+        """Why storage failed last; empty while it works."""
+        return self.completions.fault
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing is committed any more."""
+        return self._committer.failure is not None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether outcomes wait because storage fails."""
+        return self._committer.stalled
+
+    async def probe(self) -> None:
+        """Write and sync a test record; sets or clears `fault`."""
+        if not self.closing:
+            future: asyncio.Future[None] = self._loop.create_future()
+            await self._submit(Probe(future), future)
 
 
 def _earlier(earlier: Earlier, attempts: object, next_attempt: object) -> float | None:
@@ -319,20 +435,9 @@ def _earlier(earlier: Earlier, attempts: object, next_attempt: object) -> float 
     return earlier(attempts if isinstance(attempts, int) else 0, when)
 
 
-def _lock_and_prepare(path: Path, tuning: Tuning) -> tuple[Lock, schema.Identity]:
-    make_directory(path.parent)
-    lock = Lock(path.with_suffix(".lock"))
-    try:
-        private_files(path)
-        identity = schema.prepare(str(path), tuning.connect)
-        sync_directory(path.parent)
-    except OSError as error:
-        lock.release()
-        raise storage_error(error, str(path)) from error
-    except BaseException:
-        lock.release()
-        raise
-    return lock, identity
+def _closed() -> StorageError:
+    """What everything is told after `close`."""
+    return StorageError("the queue is closed")
 
 
 def read_place(after: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -53,6 +53,9 @@ class Selection:
     state: State | None = None
 
 
+EVERYTHING = Selection()
+
+
 class Verb(StrEnum):
     """What an operator does to entries without an attempt: a word of the queue API and of the command."""
 
@@ -90,6 +93,19 @@ class StateStats:
     """Octets of their bodies."""
     oldest: float | None = None
     """When the oldest was queued, seconds since the epoch."""
+
+
+def total(parts: Sequence[Mapping[State, StateStats]]) -> dict[State, StateStats]:
+    """The size of several queues together."""
+    return {state: _sum([part[state] for part in parts]) for state in State}
+
+
+def _sum(parts: Sequence[StateStats]) -> StateStats:
+    return StateStats(
+        sum(part.messages for part in parts),
+        sum(part.size for part in parts),
+        min((part.oldest for part in parts if part.oldest is not None), default=None),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tests.support.stores import files_in, until
 from mailboat.model.envelope import SpooledBody
 from mailboat.model.observer import Observer, RejectReason
 from mailboat.queue.body_writer import MAX_PARTS, SPOOL_THRESHOLD
-from mailboat.queue.spool import Spool
+from mailboat.queue.opening import open_spool
 from mailboat.smtp.data import stuff
 
 
@@ -25,7 +25,7 @@ from mailboat.smtp.data import stuff
 async def spooling(directory: Path, **changes: Any) -> AsyncIterator[Rig]:
     """A relay with a real spool, which keeps no file under way when it is done."""
     clock = FixedClock()
-    store = await Spool.open(directory, 0, clock, Observer())
+    store = await open_spool(directory, 0, clock, Observer())
     try:
         async with serving(store, clock, **changes) as rig:
             yield rig

@@ -16,7 +16,7 @@ from tests.support.stores import files_in, until
 
 from mailboat.ingress.dialogue import MAX_BUFFERED
 from mailboat.model.observer import Observer
-from mailboat.queue.spool import Spool
+from mailboat.queue.opening import open_spool
 
 LARGE = TEXT + (b"x" * 998 + b"\r\n") * 2000
 
@@ -56,7 +56,7 @@ async def stuck(rig: Rig, disk: Disk) -> Client:
 
 
 async def test_a_body_above_the_threshold_is_written_beside_the_event_loop(tmp_path: Path, disk: Disk) -> None:
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
     async with serving(store) as rig:
         slow = await stuck(rig, disk)
         other = await rig.greeted()
@@ -77,7 +77,7 @@ async def test_a_body_above_the_threshold_is_written_beside_the_event_loop(tmp_p
 async def test_a_client_that_goes_while_the_disk_stands_still_leaves_nothing(
     tmp_path: Path, disk: Disk, reset: bool
 ) -> None:
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
     async with serving(store) as rig:
         client = await rig.greeted()
         await client.begin()
@@ -102,7 +102,7 @@ async def test_a_client_that_goes_while_the_disk_stands_still_leaves_nothing(
 async def test_what_the_thread_could_not_write_is_refused_and_removed(
     tmp_path: Path, disk: Disk, error: Exception, reply: str
 ) -> None:
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
     async with serving(store) as rig:
         disk.error = error
         client = await stuck(rig, disk)
@@ -116,7 +116,7 @@ async def test_what_the_thread_could_not_write_is_refused_and_removed(
 
 
 async def test_many_large_messages_at_once_are_all_whole(tmp_path: Path, disk: Disk) -> None:
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
     async with serving(store) as rig:
         clients = [await rig.greeted() for _ in range(20)]
         sent = [asyncio.create_task(client.mail(LARGE)) for client in clients]

@@ -18,7 +18,7 @@ from tests.support.stores import Disk, files_in, sqlite_error
 
 from mailboat.model.observer import Observer, RejectReason
 from mailboat.queue.body_writer import SPOOL_THRESHOLD
-from mailboat.queue.spool import Spool
+from mailboat.queue.opening import open_spool
 from mailboat.queue.store import StorageError, StorageFull
 
 MAIL = "MAIL FROM:<alice@sender.test>"
@@ -91,7 +91,7 @@ async def test_over_a_mark_new_mail_is_deferred_and_under_it_taken_again(
 )
 async def test_the_spools_own_faults_are_told_so_too(tmp_path: Path, code: int, reply: str) -> None:
     faulty, clock = Disk(), FixedClock()
-    store = await Spool.open(tmp_path, 0, clock, Observer(), faulty.tuning())
+    store = await open_spool(tmp_path, 0, clock, Observer(), faulty.tuning())
     async with serving(store, clock) as rig:
         for text in (TEXT, LARGE):
             client = await rig.greeted()
@@ -140,7 +140,7 @@ async def test_a_file_that_fails_half_way_is_refused_and_removed(tmp_path: Path,
             raise OSError(errno.ENOSPC, "no space")
         return write(file, data)
 
-    store = await Spool.open(tmp_path, 0, clock, Observer())
+    store = await open_spool(tmp_path, 0, clock, Observer())
     async with serving(store, clock) as rig:
         client = await rig.greeted()
         with monkeypatch.context() as patched:

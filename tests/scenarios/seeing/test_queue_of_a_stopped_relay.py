@@ -18,7 +18,7 @@ from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Draft, State
 from mailboat.model.observer import Observer
-from mailboat.queue.shelf import open_store
+from mailboat.queue.opening import open_store
 from mailboat.queue.store import Selection, Verb
 
 

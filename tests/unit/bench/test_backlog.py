@@ -11,7 +11,7 @@ from bench.backlog import Trial
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import State
 from mailboat.model.observer import Observer
-from mailboat.queue.spool import Spool
+from mailboat.queue.opening import open_spool
 
 MIB = 2**20
 EMPTY = [Trial(None, 50 * MIB, 1000.0)]
@@ -20,7 +20,7 @@ EMPTY = [Trial(None, 50 * MIB, 1000.0)]
 async def test_a_queue_holds_what_was_asked_for_and_only_so_many_are_due(tmp_path: Path) -> None:
     await long_queue.fill(tmp_path, 50, due=0)
     await long_queue.fill(tmp_path, 30, due=20)
-    spool = await Spool.open(tmp_path, 0, SystemClock(), Observer())
+    spool = await open_spool(tmp_path, 0, SystemClock(), Observer())
     try:
         due = await spool.due(time.time(), 100)
         assert spool.stats()[State.DEFERRED].messages == 80
@@ -36,7 +36,7 @@ async def test_a_queue_holds_what_was_asked_for_and_only_so_many_are_due(tmp_pat
 async def test_forgetting_a_queue_changes_nothing_in_it(tmp_path: Path) -> None:
     await long_queue.fill(tmp_path, 10, due=10)
     long_queue.forget(tmp_path)
-    spool = await Spool.open(tmp_path, 0, SystemClock(), Observer())
+    spool = await open_spool(tmp_path, 0, SystemClock(), Observer())
     try:
         assert len(await spool.due(time.time(), 100)) == 10
     finally:

@@ -15,7 +15,7 @@ from mailboat.cli.queue_archive import ArchiveWriter, OfflineExport, export_to
 from mailboat.cli.queue_source import Offline, QueueCommandError
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer
-from mailboat.queue.shelf import open_store
+from mailboat.queue.opening import open_store
 from mailboat.queue.store import Selection, Step
 
 

@@ -27,6 +27,7 @@ from mailboat.model.observer import Observer
 from mailboat.model.outcome import Outcome, Result, Stage
 from mailboat.model.reply import Reply
 from mailboat.queue.body_writer import BodyWriter, discard_body
+from mailboat.queue.opening import open_spool
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import StorageError, StorageFull
 
@@ -41,7 +42,7 @@ SETTINGS = Settings("", "relay.test")
 
 @pytest.fixture
 async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
     yield store
     await store.close()
 

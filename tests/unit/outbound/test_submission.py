@@ -20,7 +20,7 @@ from mailboat.hooks import DENY, DENYSOFT, OK, Code, Connection, Hook, Hooks, Po
 from mailboat.model.observer import Observer
 from mailboat.outbound import send_email, sending
 from mailboat.queue.body_writer import SPOOL_THRESHOLD
-from mailboat.queue.spool import Spool
+from mailboat.queue.opening import open_spool
 from mailboat.queue.store import StorageFull
 
 DATE = b"Tue, 14 Nov 2023 22:13:20 +0000"
@@ -150,7 +150,7 @@ async def test_a_large_stream_goes_to_a_file_and_comes_out_whole(tmp_path: Path,
     """Without its last line end, and with bare line feeds: each piece is normalised."""
     lines = [b"line %d" % number for number in range(60_000 if size > 100 else 2_000)]
     clock = FixedClock()
-    store = await Spool.open(tmp_path, 0, clock, Observer())
+    store = await open_spool(tmp_path, 0, clock, Observer())
     async with outbound_rig(store) as rig:
         await send(pieces(b"Subject: hi\n\n" + b"\n".join(lines), size))
         body = await only(rig)
@@ -161,7 +161,7 @@ async def test_a_large_stream_goes_to_a_file_and_comes_out_whole(tmp_path: Path,
 
 @pytest.mark.parametrize("limit", [10_240, 2 * SPOOL_THRESHOLD], ids=["in memory", "in a file"])
 async def test_too_large_contents_are_refused_while_they_come(tmp_path: Path, limit: int) -> None:
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
     asked = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -179,7 +179,7 @@ async def test_too_large_contents_are_refused_while_they_come(tmp_path: Path, li
 
 @pytest.mark.parametrize("broken", [ValueError("the stream broke"), None], ids=["raises", "wrong type"])
 async def test_a_stream_that_breaks_leaves_nothing(tmp_path: Path, broken: Exception | None) -> None:
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
 
     async def breaking() -> AsyncIterator[Any]:
         yield b"Subject: hi\n\n" + b"x\n" * SPOOL_THRESHOLD
@@ -232,7 +232,7 @@ async def test_trouble_of_storage_is_told_and_passes() -> None:
 
 
 async def test_a_file_that_cannot_be_written_is_storage_trouble_and_removed(tmp_path: Path, monkeypatch: Any) -> None:
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
 
     def full(file: int, data: Any) -> int:
         raise OSError(errno.ENOSPC, "no space")
@@ -311,7 +311,7 @@ async def test_pre_send_trans_email_sees_the_whole_message_and_may_change_its_he
     tmp_path: Path, lines: int
 ) -> None:
     signer = Signer()
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
     async with outbound_rig(store) as rig:
         rig.submitter.hooks = hooks_of(signer.hook)
         id_ = await send("Subject: hi\n\n" + "x\n" * lines, notes={"campaign": 7})
@@ -336,7 +336,7 @@ async def test_a_plugin_that_fails_does_not_stop_the_message() -> None:
 
 
 async def test_a_sender_that_is_cancelled_while_a_hook_runs_leaves_no_file(tmp_path: Path) -> None:
-    store = await Spool.open(tmp_path, 0, FixedClock(), Observer())
+    store = await open_spool(tmp_path, 0, FixedClock(), Observer())
     asked = asyncio.Event()
 
     async def waits(_: Connection) -> None:

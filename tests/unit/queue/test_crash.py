@@ -15,7 +15,7 @@ from tests.support.stores import files_in, until
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import SpooledBody, State
 from mailboat.model.observer import Observer
-from mailboat.queue.spool import Spool
+from mailboat.queue.opening import open_spool
 from mailboat.queue.store import Selection
 
 ROUNDS = 10
@@ -56,7 +56,7 @@ async def test_nothing_promised_is_missing_after_sigkill(tmp_path: Path) -> None
         settled = {name for verb, name in said if verb == "settled"}
         maybe |= {name for verb, name in said if verb == "settling"} - settled
         gone |= settled
-    spool = await Spool.open(tmp_path, 0, SystemClock(), Observer())
+    spool = await open_spool(tmp_path, 0, SystemClock(), Observer())
     page = await spool.page(Selection(), 1_000_000)
     found = {entry.message.id: entry for entry in page.entries}
     assert len(found) == len(page.entries)

@@ -15,11 +15,12 @@ from tests.support.stores import BODY, Listener, draft, files_in, until
 
 from mailboat.model.envelope import Entry, EntryKey, SpooledBody, State
 from mailboat.model.observer import Observer
+from mailboat.queue import exports, imports
 from mailboat.queue.archive import ArchiveReader, DamagedArchiveError, chunks
 from mailboat.queue.exports import archive_chunks
+from mailboat.queue.opening import open_spool, open_store
 from mailboat.queue.packed import PackedMessage
-from mailboat.queue.shelf import Databases, open_store
-from mailboat.queue.spool import Spool
+from mailboat.queue.shelf import Databases
 from mailboat.queue.store import Batch, Selection, Settlement, Step, StorageError, Verb
 
 START = 1_000_000.0
@@ -49,7 +50,7 @@ class Queue:
 
     async def begin(self, batch: Batch, selection: Selection = EVERYTHING) -> Path:
         """Everything up to the file under its partial name."""
-        await self.store.export(Step.BEGIN, batch, selection)
+        await exports.export(self.store, Step.BEGIN, batch, selection)
         return self.write(batch, Path(batch.partial))
 
     def write(self, batch: Batch, path: Path) -> Path:
@@ -61,9 +62,9 @@ class Queue:
         """All of it."""
         batch = batch_for(path)
         partial = await self.begin(batch, selection)
-        await self.store.export(Step.SEAL, batch)
+        await exports.export(self.store, Step.SEAL, batch)
         partial.rename(path)
-        await self.store.export(end, batch)
+        await exports.export(self.store, end, batch)
         return path
 
     async def crash(self) -> None:
@@ -85,7 +86,7 @@ def _elsewhere(entry: Entry) -> Entry:
 async def old(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Queue]:
     queue = Queue(tmp_path / "old")
     if request.param == "shelf":  # a database that a worker left, with held mail
-        spare = await Spool.open(queue.directory, 1, queue.clock, Observer())
+        spare = await open_spool(queue.directory, 1, queue.clock, Observer())
         await spare.accept(draft("kept@spare.test", sender="spare@spare.test"))
         await spare.change(Verb.HOLD, EVERYTHING)
         await spare.close()
@@ -139,7 +140,7 @@ async def test_all_that_is_known_of_an_entry_comes_along(tmp_path: Path, old: Qu
     archive = await old.export(tmp_path / "a")
     assert {(e.state, e.held_reason) for e in await old.entries()} == {(State.HELD, "exported")}
     assert await old.store.due(START + 1e6, 100) == []
-    assert await new.store.take_in(str(archive)) == len(before)
+    assert await imports.take_in(new.store, str(archive)) == len(before)
     assert await new.known() == before
     assert {entry.id: await octets(new, entry) for entry in await new.entries()} == bodies
     for entry in await new.entries():
@@ -156,7 +157,7 @@ async def test_ids_and_stats_agree_after_each_step(tmp_path: Path, old: Queue) -
     held = old.store.stats()
     assert held[State.HELD].messages == sum(share.messages for share in before.values())
     assert held[State.ACTIVE].messages == held[State.DEFERRED].messages == 0
-    await old.store.export(Step.RESOLVE, batch)
+    await exports.export(old.store, Step.RESOLVE, batch)
     assert old.store.stats() == before
 
 
@@ -165,10 +166,10 @@ async def test_a_selection_takes_whole_messages(tmp_path: Path, old: Queue, new:
     archive = await old.export(tmp_path / "a", Selection(domain="two.test"))
     exported = [entry for entry in await old.entries() if entry.held_reason == "exported"]
     assert [entry.domain for entry in exported] == ["one.test", "two.test"]
-    assert await new.store.take_in(str(archive)) == 2
+    assert await imports.take_in(new.store, str(archive)) == 2
     entry_id = next(entry.id for entry in await old.entries() if entry.domain == "three.test")
     archive = await old.export(tmp_path / "b", Selection(ids=[entry_id]))
-    assert await new.store.take_in(str(archive)) == 1
+    assert await imports.take_in(new.store, str(archive)) == 1
     assert {entry.domain for entry in await new.entries()} == {"one.test", "two.test", "three.test"}
 
 
@@ -176,10 +177,10 @@ async def test_what_is_held_as_exported_is_taken_again_only_by_its_id(tmp_path: 
     await fill(old)
     everything = await old.known()
     await old.export(tmp_path / "a")
-    assert await old.store.export(Step.BEGIN, batch_for(tmp_path / "b"), EVERYTHING) == 0
+    assert await exports.export(old.store, Step.BEGIN, batch_for(tmp_path / "b"), EVERYTHING) == 0
     named = Selection(ids=[entry.id for entry in await old.entries()])
     archive = await old.export(tmp_path / "c", named)
-    assert await new.store.take_in(str(archive)) == len(everything)
+    assert await imports.take_in(new.store, str(archive)) == len(everything)
     assert await new.known() == everything
 
 
@@ -202,11 +203,11 @@ async def test_remove_deletes_what_the_file_holds_and_nothing_else(tmp_path: Pat
     batch = batch_for(tmp_path / "a")
     partial = await old.begin(batch)
     await old.store.accept(draft("late@five.test"))
-    await old.store.export(Step.SEAL, batch)
-    await old.store.export(Step.REMOVE, batch)
+    await exports.export(old.store, Step.SEAL, batch)
+    await exports.export(old.store, Step.REMOVE, batch)
     assert [entry.domain for entry in await old.entries()] == ["five.test"]
     await until(lambda: not files_in(old.directory / "bodies"))
-    assert await new.store.take_in(str(partial)) == len(before)
+    assert await imports.take_in(new.store, str(partial)) == len(before)
     assert await new.known() == before
 
 
@@ -217,7 +218,7 @@ async def test_an_attempt_that_is_under_way_is_waited_for(tmp_path: Path, old: Q
     for entry in (delivered, deferred):
         old.listener.attempts[entry.key] = asyncio.get_running_loop().create_future()
     batch = batch_for(tmp_path / "a")
-    beginning = asyncio.create_task(old.store.export(Step.BEGIN, batch, Selection(sender="alice@sender.test")))
+    beginning = asyncio.create_task(exports.export(old.store, Step.BEGIN, batch, Selection(sender="alice@sender.test")))
     await until(lambda: {delivered.key, deferred.key} <= set(old.listener.gone))
     assert not beginning.done()
     await old.store.settle(delivered, Settlement(None))
@@ -226,11 +227,11 @@ async def test_an_attempt_that_is_under_way_is_waited_for(tmp_path: Path, old: Q
         future.set_result(None)
     await beginning
     archive = old.write(batch, tmp_path / "a")
-    assert await new.store.take_in(str(archive)) == 1
+    assert await imports.take_in(new.store, str(archive)) == 1
     (found,) = await new.entries()
     assert (found.id, found.attempts, found.next_attempt) == (deferred.id, 1, START + 90)
     assert (found.state, found.last_reply) == (State.DEFERRED, "450 later")
-    await old.store.export(Step.RESOLVE, batch)
+    await exports.export(old.store, Step.RESOLVE, batch)
     (back,) = await old.entries(Selection(domain="two.test"))
     assert (back.state, back.next_attempt) == (State.DEFERRED, START + 90)
 
@@ -243,7 +244,7 @@ async def test_without_a_whole_file_entries_are_what_they_were(tmp_path: Path, o
     batch = batch_for(tmp_path / "a")
     await old.begin(batch)
     assert await old.known() != before
-    await (old.crash() if crash else old.store.export(Step.RESOLVE, batch))
+    await (old.crash() if crash else exports.export(old.store, Step.RESOLVE, batch))
     assert await old.known() == before
     assert len(await old.store.due(START + 1e6, 100)) == 3
 
@@ -255,10 +256,10 @@ async def test_a_sealed_export_is_decided_by_its_file(tmp_path: Path, old: Queue
     before = await old.known()
     batch = batch_for(tmp_path / "a")
     partial = await old.begin(batch)
-    await old.store.export(Step.SEAL, batch)
+    await exports.export(old.store, Step.SEAL, batch)
     if there:
         (tmp_path / "a").hardlink_to(partial)
-    await (old.crash() if crash else old.store.export(Step.RESOLVE, batch))
+    await (old.crash() if crash else exports.export(old.store, Step.RESOLVE, batch))
     if there:
         assert {entry.held_reason for entry in await old.entries()} == {"exported"}
         assert files_in(tmp_path) == sorted(["a", *(name for name in files_in(tmp_path) if name in ("old", "new"))])
@@ -272,7 +273,7 @@ async def test_a_sealed_export_whose_file_cannot_be_seen_stays_held(tmp_path: Pa
     await fill(old)
     batch = batch_for(tmp_path / "a")
     (await old.begin(batch)).unlink()
-    await old.store.export(Step.SEAL, batch)
+    await exports.export(old.store, Step.SEAL, batch)
     await old.crash()
     assert {entry.held_reason for entry in await old.entries()} == {"exported"}
 
@@ -285,7 +286,7 @@ async def test_an_export_of_exported_mail_that_fails_leaves_it_exported(tmp_path
     await old.begin(batch, Selection(ids=[entry.id for entry in await old.entries()]))
     await old.crash()
     assert {entry.held_reason for entry in await old.entries()} == {"exported"}
-    assert await old.store.take_in(str(first)) == len(before)
+    assert await imports.take_in(old.store, str(first)) == len(before)
     assert await old.known() == before
     assert await new.entries() == []
 
@@ -298,22 +299,22 @@ async def test_no_verb_touches_what_an_export_has_in_hand(tmp_path: Path, old: Q
     named = Selection(ids=[entry.id for entry in await old.entries()])
     assert [await old.store.change(verb, named) for verb in Verb] == [0] * len(Verb)
     other = batch_for(tmp_path / "b")
-    assert await old.store.export(Step.BEGIN, other, named) == 0
-    await old.store.export(Step.RESOLVE, other)
-    await old.store.export(Step.RESOLVE, batch)
+    assert await exports.export(old.store, Step.BEGIN, other, named) == 0
+    await exports.export(old.store, Step.RESOLVE, other)
+    await exports.export(old.store, Step.RESOLVE, batch)
     assert await old.known() == before
 
 
 async def test_an_archive_is_taken_once_also_after_delivery(tmp_path: Path, old: Queue, new: Queue) -> None:
     await fill(old)
     archive = await old.export(tmp_path / "a")
-    count = await new.store.take_in(str(archive))
-    assert await new.store.take_in(str(archive)) == 0
+    count = await imports.take_in(new.store, str(archive))
+    assert await imports.take_in(new.store, str(archive)) == 0
     for entry in await new.entries():
         await new.store.settle(entry, Settlement(None))
-    assert await new.store.take_in(str(archive)) == 0
+    assert await imports.take_in(new.store, str(archive)) == 0
     await new.crash()
-    assert await new.store.take_in(str(archive)) == 0
+    assert await imports.take_in(new.store, str(archive)) == 0
     assert (count > 3, await new.entries()) == (True, [])
 
 
@@ -321,11 +322,11 @@ async def test_what_is_here_stays_and_what_is_lacking_is_added(tmp_path: Path, o
     first, second = await old.store.accept(draft("a@one.test", "b@two.test"))
     both = await old.export(tmp_path / "a", Selection(ids=[first.message.id]))
     again = await old.export(tmp_path / "b", Selection(ids=[first.message.id]))
-    assert await new.store.take_in(str(both)) == 2
+    assert await imports.take_in(new.store, str(both)) == 2
     (here,) = await new.entries(Selection(domain="one.test"))
     await new.store.settle(here, Settlement(_deferred(here, START + 77)))
     await new.store.change(Verb.DELETE, Selection(domain="two.test"))
-    assert await new.store.take_in(str(again)) == 1
+    assert await imports.take_in(new.store, str(again)) == 1
     found = await new.entries()
     assert [(entry.id, entry.next_attempt) for entry in found] == [(first.id, START + 77), (second.id, START)]
     assert await octets(new, found[1]) == BODY
@@ -336,11 +337,11 @@ async def test_where_it_was_exported_an_archive_gives_back_what_was_held(tmp_pat
     before, stats = await old.known(), old.store.stats()
     archive = await old.export(tmp_path / "a")
     wakes = old.listener.wakes
-    assert await old.store.take_in(str(archive)) == len(before)
+    assert await imports.take_in(old.store, str(archive)) == len(before)
     assert await old.known() == before
     assert old.store.stats() == stats
     assert old.listener.wakes > wakes
-    assert await old.store.take_in(str(archive)) == 0
+    assert await imports.take_in(old.store, str(archive)) == 0
     assert {entry.message.origin for entry in await old.entries()} == {""}
 
 
@@ -349,8 +350,8 @@ async def test_one_that_comes_home_by_way_of_another_relay_is_given_back(
 ) -> None:
     await fill(old)
     before = await old.known()
-    await new.store.take_in(str(await old.export(tmp_path / "a")))
-    assert await old.store.take_in(str(await new.export(tmp_path / "b"))) == len(before)
+    await imports.take_in(new.store, str(await old.export(tmp_path / "a")))
+    assert await imports.take_in(old.store, str(await new.export(tmp_path / "b"))) == len(before)
     assert await old.known() == before
 
 
@@ -358,9 +359,9 @@ async def test_the_same_id_is_not_the_same_message(tmp_path: Path, old: Queue, n
     """A volume that was restored gives numbers again: another body, and it is another message."""
     await old.store.accept(draft("a@one.test"))
     archive = await old.export(tmp_path / "a", Selection(domain="one.test"))
-    await new.store.take_in(str(archive))
+    await imports.take_in(new.store, str(archive))
     second = _with_another_body(archive, tmp_path / "b")
-    assert await new.store.take_in(str(second)) == 1
+    assert await imports.take_in(new.store, str(second)) == 1
     first, other = await new.entries()
     assert first.id == other.id
     assert {await octets(new, first), await octets(new, other)} == {BODY, BODY[::-1]}
@@ -383,12 +384,12 @@ async def test_of_a_damaged_archive_nothing_is_taken(tmp_path: Path, old: Queue,
     for damaged in (whole[:-1], whole[:-2000], whole[: len(whole) // 2], whole[:-1200] + b"x" + whole[-1199:]):
         archive.write_bytes(damaged)
         with pytest.raises(DamagedArchiveError):
-            await new.store.take_in(str(archive))
+            await imports.take_in(new.store, str(archive))
         assert await new.entries() == []
         assert not any(share.messages for share in new.store.stats().values())
     await until(lambda: not files_in(new.directory / "bodies") and not files_in(new.directory / "incoming"))
     archive.write_bytes(whole)
-    assert await new.store.take_in(str(archive)) > 3
+    assert await imports.take_in(new.store, str(archive)) > 3
 
 
 async def test_a_batch_has_an_id_and_a_path_that_belong_together(old: Queue) -> None:
@@ -396,6 +397,6 @@ async def test_a_batch_has_an_id_and_a_path_that_belong_together(old: Queue) -> 
         with pytest.raises(ValueError, match="an export needs"):
             Batch(id_, partial)
     batch = Batch("0" * 32, f"/nowhere/.b.{'0' * 32}.partial")
-    await old.store.export(Step.BEGIN, batch, EVERYTHING)
+    await exports.export(old.store, Step.BEGIN, batch, EVERYTHING)
     with pytest.raises(StorageError, match="there is an export"):
-        await old.store.export(Step.BEGIN, batch, EVERYTHING)
+        await exports.export(old.store, Step.BEGIN, batch, EVERYTHING)

@@ -15,14 +15,15 @@ from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import Observer
 from mailboat.queue import offline, schema
 from mailboat.queue.offline import OfflineQueue
-from mailboat.queue.spool import Spool, database_path
+from mailboat.queue.opening import open_spool
+from mailboat.queue.spool import database_path
 from mailboat.queue.store import Selection, Settlement, StorageError
 
 START = 1_000_000.0
 
 
 async def fill(directory: Path, index: int, count: int) -> list[Entry]:
-    spool = await Spool.open(directory, index, FixedClock(START + index), Observer())
+    spool = await open_spool(directory, index, FixedClock(START + index), Observer())
     entries = [entry for n in range(count) for entry in await spool.accept(draft(f"u{n}@d{n % 3}.test"))]
     await spool.close()
     return entries
@@ -45,7 +46,7 @@ async def test_a_stopped_relay_s_queue_is_read_whole(tmp_path: Path, monkeypatch
 
 
 async def test_it_reads_beside_a_running_relay(tmp_path: Path) -> None:
-    spool = await Spool.open(tmp_path, 0, FixedClock(START), Observer())
+    spool = await open_spool(tmp_path, 0, FixedClock(START), Observer())
     (entry,) = await spool.accept(draft())
     remaining = replace(entry, state=State.DEFERRED, next_attempt=START + 60)
     await spool.settle(entry, Settlement(remaining))

@@ -201,7 +201,8 @@ def test_no_question_scans_the_queue(path: str) -> None:
     queries.named(db, "TAGTAG", ["TAGTAG-1", "TAGTAG-1.1"])
     queries.read(db, PLACE, [1, 2])
     queries.walk(db, Selection(domain="there.test"), 5, 100)
-    queries.stats(db)
+    queries.tally(db)
+    queries.oldest(db, 1)
     db.set_trace_callback(None)
     assert len(asked) >= 10
     for statement in asked:

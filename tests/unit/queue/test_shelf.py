@@ -11,7 +11,8 @@ from tests.support.stores import BODY, Listener, draft, files_in, until
 
 from mailboat.model.envelope import Entry, EntryKey, State
 from mailboat.model.observer import Observer
-from mailboat.queue.shelf import Shelf, open_store
+from mailboat.queue.opening import open_spool, open_store
+from mailboat.queue.shelf import Shelf
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, Store, Verb
 
@@ -21,7 +22,7 @@ EVERYTHING = Selection()
 
 async def fill(directory: Path, index: int, *recipients: str, at: float = START) -> list[Entry]:
     """A database left by worker `index`, with one message a recipient."""
-    spool = await Spool.open(directory, index, FixedClock(at), Observer())
+    spool = await open_spool(directory, index, FixedClock(at), Observer())
     entries = [entry for to in recipients for entry in await spool.accept(draft(to))]
     await spool.close()
     return entries
@@ -148,7 +149,7 @@ async def test_a_page_goes_on_when_its_database_was_emptied_meanwhile(tmp_path: 
 
 
 async def test_a_relay_with_more_workers_on_the_same_directory_is_in_the_way(tmp_path: Path) -> None:
-    other = await Spool.open(tmp_path, 1, FixedClock(), Observer())
+    other = await open_spool(tmp_path, 1, FixedClock(), Observer())
     with pytest.raises(QueueInUse, match=r"queue-1\.lock"):
         await open_worker(tmp_path, 0, 1)
     await other.close()

@@ -23,9 +23,9 @@ from mailboat.model.envelope import Entry, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue import rows, schema
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.intake import Tuning
 from mailboat.queue.offline import OfflineQueue
-from mailboat.queue.spool import Spool, database_path
+from mailboat.queue.opening import open_spool
+from mailboat.queue.spool import Spool, Tuning, database_path
 from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, StorageFull, Verb
 from mailboat.queue.waits import at_start
 
@@ -45,7 +45,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opener]:
     async def open_again(tuning: Tuning | None = None, observer: Observer | None = None) -> Spool:
         for spool in spools:
             await spool.close()
-        spools.append(await Spool.open(tmp_path, 0, FixedClock(START), observer or Observer(), tuning))
+        spools.append(await open_spool(tmp_path, 0, FixedClock(START), observer or Observer(), tuning))
         return spools[-1]
 
     yield open_again
@@ -107,7 +107,7 @@ async def test_nobody_else_can_read_the_queue_whatever_the_umask_is(tmp_path: Pa
     queue, before = tmp_path / "queue", os.umask(0)
     try:
         queue.mkdir()
-        store = await Spool.open(queue, 0, FixedClock(), Observer())
+        store = await open_spool(queue, 0, FixedClock(), Observer())
         path, descriptor = store.new_body_file()
         os.close(descriptor)
         await store.accept(draft(body=SpooledBody(path, 0)))
@@ -147,21 +147,21 @@ async def test_numbers_beyond_a_block_are_reserved_before_they_are_used(
 async def test_a_second_relay_is_refused_and_the_first_goes_on(opened: Opener, tmp_path: Path) -> None:
     spool = await opened()
     with pytest.raises(QueueInUse, match=r"queue-0\.lock"):
-        await Spool.open(tmp_path, 0, FixedClock(), Observer())
+        await open_spool(tmp_path, 0, FixedClock(), Observer())
     await accept(spool)
 
 
 async def test_a_directory_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file"):
-        await Spool.open(tmp_path / "file" / "queue", 0, FixedClock(), Observer())
+        await open_spool(tmp_path / "file" / "queue", 0, FixedClock(), Observer())
 
 
 async def test_a_damaged_database_is_a_clear_error_and_leaves_no_lock(tmp_path: Path) -> None:
     database_path(tmp_path, 0).write_bytes(b"not a database" * 100)
     for _ in range(2):
         with pytest.raises(StorageError, match=r"queue-0\.db is damaged"):
-            await Spool.open(tmp_path, 0, FixedClock(), Observer())
+            await open_spool(tmp_path, 0, FixedClock(), Observer())
 
 
 # Group commit.
