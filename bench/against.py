@@ -39,19 +39,18 @@ def relays(
         return [subject]
     commit = process.run(["git", "rev-parse", "--short", "--verify", f"{options.against}^{{commit}}"], cwd=_CHECKOUT)
     commit = commit.strip()
-    earlier = Interpreter(_check_out(commit, interpreter, directory), f"the same, at {commit}")
-    return [subject, Mailboat(earlier, nodes, name=f"{Mailboat.name} {commit}")]
+    tree = directory / commit
+    earlier = Interpreter(_check_out(commit, interpreter.python, tree), f"the same, at {commit}", interpreter.python)
+    return [subject, Mailboat(earlier, nodes, name=f"{Mailboat.name} {commit}", tree=tree)]
 
 
-def _check_out(commit: str, interpreter: Interpreter, directory: Path) -> Path:
+def _check_out(commit: str, python: Path, home: Path) -> Path:
     """A command that runs `mailboat` as it is at `commit`."""
-    python = interpreter.command.parent / "python"
     if not python.exists():
         raise BenchError(f"there is no {python} to run commit {commit} with")
-    home = directory / commit
     home.mkdir()
     archive = home / "code.tar"
-    process.run(["git", "archive", "--output", archive, commit, "relay", "operator"], cwd=_CHECKOUT)
+    process.run(["git", "archive", "--output", archive, commit, "relay", "operator", "bench"], cwd=_CHECKOUT)
     process.run(["tar", "-xf", archive, "-C", home])
     launcher = home / "mailboat"
     launcher.write_text(_LAUNCHER.format(python=python, code=[str(home / "relay"), str(home / "operator")]))

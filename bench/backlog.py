@@ -7,7 +7,6 @@ something, what memory it takes, what acceptance loses. docs/benchmarks.md says 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import itertools
 import re
@@ -108,8 +107,11 @@ def _run(options: argparse.Namespace) -> int:
         print("\n".join([*machine.look(directory).lines(), *(relay.version() for relay in relays)]))
         setting = Setting(directory, tls_submit.make_certificate(directory), options.new)
         began = time.monotonic()
-        octets = asyncio.run(long_queue.fill(_queue(setting, "full"), options.messages, due=0))
-        _say(f"{options.messages:,} deferred messages in {time.monotonic() - began:.0f} s: {octets / 2**30:.2f} GiB")
+        for relay in relays:
+            octets = relay.fill(_queue(setting, relay, "full"), options.messages, due=0)
+            took = time.monotonic() - began
+            _say(f"{relay.name}: {options.messages:,} deferred messages in {took:.0f} s: {octets / 2**30:.2f} GiB")
+            began += took
         arms = list(itertools.product(relays, ("empty", "full")))
         trials: dict[tuple[Mailboat, str], list[Trial]] = {arm: [] for arm in arms}
         for turn in range(options.rounds):
@@ -151,10 +153,10 @@ def table(lines: Sequence[Line]) -> Iterator[str]:
 def _measure(setting: Setting, relay: Mailboat, name: str) -> Trial:
     """Starts the relay on one of the two queues, cold, waits until what was due is gone, and sends new mail."""
     if name == "empty":
-        shutil.rmtree(setting.directory / name, ignore_errors=True)
-    queue = _queue(setting, name)
+        shutil.rmtree(_queue(setting, relay, name).parent)
+    queue = _queue(setting, relay, name)
     if name == "full":
-        asyncio.run(long_queue.fill(queue, long_queue.DUE))  # those of the last time have been delivered
+        relay.fill(queue, long_queue.DUE, long_queue.DUE)  # those of the last time have been delivered
     log = queue.parent / "log"
     log.unlink(missing_ok=True)
     long_queue.forget(queue)
@@ -170,8 +172,9 @@ def _measure(setting: Setting, relay: Mailboat, name: str) -> Trial:
             return Trial(attempted, process.peak_resident(service.pid), accepted)
 
 
-def _queue(setting: Setting, name: str) -> Path:
-    queue = setting.directory / name / "queue"
+def _queue(setting: Setting, relay: Mailboat, name: str) -> Path:
+    """Each relay has its own: the format of the queue may be another."""
+    queue = setting.directory / "-".join([name, *relay.name.split()]) / "queue"
     queue.mkdir(parents=True, exist_ok=True)
     return queue
 

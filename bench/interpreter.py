@@ -47,6 +47,8 @@ class Interpreter:
     """Its `mailboat`."""
     described: str
     """Version, place, how it was chosen, and the SQLite that it brings; for the record."""
+    python: Path
+    """With the packages that Mailboat needs."""
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +97,8 @@ def _of(python: Path, why: str) -> Interpreter:
         command = install.environment(python) / "bin" / "mailboat"
     shown = "this environment's" if python == Path(sys.executable) else str(python)
     origin = ", ".join(word for word in (shown, why) if word)
-    return Interpreter(command, f"Python {'.'.join(map(str, version))} ({origin}), SQLite {sqlite}")
+    described = f"Python {'.'.join(map(str, version))} ({origin}), SQLite {sqlite}"
+    return Interpreter(command, described, command.parent / "python")
 
 
 def _facts(python: Path) -> tuple[tuple[int, ...], str]:

@@ -64,6 +64,9 @@ def start(name: str, command: Sequence[str | Path], log: Path, env: Mapping[str,
     return Service(name, process, log)
 
 
+_given_ports: set[int] = set()
+
+
 def run(command: Sequence[str | Path], *, cwd: Path | None = None, timeout: float = 600.0) -> str:
     """Runs `command` to its end and gives its output; raises BenchError with it when the command fails."""
     words = [str(word) for word in command]
@@ -79,10 +82,13 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, timeout: floa
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
+    """A TCP port of loopback that nobody listens on now, and another one each time."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port: int = server.getsockname()[1]
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 def wait_for_greeting(service: Service, port: int) -> None:

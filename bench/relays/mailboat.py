@@ -16,6 +16,14 @@ from bench.relays.relay import Place
 from bench.templates import TEMPLATES, render
 
 _TEMPLATE = TEMPLATES / "mailboat"
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent
+_FILL = """
+import asyncio, pathlib, sys
+from bench import long_queue
+queue, messages, due = sys.argv[1:]
+print(asyncio.run(long_queue.fill(pathlib.Path(queue), int(messages), due=int(due))))
+"""
+_FILL_TIMEOUT = 3600.0
 
 
 class Mailboat:
@@ -23,10 +31,11 @@ class Mailboat:
 
     name = "Mailboat"
 
-    def __init__(self, interpreter: Interpreter, nodes: str = "cpus", name: str = name) -> None:
-        """`nodes`: workers, as `smtp.ini` says it; `name`: as the table shows it."""
+    def __init__(self, interpreter: Interpreter, nodes: str = "cpus", name: str = name, tree: Path = _CHECKOUT) -> None:
+        """`nodes`: workers, as `smtp.ini` says it; `name`: as the table shows it; `tree`: where its code lies."""
         self.name = name
         self._interpreter = interpreter
+        self._tree = tree
         self._nodes = nodes
 
     def prepare(self) -> None:
@@ -58,6 +67,12 @@ class Mailboat:
         shutil.copy(place.certificate.key, config / "tls_key.pem")
         command: list[str | Path] = [self._interpreter.command, "relay", "--config", config]
         return process.start(self.name, command, place.directory / "log", place.preload)
+
+    def fill(self, queue: Path, messages: int, due: int) -> int:
+        """Adds deferred messages to a queue, in the format of this very commit; see `long_queue.fill`."""
+        path = f"PYTHONPATH={self._tree / 'relay'}:{self._tree}"
+        words: list[str | Path] = ["env", path, self._interpreter.python, "-c", _FILL, queue, str(messages), str(due)]
+        return int(process.run(words, timeout=_FILL_TIMEOUT))
 
     def stop(self, place: Place, service: Service) -> None:  # noqa: ARG002 - the protocol's
         """SIGTERM drains."""

@@ -11,7 +11,10 @@ from bench import against, process
 from bench.fault import BenchError
 from bench.interpreter import Interpreter
 
-HERE = Interpreter(Path(sys.executable).parent / "mailboat", "this environment's")
+from mailboat.model.envelope import State
+from mailboat.queue.offline import OfflineQueue
+
+HERE = Interpreter(Path(sys.executable).parent / "mailboat", "this environment's", Path(sys.executable))
 
 
 def test_the_command_of_a_commit_runs_the_code_of_that_commit(tmp_path: Path) -> None:
@@ -20,6 +23,15 @@ def test_the_command_of_a_commit_runs_the_code_of_that_commit(tmp_path: Path) ->
     home = tmp_path / earlier.name.partition(" ")[2]
     (home / "relay" / "mailboat" / "__init__.py").write_text('__version__ = "9.9.9"\n')
     assert process.run([home / "mailboat", "--version"]).strip() == "mailboat 9.9.9"
+
+
+def test_a_queue_is_filled_by_the_code_of_that_commit(tmp_path: Path) -> None:
+    subject, earlier = against.relays(argparse.Namespace(against="HEAD"), HERE, tmp_path)
+    filler = tmp_path / earlier.name.partition(" ")[2] / "bench" / "long_queue.py"
+    filler.write_text("async def fill(queue, messages, due): return 77\n")
+    assert earlier.fill(tmp_path, 20, due=10) == 77
+    subject.fill(tmp_path, 20, due=10)
+    assert OfflineQueue(str(tmp_path)).stats()[State.DEFERRED].messages == 20
 
 
 def test_without_the_option_this_checkout_is_measured_alone(tmp_path: Path) -> None:
