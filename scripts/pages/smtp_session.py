@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mailboat.smtp.session import COMMANDS
-from mailboat.smtp.states import NEXT, State, Step
+from mailboat.smtp.states import NEXT, SessionState, Trigger
 
 
 def render() -> str:
@@ -16,13 +16,20 @@ def render() -> str:
 
 def picture() -> list[str]:
     """The lines of a mermaid diagram: an arrow a pair of states, with all that leads from one to the other."""
-    arrows: dict[tuple[State, State], list[Step]] = {}
-    for step, moves in NEXT.items():
+    arrows: dict[tuple[SessionState, SessionState], list[Trigger]] = {}
+    for trigger, moves in NEXT.items():
         for state, after in moves.items():
-            if step is not Step.REMARK and state is not State.DEAF:
-                arrows.setdefault((state, after), []).append(step)
-    lines = [f"    {state.name} --> {after.name} : {'<br/>'.join(steps)}" for (state, after), steps in arrows.items()]
-    return ["stateDiagram-v2", f"    [*] --> {State.NEW.name}", *lines, f"    {State.DEAF.name} --> [*]"]
+            if trigger is not Trigger.REMARK and state is not SessionState.CLOSING:
+                arrows.setdefault((state, after), []).append(trigger)
+    lines = [
+        f"    {state.name} --> {after.name} : {'<br/>'.join(triggers)}" for (state, after), triggers in arrows.items()
+    ]
+    return [
+        "stateDiagram-v2",
+        f"    [*] --> {SessionState.NEW.name}",
+        *lines,
+        f"    {SessionState.CLOSING.name} --> [*]",
+    ]
 
 
 def _commands() -> list[str]:
@@ -31,6 +38,6 @@ def _commands() -> list[str]:
         allowed = ", ".join(
             state.name if after is state else f"{state.name} → {after.name}" for state, after in command.allowed.items()
         )
-        elsewhere = f"`{command.otherwise}`" if len(command.allowed) < len(NEXT[Step.REMARK]) else ""
+        elsewhere = f"`{command.otherwise}`" if len(command.allowed) < len(NEXT[Trigger.REMARK]) else ""
         rows.append(f"| {verb.decode()} | {allowed} | {elsewhere} |")
     return ["| command | allowed in, and the state after it | elsewhere |", "|---|---|---|", *rows]

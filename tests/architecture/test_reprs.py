@@ -15,7 +15,7 @@ PACKAGES = ("cli", "delivery", "hooks", "ingress", "message", "model", "outbound
 """Where messages are handled."""
 HOLDS_OCTETS = re.compile(r"\b(bytes|bytearray|memoryview|Body)\b")
 NO_MESSAGE = {
-    "Credentials.ticket",
+    "SaslCredentials.ticket",
     "Envelope.mail",
     "Envelope.rcpts",
     "Image.base64",

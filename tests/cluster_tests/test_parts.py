@@ -13,7 +13,7 @@ from tests.cluster.images import ROOT, context_files
 from tests.cluster.names import Zone
 from tests.e2e import sink
 
-from mailboat.cli.sink import Mail, line_of
+from mailboat.cli.sink import SinkMail, line_of
 
 SETUP = Path(__file__).parents[1] / "cluster" / "setup"
 
@@ -146,7 +146,7 @@ def test_records_are_replaced_and_each_change_has_a_new_serial_number(tmp_path: 
 @pytest.mark.parametrize("subject", ["hi", "it's", 'a "b" -> c'])
 def test_a_line_of_the_sinks_log_is_read_as_it_was_meant(tls: str, subject: str) -> None:
     body = f"Subject: {subject}\r\n\r\n.\r\n".encode()
-    mail = Mail("a@b.test", "10.91.0.3", "relay-0.test", tls, ["c@d.test", "e@f.test"], body)
+    mail = SinkMail("a@b.test", "10.91.0.3", "relay-0.test", tls, ["c@d.test", "e@f.test"], body)
     read = sink.parsed(line_of(mail, 1_700_000_000.0))
     assert read == sink.Delivery(
         "a@b.test", ("c@d.test", "e@f.test"), len(body), "relay-0.test", "10.91.0.3", tls, subject

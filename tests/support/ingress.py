@@ -29,7 +29,7 @@ from mailboat.config.settings import (
 )
 from mailboat.hooks import Hooks
 from mailboat.ingress.admission import Admission, Load
-from mailboat.ingress.connection import Connection
+from mailboat.ingress.connection import ServerConnection
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.listener import Listener
 from mailboat.ingress.tls import ServerTls
@@ -131,9 +131,9 @@ class Rig:
         return self.context.admission.load
 
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[ServerConnection]:
         """Those that are not gone."""
-        return [connection for connection in self.context.connections if isinstance(connection, Connection)]
+        return [connection for connection in self.context.connections if isinstance(connection, ServerConnection)]
 
     async def client(self, *, implicit_tls: bool = False, **options: Any) -> Client:
         """A connected client that has read the greeting."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from mailboat.cli.sink import Mail, serve
+from mailboat.cli.sink import SinkMail, serve
 from mailboat.config.settings import Endpoint
 
 LARGE = 300_000
@@ -78,7 +78,7 @@ class Ledger:
         finally:
             server.close()
 
-    def _arrived(self, mail: Mail) -> None:
+    def _arrived(self, mail: SinkMail) -> None:
         header, _, text = mail.body.partition(b"\r\n\r\n")
         subject = header.rpartition(b"Subject: ")[2].partition(b"\r\n")[0].decode()
         if text != text_of(subject):

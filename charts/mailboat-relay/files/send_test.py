@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Iterator
 from urllib.request import urlopen
 
-from mailboat.cli.sink import Mail, serve
+from mailboat.cli.sink import SinkMail, serve
 from mailboat.config.settings import Endpoint
 
 _DELIVERED = 'mailboat_deliveries_total{outcome="delivered"}'
@@ -60,7 +60,7 @@ async def _deliver(given: argparse.Namespace) -> int:
     mark = uuid.uuid4().hex
     arrived = asyncio.Event()
 
-    def take(mail: Mail) -> None:
+    def take(mail: SinkMail) -> None:
         if mark.encode() in mail.body:
             arrived.set()
 

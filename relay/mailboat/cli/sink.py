@@ -33,7 +33,7 @@ _IDLE_SECONDS = 300.0  # RFC 5321 4.5.3.2.7
 
 
 @dataclass(slots=True)
-class Mail:
+class SinkMail:
     """One mail as the sink took it."""
 
     sender: str
@@ -48,7 +48,7 @@ class Mail:
 class _Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, host: str, context: ssl.SSLContext | None, deliver: Callable[[Mail], None]) -> None:
+    def __init__(self, host: str, context: ssl.SSLContext | None, deliver: Callable[[SinkMail], None]) -> None:
         self._host = host
         self._context = context
         self._deliver = deliver
@@ -56,7 +56,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._tls = ""
         self._hello = ""
-        self._mail: Mail | None = None
+        self._mail: SinkMail | None = None
         self._chunks: list[bytes] = []
         self._size = 0
         self._upgrade: asyncio.Task[None] | None = None
@@ -108,7 +108,7 @@ class _Connection(asyncio.Protocol):
         output = self._session.take_output()
         if output:
             self._transport.write(output)
-        if self._session.is_deaf:
+        if self._session.is_closing:
             self._transport.close()
 
     def _answer(self, reply: str, *, accepted: bool = True) -> None:
@@ -135,7 +135,7 @@ class _Connection(asyncio.Protocol):
                 self._start_tls()
             case events.Reset():
                 self._mail = None
-            case events.Quit() | events.Refusal():
+            case events.Quit() | events.RejectedCommand():
                 pass
 
     def _begin(self, event: events.Mail) -> None:
@@ -143,7 +143,7 @@ class _Connection(asyncio.Protocol):
             self._answer("552 5.3.4 Message is too big", accepted=False)
             return
         peer = self._transport.get_extra_info("peername") or ("", 0)
-        self._mail = Mail(str(event.sender), str(peer[0]), self._hello, self._tls)
+        self._mail = SinkMail(str(event.sender), str(peer[0]), self._hello, self._tls)
         self._answer("250 2.1.0 Ok")
 
     def _add(self, recipient: str) -> None:
@@ -196,7 +196,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def serve(
-    endpoint: Endpoint, deliver: Callable[[Mail], None], context: ssl.SSLContext | None = None
+    endpoint: Endpoint, deliver: Callable[[SinkMail], None], context: ssl.SSLContext | None = None
 ) -> asyncio.Server:
     """Listen; `deliver` is called for each mail, before it is answered 250. Raises OSError."""
     host = socket.gethostname()
@@ -204,7 +204,7 @@ async def serve(
     return await loop.create_server(lambda: _Connection(host, context, deliver), endpoint.host, endpoint.port)
 
 
-def line_of(mail: Mail, now: float) -> str:
+def line_of(mail: SinkMail, now: float) -> str:
     """What is printed for a mail: nothing in it can move a terminal's cursor."""
     people = " ".join(f"<{recipient}>" for recipient in mail.recipients)
     tls = f" {mail.tls}" if mail.tls else ""
@@ -215,8 +215,8 @@ def line_of(mail: Mail, now: float) -> str:
     )
 
 
-def _show(print_body: bool) -> Callable[[Mail], None]:
-    def show(mail: Mail) -> None:
+def _show(print_body: bool) -> Callable[[SinkMail], None]:
+    def show(mail: SinkMail) -> None:
         print(line_of(mail, SystemClock.now()), flush=True)
         if print_body:
             for line in mail.body.decode("utf-8", "replace").split("\r\n"):

@@ -43,7 +43,7 @@ class Load:
     """Strangers that memory has room for, whatever they do."""
 
 
-class Visitor(Protocol):
+class AdmittedConnection(Protocol):
     """A client's connection."""
 
     @property
@@ -51,35 +51,35 @@ class Visitor(Protocol):
         """Whether nothing is under way that a client should not lose: it is its turn, and no recipient is accepted."""
 
     def make_room(self) -> None:
-        """Close it, for the sake of another."""
+        """Close it, so that another client can connect."""
 
 
 @dataclass(slots=True)
 class Admission:
-    """The doorkeeper of one worker. Strangers are those that may not relay: not by address, and not yet by AUTH."""
+    """Counts the clients of one worker. Strangers are those that may not relay: not by address, and not yet by AUTH."""
 
     store: Store
     load: Load
     settings: Settings
-    _here: dict[Visitor, str] = field(default_factory=dict)
-    """By what each counts: its address; as a stranger, what `network_of` says."""
-    _strangers: dict[Visitor, None] = field(default_factory=dict)
+    _counted: dict[AdmittedConnection, str] = field(default_factory=dict)
+    """What each is counted under: its address; for a stranger, what `network_of` says."""
+    _strangers: dict[AdmittedConnection, None] = field(default_factory=dict)
     """The oldest first."""
     _clients: Counter[str] = field(default_factory=Counter)
     _relay_cache: dict[str, bool] = field(default_factory=dict)
 
     @property
     def connections(self) -> int:
-        """Clients that are here."""
-        return len(self._here)
+        """Clients that are connected."""
+        return len(self._counted)
 
     def configure(self, settings: Settings) -> None:
-        """Take new settings."""
+        """Apply new settings."""
         self.settings = settings
         self._relay_cache.clear()
 
-    def enter(self, client: str, visitor: Visitor) -> Refusal | None:
-        """A client has connected and is counted, or is refused. The oldest idle stranger may have to go for it."""
+    def enter(self, client: str, connection: AdmittedConnection) -> Refusal | None:
+        """Count a client that has connected, or refuse it. The oldest idle stranger may be closed for it."""
         is_stranger = not self.may_relay(client)
         if self.load.draining:
             return Refusal.DRAINING
@@ -90,35 +90,35 @@ class Admission:
             return Refusal.TOO_MANY_FROM_CLIENT
         if self._is_full(is_stranger) and not self._make_room():
             return Refusal.TOO_MANY_CONNECTIONS
-        self._here[visitor] = name
+        self._counted[connection] = name
         self._clients[name] += 1
         if is_stranger:
-            self._strangers[visitor] = None
+            self._strangers[connection] = None
         return None
 
-    def trust(self, visitor: Visitor) -> None:
-        """A client may relay now, and is a stranger no more."""
-        self._strangers.pop(visitor, None)
+    def trust(self, connection: AdmittedConnection) -> None:
+        """A client may relay now: it is no stranger any more."""
+        self._strangers.pop(connection, None)
 
-    def leave(self, visitor: Visitor) -> None:
-        """A client is gone, or has been told to go."""
-        self._strangers.pop(visitor, None)
-        name = self._here.pop(visitor, None)
+    def leave(self, connection: AdmittedConnection) -> None:
+        """A client is gone, or its connection is being closed."""
+        self._strangers.pop(connection, None)
+        name = self._counted.pop(connection, None)
         if name is not None:
             self._clients[name] -= 1
             if not self._clients[name]:
                 del self._clients[name]
 
     def relieve(self) -> None:
-        """While memory is short, have the older half of the strangers go: they would keep mail out."""
+        """While memory is short, close the older half of the idle strangers: they would keep mail out."""
         if self.load.memory_full:
-            for visitor in list(self._strangers)[: (len(self._strangers) + 1) // 2]:
-                if visitor.is_idle:
-                    self._send_off(visitor)
+            for connection in list(self._strangers)[: (len(self._strangers) + 1) // 2]:
+                if connection.is_idle:
+                    self._close_for_room(connection)
 
     def _is_full(self, for_stranger: bool) -> bool:
         smtp = self.settings.smtp
-        if len(self._here) >= smtp.max_connections:
+        if len(self._counted) >= smtp.max_connections:
             return True
         # A tenth is kept for those who may relay.
         most = smtp.max_strangers or min(
@@ -127,14 +127,14 @@ class Admission:
         return for_stranger and len(self._strangers) >= most
 
     def _make_room(self) -> bool:
-        oldest = next((visitor for visitor in self._strangers if visitor.is_idle), None)
+        oldest = next((connection for connection in self._strangers if connection.is_idle), None)
         if oldest is not None:
-            self._send_off(oldest)
+            self._close_for_room(oldest)
         return oldest is not None
 
-    def _send_off(self, visitor: Visitor) -> None:
-        self.leave(visitor)
-        visitor.make_room()
+    def _close_for_room(self, connection: AdmittedConnection) -> None:
+        self.leave(connection)
+        connection.make_room()
 
     def may_relay(self, client: str) -> bool:
         """Whether `relay_acl_allow` names this address."""

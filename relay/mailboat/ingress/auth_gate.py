@@ -1,11 +1,11 @@
 """Which AUTH attempts may be checked now, so that more connections are no more guesses at a password.
 
-Pure: time is an argument. `authentication` asks; each worker has a gate of its own.
+Pure: time is an argument. `authenticator` asks; each worker has its own.
 
 Failures count by network (`network_of`) and by the name that was tried. From the fifth on, the next attempt of that
 network, or for that name, is refused for a while, each time longer. Of one network, and for one name, one attempt is
 checked at a time: attempts at once are no way around it. Neither holds for a client that has authenticated as that user
-before, so that guessing does not lock out whoever knows the password.
+before, so that guessing does not lock out a user who knows the password.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class AuthGate:
             self._check(attempt, proven=False)
 
     def done(self, attempt: AuthTry, now: float, *, succeeded: bool | None) -> None:
-        """An attempt has been checked; None: nobody could tell."""
+        """An attempt has been checked; None: it could not be checked."""
         proven = self._checked.pop(attempt)
         client = attempt.network, attempt.user
         if succeeded:
@@ -144,7 +144,7 @@ class AuthGate:
         attempt.check(proven)
 
     def _look_again(self, now: float) -> None:
-        """Ask again for each that waits, in its turn. What is decided meanwhile comes here too: one pass is enough."""
+        """Ask again for each that waits, in turn. A decision during the pass calls this too: one pass is enough."""
         if self._looking:
             return
         self._looking = True

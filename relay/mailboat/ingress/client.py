@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 
 from mailboat.hooks.objects import Notes
 from mailboat.hooks.transaction import MessageTransaction
-from mailboat.ingress.transaction import Transaction
+from mailboat.ingress.transaction import MailTransaction
 from mailboat.message import received
 
 _NO_ORIGIN = received.Origin("", "")
 
 
 @dataclass(slots=True)
-class Client:
+class ConnectedClient:
     """A client and its open transaction. A plugin may set `relaying` and `notes`."""
 
     _transport: asyncio.BaseTransport | None = None
     remote_ip: str = ""
     """Empty when it has none."""
     relaying: bool = False
-    """Whether it may send to everybody."""
+    """Whether it may relay."""
     may_relay: bool = False
     """Whether it may relay as long as nothing changes. A plugin that sets `relaying` in `mail` means this transaction,
     one in `rcpt` this recipient: what opens the relay for one must not open it for all."""
@@ -30,13 +30,13 @@ class Client:
     tls: bool = False
     auth_user: str | None = None
     notes: Notes = field(default_factory=dict)
-    message: Transaction | None = None
+    message: MailTransaction | None = None
     """The open transaction, as ingress sees it."""
     origin: received.Origin = _NO_ORIGIN
     """What the trace field says of it."""
     _uuid: str = ""
 
-    def come(self, transport: asyncio.BaseTransport, ip: str, *, relaying: bool) -> None:
+    def connected(self, transport: asyncio.BaseTransport, ip: str, *, relaying: bool) -> None:
         """It has connected, and may stay."""
         self._transport = transport
         self.remote_ip = ip

@@ -15,12 +15,12 @@ from typing import Any, ClassVar, cast
 
 from mailboat.config.settings import BareNewline
 from mailboat.ingress import replies
-from mailboat.ingress.asking import Asking
-from mailboat.ingress.client import Client
+from mailboat.ingress.client import ConnectedClient
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.dialogue import MAX_BUFFERED
 from mailboat.ingress.policy import Policy
-from mailboat.ingress.receiver import Receiver
+from mailboat.ingress.policy_gate import PolicyGate
+from mailboat.ingress.receiver import MessageReceiver
 from mailboat.model.observer import RejectReason
 from mailboat.smtp import events
 from mailboat.smtp.extensions import Offers
@@ -29,10 +29,10 @@ from mailboat.smtp.session import ServerSession, SessionLimits
 HANDSHAKE_TIMEOUT = 30.0
 """Seconds that a client has for a TLS handshake, if `inactivity_timeout` is not shorter."""
 LINGER = 5.0
-"""Seconds between our last word and the end of the connection, for a client that does not close."""
+"""Seconds between our last reply and the end of the connection, for a client that does not close."""
 
 
-class Connection(asyncio.Protocol):
+class ServerConnection(asyncio.Protocol):
     """A client's connection."""
 
     def __init__(self, context: IngressContext, *, implicit_tls: bool = False, submission: bool = False) -> None:
@@ -40,29 +40,29 @@ class Connection(asyncio.Protocol):
         self._settings = context.settings
         self._implicit_tls = implicit_tls
         self.session = self._new_session()
-        self.client = ""
+        self.client_address = ""
         """The client's address; empty when it has none."""
         self.deadline = 0.0
         """Monotonic: when the client has taken too long."""
         self.closing = False
-        """Our last word is said; what still comes is dropped."""
+        """Our last reply is written; what still comes is dropped."""
         self.committing = False
-        """The client waits for us: it cannot be too slow, and it may close its side already."""
+        """The client waits for us: it cannot time out, and it may have closed its side."""
         self.held = False
-        """Something is being decided, or a reply held back: what the client says meanwhile waits."""
+        """Something is being decided, or a reply held back: further input waits."""
         self._eof = False
         self._reading = True
         self._unread = False
         """The client leaves our replies unread: nothing more is done for it until it reads."""
         self._upgrade: asyncio.Task[None] | None = None
-        """TLS being set up: nothing can be said meanwhile."""
+        """TLS being set up: no reply can be sent until it is."""
         self._early: list[bytes] | None = None
         """What the client says inside TLS before the loop has told us of its handshake; None: nothing can be."""
         self._tls: ssl.SSLContext | None = None
         """What the client is inside of."""
-        self._asking = Asking(context, self, Client())
-        self.policy = Policy(context, self, self._asking, submission=submission or implicit_tls)
-        self.receiver = Receiver(context, self, self._asking, self.policy)
+        self._gate = PolicyGate(context, self, ConnectedClient())
+        self.policy = Policy(context, self, self._gate, submission=submission or implicit_tls)
+        self.receiver = MessageReceiver(context, self, self._gate, self.policy)
         self._hello = b""
         """The beginning of implicit TLS that came before the loop's TLS could take it."""
 
@@ -72,14 +72,14 @@ class Connection(asyncio.Protocol):
         """A client has connected."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is none
         peer = transport.get_extra_info("peername")
-        self.client = peer[0] if isinstance(peer, tuple) else ""
+        self.client_address = peer[0] if isinstance(peer, tuple) else ""
         self._context.connections.add(self)
         self.touch()
         refusal = self.policy.enter(transport)
         if refusal is not None and self._implicit_tls:
-            self._end()  # it would not understand us yet
+            self._end()  # before the handshake it could not read a reply
         elif refusal is not None:
-            self.say_goodbye(refusal)
+            self.close_with(refusal)
         elif self._implicit_tls:
             self._begin_tls()
         else:
@@ -95,10 +95,10 @@ class Connection(asyncio.Protocol):
             connections.remove(self)
             self._stop()
             self.policy.leave()
-            if not self.committing:  # else the message stays accepted: the client may not know, and sends it again
+            if not self.committing:  # else the message stays accepted: a client that did not get its 250 sends it again
                 self.receiver.drop()
             if not connections:
-                self._context.deserted.set()
+                self._context.all_closed.set()
 
     def data_received(self, data: bytes) -> None:
         """Octets from the client."""
@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
         return (self.committing or self.held) and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
-        """The client does not read what we say: hear it no further, or our replies would pile up without bound."""
+        """The client does not read our replies: stop reading its input, or they would pile up without bound."""
         self._unread = True
         self._stop_reading()
 
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def go_on(self) -> None:
-        """Do what has waited for a reply of ours, or for the client to read one."""
+        """Go on with input that waited for a reply of ours, or for the client to read one."""
         if self.closing or self._unread:
             return
         self._start_reading()
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
             self._handlers[type(event)](self, event)
         self.flush()
         if not self.closing:
-            if session.is_deaf:
+            if session.is_closing:
                 self._close()
             elif self._context.admission.load.draining:
                 self.shut_down()
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
         self.touch()
 
     def flush(self) -> None:
-        """Send what is said."""
+        """Write what the session has to say."""
         if output := self.session.take_output():
             self._transport.write(output)
 
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
 
     def tick(self, now: float) -> None:
         """Time has passed; `now` is monotonic."""
-        self.policy.authentication.tick(now)
+        self.policy.authenticator.tick(now)
 
     def touch(self) -> None:
         """The client has its whole time again."""
@@ -208,28 +208,28 @@ class Connection(asyncio.Protocol):
         return now > self.deadline and not self.committing
 
     def time_out(self) -> None:
-        """Give the client up."""
+        """Close: the client has taken too long."""
         reply = replies.DECIDED_TOO_LONG if self.held else replies.IDLE_TOO_LONG
         if not self.closing:
-            self._asking.reject(RejectReason.TIMEOUT, reply)
+            self._gate.reject(RejectReason.TIMEOUT, reply)
         if self.closing or self._upgrade is not None:
             self.abort()
         else:
-            self.say_goodbye(reply)
+            self.close_with(reply)
 
-    # What admission asks of a visitor.
+    # For admission.
 
     @property
     def is_idle(self) -> bool:
-        """Whether no plugin decides about it, and it is not handing in a message."""
-        return not (self._asking.is_waiting or self.committing or self.receiver.has_recipients)
+        """Whether no plugin is deciding about it, and it is not sending a message."""
+        return not (self._gate.is_waiting or self.committing or self.receiver.has_recipients)
 
     def make_room(self) -> None:
-        """Close, for the sake of another client."""
+        """Close, so that another client can connect."""
         if self.closing or self._upgrade is not None:
             self.abort()
             return
-        self._asking.reject(RejectReason.TOO_MANY_CONNECTIONS, replies.MADE_ROOM)
+        self._gate.reject(RejectReason.TOO_MANY_CONNECTIONS, replies.MADE_ROOM)
         self.session.close(replies.MADE_ROOM)
         self.flush()
         self._end()
@@ -242,7 +242,7 @@ class Connection(asyncio.Protocol):
         if self._upgrade is not None:
             self.abort()
         elif self.session.is_idle and not self.closing:
-            self.say_goodbye(reply)
+            self.close_with(reply)
 
     @property
     def is_outdated(self) -> bool:
@@ -258,15 +258,15 @@ class Connection(asyncio.Protocol):
         self.closing = True
         self.policy.give_up()
 
-    def say_goodbye(self, reply: bytes) -> None:
-        """Say a last word, and close."""
+    def close_with(self, reply: bytes) -> None:
+        """Send a last reply, and close."""
         self.session.close(reply)
         self.flush()
         self._close()
 
     def _close(self) -> None:
-        """Close after what is written. Unread input would turn the close into a reset that eats our last words, so
-        it is read and dropped for a while."""
+        """Close after what is written. Unread input would turn the close into a reset, and our last reply would be
+        lost: so input is read and dropped for a while."""
         self.allow(LINGER)
         self._start_reading()
         self._stop()
@@ -301,7 +301,7 @@ class Connection(asyncio.Protocol):
                 self._early = []
                 transport = await self._handshake(context)
         except OSError as error:  # ssl.SSLError is one
-            self._asking.reject(RejectReason.TLS, f"TLS handshake failed: {error}".encode())
+            self._gate.reject(RejectReason.TLS, f"TLS handshake failed: {error}".encode())
         self._upgrade = None
         if transport is None or self.closing:
             # A connection that ends in its handshake is not always told so by the loop.
@@ -346,8 +346,8 @@ class Connection(asyncio.Protocol):
         self.policy.reset()
 
     def _on_start_tls(self, _: events.StartTls) -> None:
-        if not self._context.tls.available:  # the certificate was taken out of the configuration meanwhile
-            self._asking.refuse(RejectReason.TLS, replies.NO_TLS)
+        if not self._context.tls.available:  # the certificate has been removed from the configuration
+            self._gate.refuse(RejectReason.TLS, replies.NO_TLS)
             return
         self.answer(replies.START_TLS)
         self.flush()
@@ -366,11 +366,11 @@ class Connection(asyncio.Protocol):
         events.EndOfData: lambda self, event: self.receiver.end_of_data(event),
         events.StartTls: _on_start_tls,
         events.Challenge: lambda self, _: self.touch(),
-        events.Auth: lambda self, event: self.policy.authentication.check(event),
+        events.Auth: lambda self, event: self.policy.authenticator.check(event),
         events.Reset: _on_reset,
-        events.Idle: lambda self, _: self.policy.idle(),
+        events.NoOp: lambda self, _: self.policy.idle(),
         events.Quit: _on_quit,
-        events.Refusal: lambda self, event: self.policy.refused(event),
+        events.RejectedCommand: lambda self, event: self.policy.refused(event),
     }
     """Who decides about each kind of event, and answers it where it wants an answer."""
 

@@ -16,11 +16,11 @@ from mailboat.model.observer import Observer
 from mailboat.queue.store import Store
 
 SUBMISSION_PORT = 587
-"""RFC 6409 3.1: only clients of ours come in here, as where TLS begins with the first octet (RFC 8314 3.3)."""
+"""RFC 6409 3.1: for clients that submit mail, as are ports where TLS begins with the first octet (RFC 8314 3.3)."""
 
 
-class Attended(Protocol):
-    """A connection, as the listener attends to it."""
+class OpenConnection(Protocol):
+    """A connection, as the listener sees it."""
 
     def tick(self, now: float) -> None:
         """Time has passed; `now` is monotonic."""
@@ -29,7 +29,7 @@ class Attended(Protocol):
         """Whether the client has taken too long; `now` is monotonic."""
 
     def time_out(self) -> None:
-        """Give the client up."""
+        """Close: the client has taken too long."""
 
     @property
     def is_outdated(self) -> bool:
@@ -44,7 +44,7 @@ class Attended(Protocol):
 
 @dataclass(slots=True)
 class IngressContext:
-    """The surroundings of a connection. `settings` and `hooks` are replaced on reload.
+    """What a connection uses. `settings` and `hooks` are replaced on reload.
 
     A session keeps the settings that it began with; plugins are asked as they are at each point.
     """
@@ -55,10 +55,10 @@ class IngressContext:
     observer: Observer
     clock: Clock
     tls: ServerTls
-    connections: set[Attended]
-    """Every connection that is not gone, also those that were only told to go."""
-    deserted: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by the last connection that goes; whoever waits for it clears it before."""
+    connections: set[OpenConnection]
+    """Every connection that is not gone, those that are closing included."""
+    all_closed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the last connection is gone; a caller clears it before it waits."""
     hooks: Hooks = NO_HOOKS
     auth_gate: AuthGate = field(default_factory=AuthGate)
     submission_port: int = SUBMISSION_PORT

@@ -11,8 +11,8 @@ from functools import partial
 
 from mailboat.config.settings import Endpoint
 from mailboat.ingress import replies
-from mailboat.ingress.connection import Connection
-from mailboat.ingress.context import Attended, IngressContext
+from mailboat.ingress.connection import ServerConnection
+from mailboat.ingress.context import IngressContext, OpenConnection
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Listener:
         """Bind and accept; with `shared` other workers listen on the same ports (SO_REUSEPORT). Raises OSError."""
         smtp = self._context.settings.smtp
         try:
-            connection = partial(Connection, self._context)
+            connection = partial(ServerConnection, self._context)
             await self._listen(smtp.listen, connection, shared=shared)
             await self._listen(smtp.submission_listen, partial(connection, submission=True), shared=shared)
             await self._listen(smtp.smtps_listen, partial(connection, implicit_tls=True), shared=shared)
@@ -43,7 +43,7 @@ class Listener:
         self._sweeper = asyncio.create_task(self._sweep(), name="slow-clients")
 
     async def _listen(
-        self, endpoints: Sequence[Endpoint], connection: Callable[[], Connection], *, shared: bool
+        self, endpoints: Sequence[Endpoint], connection: Callable[[], ServerConnection], *, shared: bool
     ) -> None:
         loop = asyncio.get_running_loop()
         for endpoint in endpoints:
@@ -70,11 +70,11 @@ class Listener:
 
     async def finish(self, grace: float) -> None:
         """Wait up to `grace` seconds for the clients that are left, then cut them off."""
-        deserted = self._context.deserted
-        deserted.clear()
+        all_closed = self._context.all_closed
+        all_closed.clear()
         if self._context.connections:
             with suppress(TimeoutError):
-                await asyncio.wait_for(deserted.wait(), grace)
+                await asyncio.wait_for(all_closed.wait(), grace)
         self._each(lambda connection: connection.abort())
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -86,26 +86,26 @@ class Listener:
             self.sweep()
 
     def sweep(self) -> None:
-        """Look once at all clients: tell what was held back until now, and end those that take too long."""
+        """Look once at all clients: send replies held back until now, and close those that take too long."""
         now = self._context.clock.monotonic()
         self._each(partial(_look_at, now=now))
         try:
             self._context.admission.relieve()
         except Exception:
-            log.exception("strangers were to make room in memory")
+            log.exception("closing strangers to free memory failed")
 
-    def _each(self, act: Callable[[Attended], None]) -> None:
-        """Do this to every connection. One at which it fails is broken off, so that the others have their turn."""
+    def _each(self, act: Callable[[OpenConnection], None]) -> None:
+        """Do this to every connection. One for which it fails is closed, so that the others have their turn."""
         for connection in list(self._context.connections):
             try:
                 act(connection)
             except Exception:
-                log.exception("a connection failed and is broken off")
+                log.exception("a connection failed and is closed")
                 with suppress(Exception):
                     connection.abort()
 
 
-def _look_at(connection: Attended, now: float) -> None:
+def _look_at(connection: OpenConnection, now: float) -> None:
     connection.tick(now)
     if connection.expired(now):
         connection.time_out()

@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import partial
 
 from mailboat.hooks import Decision, Point
-from mailboat.ingress import denials, replies
-from mailboat.ingress.asking import Asking
-from mailboat.ingress.authentication import Authentication
+from mailboat.ingress import policy_replies, replies
+from mailboat.ingress.authenticator import Authenticator
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.dialogue import Dialogue
+from mailboat.ingress.policy_gate import PolicyGate
 from mailboat.ingress.senders import is_allowed
 from mailboat.message import received
 from mailboat.model.address import Address
@@ -31,17 +31,17 @@ class Policy:
     """Decides about one client."""
 
     __slots__ = (
-        *("_asking", "_context", "_dialogue", "_entered", "_may_relay_anyway", "_settings", "_submission", "_who"),
-        "authentication",
+        *("_gate", "_context", "_dialogue", "_entered", "_may_relay_anyway", "_settings", "_submission", "_client"),
+        "authenticator",
     )
 
-    def __init__(self, context: IngressContext, dialogue: Dialogue, asking: Asking, *, submission: bool) -> None:
+    def __init__(self, context: IngressContext, dialogue: Dialogue, gate: PolicyGate, *, submission: bool) -> None:
         self._context = context
         self._settings = context.settings
         self._dialogue = dialogue
-        self._asking = asking
-        self._who = asking.who
-        self.authentication = Authentication(context, dialogue, asking)
+        self._gate = gate
+        self._client = gate.client
+        self.authenticator = Authenticator(context, dialogue, gate)
         self._submission = submission
         """Only clients of ours come in here: `submission_listen` or `smtps_listen`."""
         self._entered = False
@@ -52,40 +52,40 @@ class Policy:
     # Coming and going.
 
     def enter(self, transport: asyncio.BaseTransport) -> bytes | None:
-        """A client has come; the reply that turns it away, if so."""
-        dialogue, admission, who = self._dialogue, self._context.admission, self._who
-        refusal = admission.enter(dialogue.client, dialogue)
+        """A client has connected; the reply that refuses it, if so."""
+        dialogue, admission, client = self._dialogue, self._context.admission, self._client
+        refusal = admission.enter(dialogue.client_address, dialogue)
         if refusal is not None:
             reply, reason = replies.REFUSALS[refusal]
-            self._asking.reject(reason, reply)
+            self._gate.reject(reason, reply)
             return reply
         self._entered = True
         self._context.observer.inbound_connections(+1)
-        who.come(transport, dialogue.client, relaying=admission.may_relay(dialogue.client))
-        dialogue.session.bare_paths = lambda: who.relaying and not self._settings.smtp.strict_rfc1869
+        client.connected(transport, dialogue.client_address, relaying=admission.may_relay(dialogue.client_address))
+        dialogue.session.bare_paths = lambda: client.relaying and not self._settings.smtp.strict_rfc1869
         return None
 
     def open(self) -> None:
-        """Greet the client, which has entered and is inside TLS if it wanted so at once."""
-        self._asking.ask(Point.CONNECT, self._connect_decided)
+        """Greet the client, which is counted, and inside TLS where that begins with the first octet."""
+        self._gate.ask(Point.CONNECT, self._connect_decided)
 
     def _connect_decided(self, decision: Decision) -> None:
-        if decision.code in denials.REFUSALS:
-            self._asking.deny(Point.CONNECT, decision)
+        if decision.code in policy_replies.REFUSALS:
+            self._gate.deny(Point.CONNECT, decision)
             return
-        self._who.may_relay = self._may_relay_anyway = self._who.relaying
+        self._client.may_relay = self._may_relay_anyway = self._client.relaying
         self._trust()
         self._dialogue.session.greet()
         self._dialogue.flush()
 
     def secured(self, *, implicit_tls: bool) -> None:
         """TLS has begun: what was said in clear counts no more (RFC 3207 4.2)."""
-        who = self._who
-        who.tls = True
-        who.auth_user = None
-        who.hello_name = ""
+        client = self._client
+        client.tls = True
+        client.auth_user = None
+        client.hello_name = ""
         if not implicit_tls:
-            who.relaying = who.may_relay = self._may_relay_anyway
+            client.relaying = client.may_relay = self._may_relay_anyway
 
     def leave(self) -> None:
         """The client is gone."""
@@ -94,33 +94,33 @@ class Policy:
             self._context.observer.inbound_connections(-1)
 
     def give_up(self) -> None:
-        """Nothing will be answered any more: whatever is being decided may stop. May be called again."""
-        self.authentication.give_up()
-        self._asking.give_up()
+        """Nothing more will be answered: cancel what is being decided. May be called again."""
+        self.authenticator.give_up()
+        self._gate.give_up()
 
     def _trust(self) -> None:
-        if self._who.may_relay:
+        if self._client.may_relay:
             self._context.admission.trust(self._dialogue)
 
     # EHLO.
 
     def hello(self, event: events.Hello) -> None:
         """Decide about EHLO or HELO, and answer."""
-        self._asking.put_off = False
-        self._who.hello_name = event.name
-        self._asking.ask(Point.EHLO, partial(self._hello_decided, event), event.name)
+        self._gate.put_off = False
+        self._client.hello_name = event.name
+        self._gate.ask(Point.EHLO, partial(self._hello_decided, event), event.name)
 
     def _hello_decided(self, event: events.Hello, decision: Decision) -> None:
-        if decision.code in denials.REFUSALS:
-            self._asking.deny(Point.EHLO, decision)
+        if decision.code in policy_replies.REFUSALS:
+            self._gate.deny(Point.EHLO, decision)
             return
-        dialogue, who = self._dialogue, self._who
-        who.may_relay = who.relaying
+        dialogue, client = self._dialogue, self._client
+        client.may_relay = client.relaying
         self._trust()
         version, cipher = dialogue.tls()
-        who.origin = received.Origin(
+        client.origin = received.Origin(
             ehlo=event.name,
-            ip=dialogue.client,
+            ip=dialogue.client_address,
             extended=event.extended,
             authenticated=dialogue.session.authenticated,
             tls_version=version,
@@ -128,13 +128,13 @@ class Policy:
         )
         self._offer_auth()
         dialogue.answer(dialogue.session.ehlo())
-        self._asking.count_idle_command()
+        self._gate.count_idle_command()
 
     def _offer_auth(self) -> None:
         """Have the session offer what plugins offer to this client now."""
         hooks, session = self._context.hooks, self._dialogue.session
         if hooks.wants(Point.AUTH):
-            offered = tuple(name.upper() for name in hooks.auth_mechanisms(self._who))
+            offered = tuple(name.upper() for name in hooks.auth_mechanisms(self._client))
             known = tuple(name for name in offered if name in MECHANISMS)
             if unknown := set(offered) - set(known):
                 log.error("plugins offer AUTH mechanisms that cannot be spoken here: %s", ", ".join(sorted(unknown)))
@@ -157,15 +157,15 @@ class Policy:
 
     def _must_authenticate(self) -> bool:
         """Whether this client came in where nobody may send without AUTH (RFC 6409 4.3), and has not relayed yet."""
-        if self._who.relaying or self._dialogue.session.offers.auth is None:
+        if self._client.relaying or self._dialogue.session.offers.auth is None:
             return False
-        return self._submission or self._who.local_port == self._context.submission_port
+        return self._submission or self._client.local_port == self._context.submission_port
 
     def _may_send_as(self, sender: Address) -> bool:
         """Whether `senders_allow` has the sender, where the client relays by address; users are for plugins to hold."""
         allowed = self._context.settings.senders_allow
-        who = self._who
-        return allowed is None or not who.relaying or who.auth_user is not None or is_allowed(sender, allowed)
+        client = self._client
+        return allowed is None or not client.relaying or client.auth_user is not None or is_allowed(sender, allowed)
 
     def relay_denied(self) -> bytes:
         """The reply where AUTH would help, or not (RFC 4954 6)."""
@@ -177,22 +177,22 @@ class Policy:
 
     def reset(self) -> None:
         """RSET was answered."""
-        put_off, self._asking.put_off = self._asking.put_off, False
+        put_off, self._gate.put_off = self._gate.put_off, False
         self._dialogue.touch()
         if not put_off:  # else it ends what we refused, and is no idle command
-            self._asking.count_idle_command()
+            self._gate.count_idle_command()
 
     def idle(self) -> None:
         """NOOP, HELP or VRFY was answered."""
         self._dialogue.touch()
-        self._asking.count_idle_command()
+        self._gate.count_idle_command()
 
-    def refused(self, event: events.Refusal) -> None:
+    def refused(self, event: events.RejectedCommand) -> None:
         """The session refused something by itself."""
-        self._asking.reject(_REASONS[event.kind], event.reply.encode())
+        self._gate.reject(_REASONS[event.kind], event.reply.encode())
         self._dialogue.touch()
-        if not (self._asking.put_off and event.kind == "sequence"):
-            self._asking.count_error()
+        if not (self._gate.put_off and event.kind == "sequence"):
+            self._gate.count_error()
 
 
 _REASONS = {

@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any
 
 from mailboat.hooks import Code, Decision, Point
-from mailboat.ingress import denials, replies
-from mailboat.ingress.asking import Asking
+from mailboat.ingress import policy_replies, replies
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.dialogue import MAX_BUFFERED, Dialogue
 from mailboat.ingress.policy import Policy
-from mailboat.ingress.transaction import Transaction
+from mailboat.ingress.policy_gate import PolicyGate
+from mailboat.ingress.transaction import MailTransaction
 from mailboat.message import received
 from mailboat.message.prepare import UnfitError
 from mailboat.model.envelope import Body, Entry
@@ -34,41 +34,41 @@ SLOWEST_RATE = 1024
 _BEFORE_QUEUEING = (Point.DATA_POST, Point.QUEUE_OUTBOUND, Point.PRE_SEND_TRANS_EMAIL)
 
 
-class Receiver:
+class MessageReceiver:
     """Takes one client's messages, one after another."""
 
-    __slots__ = ("_asking", "_context", "_dialogue", "_policy", "_settings", "_who")
+    __slots__ = ("_client", "_context", "_dialogue", "_gate", "_policy", "_settings")
 
-    def __init__(self, context: IngressContext, dialogue: Dialogue, asking: Asking, policy: Policy) -> None:
+    def __init__(self, context: IngressContext, dialogue: Dialogue, gate: PolicyGate, policy: Policy) -> None:
         self._context = context
         self._settings = context.settings
         self._dialogue = dialogue
-        self._asking = asking
+        self._gate = gate
         self._policy = policy
-        self._who = asking.who
+        self._client = gate.client
 
     # The open transaction.
 
-    def _current(self) -> Transaction:
+    def _current(self) -> MailTransaction:
         """The open transaction: the session lets no RCPT or DATA through without one."""
-        message = self._who.message
+        message = self._client.message
         assert message is not None
         return message
 
     @property
     def has_recipients(self) -> bool:
-        """A message is being handed in, whose client would lose something."""
-        message = self._who.message
+        """A message is under way, which its client would have to send again."""
+        message = self._client.message
         return message is not None and bool(message.recipients)
 
     def _end(self) -> None:
         """The transaction is queued, or given up."""
-        self._who.message = None
-        self._who.relaying = self._who.may_relay
+        self._client.message = None
+        self._client.relaying = self._client.may_relay
 
     def drop(self) -> None:
         """Give up the transaction, if one is open."""
-        message = self._who.message
+        message = self._client.message
         if message is not None:
             message.discard()
             self._end()
@@ -77,20 +77,20 @@ class Receiver:
 
     def mail(self, event: events.Mail) -> None:
         """Decide about MAIL, and answer."""
-        self._asking.put_off = False
+        self._gate.put_off = False
         refusal = self._policy.refusal_of_mail(event)
         if refusal is not None:
             reply, reason = refusal
-            self._asking.refuse(reason, reply)
+            self._gate.refuse(reason, reply)
             return
-        self._who.message = Transaction(event, self._who.origin, self._settings, self._context.store)
+        self._client.message = MailTransaction(event, self._client.origin, self._settings, self._context.store)
         if self._context.hooks.wants(Point.MAIL):
-            self._asking.ask(Point.MAIL, self._mail_decided, event.sender, _parameters(event))
+            self._gate.ask(Point.MAIL, self._mail_decided, event.sender, _parameters(event))
         else:
             self._dialogue.answer(replies.SENDER_OK)
 
     def _mail_decided(self, decision: Decision) -> None:
-        if decision.code in denials.REFUSALS:
+        if decision.code in policy_replies.REFUSALS:
             self._deny_message(Point.MAIL, decision)
         else:
             self._dialogue.answer(replies.SENDER_OK)
@@ -100,33 +100,33 @@ class Receiver:
         message = self._current()
         if len(message.recipients) >= self._settings.smtp.max_recipients:
             too_many = RejectReason.TOO_MANY_RECIPIENTS
-            self._asking.refuse(too_many, replies.TOO_MANY_RECIPIENTS, str(event.recipient))
+            self._gate.refuse(too_many, replies.TOO_MANY_RECIPIENTS, str(event.recipient))
         elif self._context.hooks.wants(Point.RCPT):
-            then = partial(self._recipient_decided, event, self._who.relaying)
-            self._asking.ask(Point.RCPT, then, event.recipient, {})
+            then = partial(self._recipient_decided, event, self._client.relaying)
+            self._gate.ask(Point.RCPT, then, event.recipient, {})
         else:
-            self._take_recipient(event, message, allowed=self._who.relaying)
+            self._add_recipient(event, message, allowed=self._client.relaying)
 
     def _recipient_decided(self, event: events.Rcpt, relaying: bool, decision: Decision) -> None:
-        allowed = self._who.relaying or decision.code is Code.OK
-        self._who.relaying = relaying
-        if decision.code in denials.REFUSALS:
-            self._asking.deny(Point.RCPT, decision, str(event.recipient))
+        allowed = self._client.relaying or decision.code is Code.OK
+        self._client.relaying = relaying
+        if decision.code in policy_replies.REFUSALS:
+            self._gate.deny(Point.RCPT, decision, str(event.recipient))
         else:
-            self._take_recipient(event, self._current(), allowed=allowed)
+            self._add_recipient(event, self._current(), allowed=allowed)
 
-    def _take_recipient(self, event: events.Rcpt, message: Transaction, *, allowed: bool) -> None:
+    def _add_recipient(self, event: events.Rcpt, message: MailTransaction, *, allowed: bool) -> None:
         if allowed:
-            message.take_recipient(event.recipient)
+            message.add_recipient(event.recipient)
             self._dialogue.answer(replies.RECIPIENT_OK)
         else:
-            self._asking.refuse(RejectReason.RELAY_DENIED, self._policy.relay_denied(), str(event.recipient))
+            self._gate.refuse(RejectReason.RELAY_DENIED, self._policy.relay_denied(), str(event.recipient))
 
     # The octets.
 
     def data(self) -> None:
-        """DATA: have the message come."""
-        self._asking.put_off = False
+        """DATA: answer 354."""
+        self._gate.put_off = False
         self._current().begin(self._context.clock)
         self._dialogue.answer(replies.GO_AHEAD)
 
@@ -135,12 +135,12 @@ class Receiver:
         dialogue, message, smtp = self._dialogue, self._current(), self._settings.smtp
         writing = message.write(event.octets)
         dialogue.touch()
-        # A trickle keeps no connection open for ever: all of the message counts, not only its last piece.
+        # A slow trickle must not keep a connection open: the whole message counts, not only its last piece.
         slowest = smtp.inactivity_timeout + message.size / SLOWEST_RATE
         dialogue.deadline = min(dialogue.deadline, message.began_at + slowest)
         if message.size > 2 * smtp.databytes + MAX_BUFFERED:
-            self._asking.reject(RejectReason.TOO_BIG, replies.TOO_BIG)
-            dialogue.say_goodbye(replies.TOO_BIG)
+            self._gate.reject(RejectReason.TOO_BIG, replies.TOO_BIG)
+            dialogue.close_with(replies.TOO_BIG)
         elif writing is not None:
             self._wait_for_disk(writing, dialogue.touch)
 
@@ -154,15 +154,15 @@ class Receiver:
             self._wait_for_disk(writing, ended)
 
     def _wait_for_disk(self, work: asyncio.Future[Any], then: Callable[[], None]) -> None:
-        """Hear the client no further until a thread is through with the file; that time is not the client's."""
+        """Read nothing more until a thread has written the file; that time does not count against the client."""
         self._dialogue.held = self._dialogue.committing = True
         since = self._context.clock.monotonic()
-        work.add_done_callback(lambda _: self._disk_is_through(since, then))
+        work.add_done_callback(lambda _: self._disk_done(since, then))
 
-    def _disk_is_through(self, since: float, then: Callable[[], None]) -> None:
+    def _disk_done(self, since: float, then: Callable[[], None]) -> None:
         message = self._current()
         self._dialogue.held = self._dialogue.committing = False
-        if self._dialogue.closing:  # nobody was promised anything
+        if self._dialogue.closing:  # no 250 was sent
             self.drop()
             return
         message.began_at += self._context.clock.monotonic() - since
@@ -201,23 +201,23 @@ class Receiver:
             self._storage_failed(error)
 
     def _decide(self) -> None:
-        self._asking.await_decision(self._context.hooks.begin_row(_BEFORE_QUEUEING, self._who), self._message_decided)
+        self._gate.await_decision(self._context.hooks.begin_row(_BEFORE_QUEUEING, self._client), self._message_decided)
 
     def _message_decided(self, decision: Decision) -> None:
-        if decision.code in denials.REFUSALS:
+        if decision.code in policy_replies.REFUSALS:
             self._deny_message(Point(decision.point), decision)
         elif decision.code is Code.OK and decision.point == Point.QUEUE_OUTBOUND:
-            self._taken_elsewhere(decision)
+            self._queued_elsewhere(decision)
         else:
             self._ready()
 
-    def _taken_elsewhere(self, decision: Decision) -> None:
-        """A plugin has taken the message: it is not ours any more."""
+    def _queued_elsewhere(self, decision: Decision) -> None:
+        """A plugin has queued the message elsewhere: it is not ours any more."""
         id_ = self._current().id
         log.info("%s: the plugin %s has taken the message", id_, decision.plugin)
         self.drop()
-        self._asking.idle_commands = 0
-        self._dialogue.answer(denials.accepted(b"250", "2.0.0", f"{decision.text or 'Message Queued'} ({id_})"))
+        self._gate.idle_commands = 0
+        self._dialogue.answer(policy_replies.accepted(b"250", "2.0.0", f"{decision.text or 'Message Queued'} ({id_})"))
 
     def _ready(self) -> None:
         message = self._current()
@@ -228,11 +228,11 @@ class Receiver:
         else:
             self._queue(message)
 
-    def _rewritten(self, message: Transaction, done: asyncio.Future[None]) -> None:
+    def _rewritten(self, message: MailTransaction, done: asyncio.Future[None]) -> None:
         """The file has its new header, or there was no room for it."""
         self._dialogue.committing = False
         error = done.exception()
-        if self._dialogue.closing:  # nobody was promised anything
+        if self._dialogue.closing:  # no 250 was sent
             message.discard()
         elif error is None:
             self._queue(message)
@@ -240,7 +240,7 @@ class Receiver:
             self._storage_failed(error)
             self._dialogue.go_on()
 
-    def _queue(self, message: Transaction) -> None:
+    def _queue(self, message: MailTransaction) -> None:
         try:
             draft = message.draft()
         except OSError as error:
@@ -260,7 +260,7 @@ class Receiver:
                 self._confirm()
                 return
             text = f"Message Queued ({message.id})"
-            asked = self._context.hooks.begin(Point.QUEUE_OK, self._who, text)
+            asked = self._context.hooks.begin(Point.QUEUE_OK, self._client, text)
             if isinstance(asked, Decision):
                 self._confirm()
             else:  # not `ask`: the message is queued, and its hook goes on, whether the client is still here or not
@@ -272,10 +272,10 @@ class Receiver:
 
     def _storage_failed(self, error: BaseException) -> None:
         if not isinstance(error, StorageError | OSError):
-            log.error("a message could not be queued, its client is told 451", exc_info=error)
+            log.error("a message could not be queued, its client gets 451", exc_info=error)
         self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
 
-    def _tell(self, message: Transaction, entries: Sequence[Entry]) -> None:
+    def _tell(self, message: MailTransaction, entries: Sequence[Entry]) -> None:
         origin = message.origin
         protocol = received.protocol(
             extended=origin.extended,
@@ -284,29 +284,31 @@ class Receiver:
             smtputf8=message.mail.smtputf8,
         )
         recipients = [str(address) for address in message.recipients]
-        user = self._who.auth_user or ""
-        self._context.observer.received(Received(entries[0].message, recipients, self._dialogue.client, protocol, user))
+        user = self._client.auth_user or ""
+        self._context.observer.received(
+            Received(entries[0].message, recipients, self._dialogue.client_address, protocol, user)
+        )
 
     def _confirm(self) -> None:
-        """The message is durable, and everybody knows."""
+        """The message is durable, and observers and plugins know it."""
         self._dialogue.committing = False
         id_ = self._current().id
         self._end()
-        self._asking.idle_commands = 0
+        self._gate.idle_commands = 0
         self._dialogue.answer(replies.queued(id_))
         self._dialogue.go_on()
 
     def _refuse_message(self, reason: RejectReason, reply: bytes) -> None:
-        self._asking.refuse(reason, reply)
+        self._gate.refuse(reason, reply)
         self.drop()
 
     def _deny_message(self, point: Point, decision: Decision) -> None:
-        self._asking.deny(point, decision)
+        self._gate.deny(point, decision)
         self.drop()
 
 
 def _parameters(event: events.Mail) -> dict[str, str]:
-    """What stood behind the sender, as plugins get it."""
+    """The parameters of MAIL, as plugins get them."""
     size = {"SIZE": str(event.size)} if event.size else {}
     body = {"BODY": "8BITMIME"} if event.eightbit else {}
     return {**size, **body, **({"SMTPUTF8": ""} if event.smtputf8 else {})}

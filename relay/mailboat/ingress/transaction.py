@@ -1,7 +1,7 @@
 """One mail transaction: the envelope as it grows, the message's octets, and the draft they become.
 
-Knows no sockets and no replies; `receiver` has one at a time. Where the octets go as they come in is for
-`queue.body_writer` to say, what plugins see of it and change for `hooks.transaction`.
+Knows no sockets and no replies; `receiver` has one at a time. `queue.body_writer` decides where the octets go as
+they come in, `hooks.transaction` what plugins see and change.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Transaction:
+class MailTransaction:
     """From MAIL to the end of data."""
 
     mail: Mail
@@ -70,8 +70,8 @@ class Transaction:
             self._for_hooks = view
         return view
 
-    def take_recipient(self, recipient: Address) -> None:
-        """RCPT is accepted; a mailbox that was named before, in whatever spelling, is there once."""
+    def add_recipient(self, recipient: Address) -> None:
+        """RCPT is accepted; a mailbox that was named before, however spelt, is kept once."""
         mailbox = recipient.normalised
         if mailbox in self._mailboxes:
             return
@@ -91,7 +91,7 @@ class Transaction:
         return self._writer.has_nul
 
     def write(self, octets: bytes) -> asyncio.Future[None] | None:
-        """Take octets of the message; once there is a fault they are only counted. See `BodyWriter.write`."""
+        """Add octets of the message; after a fault they are only counted. See `BodyWriter.write`."""
         self.size += len(octets)
         if self.size <= self.settings.smtp.databytes:
             return self._writer.write(octets)
@@ -151,7 +151,7 @@ class Transaction:
         )
 
     def _left_by_plugins(self, view: MessageTransaction) -> list[Address]:
-        """The recipients as plugins left them; nobody at all is taken for a mistake of theirs."""
+        """The recipients as plugins left them; none at all counts as a mistake of theirs."""
         left = [address for address in view.rcpt_to if isinstance(address, Address) and not address.is_null]
         if not left:
             log.error("%s: plugins left no recipient, so the message goes to all that were accepted", self.id)

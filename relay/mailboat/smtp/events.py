@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mailboat.model.address import Address
 from mailboat.smtp.data import DataFault
-from mailboat.smtp.sasl import Credentials
+from mailboat.smtp.sasl import SaslCredentials
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class Challenge:
 class Auth:
     """The client has said who it is; the owner decides. Accepting it is 235."""
 
-    credentials: Credentials
+    credentials: SaslCredentials
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Reset:
 
 
 @dataclass(slots=True)
-class Idle:
+class NoOp:
     """NOOP, HELP or VRFY, replied to already: it moves no mail, and a client with no end of them is none."""
 
 
@@ -90,7 +90,7 @@ class Quit:
 
 
 @dataclass(slots=True)
-class Refusal:
+class RejectedCommand:
     """The session refused something by itself; for counting. Needs no answer."""
 
     reply: str
@@ -98,4 +98,6 @@ class Refusal:
     """`syntax`, `sequence`, `too_long`, `bare_newline` or `auth`."""
 
 
-Event = Hello | Mail | Rcpt | Data | Chunk | EndOfData | StartTls | Challenge | Auth | Reset | Idle | Quit | Refusal
+Event = (
+    Hello | Mail | Rcpt | Data | Chunk | EndOfData | StartTls | Challenge | Auth | Reset | NoOp | Quit | RejectedCommand
+)

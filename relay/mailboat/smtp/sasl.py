@@ -24,7 +24,7 @@ _NOT_BASE64 = "501 5.5.2 Cannot decode base64"
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class SaslCredentials:
     """Who a client says that it is, and its proof."""
 
     mechanism: str
@@ -46,7 +46,7 @@ class Credentials:
         return hmac.compare_digest(self.digest.encode(), expected.encode())
 
 
-Steps = Generator[bytes, bytes, Credentials]
+Steps = Generator[bytes, bytes, SaslCredentials]
 """Yields challenges, is sent responses, returns the credentials."""
 
 
@@ -68,12 +68,12 @@ def _plain(_: bytes) -> Steps:
     if len(parts) != 3:
         raise SaslError(_MALFORMED)
     authorize_as, user, password = (_text(part) for part in parts)
-    return Credentials("PLAIN", _name(user), _secret(password), authorize_as)
+    return SaslCredentials("PLAIN", _name(user), _secret(password), authorize_as)
 
 
 def _login(_: bytes) -> Steps:
     user = _name(_text((yield b"Username:")))
-    return Credentials("LOGIN", user, _secret(_text((yield b"Password:"))))
+    return SaslCredentials("LOGIN", user, _secret(_text((yield b"Password:"))))
 
 
 def _cram_md5(ticket: bytes) -> Steps:
@@ -81,7 +81,7 @@ def _cram_md5(ticket: bytes) -> Steps:
     user, _, digest = response.rpartition(" ")  # RFC 2195 2: a user name may hold blanks
     if len(digest) != 32 or not set(digest) <= set("0123456789abcdefABCDEF"):
         raise SaslError(_MALFORMED)
-    return Credentials("CRAM-MD5", _name(user), ticket=ticket, digest=digest.lower())
+    return SaslCredentials("CRAM-MD5", _name(user), ticket=ticket, digest=digest.lower())
 
 
 def _text(octets: bytes) -> str:
@@ -117,7 +117,7 @@ class Exchange:
     def __init__(self) -> None:
         self._steps: Steps
 
-    def begin(self, argument: str, offers: Offers, ticket: Callable[[], bytes]) -> bytes | Credentials:
+    def begin(self, argument: str, offers: Offers, ticket: Callable[[], bytes]) -> bytes | SaslCredentials:
         """Take `mechanism [initial-response]`; the first challenge, or the end.
 
         Challenges are whole replies with their CRLF. `ticket` makes what CRAM-MD5 has digested. Raises SaslError.
@@ -134,17 +134,17 @@ class Exchange:
             raise SaslError("501 5.7.0 This mechanism takes no initial response")  # RFC 4954 4
         return self._send(b"" if initial == "=" else _decode(initial.encode()))
 
-    def respond(self, line: bytes) -> bytes | Credentials:
+    def respond(self, line: bytes) -> bytes | SaslCredentials:
         """Take the client's next line; the next challenge, or the end. Raises SaslError."""
         if line == b"*":
             raise SaslError("501 5.7.0 Authentication cancelled")  # RFC 4954 4
         return self._send(_decode(line))
 
-    def _send(self, response: bytes) -> bytes | Credentials:
+    def _send(self, response: bytes) -> bytes | SaslCredentials:
         try:
             return _challenge(self._steps.send(response))
         except StopIteration as end:
-            credentials: Credentials = end.value
+            credentials: SaslCredentials = end.value
             return credentials
 
 

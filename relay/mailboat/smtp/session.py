@@ -20,18 +20,18 @@ from mailboat.smtp.events import (
     EndOfData,
     Event,
     Hello,
-    Idle,
     Mail,
+    NoOp,
     Quit,
     Rcpt,
-    Refusal,
+    RejectedCommand,
     Reset,
     StartTls,
 )
 from mailboat.smtp.extensions import Offers, ehlo_reply
 from mailboat.smtp.grammar import GrammarError
 from mailboat.smtp.lines import MAX_AUTH_LINE, MAX_COMMAND_LINE, LineBuffer, LineFault
-from mailboat.smtp.states import NEXT, State, Step
+from mailboat.smtp.states import NEXT, SessionState, Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +43,28 @@ class SessionLimits:
     normalize_newlines: bool = False
 
 
-_NEXT_IF_ACCEPTED: Mapping[type[Event], Mapping[State, State]] = {
-    Hello: NEXT[Step.HELLO],
-    Mail: NEXT[Step.MAIL],
-    Rcpt: NEXT[Step.RCPT],
-    Data: NEXT[Step.DATA],
-    StartTls: NEXT[Step.STARTTLS],
-    Auth: NEXT[Step.AUTH],
+_NEXT_IF_ACCEPTED: Mapping[type[Event], Mapping[SessionState, SessionState]] = {
+    Hello: NEXT[Trigger.HELLO],
+    Mail: NEXT[Trigger.MAIL],
+    Rcpt: NEXT[Trigger.RCPT],
+    Data: NEXT[Trigger.DATA],
+    StartTls: NEXT[Trigger.STARTTLS],
+    Auth: NEXT[Trigger.AUTH],
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Command:
     handler: Callable[[ServerSession, str], Event]
-    step: Step
+    trigger: Trigger
     """Its row in the table of states."""
     otherwise: str = "503 5.5.1 Send EHLO or HELO first"
     """The reply in any other state."""
-    allowed: Mapping[State, State] = field(init=False)
+    allowed: Mapping[SessionState, SessionState] = field(init=False)
     """The states that the table allows it in, each with the next one."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "allowed", NEXT[self.step])
+        object.__setattr__(self, "allowed", NEXT[self.trigger])
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class ServerSession:
     host: str
     limits: SessionLimits
     offers: Offers
-    state: State = State.NEW
+    state: SessionState = SessionState.NEW
     extended: bool = False
     """The client said EHLO, not HELO."""
     authenticated: bool = False
@@ -95,15 +95,15 @@ class ServerSession:
 
     def feed(self, data: bytes) -> None:
         """Take octets from the client."""
-        if self.state is State.DATA:
+        if self.state is SessionState.DATA:
             self._data_input = self._data_input + data if self._data_input else data
-        elif self.state is not State.DEAF:
+        elif self.state is not SessionState.CLOSING:
             self._lines.feed(data)
 
     def next_event(self) -> Event | None:
         """The next thing for the owner to look at; None: more octets, or the answer to the last event, are needed."""
-        if self._awaiting is None and self.state is not State.DEAF:
-            if self.state is State.DATA:
+        if self._awaiting is None and self.state is not SessionState.CLOSING:
+            if self.state is SessionState.DATA:
                 return self._next_data_event()
             exchange = self._exchange
             line = self._lines.next_line(self._line_limit() if exchange or self.offers.auth else MAX_COMMAND_LINE)
@@ -121,12 +121,12 @@ class ServerSession:
         self._output.append(reply)
         if isinstance(event, EndOfData):
             if event.fault is DataFault.FALSE_END:
-                self._move(Step.FALSE_END)
+                self._move(Trigger.FALSE_END)
         elif accepted and event is not None:
             self._advance(event)
 
-    def _move(self, step: Step) -> None:
-        self.state = NEXT[step][self.state]
+    def _move(self, trigger: Trigger) -> None:
+        self.state = NEXT[trigger][self.state]
 
     def _advance(self, event: Event) -> None:
         kind = type(event)
@@ -154,7 +154,7 @@ class ServerSession:
         """Begin anew inside TLS: the client must say EHLO again, and AUTH (RFC 3207 4.2)."""
         self._lines.clear()
         self.offers = offers
-        self._move(Step.TLS)
+        self._move(Trigger.TLS)
         self.extended = False
         self.authenticated = False
 
@@ -162,7 +162,7 @@ class ServerSession:
         """Say `reply` (421 and the like) and read no more."""
         self._output.append(reply)
         self._awaiting = None
-        self._move(Step.CLOSE)
+        self._move(Trigger.CLOSE)
 
     def take_output(self) -> bytes:
         """What to write to the client now."""
@@ -173,12 +173,12 @@ class ServerSession:
     @property
     def is_idle(self) -> bool:
         """No transaction is under way and no answer due."""
-        return self._awaiting is None and self.state in (State.NEW, State.READY)
+        return self._awaiting is None and self.state in (SessionState.NEW, SessionState.READY)
 
     @property
-    def is_deaf(self) -> bool:
+    def is_closing(self) -> bool:
         """Nothing more will be read: close when the output is sent."""
-        return self.state is State.DEAF
+        return self.state is SessionState.CLOSING
 
     @property
     def buffered(self) -> int:
@@ -194,7 +194,7 @@ class ServerSession:
         if rest is None and receiver.fault is not DataFault.FALSE_END:
             return Chunk(octets)
         self._receiver = None
-        self._move(Step.END_OF_DATA)
+        self._move(Trigger.END_OF_DATA)
         self._lines.feed(rest or b"")
         self._awaiting = EndOfData(octets, receiver.fault)
         return self._awaiting
@@ -220,15 +220,15 @@ class ServerSession:
         except UnicodeDecodeError:
             return self._refuse("501 5.5.4 Command is not UTF-8", "syntax")
 
-    def _unknown(self, verb: bytes) -> Refusal:
+    def _unknown(self, verb: bytes) -> RejectedCommand:
         if verb in _HTTP_METHODS:
             self.close(f"{_NOT_HTTP}\r\n".encode())
-            return Refusal(_NOT_HTTP, "syntax")
+            return RejectedCommand(_NOT_HTTP, "syntax")
         return self._refuse("500 5.5.2 Command not recognized", "syntax")
 
-    def _refuse(self, reply: str, kind: str) -> Refusal:
+    def _refuse(self, reply: str, kind: str) -> RejectedCommand:
         self._say(reply)
-        return Refusal(reply, kind)
+        return RejectedCommand(reply, kind)
 
     def _say(self, reply: str) -> None:
         self._output.append(f"{reply}\r\n".encode())
@@ -237,7 +237,7 @@ class ServerSession:
         name = argument.strip()
         if not _is_hello_name(name):
             return self._refuse("501 5.5.4 Syntax: EHLO hostname", "syntax")
-        self._move(Step.RESET)  # RFC 5321 4.1.4: an EHLO in mid-transaction is a RSET
+        self._move(Trigger.RESET)  # RFC 5321 4.1.4: an EHLO in mid-transaction is a RSET
         self.extended = extended
         return Hello(name, extended)
 
@@ -300,7 +300,7 @@ class ServerSession:
     def _response(self, line: bytes | LineFault, exchange: sasl.Exchange) -> Event:
         """The client's answer to a challenge. Whatever is wrong with it ends the exchange."""
         self._exchange = None
-        self._move(Step.RESPONSE)
+        self._move(Trigger.RESPONSE)
         if isinstance(line, LineFault):
             return self._refuse(_RESPONSE_REPLIES[line], "auth")
         try:
@@ -308,22 +308,22 @@ class ServerSession:
         except sasl.SaslError as error:
             return self._refuse(error.reply, "auth")
 
-    def _auth_step(self, exchange: sasl.Exchange, step: bytes | sasl.Credentials) -> Event:
-        if isinstance(step, sasl.Credentials):
+    def _auth_step(self, exchange: sasl.Exchange, step: bytes | sasl.SaslCredentials) -> Event:
+        if isinstance(step, sasl.SaslCredentials):
             return Auth(step)
         self._exchange = exchange
-        self._move(Step.CHALLENGE)
+        self._move(Trigger.CHALLENGE)
         self._output.append(step)
         return Challenge()
 
     def _rset(self, _: str) -> Event:
-        self._move(Step.RESET)
+        self._move(Trigger.RESET)
         self._say("250 2.0.0 Reset")
         return Reset()
 
     def _quit(self, _: str) -> Event:
         self._say(f"221 2.0.0 {self.host} closing connection")
-        self._move(Step.QUIT)
+        self._move(Trigger.QUIT)
         return Quit()
 
     def _vrfy(self, argument: str) -> Event:
@@ -333,7 +333,7 @@ class ServerSession:
 
     def _fixed(self, reply: str) -> Event:
         self._say(reply)
-        return Idle()
+        return NoOp()
 
 
 def _is_hello_name(name: str) -> bool:
@@ -358,21 +358,21 @@ header: such a client is not heard any further."""
 _NOT_HTTP = "421 4.7.0 This is SMTP, not HTTP"
 
 COMMANDS: dict[bytes, _Command] = {
-    b"EHLO": _Command(lambda s, a: s._hello(a, extended=True), Step.HELLO),
-    b"HELO": _Command(lambda s, a: s._hello(a, extended=False), Step.HELLO),
-    b"MAIL": _Command(ServerSession._mail, Step.MAIL, "503 5.5.1 Send EHLO first, and one MAIL a transaction"),
-    b"RCPT": _Command(ServerSession._rcpt, Step.RCPT, "503 5.5.1 MAIL first"),
-    b"DATA": _Command(ServerSession._data, Step.DATA, "503 5.5.1 No valid recipients"),
-    b"RSET": _Command(ServerSession._rset, Step.RESET),
-    b"NOOP": _Command(lambda s, _: s._fixed("250 2.0.0 OK"), Step.REMARK),
-    b"QUIT": _Command(ServerSession._quit, Step.QUIT),
-    b"VRFY": _Command(ServerSession._vrfy, Step.REMARK),
-    b"HELP": _Command(lambda s, _: s._fixed(_HELP), Step.REMARK),
+    b"EHLO": _Command(lambda s, a: s._hello(a, extended=True), Trigger.HELLO),
+    b"HELO": _Command(lambda s, a: s._hello(a, extended=False), Trigger.HELLO),
+    b"MAIL": _Command(ServerSession._mail, Trigger.MAIL, "503 5.5.1 Send EHLO first, and one MAIL a transaction"),
+    b"RCPT": _Command(ServerSession._rcpt, Trigger.RCPT, "503 5.5.1 MAIL first"),
+    b"DATA": _Command(ServerSession._data, Trigger.DATA, "503 5.5.1 No valid recipients"),
+    b"RSET": _Command(ServerSession._rset, Trigger.RESET),
+    b"NOOP": _Command(lambda s, _: s._fixed("250 2.0.0 OK"), Trigger.REMARK),
+    b"QUIT": _Command(ServerSession._quit, Trigger.QUIT),
+    b"VRFY": _Command(ServerSession._vrfy, Trigger.REMARK),
+    b"HELP": _Command(lambda s, _: s._fixed(_HELP), Trigger.REMARK),
     b"STARTTLS": _Command(
-        ServerSession._starttls, Step.STARTTLS, "503 5.5.1 STARTTLS belongs behind EHLO, before MAIL"
+        ServerSession._starttls, Trigger.STARTTLS, "503 5.5.1 STARTTLS belongs behind EHLO, before MAIL"
     ),
-    b"AUTH": _Command(ServerSession._auth, Step.AUTH, "503 5.5.1 AUTH belongs behind EHLO, before MAIL"),
-    b"EXPN": _Command(lambda s, _: s._refuse("502 5.5.1 There are no lists here to expand", "syntax"), Step.REMARK),
+    b"AUTH": _Command(ServerSession._auth, Trigger.AUTH, "503 5.5.1 AUTH belongs behind EHLO, before MAIL"),
+    b"EXPN": _Command(lambda s, _: s._refuse("502 5.5.1 There are no lists here to expand", "syntax"), Trigger.REMARK),
 }
 """Every command, its row in the table of states, and what is answered where that does not allow it (RFC 5321 4.1.4)."""
 _HELP: str = "214 2.0.0 " + " ".join(verb.decode() for verb in COMMANDS if verb != b"EXPN")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import IntEnum, StrEnum, auto
 
 
-class State(IntEnum):
+class SessionState(IntEnum):
     """Where the session stands; the table below says which commands it allows."""
 
     NEW = auto()
@@ -22,11 +22,11 @@ class State(IntEnum):
     """Octets of a message."""
     AUTH = auto()
     """A challenge was given: the next line is no command."""
-    DEAF = auto()
+    CLOSING = auto()
     """Nothing that comes is read: QUIT, or a refused end of data."""
 
 
-class Step(StrEnum):
+class Trigger(StrEnum):
     """What may change the state; the value is what the picture calls it."""
 
     HELLO = "EHLO or HELO accepted"
@@ -48,25 +48,29 @@ class Step(StrEnum):
     CLOSE = "421"
 
 
-_READY = dict.fromkeys((State.READY, State.MAIL, State.RCPT), State.READY)
-_SAME = {state: state for state in (State.NEW, *_READY)}
+_READY = dict.fromkeys((SessionState.READY, SessionState.MAIL, SessionState.RCPT), SessionState.READY)
+_SAME = {state: state for state in (SessionState.NEW, *_READY)}
 
-NEXT: Mapping[Step, Mapping[State, State]] = {
-    Step.HELLO: {State.NEW: State.READY, **_READY},
-    Step.MAIL: {State.READY: State.MAIL},
-    Step.RCPT: {State.MAIL: State.RCPT, State.RCPT: State.RCPT},
-    Step.DATA: {State.RCPT: State.DATA},
-    Step.AUTH: {State.READY: State.READY},
-    Step.STARTTLS: {State.READY: State.READY},
-    Step.RESET: {State.NEW: State.NEW, **_READY},
-    Step.REMARK: _SAME,
-    Step.QUIT: dict.fromkeys(_SAME, State.DEAF),
-    Step.END_OF_DATA: {State.DATA: State.READY},
-    Step.FALSE_END: {State.READY: State.DEAF},
-    Step.CHALLENGE: {State.READY: State.AUTH},
-    Step.RESPONSE: {State.AUTH: State.READY},
+NEXT: Mapping[Trigger, Mapping[SessionState, SessionState]] = {
+    Trigger.HELLO: {SessionState.NEW: SessionState.READY, **_READY},
+    Trigger.MAIL: {SessionState.READY: SessionState.MAIL},
+    Trigger.RCPT: {SessionState.MAIL: SessionState.RCPT, SessionState.RCPT: SessionState.RCPT},
+    Trigger.DATA: {SessionState.RCPT: SessionState.DATA},
+    Trigger.AUTH: {SessionState.READY: SessionState.READY},
+    Trigger.STARTTLS: {SessionState.READY: SessionState.READY},
+    Trigger.RESET: {SessionState.NEW: SessionState.NEW, **_READY},
+    Trigger.REMARK: _SAME,
+    Trigger.QUIT: dict.fromkeys(_SAME, SessionState.CLOSING),
+    Trigger.END_OF_DATA: {SessionState.DATA: SessionState.READY},
+    Trigger.FALSE_END: {SessionState.READY: SessionState.CLOSING},
+    Trigger.CHALLENGE: {SessionState.READY: SessionState.AUTH},
+    Trigger.RESPONSE: {SessionState.AUTH: SessionState.READY},
     # From NEW where TLS begins with the first octet; a session that was closed in the handshake stays so.
-    Step.TLS: {State.NEW: State.NEW, State.READY: State.NEW, State.DEAF: State.DEAF},
-    Step.CLOSE: dict.fromkeys(State, State.DEAF),
+    Trigger.TLS: {
+        SessionState.NEW: SessionState.NEW,
+        SessionState.READY: SessionState.NEW,
+        SessionState.CLOSING: SessionState.CLOSING,
+    },
+    Trigger.CLOSE: dict.fromkeys(SessionState, SessionState.CLOSING),
 }
-"""By step, the states in which it may be taken, each with the state after it."""
+"""By trigger, the states in which it may be taken, each with the state after it."""

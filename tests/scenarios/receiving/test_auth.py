@@ -23,7 +23,7 @@ from tests.support.stores import until
 
 from mailboat.config.settings import TlsSettings
 from mailboat.hooks import DENY, DENYDISCONNECT, DENYSOFT, DENYSOFTDISCONNECT, OK, AuthAttempt, Code, Connection, Point
-from mailboat.ingress.authentication import MAX_FAILURES
+from mailboat.ingress.authenticator import MAX_FAILURES
 from mailboat.model.observer import HookFailure, RejectReason
 
 FILE = "[core]\nmethods=PLAIN, LOGIN, CRAM-MD5\n{core}\n[users]\nanna@example.com=sesame\nbert=0123\n"
@@ -62,7 +62,7 @@ async def wrong(rig: Rig, client: Client, command: str, seconds: float) -> str:
     """The reply to wrong credentials, which comes after so many seconds and not before."""
     client.send(command.encode() + b"\r\n")
     [connection] = rig.connections
-    await until(lambda: connection.held and connection.policy.authentication._held_back is not None)
+    await until(lambda: connection.held and connection.policy.authenticator._held_back is not None)
     rig.later(seconds - 0.5)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(client.reader.readexactly(1), 0.02)

@@ -87,7 +87,7 @@ async def test_a_body_octet_by_octet_is_kept_in_few_pieces() -> None:
         client = await rig.greeted()
         await client.begin()
         [connection] = rig.connections
-        transaction = connection._asking.who.message
+        transaction = connection._gate.client.message
         assert transaction is not None
         most = 0
         for at in range(len(octets)):

@@ -8,7 +8,7 @@ from tests.support.plugins import answering, chain
 from tests.support.smtp_client import Client
 
 from mailboat.hooks import DENYSOFT, Point
-from mailboat.ingress.asking import MAX_IDLE_COMMANDS
+from mailboat.ingress.policy_gate import MAX_IDLE_COMMANDS
 from mailboat.model.observer import RejectReason
 
 

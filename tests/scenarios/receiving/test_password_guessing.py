@@ -40,7 +40,7 @@ async def attempt(rig: Rig, source: str, user: str = USER, password: str = "wron
     await client.ehlo()
     client.send(auth(user, password).encode() + b"\r\n")
     reply = asyncio.create_task(client.reply())
-    await until(lambda: reply.done() or any(c.policy.authentication._held_back for c in rig.connections))
+    await until(lambda: reply.done() or any(c.policy.authenticator._held_back for c in rig.connections))
     if not reply.done():
         rig.later(1)
     said = await reply

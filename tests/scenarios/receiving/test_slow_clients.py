@@ -9,7 +9,7 @@ from tests.support.ingress import Rig, serving
 from tests.support.smtp_client import Client
 from tests.support.stores import until
 
-from mailboat.ingress.connection import LINGER, Connection
+from mailboat.ingress.connection import LINGER, ServerConnection
 from mailboat.ingress.receiver import SLOWEST_RATE
 from mailboat.model.observer import RejectReason
 
@@ -25,7 +25,7 @@ async def expect_timeout(client: Client) -> None:
 async def taken(rig: Rig, octets: int) -> None:
     """Wait until the one client's message has come in so far; its last line end is kept back by the receiver."""
     [connection] = rig.connections
-    transaction = connection._asking.who.message
+    transaction = connection._gate.client.message
     assert transaction is not None
     await until(lambda: transaction.size >= octets - 2)
 
@@ -154,23 +154,23 @@ async def test_a_client_that_reads_again_gets_all_replies() -> None:
 async def test_one_connection_that_fails_keeps_no_other_from_its_timeout(
     method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is broken off; the sweep goes on, and the listener can be finished."""
+    """It is closed; the sweep goes on, and the listener can be finished."""
     async with serving(inactivity_timeout=300) as rig:
         bad, good = await rig.client(), await rig.client()
         [failing] = [c for c in rig.connections if c._transport.get_extra_info("peername")[1] == port_of(bad)]
-        right = getattr(Connection, method)
+        right = getattr(ServerConnection, method)
 
-        def fails(self: Connection, *args: Any) -> Any:
+        def fails(self: ServerConnection, *args: Any) -> Any:
             if self is failing:
                 raise RuntimeError("a fault of this connection")
             return right(self, *args)
 
-        monkeypatch.setattr(Connection, method, fails)
+        monkeypatch.setattr(ServerConnection, method, fails)
         rig.later(301)
         await expect_timeout(good)
         assert await bad.rest() == b""
         bad.close()
-        assert "a connection failed and is broken off" in caplog.text
+        assert "a connection failed and is closed" in caplog.text
         later = await rig.client()
         rig.later(301)
         await expect_timeout(later)
@@ -183,16 +183,16 @@ async def test_one_connection_that_fails_keeps_the_listener_from_no_end(
     async with serving() as rig:
         clients = [await rig.client(), await rig.client()]
         first = next(iter(rig.connections))
-        right = getattr(Connection, method)
-        failed: list[Connection] = []
+        right = getattr(ServerConnection, method)
+        failed: list[ServerConnection] = []
 
-        def fails(self: Connection, *args: Any) -> None:
+        def fails(self: ServerConnection, *args: Any) -> None:
             if self is first and not failed:
                 failed.append(self)
                 raise RuntimeError("a fault of this connection")
             right(self, *args)
 
-        monkeypatch.setattr(Connection, method, fails)
+        monkeypatch.setattr(ServerConnection, method, fails)
         await rig.listener.close()
         await rig.listener.finish(0.0 if method == "abort" else 10.0)
         assert failed

@@ -102,7 +102,7 @@ async def test_a_stranger_about_whom_a_plugin_decides_is_not_idle() -> None:
     async with relay(hooks=chain({Point.EHLO: ehlo})) as rig:
         decided = await rig.client(source="127.0.0.1")
         decided.send(b"EHLO client.test\r\n")
-        await until(lambda: any(c._asking._asked for c in rig.connections))
+        await until(lambda: any(c._gate._asked for c in rig.connections))
         others = [await rig.client(source=f"127.0.0.{number}") for number in (2, 3)]
         newcomer = await rig.client(source=ALLOWED)
         assert await others[0].reply() == MADE_ROOM
@@ -118,7 +118,7 @@ async def test_one_that_waits_for_the_reply_to_wrong_credentials_is_idle(tmp_pat
     async with relay(hooks=loaded(tmp_path, "auth_flat_file")) as rig:
         guesser = await rig.greeted(source="127.0.0.1")
         guesser.send(b"AUTH PLAIN AGFubmEAd3Jvbmc=\r\n")
-        await until(lambda: any(c.policy.authentication._held_back for c in rig.connections))
+        await until(lambda: any(c.policy.authenticator._held_back for c in rig.connections))
         others = [await rig.greeted(source=f"127.0.0.{number}") for number in (2, 3)]
         await (await rig.greeted(source=ALLOWED)).quit()
         assert await guesser.reply() == MADE_ROOM

@@ -18,7 +18,7 @@ from tests.support.pem import self_signed
 
 from mailboat.cli import sink as sink_module
 from mailboat.cli.send import Submission, submit
-from mailboat.cli.sink import Mail, line_of, serve
+from mailboat.cli.sink import SinkMail, line_of, serve
 from mailboat.config.settings import Endpoint
 from mailboat.smtp.grammar import parse_address, parse_sender
 
@@ -26,12 +26,12 @@ MAILBOAT = (sys.executable, "-c", "from mailboat.cli import main; main()")
 
 
 @pytest.fixture
-def mails() -> list[Mail]:
+def mails() -> list[SinkMail]:
     return []
 
 
 @pytest.fixture
-async def sink(mails: list[Mail]) -> AsyncIterator[Endpoint]:
+async def sink(mails: list[SinkMail]) -> AsyncIterator[Endpoint]:
     """A sink on a free port."""
     server = await serve(Endpoint("127.0.0.1", 0), mails.append)
     yield Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
@@ -78,7 +78,7 @@ async def dialogue(where: Endpoint, *pieces: bytes) -> bytes:
     return answer
 
 
-async def test_what_is_piped_in_arrives_with_a_header_and_its_last_line(sink: Endpoint, mails: list[Mail]) -> None:
+async def test_what_is_piped_in_arrives_with_a_header_and_its_last_line(sink: Endpoint, mails: list[SinkMail]) -> None:
     status, out, err = await command(
         *("send", "--to", "bob@example.net", "--to", "carol@example.net", "--from", "alice@example.org"),
         *("--server", str(sink), "--subject", "Grüße"),
@@ -97,7 +97,7 @@ async def test_what_is_piped_in_arrives_with_a_header_and_its_last_line(sink: En
     assert line_of(mail, T0).endswith("'Grüße'")
 
 
-async def test_a_file_with_a_header_is_sent_as_it_is(sink: Endpoint, mails: list[Mail], tmp_path: Path) -> None:
+async def test_a_file_with_a_header_is_sent_as_it_is(sink: Endpoint, mails: list[SinkMail], tmp_path: Path) -> None:
     file = tmp_path / "mail.eml"
     file.write_bytes("Subject: as it is\n\näöü\r\n\r\nend\n".encode())
     status, _, _ = await command("send", "--to", "b@example.net", "--from", "<>", "--server", str(sink), str(file))
@@ -106,7 +106,7 @@ async def test_a_file_with_a_header_is_sent_as_it_is(sink: Endpoint, mails: list
     assert mails[0].sender == ""
 
 
-async def test_a_mail_out_of_an_mbox_file_keeps_its_header(sink: Endpoint, mails: list[Mail]) -> None:
+async def test_a_mail_out_of_an_mbox_file_keeps_its_header(sink: Endpoint, mails: list[SinkMail]) -> None:
     separator, mail = b"From shop@example.org Mon Nov 23 01:02:03 2026\n", b"Subject: Order 17\nDate: d\n\nhello\n"
     words = ("send", "--to", "b@example.net", "--from", "a@b.c", "--server", str(sink))
     status, _, _ = await command(*words, stdin=separator + mail)
@@ -114,13 +114,13 @@ async def test_a_mail_out_of_an_mbox_file_keeps_its_header(sink: Endpoint, mails
     assert mails[0].body == (b"X-Mailbox-Line: " + separator + mail).replace(b"\n", b"\r\n")
 
 
-async def test_a_test_mail_needs_no_input(sink: Endpoint, mails: list[Mail]) -> None:
+async def test_a_test_mail_needs_no_input(sink: Endpoint, mails: list[SinkMail]) -> None:
     status, _, _ = await command("send", "--test", "--to", "b@example.net", "--from", "a@b.c", "--server", str(sink))
     assert status == 0
     assert b"This is a test." in mails[0].body
 
 
-async def test_a_dash_is_standard_input(sink: Endpoint, mails: list[Mail]) -> None:
+async def test_a_dash_is_standard_input(sink: Endpoint, mails: list[SinkMail]) -> None:
     status, _, _ = await command(
         "send", "--to", "b@example.net", "--from", "a@b.c", "--server", str(sink), "-", stdin=b"Subject: x\n\ny\n"
     )
@@ -210,7 +210,7 @@ async def test_refusals_are_told_and_decide_the_exit_code(
 
 
 async def test_smtputf8_goes_only_where_it_is_offered(
-    sink: Endpoint, mails: list[Mail], capsys: pytest.CaptureFixture[str]
+    sink: Endpoint, mails: list[SinkMail], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await submit(submission(sink, "jörg@bücher.example")) == 0
     assert mails[0].recipients == ["jörg@bücher.example"]
@@ -221,7 +221,9 @@ async def test_smtputf8_goes_only_where_it_is_offered(
     server.close()
 
 
-async def test_starttls_is_verified(mails: list[Mail], certificate: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_starttls_is_verified(
+    mails: list[SinkMail], certificate: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     server = await serve(Endpoint("127.0.0.1", 0), mails.append, server_context(certificate))
     where = Endpoint("localhost", server.sockets[0].getsockname()[1])
     assert await submit(submission(where, tls=ssl.create_default_context())) == os.EX_TEMPFAIL
@@ -231,7 +233,7 @@ async def test_starttls_is_verified(mails: list[Mail], certificate: Path, capsys
     server.close()
 
 
-async def test_the_sink_unstuffs_and_keeps_every_octet(sink: Endpoint, mails: list[Mail]) -> None:
+async def test_the_sink_unstuffs_and_keeps_every_octet(sink: Endpoint, mails: list[SinkMail]) -> None:
     body = b"Subject: x\r\n\r\n.\r\n..\r\n" + bytes(range(14, 256)) + b"\r\n.dot"
     async with aiosmtplib.SMTP(hostname=sink.host, port=sink.port, local_hostname="me", start_tls=False) as client:
         await client.mail("a@example.org", options=["BODY=8BITMIME"])
@@ -240,7 +242,7 @@ async def test_the_sink_unstuffs_and_keeps_every_octet(sink: Endpoint, mails: li
     assert mails[0].body == body + b"\r\n"
 
 
-async def test_the_sink_takes_a_pipelined_session_at_every_cut(sink: Endpoint, mails: list[Mail]) -> None:
+async def test_the_sink_takes_a_pipelined_session_at_every_cut(sink: Endpoint, mails: list[SinkMail]) -> None:
     whole = (
         b"EHLO me\r\nMAIL FROM:<a@x.y>\r\nRCPT TO:<b@x.y>\r\nDATA\r\nSubject: x\r\n\r\n..y\r\n.\r\n"
         b"MAIL FROM:<>\r\nRCPT TO:<c@x.y>\r\nDATA\r\n.\r\nQUIT\r\n"
@@ -268,7 +270,7 @@ async def test_the_sink_takes_a_pipelined_session_at_every_cut(sink: Endpoint, m
     ],
 )
 async def test_the_sink_is_strict_about_sequence_and_survives_nonsense(
-    sent: bytes, expected: bytes, sink: Endpoint, mails: list[Mail]
+    sent: bytes, expected: bytes, sink: Endpoint, mails: list[SinkMail]
 ) -> None:
     answer = await dialogue(sink, sent, b"QUIT\r\n")
     assert answer.split(b"\r\n")[-3].startswith(expected)
@@ -276,7 +278,7 @@ async def test_the_sink_is_strict_about_sequence_and_survives_nonsense(
 
 
 async def test_a_mail_beyond_the_limit_is_not_kept(
-    sink: Endpoint, mails: list[Mail], monkeypatch: pytest.MonkeyPatch
+    sink: Endpoint, mails: list[SinkMail], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sink_module, "MAX_SIZE", 1000)
     sent = b"EHLO me\r\nMAIL FROM:<a@x.y>\r\nRCPT TO:<b@x.y>\r\nDATA\r\n" + b"x\r\n" * 2000 + b".\r\nQUIT\r\n"
@@ -289,7 +291,7 @@ async def test_an_idle_client_is_told_421(sink: Endpoint, monkeypatch: pytest.Mo
     assert b"421 4.4.2 " in await dialogue(sink, b"")
 
 
-async def test_garbage_instead_of_a_handshake_harms_nobody(mails: list[Mail], certificate: Path) -> None:
+async def test_garbage_instead_of_a_handshake_harms_nobody(mails: list[SinkMail], certificate: Path) -> None:
     server = await serve(Endpoint("127.0.0.1", 0), mails.append, server_context(certificate))
     where = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
     reader, writer = await asyncio.open_connection(where.host, where.port)
@@ -306,7 +308,7 @@ async def test_garbage_instead_of_a_handshake_harms_nobody(mails: list[Mail], ce
 
 def test_the_line_of_a_mail_moves_no_cursor() -> None:
     body = b"Subject: =?utf-8?q?=1B[2J?=\r\n\r\n"
-    mail = Mail("a\x1b@x.y", "192.0.2.1", "me", "", ["b@x.y"], body)
+    mail = SinkMail("a\x1b@x.y", "192.0.2.1", "me", "", ["b@x.y"], body)
     line = line_of(mail, T0)
     assert line.isprintable()
     assert line.startswith("2023-11-14T22:13:20.000Z  <a\\x1b@x.y> -> <b@x.y>  ")

@@ -1,4 +1,4 @@
-"""The doorkeeper: who may connect, who may relay, and what is said when there is no room."""
+"""Admission: who may connect, who may relay, and what is said when there is no room."""
 
 from __future__ import annotations
 

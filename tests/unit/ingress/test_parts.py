@@ -12,17 +12,17 @@ import pytest
 from tests.support.ingress import ME, Facts, surroundings
 
 from mailboat.ingress import replies
-from mailboat.ingress.asking import MAX_IDLE_COMMANDS, Asking
-from mailboat.ingress.authentication import LONGEST_DELAY, MAX_FAILURES
-from mailboat.ingress.client import Client
+from mailboat.ingress.authenticator import LONGEST_DELAY, MAX_FAILURES
+from mailboat.ingress.client import ConnectedClient
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.policy import Policy
-from mailboat.ingress.receiver import SLOWEST_RATE, Receiver
+from mailboat.ingress.policy_gate import MAX_IDLE_COMMANDS, PolicyGate
+from mailboat.ingress.receiver import SLOWEST_RATE, MessageReceiver
 from mailboat.model.address import Address
 from mailboat.model.observer import RejectReason
 from mailboat.smtp import events
 from mailboat.smtp.extensions import Offers
-from mailboat.smtp.sasl import Credentials
+from mailboat.smtp.sasl import SaslCredentials
 from mailboat.smtp.session import ServerSession, SessionLimits
 
 ALICE = Address("alice", "here.test", "here.test")
@@ -38,7 +38,7 @@ class Notes:
     """A dialogue that notes what is said."""
 
     session: ServerSession = field(default_factory=lambda: ServerSession(ME, SessionLimits(), Offers(1000)))
-    client: str = "192.0.2.1"
+    client_address: str = "192.0.2.1"
     deadline: float = 0.0
     held: bool = False
     committing: bool = False
@@ -62,7 +62,7 @@ class Notes:
     def go_on(self) -> None:
         self.resumed += 1
 
-    def say_goodbye(self, reply: bytes) -> None:
+    def close_with(self, reply: bytes) -> None:
         self.said.append(reply)
         self.closing = True
 
@@ -80,11 +80,11 @@ class Parts:
         self.facts = Facts()
         changes.setdefault("acl", (ip_network("192.0.2.0/24"),))
         self.context: IngressContext = surroundings(facts=self.facts, **changes)
-        self.dialogue = Notes(client=client)
-        self.who = Client()
-        self.asking = Asking(self.context, self.dialogue, self.who)
-        self.policy = Policy(self.context, self.dialogue, self.asking, submission=submission)
-        self.receiver = Receiver(self.context, self.dialogue, self.asking, self.policy)
+        self.dialogue = Notes(client_address=client)
+        self.client = ConnectedClient()
+        self.gate = PolicyGate(self.context, self.dialogue, self.client)
+        self.policy = Policy(self.context, self.dialogue, self.gate, submission=submission)
+        self.receiver = MessageReceiver(self.context, self.dialogue, self.gate, self.policy)
         assert self.policy.enter(Transport()) is None
         self.policy.open()
         self.policy.hello(events.Hello("client.test", extended=True))
@@ -112,7 +112,7 @@ async def test_a_message_is_answered_250_when_its_commit_is_done_and_not_before(
     assert parts.dialogue.said[-1].startswith(b"250 2.0.0 Message Queued (")
     assert not parts.dialogue.committing
     assert parts.dialogue.resumed == 1
-    assert parts.who.message is None
+    assert parts.client.message is None
 
 
 async def test_a_message_counts_as_a_whole_for_the_deadline() -> None:
@@ -128,7 +128,7 @@ async def test_a_message_counts_as_a_whole_for_the_deadline() -> None:
 async def test_what_a_plugin_allows_in_a_transaction_ends_with_it() -> None:
     parts = Parts(client="198.51.100.1")
     parts.mail()
-    parts.who.relaying = True
+    parts.client.relaying = True
     assert parts.rcpt() == replies.RECIPIENT_OK
     parts.receiver.drop()
     parts.mail()
@@ -138,29 +138,29 @@ async def test_what_a_plugin_allows_in_a_transaction_ends_with_it() -> None:
 
 async def test_starttls_takes_back_what_was_said_in_clear_and_leaves_what_the_address_allows() -> None:
     parts = Parts()
-    parts.who.auth_user, parts.who.relaying, parts.who.may_relay = "bob", True, True
+    parts.client.auth_user, parts.client.relaying, parts.client.may_relay = "bob", True, True
     parts.policy.secured(implicit_tls=False)
-    assert not (parts.who.auth_user)
-    assert not (parts.who.hello_name)
-    assert parts.who.relaying
+    assert not (parts.client.auth_user)
+    assert not (parts.client.hello_name)
+    assert parts.client.relaying
     stranger = Parts(client="198.51.100.1")
-    stranger.who.auth_user, stranger.who.relaying, stranger.who.may_relay = "bob", True, True
+    stranger.client.auth_user, stranger.client.relaying, stranger.client.may_relay = "bob", True, True
     stranger.policy.secured(implicit_tls=False)
-    assert not stranger.who.relaying
+    assert not stranger.client.relaying
 
 
 async def test_mail_that_is_declared_too_big_is_refused_before_plugins_hear_of_it() -> None:
     parts = Parts(databytes=1000)
     assert parts.mail(size=1001) == replies.TOO_BIG
-    assert parts.who.message is None
+    assert parts.client.message is None
     assert parts.mail(size=1000) == replies.SENDER_OK
     parts.receiver.drop()
 
 
 async def test_errors_close_the_connection_and_what_follows_a_refusal_for_now_is_none() -> None:
     parts = Parts(max_errors=2)
-    bad = events.Refusal("503 5.5.1 MAIL first", "sequence")
-    parts.asking.refuse(RejectReason.STORAGE, replies.STORAGE_FULL)
+    bad = events.RejectedCommand("503 5.5.1 MAIL first", "sequence")
+    parts.gate.refuse(RejectReason.STORAGE, replies.STORAGE_FULL)
     for _ in range(5):
         parts.policy.refused(bad)
     assert not parts.dialogue.closing
@@ -183,9 +183,9 @@ async def test_idle_commands_become_errors_when_they_are_many() -> None:
 @pytest.mark.parametrize("failures", range(1, MAX_FAILURES + 1))
 async def test_wrong_credentials_are_answered_later_each_time_and_at_last_with_421(failures: int) -> None:
     parts = Parts(client="198.51.100.1")
-    foreign = events.Auth(Credentials("PLAIN", "bob", "secret", authorize_as="eve"))
+    foreign = events.Auth(SaslCredentials("PLAIN", "bob", "secret", authorize_as="eve"))
     now = parts.context.clock.monotonic()
-    authentication = parts.policy.authentication
+    authentication = parts.policy.authenticator
     for count in range(failures):
         authentication.check(foreign)
         delay = min(2.0**count, LONGEST_DELAY)

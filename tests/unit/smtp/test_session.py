@@ -9,7 +9,7 @@ import pytest
 from mailboat.smtp import events
 from mailboat.smtp.extensions import Offers
 from mailboat.smtp.session import COMMANDS, ServerSession, SessionLimits
-from mailboat.smtp.states import State
+from mailboat.smtp.states import SessionState
 
 OK = b"250 2.0.0 OK\r\n"
 
@@ -26,7 +26,7 @@ def talk(server: ServerSession, raw: bytes, *, accept: bool = True) -> tuple[lis
         asked.append(event)
         if isinstance(event, events.Hello):
             server.answer(server.ehlo(), accepted=True)
-        elif not isinstance(event, events.Chunk | events.Reset | events.Idle | events.Quit | events.Refusal):
+        elif not isinstance(event, events.Chunk | events.Reset | events.NoOp | events.Quit | events.RejectedCommand):
             server.answer(b"354 go\r\n" if isinstance(event, events.Data) else OK, accepted=accept)
     return asked, server.take_output().decode()
 
@@ -43,7 +43,7 @@ def test_a_pipelined_transaction_is_answered_in_one_piece() -> None:
     ]  # fmt: skip
     assert asked[5].octets == b"x\r\n"  # type: ignore[union-attr]
     assert said.endswith("354 go\r\n250 2.0.0 OK\r\n221 2.0.0 mx.example closing connection\r\n")
-    assert server.is_deaf
+    assert server.is_closing
 
 
 def test_ehlo_offers_each_extension_and_starttls_only_where_it_works() -> None:
@@ -56,10 +56,10 @@ def test_ehlo_offers_each_extension_and_starttls_only_where_it_works() -> None:
 
 
 PREPARE = {
-    State.NEW: b"",
-    State.READY: b"EHLO c\r\n",
-    State.MAIL: b"EHLO c\r\nMAIL FROM:<>\r\n",
-    State.RCPT: b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\n",
+    SessionState.NEW: b"",
+    SessionState.READY: b"EHLO c\r\n",
+    SessionState.MAIL: b"EHLO c\r\nMAIL FROM:<>\r\n",
+    SessionState.RCPT: b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.com>\r\n",
 }
 ARGUMENTS = {
     b"AUTH": b" PLAIN",
@@ -73,7 +73,7 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("verb", COMMANDS, ids=bytes.decode)
 @pytest.mark.parametrize("state", PREPARE, ids=lambda s: s.name)
-def test_each_command_is_taken_where_the_table_allows_it_and_is_503_elsewhere(verb: bytes, state: State) -> None:
+def test_each_command_is_taken_where_the_table_allows_it_and_is_503_elsewhere(verb: bytes, state: SessionState) -> None:
     server = session()
     talk(server, PREPARE[state])
     assert server.state is state
@@ -111,8 +111,8 @@ def test_bad_commands_get_a_clear_reply_and_change_nothing(line: bytes, reply: s
     talk(server, b"EHLO c\r\n")
     asked, said = talk(server, line + b"\r\n")
     assert said.startswith(reply)
-    assert isinstance(asked[0], events.Refusal)
-    assert server.state is State.READY
+    assert isinstance(asked[0], events.RejectedCommand)
+    assert server.state is SessionState.READY
 
 
 def test_smtputf8_lets_addresses_of_any_script_in_for_this_transaction_only() -> None:
@@ -134,19 +134,19 @@ def test_a_refused_recipient_leaves_no_way_to_data() -> None:
 
 def test_state_is_clean_after_a_message_whatever_its_end() -> None:
     server = session()
-    talk(server, PREPARE[State.RCPT] + b"DATA\r\na\nb\r\n.\r\n", accept=False)
-    talk(server, PREPARE[State.RCPT] + b"DATA\r\na\nb\r\n.\r\n")
-    assert server.state is State.READY
+    talk(server, PREPARE[SessionState.RCPT] + b"DATA\r\na\nb\r\n.\r\n", accept=False)
+    talk(server, PREPARE[SessionState.RCPT] + b"DATA\r\na\nb\r\n.\r\n")
+    assert server.state is SessionState.READY
     assert talk(server, b"RCPT TO:<b@example.com>\r\n")[1].startswith("503 5.5.1 MAIL first")
     assert talk(server, b"DATA\r\n")[1].startswith("503")
 
 
 def test_commands_behind_a_false_end_of_data_are_never_read() -> None:
     server = session()
-    asked, said = talk(server, PREPARE[State.RCPT] + b"DATA\r\nx\n.\nMAIL FROM:<evil@example.org>\r\n")
+    asked, said = talk(server, PREPARE[SessionState.RCPT] + b"DATA\r\nx\n.\nMAIL FROM:<evil@example.org>\r\n")
     assert isinstance(asked[-1], events.EndOfData)
     assert said.count("250 2.0.0 OK") == 3
-    assert server.is_deaf
+    assert server.is_closing
     assert talk(server, b"\r\n.\r\nMAIL FROM:<evil@example.org>\r\n") == ([], "")
 
 

@@ -12,7 +12,7 @@ from mailboat.smtp import events
 from mailboat.smtp.extensions import Offers
 from mailboat.smtp.lines import MAX_AUTH_LINE
 from mailboat.smtp.session import ServerSession, SessionLimits
-from mailboat.smtp.states import State
+from mailboat.smtp.states import SessionState
 
 TICKET = b"<1.2@mx.example>"
 ALL = ("PLAIN", "LOGIN", "CRAM-MD5")
@@ -75,7 +75,7 @@ def test_each_exchange_gives_the_same_credentials_however_it_is_cut(exchange: by
     assert not auth.credentials.matches("Sesame")
     assert "sesame" not in repr(auth)
     assert server.authenticated
-    assert server.state is (State.MAIL if tail else State.READY)
+    assert server.state is (SessionState.MAIL if tail else SessionState.READY)
     assert "235 2.7.0 " in said
     assert isinstance(asked[-1], events.Mail if tail else events.Auth)
 
@@ -141,9 +141,9 @@ def test_whatever_is_wrong_ends_the_exchange_with_a_clear_reply(lines: bytes, re
     asked, said = talk(server, pieces)
     *_, last, noop = said.splitlines()
     assert last.startswith(reply)
-    assert isinstance(asked[-2], events.Refusal)
+    assert isinstance(asked[-2], events.RejectedCommand)
     assert noop == "250 2.0.0 OK"
-    assert server.state is State.READY
+    assert server.state is SessionState.READY
     assert not server.authenticated
 
 
@@ -198,7 +198,7 @@ def test_commands_behind_credentials_wait_for_the_answer() -> None:
     assert isinstance(server.next_event(), events.Auth)
     assert server.next_event() is None
     server.answer(b"535 5.7.8 no\r\n", accepted=False)
-    assert isinstance(server.next_event(), events.Idle)
+    assert isinstance(server.next_event(), events.NoOp)
 
 
 def test_tls_takes_the_authentication_away() -> None:

@@ -60,7 +60,7 @@ class SessionModel(RuleBasedStateMachine):
         assert self.server.take_output()
 
     def expect_refusal(self, event: events.Event | None, reply: re.Pattern[bytes]) -> None:
-        assert isinstance(event, events.Refusal)
+        assert isinstance(event, events.RejectedCommand)
         assert reply.fullmatch(self.server.take_output())
 
     @precondition(lambda self: not self.closed)
@@ -172,7 +172,7 @@ class SessionModel(RuleBasedStateMachine):
     @precondition(lambda self: not self.closed)
     @rule(command=st.sampled_from([b"NOOP", b"HELP", b"VRFY x", b"NOOP x y"]))
     def talks_idly(self, command: bytes) -> None:
-        assert isinstance(self.say(command + b"\r\n"), events.Idle)
+        assert isinstance(self.say(command + b"\r\n"), events.NoOp)
         assert self.server.take_output().startswith(b"2")
 
     @precondition(lambda self: not self.closed)
@@ -183,14 +183,14 @@ class SessionModel(RuleBasedStateMachine):
         server, cut, self.cut = self.server, self.cut, 10_000
         server.feed(command + b"\r\n")
         while (event := server.next_event()) is not None:
-            assert isinstance(event, events.Refusal)
+            assert isinstance(event, events.RejectedCommand)
         assert re.fullmatch(rb"(?:5\d\d 5\.\d\.\d [^\r\n]+\r\n)+", server.take_output())
         self.cut = cut
 
     @precondition(lambda self: not self.closed)
     @rule(how=st.sampled_from([b"QUIT", b"GET / HTTP/1.1"]))
     def leaves(self, how: bytes) -> None:
-        assert isinstance(self.say(how + b"\r\n"), events.Quit | events.Refusal)
+        assert isinstance(self.say(how + b"\r\n"), events.Quit | events.RejectedCommand)
         assert self.server.take_output()[:4] in (b"221 ", b"421 ")
         self.closed = True
 
@@ -202,7 +202,7 @@ class SessionModel(RuleBasedStateMachine):
 
     @invariant()
     def says_what_it_is(self) -> None:
-        assert self.server.is_deaf == self.closed
+        assert self.server.is_closing == self.closed
         assert self.server.authenticated == self.authenticated
         assert self.server.is_idle == (not self.sender and not self.closed)
         assert self.server.buffered == 0

@@ -7,14 +7,14 @@ from dataclasses import replace
 from functools import partial
 
 from mailboat.hooks import AuthAttempt, Code, Decision, Point
-from mailboat.ingress import denials, replies
-from mailboat.ingress.asking import Asking
+from mailboat.ingress import policy_replies, replies
 from mailboat.ingress.auth_gate import AuthTry, network_of
 from mailboat.ingress.context import IngressContext
 from mailboat.ingress.dialogue import Dialogue
+from mailboat.ingress.policy_gate import PolicyGate
 from mailboat.model.observer import RejectReason
 from mailboat.smtp import events
-from mailboat.smtp.sasl import Credentials
+from mailboat.smtp.sasl import SaslCredentials
 
 MAX_FAILURES = 5
 """Wrong credentials in one connection; the last one closes it with 421."""
@@ -22,42 +22,44 @@ LONGEST_DELAY = 16.0
 """Seconds. The reply to wrong credentials waits 1 s, then 2, 4, … so long; only this client waits."""
 
 
-class Authentication:
+class Authenticator:
     """Lets one client authenticate."""
 
-    __slots__ = ("_asking", "_context", "_dialogue", "_failures", "_held_back", "_timeout", "_try", "_until", "_who")
+    __slots__ = ("_client", "_context", "_dialogue", "_failures", "_gate", "_held_back", "_timeout", "_try", "_until")
 
-    def __init__(self, context: IngressContext, dialogue: Dialogue, asking: Asking) -> None:
+    def __init__(self, context: IngressContext, dialogue: Dialogue, gate: PolicyGate) -> None:
         self._context = context
         self._dialogue = dialogue
-        self._asking = asking
-        self._who = asking.who
+        self._gate = gate
+        self._client = gate.client
         self._timeout = context.settings.smtp.inactivity_timeout
         self._failures = 0
         self._until = 0.0
         self._held_back: Callable[[], None] | None = None
         """What is said when `_until` (monotonic) has come."""
         self._try: AuthTry | None = None
-        """What waits at the gate, or is being checked."""
+        """The attempt that waits in `AuthGate`, or is being checked."""
 
     def check(self, event: events.Auth) -> None:
         """The client says who it is: decide, and answer."""
         given = event.credentials
-        if given.authorize_as not in ("", given.user):  # RFC 4616 2: nobody here may act as somebody else
+        if given.authorize_as not in ("", given.user):  # RFC 4616 2: a client may act for itself only
             self._failed(replies.AUTH_FAILED, close=False)
             return
-        self._try = AuthTry(network_of(self._dialogue.client), given.user, partial(self._ask, given), self._held_off)
-        gate = self._context.auth_gate
-        gate.longest = self._context.settings.smtp.auth_backoff_max
-        gate.ask(self._try, self._context.clock.monotonic())
+        self._try = AuthTry(
+            network_of(self._dialogue.client_address), given.user, partial(self._ask, given), self._held_off
+        )
+        auth_gate = self._context.auth_gate
+        auth_gate.longest = self._context.settings.smtp.auth_backoff_max
+        auth_gate.ask(self._try, self._context.clock.monotonic())
         if self._try is not None:  # it waits, there or for a plugin
             self._dialogue.held = True
             self._dialogue.touch()
 
-    def _ask(self, given: Credentials, proven: bool) -> None:
+    def _ask(self, given: SaslCredentials, proven: bool) -> None:
         waited, self._dialogue.held = self._dialogue.held, False
         attempt = AuthAttempt(given.mechanism, given.user, given.password, given.matches, proven)
-        self._asking.ask(Point.AUTH, partial(self._decided, given.user), attempt)
+        self._gate.ask(Point.AUTH, partial(self._decided, given.user), attempt)
         if waited:
             self._dialogue.go_on()
 
@@ -67,35 +69,35 @@ class Authentication:
         self._failed(replies.AUTH_HELD_BACK, close=False, reason=RejectReason.AUTH_BACKOFF)
 
     def _decided(self, user: str, decision: Decision) -> None:
-        close = decision.code in denials.DISCONNECTS
-        succeeded = None if decision.code in denials.TEMPORARY else decision.code is Code.OK
-        self._leave_gate(succeeded=succeeded)
+        close = decision.code in policy_replies.DISCONNECTS
+        succeeded = None if decision.code in policy_replies.TEMPORARY else decision.code is Code.OK
+        self._leave_auth_gate(succeeded=succeeded)
         if succeeded:
             self._succeeded(user)
             return
-        self._who.relaying = self._who.may_relay  # whatever a plugin set that did not say OK
+        self._client.relaying = self._client.may_relay  # whatever a plugin set that did not say OK
         if succeeded is None:
-            self._refuse(denials.denial(Point.AUTH, decision), close=close)
-        elif decision.code in denials.PERMANENT:
-            self._failed(denials.denial(Point.AUTH, decision), close=close)
+            self._refuse(policy_replies.denial(Point.AUTH, decision), close=close)
+        elif decision.code in policy_replies.PERMANENT:
+            self._failed(policy_replies.denial(Point.AUTH, decision), close=close)
         else:
             self._failed(replies.AUTH_FAILED, close=False)
 
-    def _leave_gate(self, *, succeeded: bool | None) -> None:
+    def _leave_auth_gate(self, *, succeeded: bool | None) -> None:
         attempt, self._try = self._try, None
         if attempt is not None:
             self._context.auth_gate.done(attempt, self._context.clock.monotonic(), succeeded=succeeded)
 
     def _succeeded(self, user: str) -> None:
-        who = self._who
-        who.auth_user = user
-        who.relaying = who.may_relay = True
+        client = self._client
+        client.auth_user = user
+        client.relaying = client.may_relay = True
         self._context.admission.trust(self._dialogue)
-        who.origin = replace(who.origin, authenticated=True)
+        client.origin = replace(client.origin, authenticated=True)
         self._dialogue.answer(replies.AUTHENTICATED)
 
     def _failed(self, reply: bytes, *, close: bool, reason: RejectReason = RejectReason.AUTH) -> None:
-        """Wrong credentials: each time the client waits longer for hearing so."""
+        """Wrong credentials: the reply waits longer each time."""
         self._failures += 1
         if self._failures >= MAX_FAILURES:
             reply, close = replies.TOO_MANY_AUTH_FAILURES, True
@@ -107,13 +109,13 @@ class Authentication:
 
     def _refuse(self, reply: bytes, *, close: bool, reason: RejectReason = RejectReason.AUTH) -> None:
         if close:
-            self._asking.reject(reason, reply)
-            self._dialogue.say_goodbye(reply)
+            self._gate.reject(reason, reply)
+            self._dialogue.close_with(reply)
         else:
-            self._asking.refuse(reason, reply)
+            self._gate.refuse(reason, reply)
 
     def tick(self, now: float) -> None:
-        """Say what was held back until now; `now` is monotonic. The listener's sweep calls it."""
+        """Send the reply that was held back until `now` (monotonic). The listener's sweep calls it."""
         if self._held_back is not None and now >= self._until:
             say, self._held_back = self._held_back, None
             self._dialogue.held = False
@@ -121,7 +123,7 @@ class Authentication:
             self._dialogue.go_on()
 
     def give_up(self) -> None:
-        """Nothing will be answered any more: leave the gate. May be called again."""
+        """Nothing will be answered any more: withdraw the attempt. May be called again."""
         self._held_back = None
         attempt, self._try = self._try, None
         if attempt is not None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailboat.hooks import DENY, DENYDISCONNECT, DENYSOFT, DENYSOFTDISCONNECT, Code, Decision, Point
-from mailboat.ingress.denials import accepted, denial
+from mailboat.ingress.policy_replies import accepted, denial
 
 
 @pytest.mark.parametrize(

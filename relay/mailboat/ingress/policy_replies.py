@@ -1,6 +1,6 @@
 """What a plugin's refusal is on the wire: its code by the point that it was asked at, its text made harmless.
 
-Pure; `asking` says it. The table is that of docs/hooks.md.
+Pure; called by `policy_gate`. The table is that of docs/hooks.md.
 """
 
 from __future__ import annotations
