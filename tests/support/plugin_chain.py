@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from mailboat.hooks import CONT, POINTS, Code, Decision, Hook, Hooks, Point, Running
-from mailboat.hooks.run import Crew
+from mailboat.hooks import CONT, POINTS, Code, Decision, Hook, HookRun, Hooks, Point
+from mailboat.hooks.run import HookRuntime
 from mailboat.model.observer import HookFailure, Observer
 
 Function = Callable[..., Any]
@@ -37,21 +37,21 @@ class Chain:
         point: Point = Point.MAIL,
         timeout: float = 30.0,
         on_failure: Code = CONT,
-        crew: Crew | None = None,
+        runtime: HookRuntime | None = None,
     ) -> None:
         self.point = point
         self.failures = Failures()
-        self.crew = crew or Crew()
+        self.runtime = runtime or HookRuntime()
         failure = POINTS[point].failure if on_failure is CONT else on_failure
         hooks = [Hook(point, f, getattr(f, "__name__", "plugin"), 0, failure, timeout) for f in functions]
-        self.hooks = Hooks(hooks, (), self.failures, self.crew)
+        self.hooks = Hooks(hooks, (), self.failures, self.runtime)
 
     async def ask(self, *args: object) -> Decision:
         """What they say together."""
         async with asyncio.timeout(20):
             return await self.hooks.run(self.point, *args)
 
-    def begin(self, *args: object) -> Decision | Running:
+    def begin(self, *args: object) -> Decision | HookRun:
         """The same for a caller without a task."""
         return self.hooks.begin(self.point, *args)
 
@@ -62,7 +62,7 @@ class Chain:
                 await asyncio.sleep(0.005)
 
 
-async def decided(running: Decision | Running) -> Decision:
+async def decided(running: Decision | HookRun) -> Decision:
     """The decision of a chain that was begun."""
     if isinstance(running, Decision):
         return running

@@ -161,7 +161,7 @@ class Worker:
         disk = await asyncio.to_thread(disk_of, settings.outbound.queue_dir)
         ready = all(check.ok for check in self._ready())
         snapshot = parts.telling.tally.snapshot(parts.store.stats(), unbound, disk, ready=ready)
-        tasks, threads = parts.plugins.at_large()
+        tasks, threads = parts.plugins.left_running()
         snapshot["gauges"]["mailboat_certificate_expiry_timestamp_seconds"] = await self._expiry.of(settings)
         snapshot["gauges"] |= {
             "mailboat_plugin_tasks": {"": float(tasks)},

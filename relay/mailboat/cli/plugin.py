@@ -17,7 +17,7 @@ from mailboat.config.plugins import plain
 from mailboat.config.settings import Settings
 from mailboat.hooks import Hooks, Point
 from mailboat.hooks.loader import Plugins, PluginsError
-from mailboat.hooks.source import Kind, Source, available
+from mailboat.hooks.source import PluginSource, SourceKind, available
 from mailboat.model.observer import Observer
 
 app = App(name="plugin", help="See plugins and the order in which they are asked, or begin a new one.")
@@ -40,7 +40,7 @@ def list_plugins(*, config: Path | None = None) -> int:
         if settings is None:
             return os.EX_CONFIG
         used = {plain(name): number for number, name in enumerate(settings.plugins.names, 1)}
-    seen: dict[str, Source] = {}
+    seen: dict[str, PluginSource] = {}
     for source in available(config):
         seen.setdefault(plain(source.name), source)  # the first is the one that is taken
     width = max(map(len, seen), default=0)
@@ -112,8 +112,8 @@ def _settings(directory: Path) -> Settings | None:
     return loaded.settings
 
 
-def _where(source: Source) -> str:
-    return source.kind.value if source.kind is Kind.SHIPPED else f"{source.kind.value} {source.where}"
+def _where(source: PluginSource) -> str:
+    return source.kind.value if source.kind is SourceKind.SHIPPED else f"{source.kind.value} {source.where}"
 
 
 async def _order(settings: Settings) -> list[str]:

@@ -105,7 +105,7 @@ class Consultation:
 
     async def _decided_before(self) -> AttemptReport | RoutingAnswer | None:
         domain = self._entry.domain
-        asked = self._hooks.begin_row(_BEFORE_ATTEMPT, self.hmail, domain)
+        asked = self._hooks.begin_many(_BEFORE_ATTEMPT, self.hmail, domain)
         decision = asked if isinstance(asked, Decision) else await asked.wait()
         if decision.code is Code.DELAY:
             delay = max(LEAST_DELAY, decision.seconds)

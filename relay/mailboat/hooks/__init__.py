@@ -36,9 +36,12 @@ from mailboat.hooks.objects import (
 from mailboat.hooks.plugin import Hook, Plugin
 from mailboat.hooks.plugin_config import ConfigError, PluginConfig
 from mailboat.hooks.points import POINTS, Point
-from mailboat.hooks.run import Running
+from mailboat.hooks.run import HookRun
 from mailboat.model.address import Address
 from mailboat.smtp.grammar import parse_address
+
+Running = HookRun
+"""Its earlier name; stays importable."""
 
 __all__ = [
     "CONT",
@@ -65,6 +68,7 @@ __all__ = [
     "HMail",
     "Header",
     "Hook",
+    "HookRun",
     "Hooks",
     "Mx",
     "Notes",

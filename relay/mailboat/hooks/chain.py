@@ -1,8 +1,8 @@
 """All hooks of one worker, point by point: which plugins are asked where, in which order, and with what.
 
-A plugin that fails is logged, counted and answered for by the failure policy (`failures`): it never stops mail. Ingress
-and delivery call `wants`, `begin` and `run`; `loader` makes it, and a reload replaces it as a whole. How the hooks are
-run is told in `mailboat.hooks.run`.
+A plugin that fails is logged and counted, and the failure policy (`failures`) answers instead: it never stops mail.
+Ingress and delivery call `wants`, `begin` and `run`; `loader` makes it, and a reload replaces it as a whole. How the
+hooks are run: see `mailboat.hooks.run`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mailboat.hooks.failures import FailurePolicy
 from mailboat.hooks.objects import Connection
 from mailboat.hooks.plugin import AuthOffer, Hook
 from mailboat.hooks.points import POINTS, Point
-from mailboat.hooks.run import Crew, HookSequence, HookWatch, Running, drained, start
+from mailboat.hooks.run import HookRun, HookRuntime, HookSequence, HookWatch, drained, start
 from mailboat.model.observer import HookFailure, Observer
 
 
@@ -26,7 +26,7 @@ class Hooks:
         hooks: Iterable[Hook],
         auth_offers: Sequence[tuple[str, AuthOffer]] = (),
         observer: Observer | None = None,
-        crew: Crew | None = None,
+        runtime: HookRuntime | None = None,
     ) -> None:
         """`hooks` come in the order of `config/plugins`; each of `auth_offers` with its plugin's name."""
         self._auth_offers = auth_offers
@@ -34,10 +34,10 @@ class Hooks:
         for hook in sorted(hooks, key=lambda hook: hook.priority):
             by_point.setdefault(hook.point, []).append(hook)
         self._hooks = {point: HookSequence(tuple(chain)) for point, chain in by_point.items()}
-        self._rows: dict[tuple[Point, ...], HookSequence] = {}
+        self._sequences: dict[tuple[Point, ...], HookSequence] = {}
         self._failures = FailurePolicy(observer or Observer())
         every = [hook for sequence in self._hooks.values() for hook in sequence.hooks]
-        self._watch = HookWatch(every, self._failures, crew)
+        self._watch = HookWatch(every, self._failures, runtime)
 
     def wants(self, point: Point) -> bool:
         """Whether any plugin is to be asked there; where none is, nothing needs to be prepared."""
@@ -58,23 +58,23 @@ class Hooks:
                 self._failures.count(Point.AUTH, plugin, HookFailure.RAISED, error)
         return tuple(offered)
 
-    def begin(self, point: Point, *args: object) -> Decision | Running:
+    def begin(self, point: Point, *args: object) -> Decision | HookRun:
         """Ask the plugins; the decision at once where none of them waits for anything. For callers without a task."""
         sequence = self._hooks.get(point)
         return CONTINUE if sequence is None else start(self._watch, sequence, args)
 
-    def begin_row(self, points: tuple[Point, ...], *args: object) -> Decision | Running:
-        """The same at several points in a row, as long as nobody objects; each is given as many of `args` as it takes.
+    def begin_many(self, points: tuple[Point, ...], *args: object) -> Decision | HookRun:
+        """The same at several points in a row, until a plugin objects; each gets as many of `args` as it takes.
 
-        What lies between two points would cost sync hooks a hop more. `Decision.point` says where it ended.
+        Asked one by one, sync hooks would need a thread for each point. `Decision.point` says where it ended.
         """
-        row = self._rows.get(points) or self._row(points)
+        row = self._sequences.get(points) or self._sequence(points)
         return start(self._watch, row, args) if row.hooks else CONTINUE
 
-    def _row(self, points: tuple[Point, ...]) -> HookSequence:
+    def _sequence(self, points: tuple[Point, ...]) -> HookSequence:
         hooks = tuple(hook for point in points for hook in self.of(point))
         widest = max(len(POINTS[point].parameters) for point in points)
-        row = self._rows[points] = HookSequence(hooks, True, any(hook.arity < widest for hook in hooks))
+        row = self._sequences[points] = HookSequence(hooks, True, any(hook.arity < widest for hook in hooks))
         return row
 
     async def run(self, point: Point, *args: object) -> Decision:

@@ -50,7 +50,7 @@ class Decision:
     plugin: str = ""
     """Who said so; empty for CONT."""
     failed: bool = False
-    """Nobody said so: a plugin failed, and this is what the failure policy says instead."""
+    """No plugin said so: one failed, and this is what the failure policy says instead."""
     point: str = field(default="", compare=False)
     """Where; empty for CONT."""
 
@@ -71,4 +71,4 @@ class Decision:
 
 
 CONTINUE = Decision()
-"""Nobody had anything to say."""
+"""No plugin had anything to say."""

@@ -12,7 +12,7 @@ import traceback
 
 from mailboat.hooks.codes import CONT, CONTINUE, Decision
 from mailboat.hooks.plugin import Hook
-from mailboat.hooks.points import NonsenseError, Point, understand
+from mailboat.hooks.points import InvalidAnswerError, Point, parse_answer
 from mailboat.model.observer import HookFailure, Observer
 
 log = logging.getLogger(__name__)
@@ -28,14 +28,14 @@ class FailurePolicy:
         self._observer = observer
         self._told: dict[tuple[str, str, HookFailure], tuple[float, int]] = {}
 
-    def understand(self, hook: Hook, answer: object) -> Decision:
+    def parse_answer(self, hook: Hook, answer: object) -> Decision:
         """What an answer means; a failure where it means nothing."""
         try:
-            code, value = understand(hook.point, answer)
-        except NonsenseError as error:
+            code, value = parse_answer(hook.point, answer)
+        except InvalidAnswerError as error:
             if inspect.iscoroutine(answer):
-                answer.close()  # it would complain that nobody awaited it
-            return self.failed(hook, HookFailure.NONSENSE, error)
+                answer.close()  # it would warn that it was never awaited
+            return self.failed(hook, HookFailure.INVALID_ANSWER, error)
         return CONTINUE if code is CONT else Decision(code, value, hook.plugin, point=hook.point)
 
     def failed(self, hook: Hook, reason: HookFailure, error: BaseException) -> Decision:

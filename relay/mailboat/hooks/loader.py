@@ -1,9 +1,9 @@
 """The plugins of one worker through its life: loaded, put into force as a whole, replaced at a reload, closed.
 
-`stage` does everything that can fail and changes nothing; `prepare` does the same in a thread, for a loop that has
-other things to do; `Staged.commit` swaps, on the event loop. `app` calls both, and the command line checks a directory
-with `stage` alone. A plugin whose code has not changed goes on as it is, with its memory and its new files; one whose
-file has changed is run anew, and the old one closed.
+`stage` does everything that can fail and changes nothing; `prepare` does the same in a thread, so that the event loop
+is not blocked; `StagedPlugins.commit` swaps, on the event loop. `app` calls both, and the command line checks a
+directory with `stage` alone. A plugin whose code has not changed goes on with its memory and its new files; one whose
+file has changed is loaded again, and the old one closed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from mailboat.hooks.metrics import Counters
 from mailboat.hooks.plugin import AuthOffer, Hook, Numbers, Plugin
 from mailboat.hooks.plugin_config import ConfigError, PluginFiles, StagedFile
 from mailboat.hooks.points import POINTS
-from mailboat.hooks.run import Crew, close
-from mailboat.hooks.source import PluginFaultError, Source, fault_of, find, run
+from mailboat.hooks.run import HookRuntime, close
+from mailboat.hooks.source import PluginFaultError, PluginSource, fault_of, find, run
 from mailboat.model.observer import Observer
 
 log = logging.getLogger(__name__)
@@ -56,10 +56,10 @@ class RegistrationError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class _LoadedPlugin:
     """A plugin whose code has run."""
 
-    source: Source
+    source: PluginSource
     plugin: Plugin
     files: PluginFiles
 
@@ -70,14 +70,14 @@ class Plugins:
     def __init__(self, observer: Observer, counters: Counters | None = None) -> None:
         self.counters = counters or Counters()
         self._observer = observer
-        self._crew = Crew.opened()
+        self._runtime = HookRuntime.opened()
         self.hooks = self.chain((), ())
         """What is in force."""
         self.numbers: Numbers = dict
         """For `Plugin.numbers`; `app` sets it."""
         self.workers = 1
         """For `Plugin.workers`; `app` sets it."""
-        self._loaded: dict[str, _Loaded] = {}
+        self._loaded: dict[str, _LoadedPlugin] = {}
         self._files: list[PluginFiles] = []
         """Those that were last staged, of plugins that were refused too."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,15 +93,15 @@ class Plugins:
         """The files without secrets that plugins have read."""
         return {name: content for files in self._files for name, content in files.contents.items()}
 
-    async def prepare(self, settings: Settings) -> Staged:
-        """`stage` in a thread: what plugins do while they are loaded holds up nobody."""
+    async def prepare(self, settings: Settings) -> StagedPlugins:
+        """`stage` in a thread: what plugins do while they are loaded does not block the event loop."""
         self._loop = asyncio.get_running_loop()
         return await asyncio.to_thread(self.stage, settings)
 
-    def stage(self, settings: Settings) -> Staged:
+    def stage(self, settings: Settings) -> StagedPlugins:
         """Load what `settings` lists. Raises PluginsError, and then nothing has changed."""
         directory, copies = Path(settings.directory), Path(settings.copies) if settings.copies else None
-        staged = Staged(self, settings.plugins)
+        staged = StagedPlugins(self, settings.plugins)
         self._files = []
         for name, line in zip(settings.plugins.names, settings.plugins.lines, strict=True):
             try:
@@ -121,7 +121,7 @@ class Plugins:
             raise PluginsError(faults, self.marks())
         return staged
 
-    def _load(self, source: Source, files: PluginFiles) -> _Loaded:
+    def _load(self, source: PluginSource, files: PluginFiles) -> _LoadedPlugin:
         """Run a plugin and have it register itself."""
         self._files.append(files)
         plugin = Plugin(source.name, self.counters.of(source.name), files, self.numbers)
@@ -138,14 +138,14 @@ class Plugins:
         except (Exception, SystemExit) as error:
             self.abandon(plugin)
             raise PluginFaultError(fault_of(source, error)) from error
-        return _Loaded(source, plugin, files)
+        return _LoadedPlugin(source, plugin, files)
 
     def chain(self, hooks: Iterable[Hook], offers: Sequence[tuple[str, AuthOffer]]) -> Hooks:
         """Hooks that share the threads and tasks of this worker."""
-        return Hooks(hooks, offers, self._observer, self._crew)
+        return Hooks(hooks, offers, self._observer, self._runtime)
 
-    def take(self, plugins: dict[str, _Loaded], hooks: Hooks) -> None:
-        """Put into force what was staged, and close what it replaces."""
+    def install(self, plugins: dict[str, _LoadedPlugin], hooks: Hooks) -> None:
+        """Put the staged plugins into force, and close those they replace."""
         old, old_hooks = self._loaded, self.hooks
         self._loaded, self.hooks = plugins, hooks
         staying = {id(loaded.plugin) for loaded in plugins.values()}
@@ -178,37 +178,37 @@ class Plugins:
             except Exception:
                 log.exception("plugin %s could not be closed", plugin.name)
 
-    def at_large(self) -> tuple[int, int]:
+    def left_running(self) -> tuple[int, int]:
         """Tasks of plugins that live, those of hooks that were given up included, and threads that are stuck."""
-        return len(self._crew.tasks) + self._crew.stuck_tasks, self._crew.stuck_threads
+        return len(self._runtime.tasks) + self._runtime.stuck_tasks, self._runtime.stuck_threads
 
     async def close(self, grace: float) -> None:
         """The end: every plugin is closed, once what runs of it is over. Takes `grace` seconds at most."""
-        self.take({}, self.chain((), ()))
+        self.install({}, self.chain((), ()))
         _, late = await asyncio.wait(self._closing, timeout=grace)
         for task in late:
             task.cancel()
-        close(self._crew)
+        close(self._runtime)
 
 
 @dataclass(slots=True)
-class Staged:
+class StagedPlugins:
     """Plugins that are loaded and not yet in force. Either `commit` or `discard` it."""
 
     _owner: Plugins
     _settings: PluginSettings
     faults: list[Fault] = field(default_factory=list)
-    _plugins: dict[str, _Loaded] = field(default_factory=dict)
+    _plugins: dict[str, _LoadedPlugin] = field(default_factory=dict)
     _fresh: list[Plugin] = field(default_factory=list)
     _files: list[StagedFile] = field(default_factory=list)
 
-    def keep(self, loaded: _Loaded, files: list[StagedFile], faults: list[Fault]) -> None:
+    def keep(self, loaded: _LoadedPlugin, files: list[StagedFile], faults: list[Fault]) -> None:
         """A plugin that goes on, and what its files say now."""
         self._plugins[plain(loaded.source.name)] = loaded
         self._files += files
         self.faults += faults
 
-    def add(self, loaded: _Loaded) -> None:
+    def add(self, loaded: _LoadedPlugin) -> None:
         """A plugin that is new, or new code."""
         self._plugins[plain(loaded.source.name)] = loaded
         self._fresh.append(loaded.plugin)
@@ -225,11 +225,11 @@ class Staged:
     def commit(self) -> Hooks:
         """Put them into force; on the event loop."""
         for file in self._files:
-            file.take()
+            file.apply()
         plugins = [loaded.plugin for loaded in self._plugins.values()]
         offers = [(plugin.name, offer) for plugin in plugins for offer in plugin.auth_offers]
         hooks = self._owner.chain(self.hooks(), offers)
-        self._owner.take(self._plugins, hooks)
+        self._owner.install(self._plugins, hooks)
         for plugin in self._fresh:
             self._owner.start(plugin)
         return hooks
@@ -301,4 +301,4 @@ async def _retire(plugins: list[Plugin], hooks: Hooks, running: Sequence[asyncio
                 log.exception("plugin %s could not be closed", plugin.name)
 
 
-__all__ = ["PREFIX", "Plugins", "PluginsError", "Staged", "register"]
+__all__ = ["PREFIX", "Plugins", "PluginsError", "StagedPlugins", "register"]

@@ -1,7 +1,7 @@
 """The files of plugins: read at load, read again at every reload, swapped together with everything else.
 
-A plugin keeps its `PluginConfig` and reads from it: after a reload it says what is new. Whether a change is taken is
-decided before anything changes: `PluginFiles.stage` reads and checks, `commit` swaps.
+A plugin keeps its `PluginConfig` and reads from it: after a reload it holds the new values. A change is checked before
+it is applied: `PluginFiles.stage` reads and checks, `StagedFile.apply` sets.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class PluginConfig(Generic[_T]):
         """Where `parse` may read more; not kept."""
         self.value: _T
         """What the plugin's own `parse` made of the file; None without one."""
-        self._take(IniFile(name), (), None)
+        self._set(IniFile(name), (), None)
 
-    def _take(self, ini: IniFile, lines: tuple[str, ...], value: Any) -> None:
+    def _set(self, ini: IniFile, lines: tuple[str, ...], value: Any) -> None:
         self._ini = ini
         self._sections = ini.as_dict()
         self.lines = lines
@@ -106,13 +106,13 @@ class PluginConfig(Generic[_T]):
 
 
 class StagedFile:
-    """A file read anew and found good, before it is taken."""
+    """A file that was read again and found good, before it is applied."""
 
     def __init__(self, config: PluginConfig[Any], ini: IniFile, lines: tuple[str, ...], value: Any) -> None:
         self.config, self.ini, self.lines, self.value = config, ini, lines, value
 
-    def take(self) -> None:
-        self.config._take(self.ini, self.lines, self.value)  # noqa: SLF001 - its other half
+    def apply(self) -> None:
+        self.config._set(self.ini, self.lines, self.value)  # noqa: SLF001 - its other half
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +145,12 @@ class PluginFiles:
         staged, faults = self._read(asked)
         if staged is None:
             raise ConfigError(faults[0])
-        staged.take()
+        staged.apply()
         self._asked.append(asked)
         return asked.config
 
     def stage(self, copies: Path | None = None) -> tuple[list[StagedFile], list[Fault]]:
-        """Read all of them again; what is to be taken, and what is wrong with any."""
+        """Read all of them again; what is to be applied, and what is wrong with any."""
         staged, faults = [], []
         self._copies = copies
         self.marks.clear()
@@ -176,7 +176,7 @@ class PluginFiles:
             self.contents |= files.contents
         fresh: PluginConfig[None] = PluginConfig(name, files)
         staged = StagedFile(fresh, ini, lines, None)
-        staged.take()
+        staged.apply()
         try:
             return StagedFile(asked.config, ini, lines, None if parse is None else parse(fresh)), []
         except ConfigError as error:

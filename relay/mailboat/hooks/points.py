@@ -169,59 +169,59 @@ POINTS: Mapping[Point, PointFacts] = MappingProxyType(
 )
 
 
-class NonsenseError(ValueError):
+class InvalidAnswerError(ValueError):
     """An answer that the point does not take; the message says why."""
 
 
-def understand(point: Point, answer: object) -> tuple[Code, Any]:
-    """The code and value of an answer, the value as `Decision` promises it. Raises NonsenseError."""
+def parse_answer(point: Point, answer: object) -> tuple[Code, Any]:
+    """The code and value of an answer, the value as `Decision` promises it. Raises InvalidAnswerError."""
     if isinstance(answer, Code):
         code, value = answer, None
     elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Code):
         code, value = answer
     else:
-        raise NonsenseError(f"{_shown(answer)} is neither a code nor a code with a value")
+        raise InvalidAnswerError(f"{_shown(answer)} is neither a code nor a code with a value")
     if code is Code.CONT:
         return code, None
     kind = POINTS[point].answers.get(code)
     if kind is None:
-        raise NonsenseError(f"{code.value} is no answer of {point}")
+        raise InvalidAnswerError(f"{code.value} is no answer of {point}")
     try:
         return code, _READERS[kind](value)
-    except NonsenseError:
+    except InvalidAnswerError:
         raise
     except Exception as error:  # the value is a plugin's, and so is what happens when it is looked at
-        raise NonsenseError(f"{_shown(value)} cannot be read: {type(error).__name__}") from error
+        raise InvalidAnswerError(f"{_shown(value)} cannot be read: {type(error).__name__}") from error
 
 
 def _nothing(value: object) -> None:
     """Haraka's users hand a text along here and there; it has nowhere to go."""
     if value is not None and not isinstance(value, str):
-        raise NonsenseError(f"{_shown(value)} stands where no value is taken")
+        raise InvalidAnswerError(f"{_shown(value)} stands where no value is taken")
 
 
 def _text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    raise NonsenseError(f"{_shown(value)} is no text")
+    raise InvalidAnswerError(f"{_shown(value)} is no text")
 
 
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise NonsenseError(f"{_shown(value)} is no number of seconds")
+        raise InvalidAnswerError(f"{_shown(value)} is no number of seconds")
     if not 0 <= value <= MAX_SECONDS:  # false of a NaN too
-        raise NonsenseError(f"{value!r:.60} s is not between 0 and {MAX_SECONDS:.0f}")
+        raise InvalidAnswerError(f"{value!r:.60} s is not between 0 and {MAX_SECONDS:.0f}")
     return float(value)
 
 
 def _next_hops(value: object) -> tuple[Mx, ...]:
     items = value if isinstance(value, list | tuple) else [value]
     if not items:
-        raise NonsenseError("there is no next hop in an empty list")
+        raise InvalidAnswerError("there is no next hop in an empty list")
     try:
         return tuple(Mx.of(item) for item in items)
     except ValueError as error:
-        raise NonsenseError(str(error)) from None
+        raise InvalidAnswerError(str(error)) from None
 
 
 _READERS: Mapping[Value, Callable[[object], Any]] = {

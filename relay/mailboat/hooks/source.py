@@ -28,7 +28,7 @@ SHIPPED = "mailboat.plugins"
 """The package of the shipped plugins, and the group of entry points of installed ones."""
 
 
-class Kind(StrEnum):
+class SourceKind(StrEnum):
     """Where a plugin comes from."""
 
     FILE = "file"
@@ -37,12 +37,12 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PluginSource:
     """A plugin that was found, and not yet run. Two that are equal are the same code."""
 
     name: str
     """As in `config/plugins`."""
-    kind: Kind
+    kind: SourceKind
     where: str
     """Path of the file, name of the module, or value of the entry point."""
     digest: str = ""
@@ -51,7 +51,7 @@ class Source:
     @property
     def shown(self) -> str:
         """How messages name the place: a file of the configuration directory, a module, or an entry point's value."""
-        return _shown(plain(self.name)) if self.kind is Kind.FILE else self.where
+        return _shown(plain(self.name)) if self.kind is SourceKind.FILE else self.where
 
 
 class PluginFaultError(Exception):
@@ -62,12 +62,12 @@ class PluginFaultError(Exception):
         self.fault = fault
 
 
-def find(directory: Path, name: str, line: int = 0) -> Source:
+def find(directory: Path, name: str, line: int = 0) -> PluginSource:
     """The plugin of that name; `line` is where `plugins` names it. Raises PluginFaultError when there is none."""
     module = plain(name)
     path = directory / PLUGIN_DIRECTORY / f"{module}.py"
     try:
-        return Source(name, Kind.FILE, str(path), hashlib.sha256(read_file(path)).hexdigest())
+        return PluginSource(name, SourceKind.FILE, str(path), hashlib.sha256(read_file(path)).hexdigest())
     except FileNotFoundError:
         pass
     except FileError as error:
@@ -77,58 +77,60 @@ def find(directory: Path, name: str, line: int = 0) -> Source:
         and not module.startswith("_")
         and importlib.util.find_spec(f"{SHIPPED}.{module}") is not None
     ):
-        return Source(name, Kind.SHIPPED, f"{SHIPPED}.{module}")
+        return PluginSource(name, SourceKind.SHIPPED, f"{SHIPPED}.{module}")
     for entry in metadata.entry_points(group=SHIPPED):
         if entry.name in (name, module):
-            return Source(name, Kind.INSTALLED, entry.value)
+            return PluginSource(name, SourceKind.INSTALLED, entry.value)
     there = ", ".join(dict.fromkeys(source.name for source in available(directory))) or "none"
     message = f"there is no plugin {name}: neither {_shown(module)}, nor a shipped or installed one; there are: {there}"
     raise PluginFaultError(Fault("plugins", line, "", "", message))
 
 
-def available(directory: Path | None) -> Iterator[Source]:
+def available(directory: Path | None) -> Iterator[PluginSource]:
     """Everything that could be listed in `plugins`, in the order in which names are looked up."""
     if directory is not None:
         folder = directory / PLUGIN_DIRECTORY
         names = sorted(path.stem for path in folder.glob("*.py")) if folder.is_dir() else []
-        yield from (Source(name, Kind.FILE, str(folder / f"{name}.py")) for name in names)
+        yield from (PluginSource(name, SourceKind.FILE, str(folder / f"{name}.py")) for name in names)
     spec = importlib.util.find_spec(SHIPPED)
     for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
         if not module.name.startswith("_"):
-            yield Source(module.name, Kind.SHIPPED, f"{SHIPPED}.{module.name}")
+            yield PluginSource(module.name, SourceKind.SHIPPED, f"{SHIPPED}.{module.name}")
     for entry in sorted(metadata.entry_points(group=SHIPPED)):
-        yield Source(entry.name, Kind.INSTALLED, entry.value)
+        yield PluginSource(entry.name, SourceKind.INSTALLED, entry.value)
 
 
-def run(source: Source) -> object:
+def run(source: PluginSource) -> object:
     """Run the plugin's code: its module, or what its entry point names. Raises PluginFaultError."""
     try:
         match source.kind:
-            case Kind.FILE:
+            case SourceKind.FILE:
                 return _run_file(source)
-            case Kind.SHIPPED:
+            case SourceKind.SHIPPED:
                 return importlib.import_module(source.where)
-            case Kind.INSTALLED:
+            case SourceKind.INSTALLED:
                 return metadata.EntryPoint(source.name, source.where, SHIPPED).load()
     except (Exception, SystemExit) as error:
         raise PluginFaultError(fault_of(source, error)) from error
 
 
-def fault_of(source: Source, error: BaseException) -> Fault:
+def fault_of(source: PluginSource, error: BaseException) -> Fault:
     """What a plugin's code raised while it was loaded, at the line of the plugin that is nearest to it."""
     line = 0
     if isinstance(error, SyntaxError) and error.filename == source.where:
         line = error.lineno or 0
     else:
-        file = source.where if source.kind is Kind.FILE else source.where.partition(":")[0].replace(".", "/") + ".py"
+        file = (
+            source.where if source.kind is SourceKind.FILE else source.where.partition(":")[0].replace(".", "/") + ".py"
+        )
         frames = traceback.extract_tb(error.__traceback__)
         line = next((f.lineno or 0 for f in reversed(frames) if f.filename.endswith(file)), 0)
     text = str(error).partition("\n")[0]
     return Fault(source.shown, line, "", "", f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
-def _run_file(source: Source) -> ModuleType:
-    """Run a file anew. Its module stands in `sys.modules`, where dataclasses and pickle look for it."""
+def _run_file(source: PluginSource) -> ModuleType:
+    """Run a file. Its module is put into `sys.modules`, where dataclasses and pickle look for it."""
     name = f"mailboat_plugins_d.{plain(source.name)}"
     module = ModuleType(name)
     module.__file__ = source.where

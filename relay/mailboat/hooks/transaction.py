@@ -1,6 +1,6 @@
 """A message as its hooks see and change it, and the draft that comes of it.
 
-Implements `objects.Transaction` for whoever has a message to queue: ingress for clients, `outbound` for plugins and
+Implements `objects.Transaction` for all that queue messages: ingress for clients, `submission` for plugins and
 programs, delivery for bounces. Changes of the header are made when all hooks are through, once.
 """
 
@@ -21,7 +21,7 @@ from mailboat.hooks.chain import Hooks
 from mailboat.hooks.objects import Notes
 from mailboat.hooks.points import Point
 from mailboat.message import headers
-from mailboat.message.header import Header
+from mailboat.message.header import MessageHeader
 from mailboat.model.address import Address
 from mailboat.model.envelope import Body, Draft, SpooledBody
 
@@ -66,7 +66,7 @@ class MessageTransaction:
         self.force_tls = False
         self._utf8 = utf8
         self._octets: Body | None = None
-        self._header: Header | None = None
+        self._header: MessageHeader | None = None
         self._header_end = 0
 
     def hold(self, body: Body) -> None:
@@ -79,7 +79,7 @@ class MessageTransaction:
         return MessageBody(self._held())
 
     @property
-    def header(self) -> Header:
+    def header(self) -> MessageHeader:
         """The header; read when the first hook asks for it."""
         if self._header is None:
             with self.body.open() as file:
@@ -87,7 +87,7 @@ class MessageTransaction:
                 first = file.read(headers.SCAN_LIMIT)
             end = headers.scan(first, whole=len(first) == self.body.size).header_end
             self._header_end = len(first) if end < 0 else end
-            self._header = Header(first[: self._header_end], utf8=self._utf8, whole=end >= 0)
+            self._header = MessageHeader(first[: self._header_end], utf8=self._utf8, whole=end >= 0)
         return self._header
 
     def _held(self) -> Body:

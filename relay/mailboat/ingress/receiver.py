@@ -201,7 +201,7 @@ class MessageReceiver:
             self._storage_failed(error)
 
     def _decide(self) -> None:
-        self._gate.await_decision(self._context.hooks.begin_row(_BEFORE_QUEUEING, self._client), self._message_decided)
+        self._gate.await_decision(self._context.hooks.begin_many(_BEFORE_QUEUEING, self._client), self._message_decided)
 
     def _message_decided(self, decision: Decision) -> None:
         if decision.code in policy_replies.REFUSALS:

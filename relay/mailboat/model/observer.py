@@ -74,7 +74,7 @@ class HookFailure(StrEnum):
 
     RAISED = "raised"
     TIMEOUT = "timeout"
-    NONSENSE = "nonsense"
+    INVALID_ANSWER = "nonsense"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailboat.hooks import Connection, Plugin, PluginConfig, Point
-from mailboat.message.header import Header
+from mailboat.message.header import MessageHeader
 from mailboat.plugins._checks import only
 
 _KEEP = frozenset({"received"})
@@ -63,6 +63,6 @@ def _fields(config: PluginConfig[None], section: str) -> list[tuple[str, str]]:
     found = []
     for name in config.section(section):
         for value in config.items(name, section):
-            Header(b"").add(name, value)  # what it refuses is a fault now, not of each message later
+            MessageHeader(b"").add(name, value)  # what it refuses is a fault now, not of each message later
             found.append((name, value))
     return found

@@ -75,9 +75,9 @@ BAD: list[tuple[Callable[..., Any], HookFailure]] = [
     (raises_in_its_thread, HookFailure.RAISED),
     (cancels_itself, HookFailure.RAISED),
     (exits, HookFailure.RAISED),
-    (says_nonsense, HookFailure.NONSENSE),
-    (says_what_is_no_answer, HookFailure.NONSENSE),
-    (returns_a_coroutine, HookFailure.NONSENSE),
+    (says_nonsense, HookFailure.INVALID_ANSWER),
+    (says_what_is_no_answer, HookFailure.INVALID_ANSWER),
+    (returns_a_coroutine, HookFailure.INVALID_ANSWER),
 ]
 
 

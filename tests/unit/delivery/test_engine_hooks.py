@@ -134,7 +134,7 @@ async def test_nonsense_of_get_mx_waits_without_counting_and_goes_no_other_way(a
     rig.plug(get_mx=says(answer))
     report = await one_attempt(rig)
     assert (results(report), report.counted) == ([Result.DEFERRED], False)
-    assert rig.observer.failures == [("get_mx", HookFailure.NONSENSE)]
+    assert rig.observer.failures == [("get_mx", HookFailure.INVALID_ANSWER)]
     assert rig.attempter.started == []
     assert [entry.attempts for entry in await rig.left()] == [0]
 

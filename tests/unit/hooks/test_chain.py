@@ -209,7 +209,7 @@ async def test_ten_thousand_chains_at_once_leave_nothing() -> None:
     answers = await asyncio.gather(*(chain.ask() for _ in range(2000)))
     assert {answer.code for answer in answers} == {OK}
     await asyncio.wait_for(chain.hooks.drained(), 20)
-    assert (len(chain.crew.tasks), chain.crew.stuck_tasks, chain.crew.stuck_threads) == (0, 0, 0)
+    assert (len(chain.runtime.tasks), chain.runtime.stuck_tasks, chain.runtime.stuck_threads) == (0, 0, 0)
 
 
 # Several points in a row.
@@ -228,12 +228,12 @@ def in_a_row(make: Make, asked: list[str], **answers: object) -> Hooks:
 async def test_points_in_a_row_are_asked_in_their_order_with_what_each_takes(make: Make) -> None:
     asked: list[str] = []
     hooks = in_a_row(make, asked, data_post=None, queue_outbound=None, pre_send_trans_email=None)
-    assert await decided(hooks.begin_row(ROW, "connection")) is CONTINUE
+    assert await decided(hooks.begin_many(ROW, "connection")) is CONTINUE
     assert asked == ["data_post", "later", "queue_outbound", "pre_send_trans_email"]
     seen: list[object] = []
     note = make(lambda *args: seen.append(args))
     row = Hooks([Hook(Point.SEND_EMAIL, note, "a"), Hook(Point.GET_MX, note, "a")])
-    assert await decided(row.begin_row((Point.SEND_EMAIL, Point.GET_MX), "hmail", "domain")) is CONTINUE
+    assert await decided(row.begin_many((Point.SEND_EMAIL, Point.GET_MX), "hmail", "domain")) is CONTINUE
     assert seen == [("hmail",), ("hmail", "domain")]
 
 
@@ -241,7 +241,7 @@ async def test_points_in_a_row_are_asked_in_their_order_with_what_each_takes(mak
 async def test_ok_of_a_point_that_goes_on_skips_the_rest_of_that_point_only(make: Make) -> None:
     asked: list[str] = []
     hooks = in_a_row(make, asked, data_post=(OK, "fine"), queue_outbound=(DENY, "no"), pre_send_trans_email=None)
-    decision = await decided(hooks.begin_row(ROW, "connection"))
+    decision = await decided(hooks.begin_many(ROW, "connection"))
     assert (decision, decision.point) == (Decision(DENY, "no", "queue_outbound"), "queue_outbound")
     assert asked == ["data_post", "queue_outbound"]
 
@@ -250,18 +250,18 @@ async def test_ok_of_a_point_that_goes_on_skips_the_rest_of_that_point_only(make
 async def test_ok_of_another_point_ends_the_row(make: Make) -> None:
     asked: list[str] = []
     hooks = in_a_row(make, asked, queue_outbound=OK, pre_send_trans_email=None)
-    decision = await decided(hooks.begin_row(ROW, "connection"))
+    decision = await decided(hooks.begin_many(ROW, "connection"))
     assert (decision.code, decision.point) == (OK, "queue_outbound")
     assert asked == ["queue_outbound"]
 
 
 @kinds
 async def test_ok_of_the_last_plugin_that_there_is_goes_on_with_nothing(make: Make) -> None:
-    assert await decided(in_a_row(make, [], data_post=OK).begin_row(ROW, "connection")) is CONTINUE
+    assert await decided(in_a_row(make, [], data_post=OK).begin_many(ROW, "connection")) is CONTINUE
 
 
 async def test_a_row_without_plugins_is_nothing() -> None:
-    assert NO_HOOKS.begin_row(ROW, None) is CONTINUE
+    assert NO_HOOKS.begin_many(ROW, None) is CONTINUE
 
 
 @kinds
@@ -276,7 +276,7 @@ async def test_a_failure_in_a_row_is_that_of_its_point(make: Make) -> None:
         Hook(Point.QUEUE_OUTBOUND, make(bad), "b", on_failure=DENYSOFT),
         Hook(Point.QUEUE_OUTBOUND, make(saying(None, "c", asked)), "c"),
     ]
-    decision = await decided(Hooks(hooks, (), failures).begin_row(ROW, "connection"))
+    decision = await decided(Hooks(hooks, (), failures).begin_many(ROW, "connection"))
     assert (decision.code, decision.failed, decision.point) == (DENYSOFT, True, "queue_outbound")
     assert [point for point, _, _ in failures.seen] == ["data_post", "queue_outbound"]
     assert asked == []

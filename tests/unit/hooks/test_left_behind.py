@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 from tests.support.plugin_chain import Chain, Function
 
-from mailboat.hooks import CONTINUE, DENY, DENYSOFT, Decision, Point, Running
+from mailboat.hooks import CONTINUE, DENY, DENYSOFT, Decision, HookRun, Point
 from mailboat.hooks.run import watch as watch_module
 
 SHORT = 0.05
@@ -75,7 +75,7 @@ async def test_an_async_hook_that_takes_too_long_is_cancelled_and_passed_over(fo
     chain = Chain(sleeps, following, timeout=SHORT)
     assert (await chain.ask()).text == "the last one"
     assert chain.failures.reasons == ["sleeps timeout"]
-    await chain.until(lambda: chain.crew.stuck_tasks == 0)
+    await chain.until(lambda: chain.runtime.stuck_tasks == 0)
 
 
 @pytest.mark.parametrize("following", [last, last_async])
@@ -84,9 +84,9 @@ async def test_a_sync_hook_that_takes_too_long_is_passed_over_and_its_thread_rep
     chain = Chain(stuck.hook, following, timeout=SHORT)
     assert (await chain.ask()).text == "the last one"
     assert chain.failures.reasons == ["hook timeout"]
-    assert chain.crew.stuck_threads == 1
+    assert chain.runtime.stuck_threads == 1
     stuck.go.set()
-    await chain.until(lambda: chain.crew.stuck_threads == 0)
+    await chain.until(lambda: chain.runtime.stuck_threads == 0)
     assert chain.failures.reasons == ["hook timeout"]  # what it said later was not heard
 
 
@@ -94,10 +94,10 @@ async def test_a_hook_that_swallows_its_cancellation_is_left_behind_and_known() 
     with Deaf() as deaf:
         chain = Chain(deaf.hook, last, timeout=SHORT)
         assert (await chain.ask()).text == "the last one"
-        assert chain.crew.stuck_tasks == 1
+        assert chain.runtime.stuck_tasks == 1
         await chain.until(lambda: deaf.cancelled == 1)
         deaf.go.set()
-        await chain.until(lambda: chain.crew.stuck_tasks == 0)
+        await chain.until(lambda: chain.runtime.stuck_tasks == 0)
 
 
 async def test_the_time_is_each_hooks_own() -> None:
@@ -158,13 +158,13 @@ async def test_a_caller_that_goes_away_takes_its_hook_along() -> None:
 
     chain = Chain(waits, last)
     running = chain.begin()
-    assert isinstance(running, Running)
+    assert isinstance(running, HookRun)
     running.on_done(lambda _: ended.append("decided"))
     running.cancel()
     asking = asyncio.ensure_future(chain.hooks.run(Point.MAIL))
     await asyncio.sleep(0)
     asking.cancel()
-    await chain.until(lambda: chain.crew.stuck_tasks == 0)
+    await chain.until(lambda: chain.runtime.stuck_tasks == 0)
     assert ended == ["cancelled"] * 2 or ended == ["cancelled"]  # the first may not have been taken over yet
     assert asking.cancelled()
     assert chain.failures.seen == []
@@ -174,12 +174,12 @@ async def test_a_thread_whose_caller_went_away_is_given_up_after_its_time() -> N
     stuck = Stuck()
     chain = Chain(stuck.hook, timeout=SHORT)
     running = chain.begin()
-    assert isinstance(running, Running)
+    assert isinstance(running, HookRun)
     await chain.until(lambda: stuck.entered)
     running.cancel()
-    await chain.until(lambda: chain.crew.stuck_threads == 1)
+    await chain.until(lambda: chain.runtime.stuck_threads == 1)
     stuck.go.set()
-    await chain.until(lambda: chain.crew.stuck_threads == 0)
+    await chain.until(lambda: chain.runtime.stuck_threads == 0)
 
 
 async def test_a_plugin_with_too_many_stuck_threads_is_not_asked_until_they_return(
@@ -196,7 +196,7 @@ async def test_a_plugin_with_too_many_stuck_threads_is_not_asked_until_they_retu
     assert time.monotonic() - before < 50 * SHORT
     assert chain.failures.reasons == ["hook timeout"] * (entered + 50)
     stuck.go.set()
-    await chain.until(lambda: chain.crew.stuck_threads == 0)
+    await chain.until(lambda: chain.runtime.stuck_threads == 0)
     assert (await chain.ask()).text == "too late"
 
 
@@ -208,14 +208,14 @@ async def test_a_plugin_with_too_many_deaf_tasks_is_not_asked_either(monkeypatch
         assert (await chain.ask()).text == "the last one"
         assert deaf.entered == 2
         deaf.go.set()
-        await chain.until(lambda: chain.crew.stuck_tasks == 0)
+        await chain.until(lambda: chain.runtime.stuck_tasks == 0)
         assert (await chain.ask()).text == "too late"
 
 
 async def test_one_plugins_stuck_threads_do_not_stop_anothers() -> None:
     stuck = Stuck()
     bad = Chain(stuck.hook, timeout=30)
-    good = Chain(last, crew=bad.crew)
+    good = Chain(last, runtime=bad.runtime)
     waiting = [bad.begin() for _ in range(5)]
     await bad.until(lambda: stuck.entered == 5)
     assert (await good.ask()).text == "the last one"

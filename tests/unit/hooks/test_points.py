@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mailboat.hooks import CONT, DELAY, DENYSOFT, OK, POINTS, Code, Mx, Point
-from mailboat.hooks.points import MAX_SECONDS, NonsenseError, Value, understand
+from mailboat.hooks.points import MAX_SECONDS, InvalidAnswerError, Value, parse_answer
 
 GATE = {Code.OK, Code.DENY, Code.DENYSOFT, Code.DENYDISCONNECT, Code.DENYSOFTDISCONNECT}
 ANSWERS = {
@@ -34,12 +34,12 @@ GOOD: dict[Value, object] = {Value.NOTHING: None, Value.TEXT: "no", Value.SECOND
 @pytest.mark.parametrize("code", Code)
 def test_a_point_takes_its_codes_and_no_others(point: Point, code: Code) -> None:
     if code is CONT:
-        assert understand(point, code) == (CONT, None)
+        assert parse_answer(point, code) == (CONT, None)
     elif code in ANSWERS[point]:
-        assert understand(point, (code, GOOD[POINTS[point].answers[code]]))[0] is code
+        assert parse_answer(point, (code, GOOD[POINTS[point].answers[code]]))[0] is code
     else:
-        with pytest.raises(NonsenseError, match=f"{code.value} is no answer of {point}"):
-            understand(point, (code, None))
+        with pytest.raises(InvalidAnswerError, match=f"{code.value} is no answer of {point}"):
+            parse_answer(point, (code, None))
 
 
 @pytest.mark.parametrize("point", Point)
@@ -53,39 +53,39 @@ def test_each_row_is_documented_whole(point: Point) -> None:
     "answer", ["OK", 1, True, (OK,), (OK, 1, 2), ("OK", None), [OK, None], {}, object(), (None, "x")]
 )
 def test_what_is_no_answer_at_all_is_nonsense(answer: object) -> None:
-    with pytest.raises(NonsenseError, match="neither a code nor a code with a value"):
-        understand(Point.RCPT, answer)
+    with pytest.raises(InvalidAnswerError, match="neither a code nor a code with a value"):
+        parse_answer(Point.RCPT, answer)
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 2.5, MAX_SECONDS])
 def test_a_delay_is_a_number_of_seconds(seconds: float) -> None:
-    assert understand(Point.SEND_EMAIL, (DELAY, seconds)) == (DELAY, float(seconds))
-    assert understand(Point.DEFERRED, (DENYSOFT, seconds)) == (DENYSOFT, float(seconds))
+    assert parse_answer(Point.SEND_EMAIL, (DELAY, seconds)) == (DELAY, float(seconds))
+    assert parse_answer(Point.DEFERRED, (DENYSOFT, seconds)) == (DENYSOFT, float(seconds))
 
 
 @pytest.mark.parametrize("value", [None, "5", -1, -0.5, math.nan, math.inf, True, MAX_SECONDS + 1, 10**400, [5]])
 def test_a_delay_that_is_no_possible_number_is_nonsense(value: object) -> None:
     for point, code in ((Point.SEND_EMAIL, DELAY), (Point.DEFERRED, DENYSOFT)):
-        with pytest.raises(NonsenseError):
-            understand(point, (code, value))
+        with pytest.raises(InvalidAnswerError):
+            parse_answer(point, (code, value))
 
 
 def test_next_hops_are_one_or_a_list_in_the_order_given() -> None:
-    assert understand(Point.GET_MX, (OK, "a.test"))[1] == (Mx("a.test"),)
+    assert parse_answer(Point.GET_MX, (OK, "a.test"))[1] == (Mx("a.test"),)
     several = ["b.test:26", Mx("a.test", priority=1), {"exchange": "c.test"}]
-    assert [mx.exchange for mx in understand(Point.GET_MX, (OK, several))[1]] == ["b.test", "a.test", "c.test"]
+    assert [mx.exchange for mx in parse_answer(Point.GET_MX, (OK, several))[1]] == ["b.test", "a.test", "c.test"]
 
 
 @pytest.mark.parametrize("value", [None, [], (), ["ok.test", None], [["a.test"]], 5, Path("x")])
 def test_no_next_hop_is_nonsense(value: object) -> None:
-    with pytest.raises(NonsenseError):
-        understand(Point.GET_MX, (OK, value))
+    with pytest.raises(InvalidAnswerError):
+        parse_answer(Point.GET_MX, (OK, value))
 
 
 @pytest.mark.parametrize("value", [5, b"no", ["no"], object()])
 def test_a_text_is_text(value: object) -> None:
-    with pytest.raises(NonsenseError, match="no text"):
-        understand(Point.MAIL, (DENYSOFT, value))
+    with pytest.raises(InvalidAnswerError, match="no text"):
+        parse_answer(Point.MAIL, (DENYSOFT, value))
 
 
 def test_a_value_that_breaks_when_it_is_looked_at_is_nonsense() -> None:
@@ -97,7 +97,7 @@ def test_a_value_that_breaks_when_it_is_looked_at_is_nonsense() -> None:
         def __repr__(self) -> str:
             raise ZeroDivisionError
 
-    with pytest.raises(NonsenseError):
-        understand(Point.GET_MX, (OK, Broken()))
-    with pytest.raises(NonsenseError):
-        understand(Point.MAIL, Broken())
+    with pytest.raises(InvalidAnswerError):
+        parse_answer(Point.GET_MX, (OK, Broken()))
+    with pytest.raises(InvalidAnswerError):
+        parse_answer(Point.MAIL, Broken())

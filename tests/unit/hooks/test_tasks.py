@@ -29,9 +29,9 @@ async def test_tasks_of_a_hook_are_counted_until_they_end() -> None:
     chain = Chain(leaky.hook)
     for _ in range(3):
         assert await chain.ask() is CONTINUE
-    assert len(chain.crew.tasks) == 3
+    assert len(chain.runtime.tasks) == 3
     leaky.go.set()
-    await chain.until(lambda: len(chain.crew.tasks) == 0)
+    await chain.until(lambda: len(chain.runtime.tasks) == 0)
 
 
 async def test_tasks_of_its_tasks_and_of_its_later_steps_are_its_too() -> None:
@@ -52,9 +52,9 @@ async def test_tasks_of_its_tasks_and_of_its_later_steps_are_its_too() -> None:
     chain = Chain(hook)
     assert await chain.ask() is CONTINUE
     await chain.until(lambda: len(started) == 2)
-    assert len(chain.crew.tasks) == 2
+    assert len(chain.runtime.tasks) == 2
     go.set()
-    await chain.until(lambda: len(chain.crew.tasks) == 0)
+    await chain.until(lambda: len(chain.runtime.tasks) == 0)
 
 
 async def test_others_tasks_are_not_counted() -> None:
@@ -68,7 +68,7 @@ async def test_others_tasks_are_not_counted() -> None:
 
     await asyncio.create_task(mine())
     running = Chain(lambda *_: None).begin()
-    assert len(chain.crew.tasks) == 1
+    assert len(chain.runtime.tasks) == 1
     assert running is not None
     leaky.go.set()
 
@@ -79,10 +79,10 @@ async def test_one_task_too_many_is_an_error_of_the_hook(monkeypatch: pytest.Mon
     chain = Chain(leaky.hook, lambda *_: DENY)
     for _ in range(8):
         assert (await chain.ask()).code is DENY
-    assert len(chain.crew.tasks) == 5
+    assert len(chain.runtime.tasks) == 5
     assert chain.failures.reasons == ["hook raised"] * 3
     leaky.go.set()
-    await chain.until(lambda: len(chain.crew.tasks) == 0)
+    await chain.until(lambda: len(chain.runtime.tasks) == 0)
     assert (await chain.ask()).code is DENY
     assert len(chain.failures.seen) == 3
 

@@ -11,7 +11,7 @@ import os
 import pytest
 from tests.support.plugin_chain import Chain, Function, decided
 
-from mailboat.hooks import CONTINUE, DENY, Hook, Point, Running
+from mailboat.hooks import CONTINUE, DENY, Hook, HookRun, Point
 from mailboat.hooks import failures as failures_module
 from mailboat.hooks.loader import Plugins
 from mailboat.hooks.run.threads import Thread, Threads
@@ -98,8 +98,8 @@ async def test_one_chain_that_cannot_be_looked_after_does_not_end_the_time_of_ot
 
     chain = Chain(sleeps, timeout=0.05)
     first, second = chain.begin(), chain.begin()
-    assert isinstance(first, Running)
-    check = Running.check
-    monkeypatch.setattr(Running, "check", lambda it, now: check(it, now) if it is not first else 1 / 0)
+    assert isinstance(first, HookRun)
+    check = HookRun.check
+    monkeypatch.setattr(HookRun, "check", lambda it, now: check(it, now) if it is not first else 1 / 0)
     assert await decided(second) is CONTINUE
     first.cancel()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailboat.message.header import Header
+from mailboat.message.header import MessageHeader
 
 OCTETS = (
     b"Received: from a by b;\r\n\tMon, 1 Jan 2024 00:00:00 +0000\r\nSubject : Hello\r\nX-Tag: one\r\nx-tag:two\r\n"
@@ -15,7 +15,7 @@ OCTETS = (
 
 
 def test_fields_are_found_in_any_case_and_unfolded() -> None:
-    header = Header(OCTETS)
+    header = MessageHeader(OCTETS)
     assert header.get("received") == "from a by b;\tMon, 1 Jan 2024 00:00:00 +0000"
     assert header.get("SUBJECT") == "Hello"
     assert header.get_all("X-TAG") == ["one", "two"]
@@ -24,7 +24,7 @@ def test_fields_are_found_in_any_case_and_unfolded() -> None:
 
 
 def test_what_is_not_touched_stays_octet_for_octet() -> None:
-    header = Header(OCTETS)
+    header = MessageHeader(OCTETS)
     assert header.octets() == OCTETS
     assert not header.changed
     assert header.remove("Nothing") == 0
@@ -38,22 +38,22 @@ def test_what_is_not_touched_stays_octet_for_octet() -> None:
 
 
 def test_octets_that_are_no_utf8_survive_a_round_trip() -> None:
-    header = Header(OCTETS)
+    header = MessageHeader(OCTETS)
     header.add("X-Copy", header.get("X-Raw") or "")
     assert header.octets().endswith(b"X-Copy: \xff\xfe\r\n")
 
 
 def test_text_is_encoded_unless_the_message_may_hold_utf8() -> None:
-    header = Header(b"")
+    header = MessageHeader(b"")
     header.add("X-Name", "Grüße")
     assert header.octets() == b"X-Name: =?utf-8?B?R3LDvMOfZQ==?=\r\n"
-    header = Header(b"", utf8=True)
+    header = MessageHeader(b"", utf8=True)
     header.add("X-Name", "Grüße")
     assert header.octets() == "X-Name: Grüße\r\n".encode()
 
 
 def test_a_folded_value_stays_folded() -> None:
-    header = Header(b"")
+    header = MessageHeader(b"")
     header.add("DKIM-Signature", "v=1;\n b=abc\r\n\tdef")
     assert header.octets() == b"DKIM-Signature: v=1;\r\n b=abc\r\n\tdef\r\n"
     assert header.get("dkim-signature") == "v=1; b=abc\tdef"
@@ -80,7 +80,7 @@ def test_a_folded_value_stays_folded() -> None:
     ],
 )
 def test_what_would_not_be_one_field_is_refused_and_changes_nothing(name: str, value: str) -> None:
-    header = Header(OCTETS)
+    header = MessageHeader(OCTETS)
     for add in (header.add, header.add_leading):
         with pytest.raises(ValueError, match=r"\S"):
             add(name, value)
@@ -89,7 +89,7 @@ def test_what_would_not_be_one_field_is_refused_and_changes_nothing(name: str, v
 
 
 def test_a_header_that_is_cut_can_be_read_and_not_changed() -> None:
-    header = Header(OCTETS, whole=False)
+    header = MessageHeader(OCTETS, whole=False)
     assert header.get("Subject") == "Hello"
     with pytest.raises(ValueError, match="too large"):
         header.add("X-A", "b")
@@ -100,7 +100,7 @@ def test_a_header_that_is_cut_can_be_read_and_not_changed() -> None:
 
 @given(st.text(), st.booleans())
 def test_whatever_is_added_is_one_field_or_refused(value: str, utf8: bool) -> None:
-    header = Header(b"Subject: x\r\n", utf8=utf8)
+    header = MessageHeader(b"Subject: x\r\n", utf8=utf8)
     try:
         header.add("X-A", value)
     except (ValueError, UnicodeEncodeError):

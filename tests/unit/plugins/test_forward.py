@@ -99,7 +99,7 @@ async def test_a_change_of_the_file_is_taken_live(tmp_path: Path) -> None:
     staged, faults = it.files.stage()
     assert faults == []
     for file in staged:
-        file.take()
+        file.apply()
     assert await hosts(it, "a@example.com") == ["smtp://two.test:25"]
 
 

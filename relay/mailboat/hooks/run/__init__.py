@@ -1,19 +1,19 @@
 """How a chain of hooks runs. `start`, `drained` and `close` are all that is called from outside.
 
 `chain` knows which hooks a point has, and starts them as one *run*: the hooks are asked in their order until an
-answer, or a failure, decides. The states of a run (`running.Running`):
+answer, or a failure, decides. The states of a run (`hook_run.HookRun`):
 
     asking      on the event loop, within the call of `start` or of whatever woke the run
     in a task   an async hook waits for something; its coroutine's end wakes the run (`runner`)
     in a batch  neighbouring sync hooks run in a thread, one after the other; their end wakes the run (`batch`)
     decided     `start` has returned the decision, or the callback of `on_done` was called with it, once
-    cancelled   nobody wants the decision: the task is cancelled, the thread ends with the hook that it is in
+    cancelled   the decision is not wanted: the task is cancelled, the thread ends with the hook that it is in
 
     asking -> asking                  an async hook ended in its first step, and decided nothing
     asking -> in a task               an async hook waits
     asking -> in a batch              the next hook is a sync one
     asking -> decided                 an answer or a failure decides, or no hook is left
-    in a task, in a batch -> asking   the hooks are through, or the time of one is over
+    in a task, in a batch -> asking   the hooks are done, or the time of one is over
 
 Who may block what:
 
@@ -23,7 +23,7 @@ Who may block what:
 - A sync hook never runs on the event loop, so it may block: one of `MAX_THREADS` threads, and the batches that wait
   for it. Batches of up to 32 turns of the event loop share one wake-up of a thread; after 3 ms more threads are
   woken.
-- The event loop itself blocks in one place: `Threads._stand_aside` waits up to 1 ms for the thread that it has just
+- The event loop itself blocks in one place: `Threads._yield_to_thread` waits up to 1 ms for the thread that it has just
   woken. Most sync hooks take microseconds, less than it costs to wake the event loop again. Where 1 ms was not
   enough, it does not wait the next 1, 3, 7 and at last 1000 times.
 
@@ -41,8 +41,8 @@ replaced, for it cannot be ended. Both are stuck until they end by themselves. A
 A hook's own tasks are its plugin's, `MAX_TASKS` at once. To know them, the event loop's task factory is replaced when
 the first async hook is asked (`tasks`).
 
-A `Crew` (threads, lent tasks) lives as long as its worker, a `HookWatch` until the last run of its set of hooks is
-over. Importing starts no thread and makes no pipe: the first job does, or `Crew.opened`.
+A `HookRuntime` (threads, lent tasks) lives as long as its worker, a `HookWatch` until the last run of its set of hooks
+is over. Importing starts no thread and makes no pipe: the first job does, or `HookRuntime.opened`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ import asyncio
 import logging
 
 from mailboat.hooks.codes import Decision
-from mailboat.hooks.run.crew import Crew
-from mailboat.hooks.run.running import Running
+from mailboat.hooks.run.hook_run import HookRun
+from mailboat.hooks.run.runtime import HookRuntime
 from mailboat.hooks.run.sequence import HookSequence
 from mailboat.hooks.run.tasks import MAX_TASKS
 from mailboat.hooks.run.threads import MAX_THREADS
@@ -63,10 +63,10 @@ __all__ = [
     "MAX_STUCK_THREADS",
     "MAX_TASKS",
     "MAX_THREADS",
-    "Crew",
+    "HookRun",
+    "HookRuntime",
     "HookSequence",
     "HookWatch",
-    "Running",
     "close",
     "drained",
     "start",
@@ -78,9 +78,9 @@ DRAIN = 30.0
 """Seconds that plugins which were replaced may go on with what they are at."""
 
 
-def start(watch: HookWatch, sequence: HookSequence, args: tuple[object, ...]) -> Decision | Running:
+def start(watch: HookWatch, sequence: HookSequence, args: tuple[object, ...]) -> Decision | HookRun:
     """Ask the hooks in their order; the decision at once where none of them has to be waited for."""
-    running = Running(watch, sequence, args)
+    running = HookRun(watch, sequence, args)
     decision = running.advance()
     return running if decision is None else decision
 
@@ -95,7 +95,7 @@ async def drained(watch: HookWatch) -> None:
             log.warning("plugins that were replaced are still at work: %d hooks", len(watch.waiting))
 
 
-def close(crew: Crew) -> None:
+def close(runtime: HookRuntime) -> None:
     """The end of a worker: what is idle ends, the rest when it is."""
-    crew.runners.close()
-    crew.threads.close()
+    runtime.runners.close()
+    runtime.threads.close()

@@ -1,6 +1,6 @@
-"""Sync hooks that are neighbours, called one after the other in one thread: one hop for all of them.
+"""Neighbouring sync hooks, called one after the other in one thread: one wake-up for all of them.
 
-`running` makes it, a thread of `threads` works it off, and `watch` looks at it while it does. So it is in a thread
+`hook_run` makes it, a thread of `threads` runs it, and `watch` looks at it while it runs. So it is used in a thread
 and on the event loop at once: `__init__` says which of them writes what.
 """
 
@@ -56,7 +56,7 @@ class SyncBatch:
 
         # The event loop writes, the thread reads.
         self.is_over = False
-        """Nobody waits for its other hooks any more."""
+        """Its other hooks are not wanted any more."""
         self._seen: tuple[int, bool] | None = None
         """Which hook ran when the sweep looked last, and whether in a thread."""
         self._since = 0.0

@@ -28,7 +28,7 @@ class Work(Protocol):
         """The coroutine that had to wait is through."""
 
     def plugin(self) -> str:
-        """Whose hook runs now; empty for nobody's."""
+        """The plugin whose hook runs now; empty for none."""
 
 
 class Runner:
@@ -126,7 +126,7 @@ class Runners:
         self._tasks = tasks
         self._idle: list[Runner] = []
 
-    def take(self) -> Runner:
+    def acquire(self) -> Runner:
         """One to step with."""
         while self._idle:
             runner = self._idle.pop()
@@ -138,7 +138,7 @@ class Runners:
         self._tasks.lend(runner.task, runner.plugin)
         return runner
 
-    def give_back(self, runner: Runner) -> None:
+    def release(self, runner: Runner) -> None:
         """It was not needed any further."""
         if len(self._idle) < MAX_IDLE:
             self._idle.append(runner)

@@ -1,8 +1,7 @@
 """Whose task is it: tasks that a plugin's hooks start are known as the plugin's, and bounded.
 
 The event loop asks here for every task that is made. One that is made while a hook runs, or by a task of a plugin,
-belongs to that plugin; it is nobody's business how long it lives, but a plugin that forgets its tasks must not fill
-the memory.
+belongs to that plugin. It may live as long as it likes, but a plugin that forgets its tasks must not fill the memory.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class PluginTasks:
         if not plugin:
             return asyncio.Task(coroutine, loop=loop, **how)
         if self._counts[plugin] >= MAX_TASKS:
-            coroutine.close()  # or it would complain that nobody awaited it
+            coroutine.close()  # or it would warn that it was never awaited
             raise TooManyTasksError(f"{MAX_TASKS} tasks of this plugin have not ended yet")
         task = asyncio.Task(coroutine, loop=loop, **how)
         self._counts[plugin] += 1

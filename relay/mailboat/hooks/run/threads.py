@@ -1,12 +1,12 @@
-"""Threads for sync hooks: they never run on the event loop, and a hop to a thread is shared by as many as possible.
+"""Threads for sync hooks: they never run on the event loop, and as many as possible share one wake-up of a thread.
 
 The jobs of one turn of the event loop wake one thread, which works off whatever has come by then; finished jobs wake
 the event loop once, however many they are. More threads are woken when jobs wait: some hooks block. A thread whose
 hook never comes back is given up by `watch` and replaced.
 
-Most hooks take microseconds, less than it costs to wake the event loop again. So it stands aside for a moment, `MOMENT`
-at most, in which the thread has the interpreter for itself; where that has not been enough, it does not do so for a
-while. What both wait for are pipes: Linux lets the reader of one run where the writer is about to sleep, which the
+Most hooks take microseconds, less than it costs to wake the event loop again. So it blocks for `YIELD_MS` at most, and
+the thread has the interpreter to itself; where that was not enough, it does not do so the next few times (`_backoff`).
+What both wait for are pipes: Linux lets the reader of one run where the writer is about to sleep, which the
 locks below `queue` and `threading` do not get, and a wake-up on another CPU costs more than all hooks of a message.
 """
 
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 
 MAX_THREADS = 32
 """Threads at once, those not counted that were given up."""
-GATHER = 32
-"""Turns of the event loop that jobs wait at most for others to share a hop with; each takes microseconds."""
-QUIET = 3
-"""Turns without another job after which nobody is waited for."""
-MOMENT = 1
-"""Milliseconds that the event loop stands aside at most."""
-MOST_TURNS = 1000
-"""Turns without standing aside after it was in vain; at first one, then ever more."""
-PATIENCE = 0.003
+BATCH_TURNS = 32
+"""Turns of the event loop that jobs wait at most for others to share a wake-up with; each takes microseconds."""
+IDLE_TURNS = 3
+"""Turns without another job after which a thread is woken."""
+YIELD_MS = 1
+"""Milliseconds that the event loop blocks at most."""
+BACKOFF_MAX = 1000
+"""Flushes without blocking after it was in vain, at most; 1, 3, 7, … until then."""
+RECHECK_S = 0.003
 """Seconds that jobs wait before more threads are woken."""
 
 
@@ -49,7 +49,7 @@ class Job(Protocol):
 
 
 class _Pipe:
-    """Octets for whoever waits, one each."""
+    """Octets for those who wait, one each."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
@@ -77,14 +77,14 @@ _WORK, _END = b"w", b"e"
 
 
 class Thread:
-    """One thread of the pool. Daemonic: one that hangs for ever does not keep the process."""
+    """One thread of the pool. Daemonic: one that hangs does not keep the process alive."""
 
     def __init__(self, pool: Threads) -> None:
         self._pool = pool
         self.job: Job | None = None
         """What it is at; changed and read under the pool's lock."""
         self.given_up: Callable[[], None] | None = None
-        """To be called on the event loop when it comes back after all; None: it is not missed."""
+        """To be called on the event loop when it returns after all; None: it was not given up."""
         threading.Thread(target=self._run, name="hook", daemon=True).start()
 
     def _run(self) -> None:
@@ -93,8 +93,8 @@ class Thread:
             while (job := pool.next_job(self)) is not None:
                 try:
                     job.work(self)
-                except BaseException:  # those behind it must not wait for a mistake of ours
-                    log.exception("a job in the thread for hooks")
+                except BaseException:  # a fault of ours must not stop the thread
+                    log.exception("a job in a hook thread failed")
                 pool.done(job, self)
                 if self.given_up is not None:
                     pool.tell(self.given_up)
@@ -113,39 +113,39 @@ class Threads:
         self._lock = threading.Lock()
         self._threads: set[Thread] = set()
         self._active = 0
-        """Threads that look for jobs, or have been sent to."""
+        """Threads that look for jobs, or were woken to."""
         self._flushing = False
-        self._fresh = False
+        self._submitted = False
         """A job has come in this turn of the event loop."""
-        self._watching = False
+        self._rechecking = False
         self._woken = False
-        """The event loop has been told that jobs are done, and has not looked yet."""
-        self._aside = False
-        """The event loop stands aside: it looks anyway."""
-        self._through: _Pipe
-        """Ends that: there is nothing more to do."""
+        """The event loop was woken because jobs are done, and has not looked yet."""
+        self._yielding = False
+        """The event loop is blocked in `_yield_to_thread`: it looks afterwards anyway."""
+        self._all_done: _Pipe
+        """Ends that: all jobs are done."""
         self._is_open = False
-        self._turns, self._vain = 0, 0
-        """Turns to go without standing aside, and how many the last time."""
+        self._skips, self._backoff = 0, 0
+        """Flushes to go without blocking, and how many were set the last time."""
 
     # On the event loop.
 
     def open(self) -> None:
         """Make the pipes. Else the first job does, which may come when the process has no descriptor left for them."""
         if not self._is_open:
-            self.tokens, self._through = _Pipe(), _Pipe()
+            self.tokens, self._all_done = _Pipe(), _Pipe()
             self._is_open = True
 
     def submit(self, job: Job) -> None:
         """Have a job done."""
         self._jobs.append(job)
-        self._fresh = True
+        self._submitted = True
         if not self._flushing:
             if self._loop is None:
                 self.open()
                 self._loop = asyncio.get_running_loop()
             self._flushing = True
-            self._loop.call_soon(self._gather, GATHER, QUIET)
+            self._loop.call_soon(self._collect, BATCH_TURNS, IDLE_TURNS)
 
     def give_up(self, thread: Thread, job: Job, back: Callable[[], None]) -> None:
         """Its hook does not come back: another thread may take its place. `back` is called should it return."""
@@ -165,52 +165,52 @@ class Threads:
         for _ in self._threads:
             self.tokens.put(_END)
 
-    def _gather(self, turns: int, quiet: int) -> None:
-        """Let others join, until none has for a while."""
-        if self._fresh:
-            self._fresh, quiet = False, QUIET
+    def _collect(self, turns: int, quiet: int) -> None:
+        """Wait for more jobs, until none has come for a while."""
+        if self._submitted:
+            self._submitted, quiet = False, IDLE_TURNS
         if turns and quiet and self._loop is not None:
-            self._loop.call_soon(self._gather, turns - 1, quiet - 1)
+            self._loop.call_soon(self._collect, turns - 1, quiet - 1)
         else:
             self._flush()
 
     def _flush(self) -> None:
         self._flushing = False
         if self._jobs and not self._active:
-            if self._turns:
-                self._turns -= 1
+            if self._skips:
+                self._skips -= 1
                 self._wake(1)
-            elif self._stand_aside():
+            elif self._yield_to_thread():
                 return
-        if not self._watching and self._loop is not None:
-            self._watching = True
-            self._loop.call_later(PATIENCE, self._look)
+        if not self._rechecking and self._loop is not None:
+            self._rechecking = True
+            self._loop.call_later(RECHECK_S, self._recheck)
 
-    def _stand_aside(self) -> bool:
-        """Send a thread, and wait a moment for it; whether that was enough for everything."""
-        self._aside = True  # before sending: it may be through at once
+    def _yield_to_thread(self) -> bool:
+        """Wake a thread and block until it has done all jobs, `YIELD_MS` at most; whether it has."""
+        self._yielding = True  # before waking: it may be done at once
         self._wake(1)
-        self._through.wait(MOMENT)
+        self._all_done.wait(YIELD_MS)
         with self._lock:
-            through = not self._aside
-            self._aside = False  # before looking: what is done from now on wakes the event loop
-        if through:
-            self._through.get()
-        self._vain = 0 if through else min(2 * self._vain + 1, MOST_TURNS)
-        self._turns = self._vain
+            is_done = not self._yielding
+            self._yielding = False  # before looking: what is done from now on wakes the event loop
+        if is_done:
+            self._all_done.get()
+        self._backoff = 0 if is_done else min(2 * self._backoff + 1, BACKOFF_MAX)
+        self._skips = self._backoff
         self._drain()
-        return through
+        return is_done
 
-    def _look(self) -> None:
+    def _recheck(self) -> None:
         """Jobs that wait by now wait for threads that are stuck in hooks: as many more may help."""
-        self._watching = False
+        self._rechecking = False
         if self._jobs and self._loop is not None:
             self._wake(max(1, self._active))
-            self._watching = True
-            self._loop.call_later(PATIENCE, self._look)
+            self._rechecking = True
+            self._loop.call_later(RECHECK_S, self._recheck)
 
     def _wake(self, count: int) -> None:
-        """Send so many threads to work, and no more than there are jobs."""
+        """Wake so many threads, and no more than there are jobs."""
         for _ in range(min(count, len(self._jobs))):
             with self._lock:
                 if self._active >= len(self._threads) and not self._grow():
@@ -228,14 +228,14 @@ class Threads:
         return True
 
     def _drain(self) -> None:
-        """Tell of all that is done."""
+        """Report all that is done."""
         self._woken = False  # before looking: what is done from now on wakes again
         done = self._done
         while done:
             try:
                 done.popleft().finished()
-            except Exception:  # whoever asked has made a mistake, and those behind it have not
-                log.exception("what comes after a hook")
+            except Exception:  # a fault of one caller must not stop the others
+                log.exception("what follows a hook failed")
 
     # In a thread.
 
@@ -247,11 +247,11 @@ class Threads:
                 thread.job = self._jobs.popleft()
                 return thread.job
             self._active -= 1
-            through = self._aside and not self._active
-            if through:
-                self._aside = False
-        if through:
-            self._through.put(_END)
+            is_done = self._yielding and not self._active
+            if is_done:
+                self._yielding = False
+        if is_done:
+            self._all_done.put(_END)
         return None
 
     def done(self, job: Job, thread: Thread) -> None:
@@ -259,12 +259,12 @@ class Threads:
         with self._lock:
             thread.job = None
         self._done.append(job)
-        if not self._woken and not self._aside:
+        if not self._woken and not self._yielding:
             self._woken = True
             self.tell(self._drain)
 
     def tell(self, callback: Callable[[], None]) -> None:
         """Have something called on the event loop."""
         if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed: nobody wants to know
+            with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(callback)

@@ -1,6 +1,6 @@
 """The runs of one set of hooks that wait: whose time is over, what is stuck, and which plugins are not asked for it.
 
-`chain` makes one for each set of hooks, `running` reports to it. Everything here is on the event loop.
+`chain` makes one for each set of hooks, `hook_run` reports to it. Everything here is on the event loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Protocol
 from mailboat.hooks.codes import Decision
 from mailboat.hooks.failures import FailurePolicy
 from mailboat.hooks.plugin import Hook
-from mailboat.hooks.run.crew import Crew
+from mailboat.hooks.run.runtime import HookRuntime
 from mailboat.hooks.run.threads import Job, Thread
 from mailboat.model.observer import HookFailure
 
@@ -42,24 +42,24 @@ class Waiting(Protocol):
 class HookWatch:
     """What the runs of one set of hooks have in common."""
 
-    def __init__(self, hooks: Iterable[Hook], failures: FailurePolicy, crew: Crew | None = None) -> None:
-        """Without a `crew` it makes one of its own, for as long as it lives."""
-        if crew is None:
-            crew = Crew()
-            weakref.finalize(self, crew.threads.close)  # they would wait for ever
-        self.crew = crew
+    def __init__(self, hooks: Iterable[Hook], failures: FailurePolicy, runtime: HookRuntime | None = None) -> None:
+        """Without a `runtime` it makes one of its own, for as long as it lives."""
+        if runtime is None:
+            runtime = HookRuntime()
+            weakref.finalize(self, runtime.threads.close)  # else its threads would never end
+        self.runtime = runtime
         self.failures = failures
-        self.barred: set[str] = set()
+        self.disabled: set[str] = set()
         """Plugins that have left too much stuck to be asked."""
         self.waiting: set[Waiting] = set()
         self.emptied: asyncio.Event | None = None
-        """Set once nothing waits; made by whoever wants to know."""
+        """Set once nothing waits; made by `drained`."""
         self._stuck: Counter[tuple[str, type]] = Counter()
         self._sweeping = False
         timeouts = [hook.timeout for hook in hooks if hook.timeout]
         self._period = min(max(min(timeouts) / 10, _FINEST), _COARSEST) if timeouts else 0.0
 
-    def bar(self, hook: Hook) -> Decision:
+    def skip(self, hook: Hook) -> Decision:
         """A hook is not asked: too much of its plugin is stuck."""
         error = TimeoutError("not asked: too many earlier calls are stuck")
         return self.failures.failed(hook, HookFailure.TIMEOUT, error)
@@ -73,36 +73,36 @@ class HookWatch:
             asyncio.get_running_loop().call_later(self._period, self._sweep)
 
     def forget(self, run: Waiting) -> None:
-        """A run waits no more."""
+        """A run does not wait any more."""
         self.waiting.discard(run)
         if self.emptied is not None and not self.waiting:
             self.emptied.set()
 
     def leave_task(self, hook: Hook, task: asyncio.Task[None]) -> None:
-        """A task that nobody waits for: cancelled, and stuck while it does not end."""
+        """A task that is not waited for any more: cancelled, and stuck while it does not end."""
         task.cancel()
         self._leave(hook.plugin, asyncio.Task, +1)
         task.add_done_callback(lambda _: self._leave(hook.plugin, asyncio.Task, -1))
 
     def leave_thread(self, hook: Hook, thread: Thread, job: Job) -> None:
-        """A thread that nobody waits for: stuck in a job until its hook returns."""
+        """A thread that is not waited for any more: stuck in a job until its hook returns."""
         self._leave(hook.plugin, Thread, +1)
-        self.crew.threads.give_up(thread, job, lambda: self._leave(hook.plugin, Thread, -1))
+        self.runtime.threads.give_up(thread, job, lambda: self._leave(hook.plugin, Thread, -1))
 
     def _leave(self, plugin: str, kind: type, change: int) -> None:
         if kind is Thread:
-            self.crew.stuck_threads += change
+            self.runtime.stuck_threads += change
         else:
-            self.crew.stuck_tasks += change
+            self.runtime.stuck_tasks += change
         self._stuck[plugin, kind] += change
         threads, tasks = self._stuck[plugin, Thread], self._stuck[plugin, asyncio.Task]
         if threads >= MAX_STUCK_THREADS or tasks >= MAX_STUCK_TASKS:
-            if plugin not in self.barred:
+            if plugin not in self.disabled:
                 log.error("plugin %s is not asked any more: %d threads and %d tasks are stuck", plugin, threads, tasks)
-            self.barred.add(plugin)
-        elif plugin in self.barred:
+            self.disabled.add(plugin)
+        elif plugin in self.disabled:
             log.warning("plugin %s is asked again", plugin)
-            self.barred.discard(plugin)
+            self.disabled.discard(plugin)
 
     def _sweep(self) -> None:
         now = time.monotonic()
@@ -110,7 +110,7 @@ class HookWatch:
             try:
                 run.check(now)
             except Exception:  # the others' time ends too
-                log.exception("looking after hooks that take too long")
+                log.exception("checking a hook's timeout failed")
         self._sweeping = bool(self.waiting)
         if self._sweeping:
             asyncio.get_running_loop().call_later(self._period, self._sweep)

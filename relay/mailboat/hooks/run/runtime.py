@@ -1,4 +1,4 @@
-"""What runs the hooks of one worker, from one reload to the next: threads, lent tasks, and what is stuck of either."""
+"""What runs the hooks of one worker and outlives reloads: threads, lent tasks, and the count of those stuck."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mailboat.hooks.run.threads import Threads
 
 
 @dataclass(slots=True)
-class Crew:
+class HookRuntime:
     """Shared by every set of hooks of an event loop."""
 
     threads: Threads = field(default_factory=Threads)
@@ -25,8 +25,8 @@ class Crew:
         self.runners = Runners(self.tasks)
 
     @classmethod
-    def opened(cls) -> Crew:
+    def opened(cls) -> HookRuntime:
         """One with its pipes made, for a relay: later the process may have no descriptor left for them."""
-        crew = cls()
-        crew.threads.open()
-        return crew
+        runtime = cls()
+        runtime.threads.open()
+        return runtime

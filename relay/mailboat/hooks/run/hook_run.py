@@ -1,4 +1,4 @@
-"""One run of a chain: which hook is asked now, who waits for the decision, and how a hook is left behind.
+"""One run of a chain: which hook is asked now, what waits for the decision, and how a hook is left behind.
 
 `run.start` makes it. Async hooks run in a lent task (`runner`), sync hooks in a thread (`batch`, `threads`); neighbours
 of one kind share a task's step, or a batch. Everything here is on the event loop.
@@ -24,7 +24,7 @@ from mailboat.hooks.run.watch import HookWatch
 from mailboat.model.observer import HookFailure
 
 
-class Running:
+class HookRun:
     """A run; once `advance` has returned None, it waits for something."""
 
     # Of the class until something waits: most runs are decided at once, and are made for each point of each message.
@@ -43,7 +43,7 @@ class Running:
         self.sequence = sequence
         self.args = args
 
-    # For whoever asked.
+    # For the caller.
 
     def on_done(self, callback: Callable[[Decision], None]) -> None:
         """Have `callback` called on the event loop with the decision, once; not after `cancel`."""
@@ -64,7 +64,7 @@ class Running:
             raise
 
     def cancel(self) -> None:
-        """Nobody wants to know any more. What waits is cancelled; a thread ends with the hook that it is in."""
+        """The decision is not wanted any more. A task is cancelled; a thread ends with the hook that it is in."""
         self.cancelled = True
         self._callback = None
         if self._runner is not None:
@@ -77,27 +77,27 @@ class Running:
     # The hooks in their order.
 
     def advance(self) -> Decision | None:
-        """Ask from `index` on; the decision, or None when something waits."""
+        """Ask from `index` on; the decision, or None when a hook waits."""
         hooks, watch = self.sequence.hooks, self._watch
         while self.index < len(hooks):
             hook = hooks[self.index]
-            if watch.barred and hook.plugin in watch.barred:
-                decision: Decision | None = watch.bar(hook)
+            if watch.disabled and hook.plugin in watch.disabled:
+                decision: Decision | None = watch.skip(hook)
                 self.index += 1
             elif hook.is_async:
                 decision = self._step()
             else:
                 self._batch = SyncBatch(self, self.index)
                 watch.expect(self)
-                watch.crew.threads.submit(self._batch)
+                watch.runtime.threads.submit(self._batch)
                 return None
-            if decision is not CONTINUE and not self._leads_on(decision):
+            if decision is not CONTINUE and not self._continues(decision):
                 return decision
         return CONTINUE
 
-    def _leads_on(self, decision: Decision | None) -> bool:
+    def _continues(self, decision: Decision | None) -> bool:
         """Whether the decision of one point leads to the next one, which then begins."""
-        if not self.sequence.is_row or decision is None or decision.code is not OK:
+        if not self.sequence.spans_points or decision is None or decision.code is not OK:
             return False
         if not POINTS[Point(decision.point)].ok_goes_on:
             return False
@@ -108,7 +108,7 @@ class Running:
 
     def go_on(self, decision: Decision | None) -> None:
         """What waited is over: ask on, or tell the decision."""
-        if not self.cancelled and (decision is CONTINUE or self._leads_on(decision)):
+        if not self.cancelled and (decision is CONTINUE or self._continues(decision)):
             decision = self.advance() if self.index < len(self.sequence.hooks) else CONTINUE
         if decision is None:
             return
@@ -131,11 +131,11 @@ class Running:
     # Async hooks.
 
     def _step(self) -> Decision | None:
-        runners = self._watch.crew.runners
-        runner = runners.take()
+        runners = self._watch.runtime.runners
+        runner = runners.acquire()
         result = runner.step(self._ask(), self)
         if result is not None:
-            runners.give_back(runner)
+            runners.release(runner)
             return result[0]
         self._runner = runner
         self._watch.expect(self)
@@ -151,7 +151,7 @@ class Running:
         hooks, is_uneven = self.sequence.hooks, self.sequence.is_uneven
         args, watch, index = self.args, self._watch, self.index
         for hook in hooks[index:] if index else hooks:
-            if not hook.is_async or (watch.barred and hook.plugin in watch.barred):
+            if not hook.is_async or (watch.disabled and hook.plugin in watch.disabled):
                 break
             self.index = index
             try:
@@ -167,7 +167,7 @@ class Running:
                 if answer is None:
                     index += 1
                     continue
-                decision = watch.failures.understand(hook, answer)
+                decision = watch.failures.parse_answer(hook, answer)
             index += 1
             if decision is not CONTINUE:
                 self.index = index
@@ -194,7 +194,7 @@ class Running:
         runner, self._runner = self._runner, None
         if runner is not None:
             hook = self.sequence.hooks[self.index]
-            runner.work = _LeftBehind(hook.plugin)
+            runner.work = _AbandonedHook(hook.plugin)
             self._watch.leave_task(hook, runner.task)
 
     # Sync hooks.
@@ -209,7 +209,7 @@ class Running:
         for hook, error in batch.failures:
             decision = self._watch.failures.failed(hook, HookFailure.RAISED, error)
         if batch.answer is not None:
-            decision = self._watch.failures.understand(self.sequence.hooks[batch.next - 1], batch.answer)
+            decision = self._watch.failures.parse_answer(self.sequence.hooks[batch.next - 1], batch.answer)
         self.go_on(decision)
 
     def leave_thread(self, batch: SyncBatch, index: int) -> None:
@@ -229,8 +229,8 @@ class Running:
         self.go_on(self._watch.failures.failed(hook, HookFailure.TIMEOUT, error))
 
 
-class _LeftBehind:
-    """A hook that nobody waits for any more; the tasks that it still starts are its plugin's."""
+class _AbandonedHook:
+    """A hook that is not waited for any more; tasks that it still starts are its plugin's."""
 
     def __init__(self, plugin: str) -> None:
         self._plugin = plugin
