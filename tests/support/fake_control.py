@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 
 from tests.support.facts import T0
-from tests.support.letters import Letterbox
+from tests.support.submission_requests import SubmissionBox
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.model.envelope import Entry, State
 from mailboat.queue.store import Batch, Selection, Verb
 
 
-class FakeControl(Letterbox):
+class FakeControl(SubmissionBox):
     """`admin.control.Control` over a handful of entries."""
 
     def __init__(self, entries: Sequence[Entry] = ()) -> None:

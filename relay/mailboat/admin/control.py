@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from mailboat.model.clock import rfc3339
 from mailboat.model.envelope import Entry
-from mailboat.outbound.letter import Letter
-from mailboat.outbound.submission import Port
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
+from mailboat.submission.request import SubmissionRequest
+from mailboat.submission.submitter import SubmissionHandle
 
 EntryJson = dict[str, Any]
 """M of the queue API: what `entry_to_json` makes."""
@@ -61,7 +61,7 @@ class BadCursorError(ValueError):
     """`after` is not a `next` that this relay gave."""
 
 
-class Operated(Protocol):
+class QueueAdmin(Protocol):
     """What an operator asks of a relay, and a relay of each of its workers. May raise `queue.store.StorageError`."""
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
@@ -87,11 +87,11 @@ class Operated(Protocol):
     async def take_in(self, archive: str) -> int:
         """Take in the archive of this path; how many entries. May raise `queue.archive.DamagedArchiveError`."""
 
-    async def begin(self, letter: Letter) -> Port:
-        """Start a program's message. May raise `outbound.letter.RefusedError`, now or while it is written."""
+    async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
+        """Start a program's message. May raise `submission.request.RefusedError`, now or while it is written."""
 
 
-class Control(Operated, Protocol):
+class Control(QueueAdmin, Protocol):
     """The relay as its operator sees it. A `StorageError` is answered 503."""
 
     def archive(self, batch: Batch) -> Iterator[bytes]:

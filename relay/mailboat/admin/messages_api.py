@@ -17,7 +17,14 @@ from aiohttp import web
 from mailboat.admin.control import Control
 from mailboat.admin.problem import ProblemError, json_response
 from mailboat.model.address import NULL_SENDER
-from mailboat.outbound.letter import Letter, Refused, RefusedError, json_notes, recipients_of, sender_of
+from mailboat.submission.request import (
+    RefusalKind,
+    RefusedError,
+    SubmissionRequest,
+    json_notes,
+    recipients_of,
+    sender_of,
+)
 
 MAX_JSON = 8 * 2**20
 """Octets of a JSON body, which is held as a whole; larger messages come as they are."""
@@ -30,10 +37,10 @@ _OPTIONS = ("dot_stuffed", "remove_msgid", "remove_date")
 _KEYS = frozenset({"from", "to", "content", "notes", *_OPTIONS})
 _PARAMETERS = frozenset({"from", "to", *_OPTIONS})
 _STATUS = {
-    Refused.MALFORMED: HTTPStatus.BAD_REQUEST,
-    Refused.TOO_BIG: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    Refused.LOOP: HTTPStatus.BAD_REQUEST,
-    Refused.HOOK: HTTPStatus.FORBIDDEN,
+    RefusalKind.MALFORMED: HTTPStatus.BAD_REQUEST,
+    RefusalKind.TOO_BIG: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    RefusalKind.LOOP: HTTPStatus.BAD_REQUEST,
+    RefusalKind.HOOK: HTTPStatus.FORBIDDEN,
 }
 
 _T = TypeVar("_T")
@@ -51,34 +58,34 @@ class MessagesApi:
 
     async def _submit(self, request: web.Request) -> web.Response:
         if request.content_type in _RAW_TYPES:
-            letter, contents = _letter(_envelope(request), _PARAMETERS), pieces_of(request)
+            submission, contents = _submission(_envelope(request), _PARAMETERS), pieces_of(request)
         elif request.content_type == "application/json":
             wanted = await _json(request)
-            letter, contents = _letter(wanted, _KEYS), _content(wanted)
+            submission, contents = _submission(wanted, _KEYS), _content(wanted)
         else:
             detail = f"Content-Type: {request.content_type} is neither application/json nor message/rfc822"
             raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
         try:
-            name = await self._queue(letter, contents)
+            name = await self._queue(submission, contents)
         except RefusedError as error:
             raise ProblemError(_STATUS[error.kind], f"content: {error}") from None
         response = json_response({"id": name}, HTTPStatus.ACCEPTED)
         response.headers["Location"] = f"/v1/queue/{name}"
         return response
 
-    async def _queue(self, letter: Letter, contents: AsyncIterator[bytes]) -> str:
-        port = await self._control.begin(letter)
+    async def _queue(self, submission: SubmissionRequest, contents: AsyncIterator[bytes]) -> str:
+        handle = await self._control.begin(submission)
         try:
             async for piece in contents:
-                await port.write(piece)
+                await handle.write(piece)
         except BaseException:
-            await port.abandon()
+            await handle.abandon()
             raise
-        return await port.commit()
+        return await handle.commit()
 
 
-def _letter(wanted: Mapping[str, Any], known: frozenset[str]) -> Letter:
-    """The letter that a request describes. ProblemError names all that is wrong with it."""
+def _submission(wanted: Mapping[str, Any], known: frozenset[str]) -> SubmissionRequest:
+    """The submission that a request describes. ProblemError names all that is wrong with it."""
     faults: list[str] = [f"{name}: unknown; known: {', '.join(sorted(known))}" for name in wanted if name not in known]
 
     def read(name: str, parse: Callable[[Any], _T], default: _T) -> _T:
@@ -89,7 +96,7 @@ def _letter(wanted: Mapping[str, Any], known: frozenset[str]) -> Letter:
             faults.append(text if text.startswith(f"{name}:") else f"{name}: {text}")
             return default
 
-    letter = Letter(
+    submission = SubmissionRequest(
         sender=read("from", sender_of, NULL_SENDER),
         recipients=read("to", recipients_of, ()),
         notes=read("notes", json_notes, {}),
@@ -101,7 +108,7 @@ def _letter(wanted: Mapping[str, Any], known: frozenset[str]) -> Letter:
         faults.append("content: must be a text, the whole message with its header")
     if faults:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "; ".join(faults))
-    return letter
+    return submission
 
 
 def _flag(value: Any) -> bool:

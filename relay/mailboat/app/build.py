@@ -31,7 +31,6 @@ from mailboat.metrics.writer import LineWriter
 from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer, Observers
-from mailboat.outbound.submission import Submitter
 from mailboat.queue.opening import open_store
 from mailboat.queue.shelf import Databases
 from mailboat.queue.store import Store
@@ -41,6 +40,7 @@ from mailboat.routing.finder import MAX_AGE
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
+from mailboat.submission.submitter import Submitter
 
 Tokens = Callable[[Clock, Observer], TokenSource]
 """Makes what hands access tokens out: a cache of its own in a single process, else the supervisor's."""

@@ -14,19 +14,19 @@ from typing import Any, Protocol, Self
 
 import orjson
 
-from mailboat.admin.control import Check, ConfigStatus, EntryJson, Operated, Probe
+from mailboat.admin.control import Check, ConfigStatus, EntryJson, Probe, QueueAdmin
 from mailboat.app.questions import Questions, answer, open_line
 from mailboat.app.remote_tokens import TOKEN, give
-from mailboat.app.submissions import Desk, RemoteSubmission, pack
+from mailboat.app.submissions import RemoteSubmission, SubmissionTable, pack
 from mailboat.delivery.oauth import TokenSource
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.envelope import State
-from mailboat.outbound.letter import Letter
-from mailboat.outbound.submission import Port
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
+from mailboat.submission.request import SubmissionRequest
+from mailboat.submission.submitter import SubmissionHandle
 
 
-class WorkerPort(Operated, Protocol):
+class WorkerPort(QueueAdmin, Protocol):
     """A worker as the relay's control sees it, here or in another process."""
 
     async def snapshot(self) -> Snapshot:
@@ -109,9 +109,9 @@ class RemoteWorker:
         """See `WorkerPort`. It takes what the archive takes."""
         return int(await self._ask("take_in", archive, timeout=None))
 
-    async def begin(self, letter: Letter) -> Port:
+    async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """See `WorkerPort`."""
-        return RemoteSubmission(self._ask, await self._ask("begin", pack(letter)))
+        return RemoteSubmission(self._ask, await self._ask("begin", pack(request)))
 
 
 async def serve(sock: socket.socket, worker: WorkerPort, questions: Questions, *, on_last_good: bool = False) -> None:
@@ -119,16 +119,16 @@ async def serve(sock: socket.socket, worker: WorkerPort, questions: Questions, *
     reader, writer = await open_line(sock)
     writer.write(orjson.dumps({"ready": True, "last_good": on_last_good}) + b"\n")
     questions.open(writer)
-    clerk = _Clerk(worker, Desk(worker))
+    dispatcher = _Dispatcher(worker, SubmissionTable(worker))
     try:
-        async with _Answers(clerk.know, writer) as answers:
+        async with _Answers(dispatcher.know, writer) as answers:
             while line := await reader.readline():
                 message = orjson.loads(line)
                 if not answers.begin(message):
                     questions.heard(message)
     finally:
         questions.close()
-        await clerk.desk.close()
+        await dispatcher.submissions.close()
         writer.close()
 
 
@@ -158,11 +158,11 @@ class _Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Clerk:
+class _Dispatcher:
     """Who answers the supervisor."""
 
     worker: WorkerPort
-    desk: Desk
+    submissions: SubmissionTable
 
     async def know(self, verb: str, arguments: list[Any]) -> Any:
         """What the worker says to a question."""
@@ -178,17 +178,17 @@ def _unpack(packed: dict[str, Any]) -> Selection:
     return Selection(packed["ids"], packed["domain"], packed["sender"], State(state) if state else None)
 
 
-_VERBS: dict[str, Callable[[_Clerk, list[Any]], Awaitable[Any]]] = {
-    "checks": lambda clerk, a: clerk.worker.checks(Probe(a[0])),
-    "configz": lambda clerk, _: clerk.worker.configz(),
-    "snapshot": lambda clerk, _: clerk.worker.snapshot(),
-    "queue_page": lambda clerk, a: clerk.worker.queue_page(_unpack(a[0]), a[1], a[2]),
-    "queue_get": lambda clerk, a: clerk.worker.queue_get(a[0]),
-    "change": lambda clerk, a: clerk.worker.change(Verb(a[0]), _unpack(a[1])),
-    "export": lambda clerk, a: clerk.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
-    "take_in": lambda clerk, a: clerk.worker.take_in(a[0]),
-    "begin": lambda clerk, a: clerk.desk.begin(a[0]),
-    "write": lambda clerk, a: clerk.desk.write(a[0], a[1]),
-    "commit": lambda clerk, a: clerk.desk.commit(a[0]),
-    "abandon": lambda clerk, a: clerk.desk.abandon(a[0]),
+_VERBS: dict[str, Callable[[_Dispatcher, list[Any]], Awaitable[Any]]] = {
+    "checks": lambda dispatcher, a: dispatcher.worker.checks(Probe(a[0])),
+    "configz": lambda dispatcher, _: dispatcher.worker.configz(),
+    "snapshot": lambda dispatcher, _: dispatcher.worker.snapshot(),
+    "queue_page": lambda dispatcher, a: dispatcher.worker.queue_page(_unpack(a[0]), a[1], a[2]),
+    "queue_get": lambda dispatcher, a: dispatcher.worker.queue_get(a[0]),
+    "change": lambda dispatcher, a: dispatcher.worker.change(Verb(a[0]), _unpack(a[1])),
+    "export": lambda dispatcher, a: dispatcher.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
+    "take_in": lambda dispatcher, a: dispatcher.worker.take_in(a[0]),
+    "begin": lambda dispatcher, a: dispatcher.submissions.begin(a[0]),
+    "write": lambda dispatcher, a: dispatcher.submissions.write(a[0], a[1]),
+    "commit": lambda dispatcher, a: dispatcher.submissions.commit(a[0]),
+    "abandon": lambda dispatcher, a: dispatcher.submissions.abandon(a[0]),
 }

@@ -14,11 +14,11 @@ from mailboat.app.channel import WorkerPort
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.prometheus import exposition
 from mailboat.metrics.tally import Totals
-from mailboat.outbound.letter import Letter
-from mailboat.outbound.submission import Port
 from mailboat.queue.exports import archive_chunks
 from mailboat.queue.imports import Upload
 from mailboat.queue.store import EVERYTHING, PAGE_OCTETS, Batch, Selection, Step, StorageError, Verb
+from mailboat.submission.request import SubmissionRequest
+from mailboat.submission.submitter import SubmissionHandle
 
 ANSWER_TIMEOUT = 5.0
 """Seconds that a worker has for a probe, its numbers and its configuration: longer than any pause of a healthy event
@@ -171,13 +171,13 @@ class RelayControl:
             raise WorkerGoneError(f"{len(workers)} of {self._expected} workers are up: try again when all are")
         return workers
 
-    async def begin(self, letter: Letter) -> Port:
+    async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """On one worker after the other."""
         workers = self._all()
         if not workers:
             raise WorkerGoneError("no worker is up")
         self._turn += 1
-        return await workers[self._turn % len(workers)][1].begin(letter)
+        return await workers[self._turn % len(workers)][1].begin(request)
 
     def _all(self) -> list[tuple[str, WorkerPort]]:
         return sorted(self._workers.items(), key=lambda item: _number(item[0]))

@@ -18,9 +18,9 @@ import orjson
 from mailboat.admin.control import BadCursorError
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.delivery.oauth import TokenError
-from mailboat.outbound.letter import Refused, RefusedError
 from mailboat.queue.archive import DamagedArchiveError
 from mailboat.queue.store import StorageError
+from mailboat.submission.request import RefusalKind, RefusedError
 
 log = logging.getLogger(__name__)
 
@@ -129,4 +129,4 @@ def _error(reply: dict[str, Any]) -> Exception:
         return DamagedArchiveError(text)
     if kind == "token":
         return TokenError(text, retry_at=reply["retry_at"])
-    return RefusedError(text, Refused[kind]) if kind in Refused.__members__ else StorageError(text)
+    return RefusedError(text, RefusalKind[kind]) if kind in RefusalKind.__members__ else StorageError(text)

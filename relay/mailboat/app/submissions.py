@@ -1,7 +1,8 @@
-"""A program's message on its way over the supervisor's line: begun, written in pieces, committed or abandoned.
+"""A program's message on its way from the supervisor to a worker: begun, written in pieces, committed or abandoned.
 
-`RemoteSubmission` is the supervisor's end, `Desk` the worker's, which forgets what is open when the line breaks. A
-piece is answered before the next one is sent, so that neither process holds more than one. Used by `channel`.
+`RemoteSubmission` is the supervisor's end, `SubmissionTable` the worker's, which abandons what is open when the
+connection ends. A piece is answered before the next one is sent, so that neither process holds more than one. Used by
+`channel`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from mailboat.model.address import Address
-from mailboat.outbound.letter import Letter
-from mailboat.outbound.submission import Port
 from mailboat.queue.store import StorageError
+from mailboat.submission.request import SubmissionRequest
+from mailboat.submission.submitter import SubmissionHandle
 
 Ask = Callable[..., Awaitable[Any]]
 
@@ -25,10 +26,10 @@ class WorkerGoneError(StorageError):
     """The worker does not answer: it is starting, stopping or dead."""
 
 
-class Beginner(Protocol):
-    """What the desk needs of a worker."""
+class SubmissionStarter(Protocol):
+    """What `SubmissionTable` needs of a worker."""
 
-    async def begin(self, letter: Letter) -> Port:
+    async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start a program's message."""
 
 
@@ -40,81 +41,81 @@ class RemoteSubmission:
         self._handle = handle
 
     async def write(self, octets: bytes) -> None:
-        """See `Port`."""
+        """See `SubmissionHandle`."""
         await self._ask("write", self._handle, b64encode(octets).decode())
 
     async def commit(self) -> str:
-        """See `Port`. TimeoutError: nobody knows whether it is queued."""
+        """See `SubmissionHandle`. TimeoutError: it may be queued or not."""
         try:
             return str(await self._ask("commit", self._handle))
         except WorkerGoneError as error:
             raise TimeoutError(str(error)) from None
 
     async def abandon(self) -> None:
-        """See `Port`."""
+        """See `SubmissionHandle`."""
         with suppress(StorageError):  # a worker that is gone has forgotten it
             await self._ask("abandon", self._handle)
 
 
-class Desk:
-    """The open submissions of one supervisor's line."""
+class SubmissionTable:
+    """The open submissions of one supervisor."""
 
-    def __init__(self, worker: Beginner) -> None:
+    def __init__(self, worker: SubmissionStarter) -> None:
         self._worker = worker
         self._handles = itertools.count(1)
-        self._open: dict[int, Port] = {}
+        self._open: dict[int, SubmissionHandle] = {}
 
     async def begin(self, packed: dict[str, Any]) -> int:
-        """Start one; what it is called from now on."""
-        port = await self._worker.begin(unpack(packed))
+        """Start one; its handle."""
+        submission = await self._worker.begin(unpack(packed))
         handle = next(self._handles)
-        self._open[handle] = port
+        self._open[handle] = submission
         return handle
 
     async def write(self, handle: int, octets: str) -> None:
-        """Take a piece."""
-        await self._port(handle).write(b64decode(octets))
+        """Add a piece."""
+        await self._handle_of(handle).write(b64decode(octets))
 
     async def commit(self, handle: int) -> str:
         """Queue it; its id."""
-        port = self._port(handle)
+        submission = self._handle_of(handle)
         del self._open[handle]
-        return await port.commit()
+        return await submission.commit()
 
     async def abandon(self, handle: int) -> None:
-        """Forget it."""
-        port = self._open.pop(handle, None)
-        if port is not None:
-            await port.abandon()
+        """Abandon it."""
+        submission = self._open.pop(handle, None)
+        if submission is not None:
+            await submission.abandon()
 
     async def close(self) -> None:
-        """The supervisor is gone: forget all."""
+        """The supervisor is gone: abandon all."""
         await asyncio.gather(*map(self.abandon, list(self._open)))
 
-    def _port(self, handle: int) -> Port:
+    def _handle_of(self, handle: int) -> SubmissionHandle:
         try:
             return self._open[handle]
         except KeyError:
             raise StorageError("this message is not open any more") from None
 
 
-def pack(letter: Letter) -> dict[str, Any]:
-    """A letter as JSON values."""
+def pack(request: SubmissionRequest) -> dict[str, Any]:
+    """A request as JSON values."""
     return {
-        "sender": _packed(letter.sender),
-        "recipients": [_packed(address) for address in letter.recipients],
-        "notes": dict(letter.notes),
-        "dot_stuffed": letter.dot_stuffed,
-        "remove_msgid": letter.remove_msgid,
-        "remove_date": letter.remove_date,
-        "origin": letter.origin,
+        "sender": _packed(request.sender),
+        "recipients": [_packed(address) for address in request.recipients],
+        "notes": dict(request.notes),
+        "dot_stuffed": request.dot_stuffed,
+        "remove_msgid": request.remove_msgid,
+        "remove_date": request.remove_date,
+        "origin": request.origin,
     }
 
 
-def unpack(packed: dict[str, Any]) -> Letter:
-    """The letter again."""
+def unpack(packed: dict[str, Any]) -> SubmissionRequest:
+    """The request again."""
     sender, recipients = Address(*packed["sender"]), tuple(Address(*one) for one in packed["recipients"])
-    return Letter(**{**packed, "sender": sender, "recipients": recipients})
+    return SubmissionRequest(**{**packed, "sender": sender, "recipients": recipients})
 
 
 def _packed(address: Address) -> list[str]:

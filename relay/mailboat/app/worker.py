@@ -20,11 +20,11 @@ from mailboat.delivery.engine import DOT_GRACE, HANG_UP_GRACE
 from mailboat.metrics.plugins import pack
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.observer import Observer
-from mailboat.outbound import sending
-from mailboat.outbound.letter import Letter
-from mailboat.outbound.submission import Port
 from mailboat.queue import exports, imports
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, StorageError, Verb
+from mailboat.submission import sending
+from mailboat.submission.request import SubmissionRequest
+from mailboat.submission.submitter import SubmissionHandle
 
 log = logging.getLogger(__name__)
 
@@ -196,11 +196,11 @@ class Worker:
         """Take in an archive."""
         return await imports.take_in(self._parts.store, archive)
 
-    async def begin(self, letter: Letter) -> Port:
+    async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start a program's message."""
         if self._parts.load.draining:
             raise StorageError("the relay is shutting down")
-        return self._parts.submitter.begin(letter, "HTTP")
+        return self._parts.submitter.begin(request, "HTTP")
 
 
 async def _finished(*steps: Awaitable[None]) -> None:

@@ -39,7 +39,7 @@ _HAS_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class OutgoingMail:
     """What is sent, to whom, and over which connection."""
 
     server: Endpoint
@@ -113,7 +113,7 @@ def send(
         if api:
             return post(Api.of(api, token_file, lambda: _context(ca, verify=not insecure)), *envelope, mail)
         context, password = _context(ca, verify=not insecure) if tls else None, _password(user, password_file)
-        submission = Submission(parse_endpoint(server or _SERVER, 25), *envelope, mail, context, user, password)
+        submission = OutgoingMail(parse_endpoint(server or _SERVER, 25), *envelope, mail, context, user, password)
     except (ValueError, OSError) as error:
         print(f"mailboat send: {error}", file=sys.stderr)
         return os.EX_USAGE if isinstance(error, ValueError) else os.EX_NOINPUT
@@ -127,7 +127,7 @@ def _one_way(api: str, token_file: Path | None, *, by_smtp: bool) -> None:
         raise ValueError("--token-file goes with --api")
 
 
-async def submit(submission: Submission) -> int:
+async def submit(submission: OutgoingMail) -> int:
     """Send it, print every reply that a person wants to see, and return the exit code."""
     client = aiosmtplib.SMTP(
         hostname=submission.server.host,
@@ -153,7 +153,7 @@ async def submit(submission: Submission) -> int:
         await _leave(client)
 
 
-async def _transact(client: aiosmtplib.SMTP, submission: Submission) -> int:
+async def _transact(client: aiosmtplib.SMTP, submission: OutgoingMail) -> int:
     await client.ehlo()
     utf8 = submission.needs_utf8
     if utf8 and not client.supports_extension("smtputf8"):

@@ -17,7 +17,7 @@ from tests.support.facts import T0
 from tests.support.pem import self_signed
 
 from mailboat.cli import sink as sink_module
-from mailboat.cli.send import Submission, submit
+from mailboat.cli.send import OutgoingMail, submit
 from mailboat.cli.sink import SinkMail, line_of, serve
 from mailboat.config.settings import Endpoint
 from mailboat.smtp.grammar import parse_address, parse_sender
@@ -150,9 +150,9 @@ async def test_a_file_that_is_not_there_is_exit_66() -> None:
     assert "/nonexistent/mail" in err
 
 
-def submission(where: Endpoint, to: str = "bob@example.net", tls: ssl.SSLContext | None = None) -> Submission:
+def submission(where: Endpoint, to: str = "bob@example.net", tls: ssl.SSLContext | None = None) -> OutgoingMail:
     recipients = [parse_address(one) for one in to.split(",")]
-    return Submission(where, parse_sender("alice@example.org"), recipients, b"Subject: x\r\n\r\ny\r\n", tls)
+    return OutgoingMail(where, parse_sender("alice@example.org"), recipients, b"Subject: x\r\n\r\ny\r\n", tls)
 
 
 async def test_no_server_is_exit_75(capsys: pytest.CaptureFixture[str]) -> None:

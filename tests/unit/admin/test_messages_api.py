@@ -16,8 +16,8 @@ from mailboat.admin import messages_api
 from mailboat.admin.server import AdminServer
 from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.model.address import NULL_SENDER
-from mailboat.outbound.letter import Letter, Refused, RefusedError
 from mailboat.queue.store import StorageError, StorageFull
+from mailboat.submission.request import RefusalKind, RefusedError, SubmissionRequest
 
 TEXT = "From: alice@sender.test\nSubject: hi\n\nGood day.\n"
 RAW = {"Content-Type": "message/rfc822"}
@@ -60,10 +60,10 @@ async def test_a_message_in_json_is_queued_and_answered_with_its_id(
     assert await post(client, json=JSON) == (202, {"id": "L-1"})
     assert await post(client, json={**JSON, "from": "<>", "to": "bob@there.test", **more}) == (202, {"id": "L-2"})
     bob = (address("bob@there.test"),)
-    assert control.letters == [
-        (Letter(address("alice@sender.test"), bob), TEXT.encode()),
+    assert control.submitted == [
+        (SubmissionRequest(address("alice@sender.test"), bob), TEXT.encode()),
         (
-            Letter(NULL_SENDER, bob, {"campaign": 7}, dot_stuffed=True, remove_msgid=True, remove_date=True),
+            SubmissionRequest(NULL_SENDER, bob, {"campaign": 7}, dot_stuffed=True, remove_msgid=True, remove_date=True),
             TEXT.encode(),
         ),
     ]
@@ -79,9 +79,9 @@ async def test_a_message_as_it_is_streams_through(client: aiohttp.ClientSession,
 
     query = "?from=alice%40sender.test&to=bob@there.test&to=%3Ccarol@there.test%3E&remove_date=true&dot_stuffed=false"
     assert await post(client, query, data=body(), headers=RAW) == (202, {"id": "L-1"})
-    [(letter, octets)] = control.letters
+    [(letter, octets)] = control.submitted
     assert octets == piece * 200
-    assert letter == Letter(
+    assert letter == SubmissionRequest(
         address("alice@sender.test"), (address("bob@there.test"), address("carol@there.test")), remove_date=True
     )
 
@@ -108,7 +108,7 @@ async def test_every_fault_of_a_request_is_named(
 ) -> None:
     status, said = await refused(client, json={**JSON, **change})
     assert (status, said[: len(detail)]) == (400, detail)
-    assert control.letters == []
+    assert control.submitted == []
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_every_fault_of_a_query_is_named(
 ) -> None:
     status, said = await refused(client, query, data=TEXT, headers=RAW)
     assert (status, said[: len(detail)]) == (400, detail)
-    assert control.letters == []
+    assert control.submitted == []
 
 
 async def test_bodies_that_are_no_message_are_refused(
@@ -147,10 +147,14 @@ async def test_bodies_that_are_no_message_are_refused(
 @pytest.mark.parametrize(
     ("error", "status", "detail"),
     [
-        (RefusedError("the message is larger than 10 octets", Refused.TOO_BIG), 413, "content: the message is larger"),
+        (
+            RefusedError("the message is larger than 10 octets", RefusalKind.TOO_BIG),
+            413,
+            "content: the message is larger",
+        ),
         (RefusedError("a line is longer than 10 octets"), 400, "content: a line is longer"),
-        (RefusedError("possible mail loop", Refused.LOOP), 400, "content: possible mail loop"),
-        (RefusedError("not from here", Refused.HOOK), 403, "content: not from here"),
+        (RefusedError("possible mail loop", RefusalKind.LOOP), 400, "content: possible mail loop"),
+        (RefusedError("not from here", RefusalKind.HOOK), 403, "content: not from here"),
         (StorageError("the disk is gone"), 503, "storage: the disk is gone"),
         (StorageFull("no space"), 503, "storage: no space"),
     ],
@@ -163,7 +167,7 @@ async def test_what_the_relay_refuses_while_it_is_written_has_a_status_of_its_ow
         got, said = await refused(client, **request)
         assert (got, said[: len(detail)]) == (status, detail)
     assert control.abandoned == 2
-    assert control.letters == []
+    assert control.submitted == []
 
 
 async def test_a_client_that_goes_in_the_middle_leaves_nothing(control: FakeControl) -> None:
@@ -178,7 +182,7 @@ async def test_a_client_that_goes_in_the_middle_leaves_nothing(control: FakeCont
     async with asyncio.timeout(20):
         while not control.abandoned:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
-    assert control.letters == []
+    assert control.submitted == []
     await server.close()
 
 
@@ -196,7 +200,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up(
     status, said = await refused(client, query, data=body(), headers=RAW)
     done.set()
     assert (status, said) == (408, "the body comes too slowly")
-    assert (control.letters, control.abandoned) == ([], 1)
+    assert (control.submitted, control.abandoned) == ([], 1)
 
 
 async def test_elsewhere_than_on_loopback_the_token_is_asked_for(control: FakeControl, tmp_path: Path) -> None:
@@ -213,4 +217,4 @@ async def test_elsewhere_than_on_loopback_the_token_is_asked_for(control: FakeCo
 
 async def test_a_web_page_on_this_machine_may_not(client: aiohttp.ClientSession, control: FakeControl) -> None:
     assert (await post(client, json=JSON, headers={"Origin": "https://evil.test"}))[0] == 403
-    assert control.letters == []
+    assert control.submitted == []

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tests.support.fixed_clock import FixedClock
-from tests.support.letters import Letterbox
 from tests.support.stores import address
+from tests.support.submission_requests import SubmissionBox
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app import questions
@@ -23,8 +23,8 @@ from mailboat.delivery.oauth import AccessToken, TokenError
 from mailboat.metrics.tally import Snapshot
 from mailboat.model.address import Address
 from mailboat.model.envelope import State
-from mailboat.outbound.letter import Letter, Refused, RefusedError
 from mailboat.queue.store import Selection, StorageError, Verb
+from mailboat.submission.request import RefusalKind, RefusedError, SubmissionRequest
 
 STATUS = ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("a worker", "no address"), ("no address",))
 
@@ -50,7 +50,7 @@ class FakeTokens:
         return AccessToken(f"token-{len(self.asked)}", self.renew_at, self.renew_at + 10)
 
 
-class FakeWorker(Letterbox):
+class FakeWorker(SubmissionBox):
     """Answers, and remembers what it was asked."""
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ async def test_an_answer_beyond_the_limit_of_a_line_is_an_error_and_the_worker_g
         assert await remote.queue_get("A-9") == [{"id": "A-9"}]
 
 
-LETTER = Letter(
+REQUEST = SubmissionRequest(
     address("alice@sender.test"),
     (address("bob@there.test"), Address("\xfc", "m\xfcnchen.test", "xn--mnchen-3ya.test")),
     notes={"a": [1]},
@@ -174,34 +174,34 @@ LETTER = Letter(
 async def test_a_programs_message_crosses_the_line_in_pieces_and_comes_out_whole() -> None:
     worker = FakeWorker()
     async with line(worker) as (remote, _):
-        port = await remote.begin(LETTER)
+        port = await remote.begin(REQUEST)
         for piece in (b"\x00\xff", b"", b"\r\n" * 40_000):
             await port.write(piece)
         assert await port.commit() == "L-1"
         await port.abandon()  # harmless after the end
         assert worker.abandoned == 0
-    assert worker.letters == [(LETTER, b"\x00\xff" + b"\r\n" * 40_000)]
+    assert worker.submitted == [(REQUEST, b"\x00\xff" + b"\r\n" * 40_000)]
 
 
-@pytest.mark.parametrize("kind", Refused)
-async def test_a_refusal_comes_back_with_its_kind(kind: Refused) -> None:
+@pytest.mark.parametrize("kind", RefusalKind)
+async def test_a_refusal_comes_back_with_its_kind(kind: RefusalKind) -> None:
     worker = FakeWorker()
     worker.refusal = RefusedError("not this one", kind)
     async with line(worker) as (remote, _):
-        port = await remote.begin(LETTER)
+        port = await remote.begin(REQUEST)
         with pytest.raises(RefusedError, match="not this one") as refused:
             await port.write(b"x")
         assert refused.value.kind is kind
         await port.abandon()
         with pytest.raises(StorageError, match="not open any more"):
             await port.commit()
-    assert (worker.letters, worker.abandoned) == ([], 1)
+    assert (worker.submitted, worker.abandoned) == ([], 1)
 
 
 async def test_what_a_dead_supervisor_left_open_is_abandoned_and_a_dead_worker_is_told() -> None:
     worker = FakeWorker()
     async with line(worker) as (remote, served):
-        port = await remote.begin(LETTER)
+        port = await remote.begin(REQUEST)
         served.cancel()
         await asyncio.wait([served])
         assert worker.abandoned == 1
@@ -215,7 +215,7 @@ async def test_a_worker_that_goes_while_it_commits_leaves_it_unknown_whether_it_
     worker = FakeWorker()
     worker.hangs = True
     async with line(worker) as (remote, served):
-        port = await remote.begin(LETTER)
+        port = await remote.begin(REQUEST)
         await port.write(b"x")
         committing = asyncio.create_task(port.commit())
         await remote.change(Verb.FLUSH, Selection())  # answered after the commit was asked for

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 import orjson
 import pytest
-from tests.support.letters import Letterbox
 from tests.support.stores import address
+from tests.support.submission_requests import SubmissionBox
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app import control as control_module
 from mailboat.app.control import RelayControl
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.tally import Snapshot, Totals
-from mailboat.outbound.letter import Letter
 from mailboat.queue.store import Selection, Verb
+from mailboat.submission.request import SubmissionRequest
 
 NAME = "mailboat_received_messages_total"
 
 
-class FakeWorker(Letterbox):
+class FakeWorker(SubmissionBox):
     """A worker with a queue of names."""
 
     def __init__(self, *ids: str, count: float = 0, loaded_at: float = 1.0, error: str | None = None) -> None:
@@ -206,11 +206,11 @@ async def test_while_workers_differ_the_one_that_is_still_to_go_is_shown_and_an_
 
 
 async def test_programs_messages_go_to_one_worker_after_the_other() -> None:
-    letter = Letter(address("a@b.test"), (address("c@d.test"),))
+    request = SubmissionRequest(address("a@b.test"), (address("c@d.test"),))
     workers = {"worker-0": FakeWorker(), "worker-1": FakeWorker()}
     relay = RelayControl(workers, 2, Totals())
     for _ in range(4):
-        await (await relay.begin(letter)).commit()
-    assert [len(worker.letters) for worker in workers.values()] == [2, 2]
+        await (await relay.begin(request)).commit()
+    assert [len(worker.submitted) for worker in workers.values()] == [2, 2]
     with pytest.raises(WorkerGoneError):
-        await RelayControl({}, 2, Totals()).begin(letter)
+        await RelayControl({}, 2, Totals()).begin(request)

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 from tests.support.fixed_clock import FixedClock
-from tests.support.outbound import octets
 from tests.support.recorder import Recorder
 from tests.support.stores import draft, files_in
+from tests.support.submission import octets
 
 from mailboat.config.settings import OutboundSettings, Settings
 from mailboat.delivery.bounce import Bounces

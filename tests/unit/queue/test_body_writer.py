@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.outbound import octets
 from tests.support.recorder import Recorder
+from tests.support.submission import octets
 
 from mailboat.config.settings import Nul
 from mailboat.message.prepare import Preparation, TooManyHopsError

@@ -12,18 +12,18 @@ from typing import Any, TypedDict, Unpack
 from weakref import WeakKeyDictionary
 
 from mailboat.hooks import DENY, DENYSOFT, OK, Code
-from mailboat.outbound.letter import Letter, RefusedError, json_notes, recipients_of, sender_of
-from mailboat.outbound.submission import Submitter
 from mailboat.queue.store import StorageError
+from mailboat.submission.request import RefusedError, SubmissionRequest, json_notes, recipients_of, sender_of
+from mailboat.submission.submitter import Submitter
 
 PIECE = 64 * 1024
-"""Octets of given contents that are worked on at once; then others have their turn on the event loop."""
+"""Octets that are worked on at once; between two pieces the event loop does other work."""
 
 _submitters: WeakKeyDictionary[asyncio.AbstractEventLoop, Submitter] = WeakKeyDictionary()
 
 
 def bind(submitter: Submitter) -> None:
-    """The running event loop's mail goes through this one from now on."""
+    """`send_email` on the running event loop uses this one from now on."""
     _submitters[asyncio.get_running_loop()] = submitter
 
 
@@ -54,7 +54,7 @@ async def send_email(from_: object, to: object, contents: object, **options: Unp
     message with its header: text, bytes, or an async stream of either, which is read piece by piece. Line ends of any
     kind become CRLF; Message-ID and Date are added where they are missing.
 
-    `(OK, "Message Queued (ID)")`: it is on stable storage. `(DENY, reason)`: it is not one that could be sent.
+    `(OK, "Message Queued (ID)")`: it is on stable storage. `(DENY, reason)`: it cannot be sent as it is.
     `(DENYSOFT, reason)`: it cannot be stored now. Whether it is delivered, the hooks `delivered` and `bounce` tell.
     Raises TypeError for contents of another type, RuntimeError where no relay runs, and what a stream raises; then
     nothing is queued.
@@ -63,7 +63,7 @@ async def send_email(from_: object, to: object, contents: object, **options: Unp
         raise TypeError(f"contents must be str, bytes or an async stream of them, not {type(contents).__name__}")
     submitter = _submitter()
     try:
-        name = await _deliver(submitter, _letter(from_, to, options), contents)
+        name = await _deliver(submitter, _request(from_, to, options), contents)
     except RefusedError as error:
         return DENY, str(error)
     except StorageError as error:
@@ -71,8 +71,8 @@ async def send_email(from_: object, to: object, contents: object, **options: Unp
     return OK, f"Message Queued ({name})"
 
 
-async def _deliver(submitter: Submitter, letter: Letter, contents: object) -> str:
-    submission = submitter.begin(letter, "LOCAL")
+async def _deliver(submitter: Submitter, request: SubmissionRequest, contents: object) -> str:
+    submission = submitter.begin(request, "LOCAL")
     try:
         async for piece in _pieces(contents):
             await submission.write(piece)
@@ -82,9 +82,9 @@ async def _deliver(submitter: Submitter, letter: Letter, contents: object) -> st
     return await submission.commit()
 
 
-def _letter(from_: object, to: object, options: Options) -> Letter:
+def _request(from_: object, to: object, options: Options) -> SubmissionRequest:
     origin = options.get("origin")
-    return Letter(
+    return SubmissionRequest(
         sender=sender_of(from_),
         recipients=recipients_of(to),
         notes=json_notes(options.get("notes")),

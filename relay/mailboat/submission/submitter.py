@@ -1,8 +1,8 @@
-"""One message from a plugin or a program on its way into the queue, and what all of them in a worker share.
+"""One message from a plugin or a program on its way into the queue, and what all of a worker's have in common.
 
 A `Submission` is written to piece by piece and then committed; what it holds in memory is bounded. Made by
-`Submitter`, which `app` builds. Raises `RefusedError` for what the letter or its contents are to blame for,
-`StorageError` for what will pass.
+`Submitter`, which `app` builds. Raises `RefusedError` for a fault of the request or its contents,
+`StorageError` for one that will pass.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from mailboat.message.prepare import HeaderTooLongError, Preparation, TooManyHop
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft
 from mailboat.model.observer import Observer, Received
-from mailboat.outbound.content import Normalizer
-from mailboat.outbound.letter import Letter, Refused, RefusedError
 from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
 from mailboat.queue.entry import group
 from mailboat.queue.faults import storage_error
 from mailboat.queue.store import StorageError, Store
+from mailboat.submission.content import Normalizer
+from mailboat.submission.request import RefusalKind, RefusedError, SubmissionRequest
 
 log = logging.getLogger(__name__)
 
 
-class Port(Protocol):
+class SubmissionHandle(Protocol):
     """A submission as a caller sees it, in this process or another."""
 
     async def write(self, octets: bytes) -> None:
-        """Take a piece of the contents."""
+        """Add a piece of the contents."""
 
     async def commit(self) -> str:
         """All contents have been written: queue the message; its id, when it is durable."""
 
     async def abandon(self) -> None:
-        """There will be no more contents, and no message. Harmless after anything."""
+        """There will be no more contents, and no message. May be called at any time, also after `commit`."""
 
 
 @dataclass(slots=True)
@@ -58,70 +58,70 @@ class Submitter:
     hooks: Hooks = NO_HOOKS
     """Replaced on reload."""
 
-    def begin(self, letter: Letter, protocol: str) -> Submission:
+    def begin(self, request: SubmissionRequest, protocol: str) -> Submission:
         """Start a submission. `protocol` is for the event log: how the message came here."""
         if trouble := self.room():
             raise StorageError(trouble)
         most = self.settings.smtp.max_recipients
-        if len(letter.recipients) > most:
-            raise RefusedError(f"more than {most} recipients", Refused.TOO_BIG)
-        return Submission(self, letter, protocol)
+        if len(request.recipients) > most:
+            raise RefusedError(f"more than {most} recipients", RefusalKind.TOO_BIG)
+        return Submission(self, request, protocol)
 
 
 class Submission:
     """One message being submitted."""
 
-    def __init__(self, around: Submitter, letter: Letter, protocol: str) -> None:
-        self._around = around
-        self._settings = around.settings
-        self._letter = letter
+    def __init__(self, submitter: Submitter, request: SubmissionRequest, protocol: str) -> None:
+        self._submitter = submitter
+        self._settings = submitter.settings
+        self._request = request
         self._protocol = protocol
-        self._id = around.store.reserve_id()
-        self._date = received.rfc5322_date(around.clock.now())
+        self._id = submitter.store.reserve_id()
+        self._date = received.rfc5322_date(submitter.clock.now())
         self._size = 0
-        self._lines = Normalizer(self._settings.smtp.data_line_length, dot_stuffed=letter.dot_stuffed)
-        self._body = BodyWriter(around.store, self._preparation, self._settings.smtp.nul)
+        self._lines = Normalizer(self._settings.smtp.data_line_length, dot_stuffed=request.dot_stuffed)
+        self._body = BodyWriter(submitter.store, self._preparation, self._settings.smtp.nul)
 
     async def write(self, octets: bytes) -> None:
-        """See `Port`."""
+        """See `SubmissionHandle`."""
         try:
-            await self._take(self._lines.feed(octets))
+            await self._add(self._lines.feed(octets))
         except BaseException:
             self._body.discard()
             raise
 
     async def commit(self) -> str:
-        """See `Port`."""
+        """See `SubmissionHandle`."""
         try:
-            await self._take(self._lines.finish())
+            await self._add(self._lines.finish())
             draft = await self._shown(self._draft(await self._finished()))
         except BaseException:
             self._body.discard()
             raise
         try:
-            entries = await self._around.store.accept(draft)
+            entries = await self._submitter.store.accept(draft)
         except ValueError as error:
             raise RefusedError(str(error)) from None
-        recipients = [str(address) for address in self._letter.recipients]
-        self._around.observer.received(Received(entries[0].message, recipients, "", self._protocol))
-        if self._letter.origin:
-            log.info("%s was submitted by %s", self._id, self._letter.origin)
+        recipients = [str(address) for address in self._request.recipients]
+        self._submitter.observer.received(Received(entries[0].message, recipients, "", self._protocol))
+        if self._request.origin:
+            log.info("%s was submitted by %s", self._id, self._request.origin)
         return self._id
 
     async def abandon(self) -> None:
-        """See `Port`."""
+        """See `SubmissionHandle`."""
         self._body.discard()
 
-    async def _take(self, octets: bytes) -> None:
+    async def _add(self, octets: bytes) -> None:
         self._size += len(octets)
         most = self._settings.smtp.databytes
         if self._size > most:
-            raise RefusedError(f"the message is larger than {most} octets", Refused.TOO_BIG)
+            raise RefusedError(f"the message is larger than {most} octets", RefusalKind.TOO_BIG)
         had_nul = self._body.has_nul
         if (writing := self._body.write(octets)) is not None:
             await asyncio.wait([writing])  # which does not cancel it
         if self._body.has_nul and not had_nul:
-            self._around.observer.nul_found(self._settings.smtp.nul)
+            self._submitter.observer.nul_found(self._settings.smtp.nul)
         if self._body.fault is not None:
             raise _public(self._body.fault)
 
@@ -136,7 +136,7 @@ class Submission:
     async def _shown(self, draft: Draft) -> Draft:
         """The draft as plugins leave it."""
         try:
-            return await before_queueing(self._around.hooks, draft, self._around.store.new_body_file)
+            return await before_queueing(self._submitter.hooks, draft, self._submitter.store.new_body_file)
         except BaseException as error:
             discard_body(draft.body)
             if isinstance(error, OSError):
@@ -144,29 +144,29 @@ class Submission:
             raise
 
     def _draft(self, body: Body) -> Draft:
-        letter = self._letter
+        request = self._request
         return Draft(
-            sender=letter.sender,
-            recipients=letter.recipients,
+            sender=request.sender,
+            recipients=request.recipients,
             body=body,
-            groups=group(letter.recipients, split=self._settings.outbound.always_split),
+            groups=group(request.recipients, split=self._settings.outbound.always_split),
             id=self._id,
-            smtputf8=letter.needs_utf8,
+            smtputf8=request.needs_utf8,
             eightbit=not self._body.ascii.is_ascii,
-            notes=letter.notes,
+            notes=request.notes,
         )
 
     def _preparation(self) -> Preparation:
         """What is done to the message: `Received`, and `Message-ID` and `Date` where they are missing or unwanted."""
-        letter, dropped = self._letter, self._settings.smtp.message_drop_headers
-        removed = ["message-id"] * letter.remove_msgid + ["date"] * letter.remove_date
+        request, dropped = self._request, self._settings.smtp.message_drop_headers
+        removed = ["message-id"] * request.remove_msgid + ["date"] * request.remove_date
         return prepare(self._settings, self._id, self._date, removed=[*removed, *dropped])
 
 
-_KINDS: Mapping[type, Refused] = {TooManyHopsError: Refused.LOOP, HeaderTooLongError: Refused.TOO_BIG}
+_KINDS: Mapping[type, RefusalKind] = {TooManyHopsError: RefusalKind.LOOP, HeaderTooLongError: RefusalKind.TOO_BIG}
 
 
 def _public(error: OSError | UnfitError) -> Exception:
     if isinstance(error, OSError):
         return storage_error(error, "the queue")
-    return RefusedError(str(error), _KINDS.get(type(error), Refused.MALFORMED))
+    return RefusedError(str(error), _KINDS.get(type(error), RefusalKind.MALFORMED))

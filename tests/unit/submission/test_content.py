@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailboat.outbound.content import Normalizer
-from mailboat.outbound.letter import RefusedError
+from mailboat.submission.content import Normalizer
+from mailboat.submission.request import RefusedError
 
 
 def normalized(*pieces: bytes, limit: int = 1000, dot_stuffed: bool = False) -> bytes:

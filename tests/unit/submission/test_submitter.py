@@ -11,17 +11,18 @@ from typing import Any
 import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.memory_store import MemoryStore
-from tests.support.outbound import OutboundRig, outbound_rig
 from tests.support.recorder import Recorder
 from tests.support.stores import files_in
+from tests.support.submission import OutboundRig, outbound_rig
 
 from mailboat.config.settings import Nul
 from mailboat.hooks import DENY, DENYSOFT, OK, Code, Connection, Hook, Hooks, Point
 from mailboat.model.observer import Observer
-from mailboat.outbound import send_email, sending
+from mailboat.outbound import send_email
 from mailboat.queue.body_writer import SPOOL_THRESHOLD
 from mailboat.queue.opening import open_spool
 from mailboat.queue.store import StorageFull
+from mailboat.submission import sending
 
 DATE = b"Tue, 14 Nov 2023 22:13:20 +0000"
 TEXT = b"From: a@sender.test\r\nSubject: hi\r\n\r\nGood day.\r\n"
@@ -65,7 +66,7 @@ async def test_what_is_missing_is_added_and_what_is_there_stays() -> None:
 @pytest.mark.parametrize("size", [10, SPOOL_THRESHOLD + 1])
 async def test_a_tap_sees_a_message_of_a_plugin_as_it_is_stored(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     tap = Recorder()
-    tap.watch(monkeypatch, "mailboat.outbound.submission")
+    tap.watch(monkeypatch, "mailboat.submission.submitter")
     async with outbound_rig() as rig:
         await send(b"Subject: hi\n\n" + b"Good day\n" * (size // 9 + 1))
         assert tap.seen == await only(rig)

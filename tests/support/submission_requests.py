@@ -1,20 +1,20 @@
-"""Whatever takes letters in a test: it keeps them with their contents, and fails where the test says so."""
+"""What accepts submissions in a test: it keeps them with their contents, and fails where the test says so."""
 
 from __future__ import annotations
 
 import asyncio
 
-from mailboat.outbound.letter import Letter
-from mailboat.outbound.submission import Port
 from mailboat.queue.store import Batch, Selection, Step
+from mailboat.submission.request import SubmissionRequest
+from mailboat.submission.submitter import SubmissionHandle
 
 
-class FakePort:
+class FakeSubmission:
     """A submission that ends in a list."""
 
-    def __init__(self, box: Letterbox, letter: Letter) -> None:
+    def __init__(self, box: SubmissionBox, request: SubmissionRequest) -> None:
         self._box = box
-        self._letter = letter
+        self._request = request
         self._pieces: list[bytes] = []
 
     async def write(self, octets: bytes) -> None:
@@ -24,24 +24,24 @@ class FakePort:
         self._pieces.append(octets)
 
     async def commit(self) -> str:
-        """Keep the letter, or hang."""
+        """Keep the message, or hang."""
         if self._box.hangs:
             await asyncio.Event().wait()
-        self._box.letters.append((self._letter, b"".join(self._pieces)))
-        return f"L-{len(self._box.letters)}"
+        self._box.submitted.append((self._request, b"".join(self._pieces)))
+        return f"L-{len(self._box.submitted)}"
 
     async def abandon(self) -> None:
         """Count it."""
         self._box.abandoned += 1
 
 
-class Letterbox:
+class SubmissionBox:
     """A mixin for fake workers and relays: `begin` of their interface, and what it has of archives."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[Step, Batch, Selection | None]] = []
         self.archives: list[str] = []
-        self.letters: list[tuple[Letter, bytes]] = []
+        self.submitted: list[tuple[SubmissionRequest, bytes]] = []
         self.refusal: Exception | None = None
         """What a piece is answered with."""
         self.abandoned = 0
@@ -58,6 +58,6 @@ class Letterbox:
         self.archives.append(archive)
         return 1
 
-    async def begin(self, letter: Letter) -> Port:
+    async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start one."""
-        return FakePort(self, letter)
+        return FakeSubmission(self, request)

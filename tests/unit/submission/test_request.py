@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailboat.model.address import NULL_SENDER, Address
-from mailboat.outbound.letter import RefusedError, json_notes, recipients_of, sender_of
+from mailboat.submission.request import RefusedError, json_notes, recipients_of, sender_of
 
 BOB = Address("bob", "There.test", "there.test")
 

@@ -1,13 +1,13 @@
-"""Contents as programs hand them in, made into what a relay stores: CRLF line ends, whole lines, no dot-stuffing.
+"""Contents as programs submit them, made into what a relay stores: CRLF line ends, whole lines, no dot-stuffing.
 
-Works on a stream: piece in, piece out, and no more than one line is kept. No I/O. Called by `submission`.
+Works on a stream: piece in, piece out, and no more than one line is kept. No I/O. Called by `submitter`.
 """
 
 from __future__ import annotations
 
 import re
 
-from mailboat.outbound.letter import RefusedError
+from mailboat.submission.request import RefusedError
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 

@@ -1,4 +1,4 @@
-"""What a program says beside the contents: from whom, to whom, and what shall be done to the header.
+"""A submission without its contents: from whom, to whom, and what shall be done to the header.
 
 Pure: text in, addresses out, every fault named. Called by `sending` for plugins and by the admin API for programs.
 """
@@ -16,8 +16,8 @@ from mailboat.model.address import Address, mailboxes
 from mailboat.smtp.grammar import GrammarError, parse_address, parse_sender
 
 
-class Refused(Enum):
-    """What kind of fault a letter has."""
+class RefusalKind(Enum):
+    """Why a message is refused."""
 
     MALFORMED = auto()
     TOO_BIG = auto()
@@ -26,16 +26,16 @@ class Refused(Enum):
 
 
 class RefusedError(Exception):
-    """A letter that will not be queued however often it is tried; the message says why."""
+    """A message that will be refused each time it is submitted; the text says why."""
 
-    def __init__(self, text: str, kind: Refused = Refused.MALFORMED) -> None:
+    def __init__(self, text: str, kind: RefusalKind = RefusalKind.MALFORMED) -> None:
         super().__init__(text)
         self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """One message to be, without its contents."""
+class SubmissionRequest:
+    """The envelope and options of one message."""
 
     sender: Address
     recipients: tuple[Address, ...]
@@ -47,7 +47,7 @@ class Letter:
     remove_msgid: bool = False
     remove_date: bool = False
     origin: str = ""
-    """Who made it, for the log."""
+    """Who submits it, for the log."""
 
     @property
     def needs_utf8(self) -> bool:

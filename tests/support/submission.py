@@ -13,9 +13,9 @@ from tests.support.memory_store import MemoryStore
 
 from mailboat.config.settings import OutboundSettings, Settings, SmtpSettings
 from mailboat.model.envelope import Entry, SpooledBody
-from mailboat.outbound import sending
-from mailboat.outbound.submission import Submitter
 from mailboat.queue.store import Selection, Store
+from mailboat.submission import sending
+from mailboat.submission.submitter import Submitter
 
 
 @dataclass
