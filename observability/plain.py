@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from mailboat.metrics.catalog import Kind, Metric
+from mailboat.metrics.catalog import Metric, MetricKind
 from observability.panels import Look, Query, graph
 from observability.promql import quantile, rate, series, total
 
@@ -30,8 +30,8 @@ def plain(metric: Metric) -> Builder[Panel]:
     legend = " ".join(f"{{{{{label}}}}}" for label in labels)
     title = metric.name.removeprefix("mailboat_").removesuffix("_total").replace("_", " ").capitalize()
     look = Look(_UNITS.get(metric.name.rpartition("_")[2], "short"))
-    if metric.kind is Kind.HISTOGRAM:
+    if metric.kind is MetricKind.HISTOGRAM:
         return graph(title, metric.help, [Query(quantile(0.95, metric.name), "95%")], look)
-    if metric.kind is Kind.COUNTER:
+    if metric.kind is MetricKind.COUNTER:
         return graph(title, metric.help, [Query(total(rate(metric.name), ", ".join(labels)), legend)], Look("cps"))
     return graph(title, metric.help, [Query(total(series(metric.name), ", ".join(labels)), legend)], look)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import mailboat
 
-PACKAGES = ("cli", "delivery", "hooks", "ingress", "message", "model", "outbound", "queue", "smtp")
+PACKAGES = ("cli", "delivery", "hooks", "ingress", "message", "model", "queue", "smtp", "submission")
 """Where messages are handled."""
 HOLDS_OCTETS = re.compile(r"\b(bytes|bytearray|memoryview|Body)\b")
 NO_MESSAGE = {
@@ -22,7 +22,7 @@ NO_MESSAGE = {
     "Preparation.date",
     "Preparation.removed",
     "Preparation.trace",
-    "Transaction._date",
+    "MailTransaction._date",
 }
 """Octets that no client sent as a message."""
 

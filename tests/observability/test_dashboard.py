@@ -14,7 +14,7 @@ from observability.plain import others
 from tests.support.monitoring import DASHBOARD, KNOWN, dashboard, expressions, label_values, panels
 from tests.support.promql import selectors
 
-from mailboat.metrics.catalog import Kind, Metric
+from mailboat.metrics.catalog import Metric, MetricKind
 
 TARGET_LABELS = {"namespace", "job", "pod", "instance"}
 
@@ -33,7 +33,7 @@ def test_each_expression_uses_metrics_and_labels_that_are_there(title: str, expr
     assert used, title
     for selector in used:
         metric = KNOWN[selector.family]
-        assert (selector.name != selector.family) == (metric.kind is Kind.HISTOGRAM)
+        assert (selector.name != selector.family) == (metric.kind is MetricKind.HISTOGRAM)
         for label, _, value in selector.matchers:
             if label not in TARGET_LABELS:
                 assert value in label_values(metric)[label]
@@ -58,9 +58,17 @@ def test_each_metric_of_the_relay_is_shown_somewhere() -> None:
 
 
 PLAIN = [
-    (Metric("mailboat_new_total", Kind.COUNTER, "New ones.", "reason", ("a", "b")), "sum by (reason) (rate({}[", "cps"),
-    (Metric("mailboat_new", Kind.GAUGE, "New ones."), "sum by (pod) ({})", "short"),
-    (Metric("mailboat_new_seconds", Kind.HISTOGRAM, "New ones.", buckets=(1.0,)), "histogram_quantile(0.95, ", "s"),
+    (
+        Metric("mailboat_new_total", MetricKind.COUNTER, "New ones.", "reason", ("a", "b")),
+        "sum by (reason) (rate({}[",
+        "cps",
+    ),
+    (Metric("mailboat_new", MetricKind.GAUGE, "New ones."), "sum by (pod) ({})", "short"),
+    (
+        Metric("mailboat_new_seconds", MetricKind.HISTOGRAM, "New ones.", buckets=(1.0,)),
+        "histogram_quantile(0.95, ",
+        "s",
+    ),
 ]
 
 

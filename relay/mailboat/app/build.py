@@ -1,4 +1,4 @@
-"""Which object is given which: the only place where a relay is put together."""
+"""The wiring: which object gets which. The only place that builds a relay."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mailboat.ingress.context import IngressContext
 from mailboat.ingress.listener import Listener
 from mailboat.ingress.tls import ServerTls
 from mailboat.metrics.events import EventLog
-from mailboat.metrics.tally import Tally
+from mailboat.metrics.recorder import Recorder
 from mailboat.metrics.writer import LineWriter
 from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Entry
@@ -43,12 +43,12 @@ from mailboat.routing.router import Router
 from mailboat.submission.submitter import Submitter
 
 Tokens = Callable[[Clock, Observer], TokenSource]
-"""Makes what hands access tokens out: a cache of its own in a single process, else the supervisor's."""
+"""Makes the source of access tokens: a cache of its own in a single process, else the supervisor's."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What the command line and the supervisor say to one worker."""
+    """The options of one worker, from the command line or the supervisor."""
 
     directory: Path
     worker: int = 0
@@ -60,15 +60,15 @@ class WorkerOptions:
     event_fd: int = 1
     """Where the event log goes."""
     last_good: bool = False
-    """Store each configuration that is taken, and start with the last one when the directory is bad."""
+    """Store each configuration that is applied, and start with the last one when the directory is bad."""
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """Where facts go."""
+class Observability:
+    """What facts are reported to."""
 
     writer: LineWriter
-    tally: Tally
+    recorder: Recorder
     events: EventLog
     observer: Observer
 
@@ -78,7 +78,7 @@ class Parts:
     """The parts of one worker that are started, reloaded and stopped."""
 
     clock: Clock
-    telling: Telling
+    observability: Observability
     store: Databases
     local: LocalAddresses
     resolver: Resolver
@@ -97,11 +97,11 @@ class Parts:
         """Why deliveries of an IP version wait for their source address; see `Sources.missing`."""
         missing = self.sources.missing(settings)
         if missing:
-            self.local.refresh()  # it may have come since the addresses were read
+            self.local.refresh()  # it may have been added since the addresses were read
             missing = self.sources.missing(settings)
         return missing
 
-    async def take(self, settings: Settings) -> None:
+    async def apply(self, settings: Settings) -> None:
         """Put new settings into force everywhere. Raises OSError or ValueError before anything has changed."""
         staged = await self.plugins.prepare(settings)
         try:
@@ -118,33 +118,33 @@ class Parts:
         self.engine.configure(settings)
 
 
-def build_telling(options: WorkerOptions, clock: Clock) -> Telling:
+def build_observability(options: WorkerOptions, clock: Clock) -> Observability:
     """The observers."""
     writer = LineWriter(options.event_fd)
-    tally = Tally(clock, lambda: writer.lost)
+    recorder = Recorder(clock, lambda: writer.lost)
     events = EventLog(
         writer, text=options.log_format == "text", clock=clock, later=asyncio.get_running_loop().call_later
     )
-    return Telling(writer, tally, events, Observers(tally, events))
+    return Observability(writer, recorder, events, Observers(recorder, events))
 
 
 async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> Parts:
-    """Open the queue of one worker and put everything around it.
+    """Open the queue of one worker and build its parts.
 
     Raises PluginsError for plugins that do not load, QueueInUse or StorageError when the queue cannot be opened,
     OSError or ValueError for a certificate.
     """
     clock = SystemClock()
-    telling = build_telling(options, clock)
-    observer = telling.observer
+    observability = build_observability(options, clock)
+    observer = observability.observer
     plugins = Plugins(observer)
     plugins.workers = options.workers
-    plugins.numbers = lambda: _numbers(telling.tally, store)
+    plugins.numbers = lambda: _numbers(observability.recorder, store)
     try:
         staged = await plugins.prepare(settings)
         tls = ServerTls(settings.tls)
     except (OSError, ValueError):
-        telling.writer.close()  # another attempt, with the last good set, has its own
+        observability.writer.close()  # another attempt, with the last good set, has its own
         raise
     store = await open_store(settings.outbound.queue_dir, options.worker, options.workers, clock, observer)
     local = LocalAddresses(clock)
@@ -177,7 +177,7 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     submitter = Submitter(settings, store, observer, clock, lambda: _no_room(admission))
     context.hooks = submitter.hooks = staged.commit()
     return Parts(
-        *(clock, telling, store, local, resolver, router, ahead, sources, pool, engine, load, context),
+        *(clock, observability, store, local, resolver, router, ahead, sources, pool, engine, load, context),
         listener=Listener(context),
         submitter=submitter,
         plugins=plugins,
@@ -185,15 +185,15 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
 
 
 async def _locate(router: Router, hooks: DeliveryHooks, clock: Clock, entry: Entry) -> Located:
-    """Where an entry's mail goes; where a plugin chooses the way, each domain stands for itself."""
+    """Where an entry's mail goes; where a plugin chooses the route, each domain is a site of its own."""
     if hooks.choose_way:
         return Located(Site(entry.domain, ()), clock.monotonic() + MAX_AGE)
     return await router.locate(entry.domain, entry.message.sender, force_tls=entry.force_tls)
 
 
-def _numbers(tally: Tally, store: Store) -> Mapping[str, Mapping[str, float]]:
+def _numbers(recorder: Recorder, store: Store) -> Mapping[str, Mapping[str, float]]:
     """The metrics of this worker without labels of their own, for plugins."""
-    now = tally.snapshot(store.stats())
+    now = recorder.snapshot(store.stats())
     return now["counters"] | now["gauges"]
 
 
@@ -205,6 +205,6 @@ _NO_ROOM = {
 
 
 def _no_room(admission: Admission) -> str:
-    """Why mail that is not from a client cannot be taken now either; empty when it can."""
+    """Why mail that is not from a client cannot be queued now either; empty when it can."""
     refusal = admission.room()
     return "" if refusal is None else _NO_ROOM[refusal]

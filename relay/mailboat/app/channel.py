@@ -19,7 +19,7 @@ from mailboat.app.questions import Questions, answer, open_line
 from mailboat.app.remote_tokens import TOKEN, give
 from mailboat.app.submissions import RemoteSubmission, SubmissionTable, pack
 from mailboat.delivery.oauth import TokenSource
-from mailboat.metrics.tally import Snapshot
+from mailboat.metrics.recorder import Snapshot
 from mailboat.model.envelope import State
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
 from mailboat.submission.request import SubmissionRequest

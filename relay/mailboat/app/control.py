@@ -13,7 +13,7 @@ from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJso
 from mailboat.app.channel import WorkerPort
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.prometheus import exposition
-from mailboat.metrics.tally import Totals
+from mailboat.metrics.recorder import Totals
 from mailboat.queue.exports import archive_chunks
 from mailboat.queue.imports import Upload
 from mailboat.queue.store import EVERYTHING, PAGE_OCTETS, Batch, Selection, Step, StorageError, Verb

@@ -19,7 +19,7 @@ from mailboat.app.channel import RemoteWorker, WorkerPort
 from mailboat.app.process import THREAD_GRACE
 from mailboat.app.worker import STOP_MARGIN
 from mailboat.delivery.tokens import TokenCache
-from mailboat.metrics.tally import Snapshot, Totals
+from mailboat.metrics.recorder import Snapshot, Totals
 from mailboat.model.clock import SystemClock
 from mailboat.model.observer import TokenResult
 

@@ -1,4 +1,4 @@
-"""Live reload: sees that files changed, checks them as a whole, and has them taken or says why not.
+"""Live reload: sees that files changed, checks them as a whole, and applies them or says why not.
 
 What takes long, reading and running plugins, happens in threads; the swap is one step on the event loop.
 
@@ -23,7 +23,7 @@ from mailboat.model.observer import ConfigReloaded, Observer
 log = logging.getLogger(__name__)
 
 PERIOD = 0.3
-"""Seconds between two looks; a change is taken within 1 s."""
+"""Seconds between two looks; a change is applied within 1 s."""
 RETRY = 10.0
 """Seconds until a reload that failed for no fault of the files is tried again."""
 DELIVERY_FILES = frozenset(("outbound.ini", "tls.ini"))
@@ -54,30 +54,30 @@ class ConfigWatch:
         self.error: str | None = self._why("; ".join(map(str, first.refused))) if first.refused else None
         """Why the files as they are now were refused."""
         self.tolerated = first.tolerated
-        """What the start went on without; a reload that is taken has none."""
-        self.taken: Callable[[Loaded], Awaitable[None]] = _ignored
+        """What the start went on without; empty after a reload."""
+        self.applied: Callable[[Loaded], Awaitable[None]] = _ignored
         """Called after a configuration was put into force."""
 
-    async def run(self, take: Callable[[Settings], Awaitable[None]]) -> None:
-        """Look until cancelled. `take` puts settings into force, or raises OSError or ValueError and changes none."""
+    async def run(self, apply: Callable[[Settings], Awaitable[None]]) -> None:
+        """Look until cancelled. `apply` puts settings into force, or raises OSError or ValueError and changes none."""
         if self.error is not None:
             log.error("the configuration is refused: %s", self.error)
             self._observer.config_reloaded(ConfigReloaded(self.settings.hash, self.error))
         while True:
             await asyncio.sleep(PERIOD)
-            await self.look(take)
+            await self.look(apply)
 
-    async def look(self, take: Callable[[Settings], Awaitable[None]]) -> None:
-        """Look once, and take what changed."""
+    async def look(self, apply: Callable[[Settings], Awaitable[None]]) -> None:
+        """Look once, and apply what changed."""
         late = self._retry_at is not None and self._clock.monotonic() >= self._retry_at
         plugins = self._plugins_changed()
         if not (late or plugins or changed(self._marks)):
             return
         self._retry_at = None
         try:
-            await self._reload(take, plugins=plugins)
-        except Exception as error:  # a bug of ours or of a plugin: the files may be good, and it may pass
-            log.exception("the new configuration could not be taken")
+            await self._reload(apply, plugins=plugins)
+        except Exception as error:  # a bug of ours or of a plugin: the files may be good, and a later try may succeed
+            log.exception("the new configuration could not be applied")
             self._retry_at = self._clock.monotonic() + RETRY
             self._refuse(f"internal error, see the log of the relay: {type(error).__name__}")
 
@@ -88,7 +88,7 @@ class ConfigWatch:
         self._seen = now
         return news
 
-    async def _reload(self, take: Callable[[Settings], Awaitable[None]], *, plugins: bool) -> None:
+    async def _reload(self, apply: Callable[[Settings], Awaitable[None]], *, plugins: bool) -> None:
         loaded = await asyncio.to_thread(load, self._directory, os.environ)
         self._marks = loaded.marks
         for warning in loaded.warnings:
@@ -101,12 +101,12 @@ class ConfigWatch:
         else:
             self._used |= loaded.contents.keys() & DELIVERY_FILES
             if loaded.settings != self.settings or self.error is not None or plugins:
-                await self._take(loaded, loaded.settings, take)
+                await self._apply(loaded, loaded.settings, apply)
 
-    async def _take(self, loaded: Loaded, new: Settings, take: Callable[[Settings], Awaitable[None]]) -> None:
+    async def _apply(self, loaded: Loaded, new: Settings, apply: Callable[[Settings], Awaitable[None]]) -> None:
         old = self.settings
         try:
-            await take(new)
+            await apply(new)
         except (OSError, ValueError) as error:
             self._refuse(str(error))
             return
@@ -117,7 +117,7 @@ class ConfigWatch:
         self.tolerated = ()
         for key in restart_needed(old, new):
             log.warning("%s changed: it takes effect with the next restart", key)
-        await self.taken(loaded)
+        await self.applied(loaded)
         self._observer.config_reloaded(ConfigReloaded(new.hash))
 
     def _why(self, error: str) -> str:
@@ -134,4 +134,4 @@ class ConfigWatch:
 
 
 async def _ignored(_: Loaded) -> None:
-    """What follows from a configuration that was taken, where nobody wants to know."""
+    """The default of `applied`."""

@@ -21,7 +21,7 @@ from mailboat.config.load import Loaded
 from mailboat.config.settings import Settings
 from mailboat.delivery.tokens import TokenCache
 from mailboat.ingress.listener import listening_socket
-from mailboat.metrics.tally import Totals
+from mailboat.metrics.recorder import Totals
 from mailboat.queue.lock import Lock, make_directory
 from mailboat.queue.spool import database_path
 from mailboat.queue.store import Selection, StorageError, Verb

@@ -1,4 +1,6 @@
-"""Once a second: is there room on the disk and in memory, and does storage work again? Ingress reads the answer."""
+"""Checks once a second whether there is room on the disk and in memory, and whether storage works again.
+
+Ingress reads the answer in `Load`."""
 
 from __future__ import annotations
 
@@ -18,12 +20,12 @@ log = logging.getLogger(__name__)
 PERIOD = 1.0
 """Seconds."""
 MEMORY_MARK = 0.8
-"""Share of the memory limit above which no new mail is taken."""
+"""Share of the memory limit above which no new mail is accepted."""
 
 STRANGERS_SHARE = 0.25
 """Of the memory limit, for clients that may not relay."""
 STRANGER_MEMORY = 2**20
-"""Octets that a client may make us keep: inside TLS, with as much input pipelined as is read before a reply."""
+"""Octets that one client can make us keep: inside TLS, with as much input pipelined as is read before a reply."""
 
 
 class Watch:
@@ -48,27 +50,32 @@ class Watch:
             await asyncio.sleep(PERIOD)
             try:
                 await self.look()
-            except Exception:  # whatever it is, the next look may go well
-                log.exception("looking after disk and memory")
+            except Exception:  # the next look may succeed
+                log.exception("checking disk and memory failed")
 
     async def look(self) -> None:
         """Look once."""
         if self._store.failed:
             self.failed()
-        self._say("memory_full", "memory is nearly full", memory_in_use() > self._memory_mark)
+        memory_full = memory_in_use() > self._memory_mark
+        if self._load.memory_full != memory_full:
+            self._load.memory_full = memory_full
+            _log_change("memory is nearly full", memory_full)
         scarce, fault = disk_is_full(self._queue_dir), self._store.fault
         if scarce or fault:
-            # The store knows better: what was delivered may have left room within its files.
+            # Ask the store: deliveries may have left room within its files.
             await self._store.probe()
-        self._say("disk_full", "the disk of the queue is nearly full", scarce and bool(self._store.fault))
+        disk_full = scarce and bool(self._store.fault)
+        if self._load.disk_full != disk_full:
+            self._load.disk_full = disk_full
+            _log_change("the disk of the queue is nearly full", disk_full)
         if fault and not self._store.fault:
             log.warning("storage works again")
             self.recovered()
 
-    def _say(self, mark: str, text: str, now: bool) -> None:
-        if getattr(self._load, mark) != now:
-            log.warning("%s: %s", text, "new mail is deferred" if now else "over")
-            setattr(self._load, mark, now)
+
+def _log_change(text: str, now: bool) -> None:
+    log.warning("%s: %s", text, "new mail is deferred" if now else "over")
 
 
 def disk_is_full(directory: str) -> bool:

@@ -18,7 +18,7 @@ from mailboat.app.watch import Watch, disk_of
 from mailboat.config.load import Loaded
 from mailboat.delivery.engine import DOT_GRACE, HANG_UP_GRACE
 from mailboat.metrics.plugins import pack
-from mailboat.metrics.tally import Snapshot
+from mailboat.metrics.recorder import Snapshot
 from mailboat.model.observer import Observer
 from mailboat.queue import exports, imports
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, StorageError, Verb
@@ -50,10 +50,10 @@ class Worker:
         self._options = options
         self._parts = parts
         # Every worker takes a new configuration; one tells of it, so that a reload counts once.
-        observer = parts.telling.observer if options.worker == 0 else Observer()
+        observer = parts.observability.observer if options.worker == 0 else Observer()
         self.config = ConfigWatch(options.directory, loaded, parts.clock, observer, parts.plugins.marks)
         if options.last_good and options.worker == 0:
-            self.config.taken = self._keep
+            self.config.applied = self._keep
         self._first: Loaded | None = loaded
         self._expiry = CertificateExpiry()
         self._started = False
@@ -79,13 +79,13 @@ class Worker:
         await watch.look()
         parts.engine.start()
         if self._first is not None and not self._first.stored_at:
-            await self.config.taken(self._first)
+            await self.config.applied(self._first)
         self._first = None
         clock = ClockWatch(parts.clock, parts.store, lambda: parts.engine.plan)
         self._chores = [
             asyncio.create_task(clock.run(), name="clock"),
             asyncio.create_task(watch.run(), name="watch"),
-            asyncio.create_task(self.config.run(parts.take), name="reload"),
+            asyncio.create_task(self.config.run(parts.apply), name="reload"),
         ]
         self._started = True
 
@@ -119,8 +119,8 @@ class Worker:
             async with asyncio.timeout(QUIT_GRACE):
                 await parts.pool.close()
         await asyncio.gather(*self._chores, return_exceptions=True)
-        parts.telling.events.tell_omitted()
-        await asyncio.to_thread(parts.telling.writer.close)
+        parts.observability.events.tell_omitted()
+        await asyncio.to_thread(parts.observability.writer.close)
 
     # What the admin listener asks; also over the supervisor's channel.
 
@@ -160,7 +160,7 @@ class Worker:
         unbound = parts.unbound(settings)
         disk = await asyncio.to_thread(disk_of, settings.outbound.queue_dir)
         ready = all(check.ok for check in self._ready())
-        snapshot = parts.telling.tally.snapshot(parts.store.stats(), unbound, disk, ready=ready)
+        snapshot = parts.observability.recorder.snapshot(parts.store.stats(), unbound, disk, ready=ready)
         tasks, threads = parts.plugins.left_running()
         snapshot["gauges"]["mailboat_certificate_expiry_timestamp_seconds"] = await self._expiry.of(settings)
         snapshot["gauges"] |= {

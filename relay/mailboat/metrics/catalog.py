@@ -1,6 +1,6 @@
 """Every metric of the relay in one table: name, kind, labels, help and buckets.
 
-`tally` counts what stands here, `prometheus` exposes it, and `make docs` prints docs/metrics.md from it. Knows no
+`recorder` counts what stands here, `prometheus` exposes it, and `make docs` prints docs/metrics.md from it. Knows no
 socket and no process; never imports its users.
 Label values are closed sets: each series is there from the start, with 0, and none is ever added.
 """
@@ -23,7 +23,7 @@ TLS_VERSIONS = (NO_TLS, "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", OTHER_TLS)
 """The closed set of the label `version`; `other` stands for whatever a future OpenSSL may call itself."""
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """What Prometheus does with a metric."""
 
     COUNTER = "counter"
@@ -45,7 +45,7 @@ class Metric:
 
     name: str
     """As exposed, `_total` included."""
-    kind: Kind
+    kind: MetricKind
     help: str
     label: str = ""
     """The name of its label, or of several with blanks between; empty: none."""
@@ -67,43 +67,43 @@ _RESULTS = tuple(Result)
 METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_received_messages_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Messages answered 250 (202 by HTTP), or sent by a plugin.",
     ),
-    Metric("mailboat_received_bytes_total", Kind.COUNTER, "Octets of the messages answered 250."),
+    Metric("mailboat_received_bytes_total", MetricKind.COUNTER, "Octets of the messages answered 250."),
     Metric(
         "mailboat_rejected_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Refused commands, messages and connections of clients.",
         "reason",
         tuple(RejectReason),
     ),
     Metric(
         "mailboat_nul_messages_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Messages with NUL octets, by what `smtp.ini` `nul` did to them.",
         "action",
         tuple(Nul),
     ),
     Metric(
         "mailboat_deliveries_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Recipients, one an attempt and outcome.",
         "outcome",
         _RESULTS,
     ),
     Metric(
         "mailboat_bounce_messages_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Bounce messages: queued to the sender, or suppressed (null sender, or a plugin's wish).",
         "result",
         tuple(BounceResult),
     ),
-    Metric("mailboat_queue_messages", Kind.GAUGE, "Queue entries now.", "state", _STATES),
-    Metric("mailboat_queue_bytes", Kind.GAUGE, "Octets of the queue entries now.", "state", _STATES),
+    Metric("mailboat_queue_messages", MetricKind.GAUGE, "Queue entries now.", "state", _STATES),
+    Metric("mailboat_queue_bytes", MetricKind.GAUGE, "Octets of the queue entries now.", "state", _STATES),
     Metric(
         "mailboat_queue_oldest_seconds",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Age of the oldest queue entry; 0 when there is none.",
         "state",
         _STATES,
@@ -111,19 +111,19 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "mailboat_queue_disk_free_bytes",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Octets that the relay may still fill on the file system of the queue.",
         merge=Merge.MIN,
     ),
     Metric(
         "mailboat_queue_disk_size_bytes",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Octets of the file system of the queue, used or free.",
         merge=Merge.MAX,
     ),
     Metric(
         "mailboat_delivery_duration_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Duration of one attempt. Its outcome is the best that one of its recipients had, in the order "
         "delivered, deferred, bounced, dropped.",
         "outcome",
@@ -132,45 +132,45 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "mailboat_message_age_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Time from 250 to delivery, one an attempt that delivered.",
         buckets=_AGE_SECONDS,
     ),
-    Metric("mailboat_outbound_connections", Kind.GAUGE, "Connections to next hops now, idle ones included."),
-    Metric("mailboat_inbound_connections", Kind.GAUGE, "Connections of clients now."),
+    Metric("mailboat_outbound_connections", MetricKind.GAUGE, "Connections to next hops now, idle ones included."),
+    Metric("mailboat_inbound_connections", MetricKind.GAUGE, "Connections of clients now."),
     Metric(
         "mailboat_tls_deliveries_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Delivered recipients by the TLS version of the connection; `none` is plain text.",
         "version",
         TLS_VERSIONS,
     ),
     Metric(
         "mailboat_ambiguous_deliveries_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Recipients whose final dot was sent and never answered: they may get the message twice.",
     ),
     Metric(
         "mailboat_commit_duration_seconds",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Duration of one group commit, its fsync included.",
         buckets=_COMMIT_SECONDS,
     ),
     Metric(
         "mailboat_commit_messages",
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "Messages accepted by one group commit.",
         buckets=_COMMIT_MESSAGES,
     ),
-    Metric("mailboat_dns_queries_total", Kind.COUNTER, "DNS look-ups.", "result", tuple(DnsResult)),
+    Metric("mailboat_dns_queries_total", MetricKind.COUNTER, "DNS look-ups.", "result", tuple(DnsResult)),
     Metric(
         "mailboat_bind_failures_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Attempts deferred because the source address of this pod is not on this machine.",
     ),
     Metric(
         "mailboat_bind_address_available",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "0 when `[bind]` names a source address for this pod that is not on this machine: mail waits for it.",
         "family",
         ("ipv4", "ipv6"),
@@ -178,12 +178,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "mailboat_upstream_auth_failures_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Times that a next hop refused our credentials.",
     ),
     Metric(
         "mailboat_oauth_token_requests_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Requests for access tokens, one for all workers: `refused` by the token server, or `failed` without an answer "
         "that could be used.",
         "result",
@@ -191,39 +191,41 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "mailboat_events_dropped_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Lines of the event log that were lost because nobody read them fast enough.",
     ),
     Metric(
         "mailboat_hook_failures_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Hooks of plugins that raised, took too long or answered what their point does not take.",
         "point reason",
         tuple(f"{point} {reason}" for point in Point for reason in HookFailure),
     ),
     Metric(
         "mailboat_plugin_tasks",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Tasks of plugins now: those that their hooks have started, and hooks that were given up and do not end.",
     ),
-    Metric("mailboat_plugin_stuck_threads", Kind.GAUGE, "Threads now that are stuck in a hook that was given up."),
+    Metric(
+        "mailboat_plugin_stuck_threads", MetricKind.GAUGE, "Threads now that are stuck in a hook that was given up."
+    ),
     Metric(
         "mailboat_config_reloads_total",
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "Reloads of the configuration; a failed one changed nothing. A start with the last good set counts as one.",
         "result",
         ("success", "failure"),
     ),
     Metric(
         "mailboat_config_last_reload_successful",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "1 when the last reload was taken, 0 when it was refused and the one before it still holds, or when the relay "
         "started with the last good set.",
         merge=Merge.MIN,
     ),
     Metric(
         "mailboat_certificate_expiry_timestamp_seconds",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "When the first certificate of the chain in `tls.ini` expires, seconds since the epoch: `server` is shown to "
         "clients, `client` to next hops. Absent where there is none.",
         "use",
@@ -232,16 +234,18 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "mailboat_workers_missing",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "Worker processes that are not up or do not answer; their last counters stay in the sums.",
     ),
-    Metric("mailboat_ready", Kind.GAUGE, "1 when `/readyz` answers 200, else 0.", merge=Merge.MIN),
-    Metric("process_cpu_seconds_total", Kind.COUNTER, "User and system time of all processes of the relay, seconds."),
-    Metric("process_resident_memory_bytes", Kind.GAUGE, "Resident memory of all processes of the relay."),
-    Metric("process_open_fds", Kind.GAUGE, "Open file descriptors of all processes of the relay."),
+    Metric("mailboat_ready", MetricKind.GAUGE, "1 when `/readyz` answers 200, else 0.", merge=Merge.MIN),
+    Metric(
+        "process_cpu_seconds_total", MetricKind.COUNTER, "User and system time of all processes of the relay, seconds."
+    ),
+    Metric("process_resident_memory_bytes", MetricKind.GAUGE, "Resident memory of all processes of the relay."),
+    Metric("process_open_fds", MetricKind.GAUGE, "Open file descriptors of all processes of the relay."),
     Metric(
         "process_start_time_seconds",
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "When the oldest process of the relay started, seconds since the epoch.",
         merge=Merge.MIN,
     ),
@@ -249,9 +253,12 @@ METRICS: tuple[Metric, ...] = (
 
 INFOS: tuple[Metric, ...] = (
     Metric(
-        "mailboat_config_info", Kind.GAUGE, "1; the label is the configuration's hash, as `/configz` shows it.", "hash"
+        "mailboat_config_info",
+        MetricKind.GAUGE,
+        "1; the label is the configuration's hash, as `/configz` shows it.",
+        "hash",
     ),
-    Metric("mailboat_build_info", Kind.GAUGE, "1; the label is the relay's version.", "version"),
+    Metric("mailboat_build_info", MetricKind.GAUGE, "1; the label is the relay's version.", "version"),
 )
 """Gauges that are always 1 and say something by their label: one series each."""
 

@@ -1,6 +1,6 @@
 """Counters that plugins made, on their way from a worker to `/metrics`: JSON, summed, exposed.
 
-Their names and labels are the plugins' own, so they do not stand in `reference`. `tally` sums them by its own rules:
+Their names and labels are the plugins' own, so they do not stand in `catalog`. `recorder` sums them by its own rules:
 a worker that died keeps its part.
 """
 

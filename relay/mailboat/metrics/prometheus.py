@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from mailboat.metrics import catalog, plugins
-from mailboat.metrics.catalog import INFOS, METRICS, Kind
-from mailboat.metrics.tally import HistogramSnapshot, Snapshot
+from mailboat.metrics.catalog import INFOS, METRICS, MetricKind
+from mailboat.metrics.recorder import HistogramSnapshot, Snapshot
 
 
 def exposition(snapshot: Snapshot, *, version: str, config_hash: str) -> bytes:
@@ -50,13 +50,13 @@ class _SnapshotCollector(Collector):
 
     def _family(self, metric: catalog.Metric) -> Metric:
         labels = metric.label.split()
-        if metric.kind is Kind.HISTOGRAM:
+        if metric.kind is MetricKind.HISTOGRAM:
             histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels)
             for value, one in self._snapshot["histograms"].get(metric.name, {}).items():
                 histogram.add_metric(_values(value), _cumulative(metric.buckets, one), one["sum"])
             return histogram
-        numbers = self._snapshot["counters" if metric.kind is Kind.COUNTER else "gauges"].get(metric.name, {})
-        make = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+        numbers = self._snapshot["counters" if metric.kind is MetricKind.COUNTER else "gauges"].get(metric.name, {})
+        make = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
         family = make(metric.name, metric.help, labels=labels)
         for value, number in numbers.items():
             family.add_metric(_values(value), number)

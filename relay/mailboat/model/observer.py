@@ -1,4 +1,4 @@
-"""Facts that the relay tells, and the one interface that hears them. Metrics and the event log are two observers.
+"""Facts of the relay, and the one interface that they are reported to. Metrics and the event log are two observers.
 
 Each fact is told once, on the event loop, after what it says has become true. An observer never raises, never
 blocks and never awaits.
@@ -105,14 +105,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class ConfigReloaded:
-    """A configuration was taken (`error` empty) or refused."""
+    """A configuration was applied (`error` empty) or refused."""
 
     hash: str
     error: str = ""
 
 
 class Observer:
-    """Hears every fact; each method does nothing here, so that an observer overrides what it cares about."""
+    """Gets every fact. Each method does nothing here; an observer overrides those that it needs."""
 
     def received(self, fact: Received) -> None:
         """A message was answered 250."""
@@ -133,7 +133,7 @@ class Observer:
         """
 
     def bounce_message(self, entry: Entry, result: BounceResult) -> None:
-        """A DSN was queued, or not sent (null sender, or a plugin's wish)."""
+        """A DSN was queued, or not sent (null sender, or a plugin said so)."""
 
     def committed(self, duration: float, messages: int) -> None:
         """A group commit took `duration` seconds and held `messages` accepted messages."""
@@ -160,7 +160,7 @@ class Observer:
         """The configuration changed, or a change was refused."""
 
     def hook_failed(self, point: str, plugin: str, reason: HookFailure) -> None:
-        """A plugin raised, took too long or answered nonsense at a hook point; what then holds is told elsewhere."""
+        """A plugin raised, took too long or gave an invalid answer at a hook point."""
 
 
 class Observers(Observer):
@@ -168,18 +168,63 @@ class Observers(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
-        for name in (n for n in vars(Observer) if not n.startswith("_")):
-            # Bound once: a fact costs one call an observer that overrides the method, none for the others.
-            listening = [getattr(o, name) for o in observers if getattr(type(o), name) is not getattr(Observer, name)]
-            setattr(self, name, _fan_out(listening))
 
+    def received(self, fact: Received) -> None:
+        for observer in self._observers:
+            observer.received(fact)
 
-def _fan_out(listening: list[object]) -> object:
-    if len(listening) == 1:
-        return listening[0]
+    def rejected(self, fact: Rejected) -> None:
+        for observer in self._observers:
+            observer.rejected(fact)
 
-    def tell(*args: object) -> None:
-        for listener in listening:
-            listener(*args)  # type: ignore[operator]
+    def nul_found(self, action: str) -> None:
+        for observer in self._observers:
+            observer.nul_found(action)
 
-    return tell
+    def attempt_started(self, entry: Entry) -> None:
+        for observer in self._observers:
+            observer.attempt_started(entry)
+
+    def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
+        for observer in self._observers:
+            observer.attempted(entry, report, remaining, delay)
+
+    def bounce_message(self, entry: Entry, result: BounceResult) -> None:
+        for observer in self._observers:
+            observer.bounce_message(entry, result)
+
+    def committed(self, duration: float, messages: int) -> None:
+        for observer in self._observers:
+            observer.committed(duration, messages)
+
+    def dns_query(self, result: DnsResult) -> None:
+        for observer in self._observers:
+            observer.dns_query(result)
+
+    def bind_failed(self, source: str) -> None:
+        for observer in self._observers:
+            observer.bind_failed(source)
+
+    def inbound_connections(self, change: int) -> None:
+        for observer in self._observers:
+            observer.inbound_connections(change)
+
+    def outbound_connections(self, change: int) -> None:
+        for observer in self._observers:
+            observer.outbound_connections(change)
+
+    def authentication_failed(self, host: str, reply: str) -> None:
+        for observer in self._observers:
+            observer.authentication_failed(host, reply)
+
+    def token_requested(self, result: TokenResult) -> None:
+        for observer in self._observers:
+            observer.token_requested(result)
+
+    def config_reloaded(self, fact: ConfigReloaded) -> None:
+        for observer in self._observers:
+            observer.config_reloaded(fact)
+
+    def hook_failed(self, point: str, plugin: str, reason: HookFailure) -> None:
+        for observer in self._observers:
+            observer.hook_failed(point, plugin, reason)

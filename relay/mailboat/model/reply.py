@@ -37,11 +37,6 @@ class Reply:
         return 200 <= self.code <= 299
 
     @property
-    def is_transient(self) -> bool:
-        """A 4yz reply: try again later. A 3yz where none was expected counts as one (it decides nothing)."""
-        return 300 <= self.code <= 499
-
-    @property
     def is_permanent(self) -> bool:
         """A 5yz reply: do not repeat."""
         return 500 <= self.code <= 599

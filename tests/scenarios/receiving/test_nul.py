@@ -7,17 +7,17 @@ from tests.support.ingress import serving
 from tests.support.smtp_client import TEXT
 
 from mailboat.config.settings import Nul
-from mailboat.metrics.tally import Tally
+from mailboat.metrics.recorder import Recorder
 from mailboat.model.observer import RejectReason
 
 SMALL, LARGE = b"", b"x" * 998 + b"\r\n"
 
 
 def counted(actions: list[str]) -> dict[str, float]:
-    tally = Tally()
+    recorder = Recorder()
     for action in actions:
-        tally.nul_found(action)
-    return tally.snapshot()["counters"]["mailboat_nul_messages_total"]
+        recorder.nul_found(action)
+    return recorder.snapshot()["counters"]["mailboat_nul_messages_total"]
 
 
 @pytest.mark.parametrize("lines", [0, 400], ids=["in-memory", "in-a-file"])

@@ -18,7 +18,7 @@ from mailboat.admin.control import entry_to_json
 from mailboat.admin.server import AdminServer
 from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.metrics.prometheus import exposition
-from mailboat.metrics.tally import Tally
+from mailboat.metrics.recorder import Recorder
 from mailboat.model.envelope import Entry, State
 from mailboat.queue.store import StateStats
 
@@ -35,7 +35,7 @@ class Relay(FakeControl):
 
     async def metrics(self) -> bytes:
         stats = {State.DEFERRED: StateStats(3, 5000, T0 - 7200), State.HELD: StateStats(1, 10, T0)}
-        return exposition(Tally(StoppedClock(T0)).snapshot(stats), version="1", config_hash="")
+        return exposition(Recorder(StoppedClock(T0)).snapshot(stats), version="1", config_hash="")
 
 
 @pytest.fixture

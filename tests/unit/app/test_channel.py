@@ -20,7 +20,7 @@ from mailboat.app.remote_tokens import RemoteTokens
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.config.settings import OAuthGrant
 from mailboat.delivery.oauth import AccessToken, TokenError
-from mailboat.metrics.tally import Snapshot
+from mailboat.metrics.recorder import Snapshot
 from mailboat.model.address import Address
 from mailboat.model.envelope import State
 from mailboat.queue.store import Selection, StorageError, Verb

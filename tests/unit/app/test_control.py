@@ -14,7 +14,7 @@ from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJso
 from mailboat.app import control as control_module
 from mailboat.app.control import RelayControl
 from mailboat.app.submissions import WorkerGoneError
-from mailboat.metrics.tally import Snapshot, Totals
+from mailboat.metrics.recorder import Snapshot, Totals
 from mailboat.queue.store import Selection, Verb
 from mailboat.submission.request import SubmissionRequest
 

@@ -34,20 +34,20 @@ class Rig:
         self.directory = Directory(path)
         self.directory.write("outbound.ini", "concurrency_max=1\n")
         self.told = Told()
-        self.taken: list[Settings] = []
+        self.applied: list[Settings] = []
         self.trouble: Exception | None = None
         self.clock = StoppedClock()
         self.watch = ConfigWatch(path, self.directory.load(), self.clock, self.told)
 
-    async def take(self, settings: Settings) -> None:
+    async def apply(self, settings: Settings) -> None:
         if self.trouble is not None:
             raise self.trouble
-        self.taken.append(settings)
+        self.applied.append(settings)
 
     async def write(self, text: str) -> None:
         """Write outbound.ini and look."""
         self.directory.write("outbound.ini", text)
-        await self.watch.look(self.take)
+        await self.watch.look(self.apply)
 
 
 @pytest.fixture
@@ -56,28 +56,28 @@ def rig(tmp_path: Path) -> Rig:
 
 
 async def test_a_change_is_taken_once(rig: Rig) -> None:
-    await rig.watch.look(rig.take)
-    assert rig.taken == []
+    await rig.watch.look(rig.apply)
+    assert rig.applied == []
     await rig.write("concurrency_max=22\n")
-    await rig.watch.look(rig.take)
-    assert [settings.outbound.concurrency_max for settings in rig.taken] == [22]
+    await rig.watch.look(rig.apply)
+    assert [settings.outbound.concurrency_max for settings in rig.applied] == [22]
     assert rig.told.errors == [""]
 
 
 async def test_what_means_the_same_is_not_taken_again(rig: Rig) -> None:
     await rig.write("concurrency_max=1\n")
     os.utime(rig.directory.path / "outbound.ini", ns=(1, 1))
-    await rig.watch.look(rig.take)
-    assert rig.taken == []
+    await rig.watch.look(rig.apply)
+    assert rig.applied == []
 
 
 async def test_a_fault_is_told_once_and_the_last_good_one_stays(rig: Rig) -> None:
     good = rig.watch.settings
     await rig.write("concurrency_max=many\n")
-    await rig.watch.look(rig.take)
+    await rig.watch.look(rig.apply)
     await rig.write("concurrency_max=many\n# touched\n")
     assert rig.watch.settings is good
-    assert rig.taken == []
+    assert rig.applied == []
     (error,) = rig.told.errors
     assert "outbound.ini:1: [main] concurrency_max" in error
     assert rig.watch.error == error
@@ -95,12 +95,12 @@ async def test_a_file_that_vanishes_is_no_reason_to_fall_back_to_defaults(rig: R
     good, file = rig.watch.settings, rig.directory.path / "outbound.ini"
     file.unlink()
     rig.directory.write("me", "other.test\n")
-    await rig.watch.look(rig.take)
+    await rig.watch.look(rig.apply)
     assert rig.watch.settings is good
-    assert rig.taken == []
+    assert rig.applied == []
     assert rig.watch.error == "outbound.ini vanished; to go on without, restart"
     await rig.write("concurrency_max=7\n")
-    (taken,) = rig.taken
+    (taken,) = rig.applied
     assert (taken.outbound.concurrency_max, taken.me) == (7, "other.test")
     assert rig.watch.error is None
 
@@ -108,10 +108,10 @@ async def test_a_file_that_vanishes_is_no_reason_to_fall_back_to_defaults(rig: R
 async def test_a_file_that_came_later_is_missed_when_it_vanishes(rig: Rig) -> None:
     tls = rig.directory.path / "tls.ini"
     rig.directory.write("tls.ini", "minVersion=TLSv1.3\n")
-    await rig.watch.look(rig.take)
+    await rig.watch.look(rig.apply)
     tls.unlink()
-    await rig.watch.look(rig.take)
-    assert len(rig.taken) == 1
+    await rig.watch.look(rig.apply)
+    assert len(rig.applied) == 1
     assert rig.watch.error == "tls.ini vanished; to go on without, restart"
 
 
@@ -130,7 +130,7 @@ async def test_a_mistake_of_ours_is_not_the_end_of_reloading(rig: Rig, monkeypat
 
     async def take(settings: Settings) -> None:
         looked.set()
-        await rig.take(settings)
+        await rig.apply(settings)
 
     watching = asyncio.create_task(rig.watch.run(take))
     async with asyncio.timeout(10):
@@ -150,11 +150,11 @@ async def test_what_fails_unexpectedly_is_an_error_and_is_tried_again(rig: Rig) 
     await rig.write("concurrency_max=5\n")
     assert rig.watch.error == "internal error, see the log of the relay: RuntimeError"
     rig.trouble = None
-    await rig.watch.look(rig.take)
-    assert rig.taken == []
+    await rig.watch.look(rig.apply)
+    assert rig.applied == []
     rig.clock.time += reload_module.RETRY
-    await rig.watch.look(rig.take)
-    assert [settings.outbound.concurrency_max for settings in rig.taken] == [5]
+    await rig.watch.look(rig.apply)
+    assert [settings.outbound.concurrency_max for settings in rig.applied] == [5]
     assert rig.watch.error is None
 
 
@@ -164,21 +164,21 @@ async def test_files_that_plugins_have_read_are_followed_and_once_each(tmp_path:
     path = rig.directory.write("p.ini", "a=1\n")
     marks = {path: file_mark(path)}
     rig.watch = ConfigWatch(tmp_path, rig.directory.load(), rig.clock, rig.told, lambda: marks)
-    await rig.watch.look(rig.take)
-    assert rig.taken == []
+    await rig.watch.look(rig.apply)
+    assert rig.applied == []
     path.write_text("a=22\n")
-    await rig.watch.look(rig.take)
-    await rig.watch.look(rig.take)
-    assert len(rig.taken) == 1
+    await rig.watch.look(rig.apply)
+    await rig.watch.look(rig.apply)
+    assert len(rig.applied) == 1
     marks[path] = file_mark(path)
-    await rig.watch.look(rig.take)
-    assert len(rig.taken) == 1
+    await rig.watch.look(rig.apply)
+    assert len(rig.applied) == 1
     await rig.write("concurrency_max=many\n")
     path.write_text("a=333\n")
-    await rig.watch.look(rig.take)
-    assert (len(rig.taken), rig.watch.error is None) == (1, False)
+    await rig.watch.look(rig.apply)
+    assert (len(rig.applied), rig.watch.error is None) == (1, False)
     await rig.write("concurrency_max=1\n")
-    assert len(rig.taken) == 2
+    assert len(rig.applied) == 2
 
 
 async def test_a_reload_of_four_thousand_routes_holds_up_nobody(tmp_path: Path) -> None:
@@ -196,9 +196,9 @@ async def test_a_reload_of_four_thousand_routes_holds_up_nobody(tmp_path: Path) 
             pauses.append(loop.time() - before)
 
     ticking = asyncio.create_task(tick())
-    await rig.watch.look(rig.take)
+    await rig.watch.look(rig.apply)
     took = loop.time() - began
     ticking.cancel()
     await asyncio.wait([ticking])
-    assert len(rig.taken[0].outbound.routes) == 4000
+    assert len(rig.applied[0].outbound.routes) == 4000
     assert max(pauses) < max(0.1, took / 3)

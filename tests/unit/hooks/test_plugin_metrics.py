@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mailboat.hooks.metrics import MAX_SERIES, Counters
 from mailboat.metrics.plugins import pack
 from mailboat.metrics.prometheus import exposition
-from mailboat.metrics.tally import Snapshot, Totals
+from mailboat.metrics.recorder import Snapshot, Totals
 
 
 def snapshot(counters: Counters) -> Snapshot:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from tests.support.facts import T0, StoppedClock, entry, message, outcome, report
 
 from mailboat.metrics.events import EventLog
+from mailboat.metrics.recorder import Recorder
 from mailboat.metrics.rejections import LIMIT
-from mailboat.metrics.tally import Tally
 from mailboat.metrics.writer import LineWriter
 from mailboat.model.observer import BounceResult, ConfigReloaded, Observers, Received, Rejected, RejectReason
 from mailboat.model.outcome import Result
@@ -171,12 +171,12 @@ def test_whatever_a_remote_says_makes_one_short_line_of_json(said: str, name: st
 
 def test_a_flood_of_refusals_is_a_few_lines_a_second_and_a_count_of_the_rest() -> None:
     """Those of another reason are told; the metrics, which hear the same facts, count all."""
-    clock, later, tally = StoppedClock(T0), list[tuple[float, Callable[[], None]]](), Tally()
+    clock, later, recorder = StoppedClock(T0), list[tuple[float, Callable[[], None]]](), Recorder()
     flood = Rejected(RejectReason.RELAY_DENIED, "::1", "550 5.7.1 Relaying denied")
     with tempfile.TemporaryFile() as file:
         writer = LineWriter(file.fileno())
         log = EventLog(writer, clock=clock, later=lambda *call: later.append(call))
-        everybody = Observers(tally, log)
+        everybody = Observers(recorder, log)
         for _ in range(17_400):
             everybody.rejected(flood)
         everybody.rejected(Rejected(RejectReason.AUTH, "::1", "535 5.7.8 No"))
@@ -196,7 +196,7 @@ def test_a_flood_of_refusals_is_a_few_lines_a_second_and_a_count_of_the_rest() -
         ("rejected_omitted", "relay_denied", 17_400 - LIMIT),
         one,
     ]
-    assert tally.snapshot()["counters"]["mailboat_rejected_total"]["relay_denied"] == 17_401
+    assert recorder.snapshot()["counters"]["mailboat_rejected_total"]["relay_denied"] == 17_401
 
 
 def test_a_line_full_of_control_characters_stays_short_and_whole() -> None:

@@ -8,9 +8,9 @@ import pytest
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
-from mailboat.metrics.catalog import INFOS, METRICS, Kind, Metric
+from mailboat.metrics.catalog import INFOS, METRICS, Metric, MetricKind
 from mailboat.metrics.prometheus import exposition
-from mailboat.metrics.tally import Tally
+from mailboat.metrics.recorder import Recorder
 from mailboat.model.envelope import State
 from mailboat.queue.store import StateStats
 
@@ -42,9 +42,9 @@ PROMISED = {
 }
 
 
-def families(tally: Tally, **queue: StateStats) -> dict[str, Family]:
+def families(recorder: Recorder, **queue: StateStats) -> dict[str, Family]:
     text = exposition(
-        tally.snapshot({State(state): stats for state, stats in queue.items()}),
+        recorder.snapshot({State(state): stats for state, stats in queue.items()}),
         version="1.2.3",
         config_hash="sha256:ab",
     )
@@ -52,7 +52,7 @@ def families(tally: Tally, **queue: StateStats) -> dict[str, Family]:
 
 
 def test_the_parser_reads_every_metric_back_with_its_kind() -> None:
-    parsed = families(Tally())
+    parsed = families(Recorder())
     for metric in METRICS + INFOS:
         family = parsed.pop(metric.name.removesuffix("_total"))
         assert family.type == metric.kind
@@ -66,10 +66,10 @@ def test_names_and_labels_are_those_promised() -> None:
 
 
 def test_a_histogram_is_cumulative_and_ends_at_infinity() -> None:
-    tally = Tally()
+    recorder = Recorder()
     for messages in (1, 3, 5000):
-        tally.committed(0.002, messages)
-    samples = families(tally)["mailboat_commit_messages"].samples
+        recorder.committed(0.002, messages)
+    samples = families(recorder)["mailboat_commit_messages"].samples
     buckets = {s.labels["le"]: s.value for s in samples if s.name.endswith("_bucket")}
     assert (buckets["1.0"], buckets["2.0"], buckets["5.0"], buckets["+Inf"]) == (1, 1, 2, 3)
     assert {s.name: s.value for s in samples}["mailboat_commit_messages_count"] == 3
@@ -77,7 +77,7 @@ def test_a_histogram_is_cumulative_and_ends_at_infinity() -> None:
 
 
 def test_gauges_of_the_queue_and_the_infos_carry_their_labels() -> None:
-    parsed = families(Tally(), held=StateStats(4, 44, None))
+    parsed = families(Recorder(), held=StateStats(4, 44, None))
     assert {s.labels["state"]: s.value for s in parsed["mailboat_queue_messages"].samples}["held"] == 4
     assert [(s.labels, s.value) for s in parsed["mailboat_config_info"].samples] == [({"hash": "sha256:ab"}, 1)]
     assert [(s.labels, s.value) for s in parsed["mailboat_build_info"].samples] == [({"version": "1.2.3"}, 1)]
@@ -86,10 +86,10 @@ def test_gauges_of_the_queue_and_the_infos_carry_their_labels() -> None:
 @pytest.mark.parametrize("metric", METRICS + INFOS, ids=lambda metric: metric.name)
 def test_names_pass_the_rules_that_promtool_checks(metric: Metric) -> None:
     assert re.fullmatch(r"(mailboat|process)(_[a-z]+)+", metric.name)
-    assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
+    assert metric.name.endswith("_total") == (metric.kind is MetricKind.COUNTER)
     assert not re.search(r"_(milliseconds|minutes|hours|kilobytes|megabytes|percent)(_|$)", metric.name), "base units"
     assert not re.search(r"_(count|sum|bucket|counter|gauge|histogram)$", metric.name), "reserved endings"
     assert metric.help.endswith(".")
     assert metric.label not in {"le", "quantile", "job", "instance"}
     assert list(metric.buckets) == sorted(set(metric.buckets))
-    assert bool(metric.buckets) == (metric.kind is Kind.HISTOGRAM)
+    assert bool(metric.buckets) == (metric.kind is MetricKind.HISTOGRAM)

@@ -18,7 +18,7 @@ from tests.support.fixed_clock import FixedClock
 from tests.support.stores import BODY, PATIENCE, Commits, Disk, Listener, draft, files_in, sqlite_error, until
 
 from mailboat.admin.control import entry_to_json
-from mailboat.metrics.tally import Tally
+from mailboat.metrics.recorder import Recorder
 from mailboat.model.envelope import Entry, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue import rows, schema
@@ -459,7 +459,7 @@ async def test_no_number_of_a_damaged_row_stops_the_queue(
     for stats in (spool.stats(), offline.stats()):
         assert sum(share.messages for share in stats.values()) == 2
         assert all(0 <= share.size <= 2 * rows.MAX_COUNT for share in stats.values())
-        gauges = Tally().snapshot(stats)["gauges"]
+        gauges = Recorder().snapshot(stats)["gauges"]
         assert orjson.loads(orjson.dumps(gauges, option=orjson.OPT_NON_STR_KEYS)) == gauges
     assert await spool.change(Verb.DELETE, EVERYTHING) == 2
     assert sum(share.messages + share.size for share in spool.stats().values()) == 0

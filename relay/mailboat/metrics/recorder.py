@@ -1,7 +1,7 @@
-"""Counts facts. `Tally` hears them in each process, `Totals` keeps one sum for a relay of several.
+"""Counts facts: `Recorder` in each process, `Totals` as one sum for a relay of several.
 
 Plain numbers in dicts and lists, no locks: the event loop is the only caller. A `Snapshot` is JSON, so that it can
-cross a process boundary. Which metrics there are stands in `reference`; how they are printed in `prometheus`.
+cross a process boundary. Which metrics there are stands in `catalog`; how they are printed in `prometheus`.
 `app` wires both. Knows nothing of HTTP.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from mailboat.metrics import plugins
-from mailboat.metrics.catalog import BY_NAME, METRICS, NO_TLS, OTHER_TLS, Kind, Merge
+from mailboat.metrics.catalog import BY_NAME, METRICS, NO_TLS, OTHER_TLS, Merge, MetricKind
 from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import (
@@ -69,7 +69,7 @@ class _Histogram:
         self.sum += value
 
 
-class Tally(Observer):
+class Recorder(Observer):
     """The numbers of one process. Never reset."""
 
     def __init__(self, clock: Clock | None = None, events_dropped: Callable[[], int] = lambda: 0) -> None:
@@ -77,15 +77,17 @@ class Tally(Observer):
         self._clock = clock or SystemClock()
         self._events_dropped = events_dropped
         self._counters: dict[str, dict[str, float]] = {
-            m.name: dict.fromkeys(m.values, 0) for m in METRICS if m.kind is Kind.COUNTER
+            m.name: dict.fromkeys(m.values, 0) for m in METRICS if m.kind is MetricKind.COUNTER
         }
         self._histograms = {
-            m.name: {value: _Histogram(m.buckets) for value in m.values} for m in METRICS if m.kind is Kind.HISTOGRAM
+            m.name: {value: _Histogram(m.buckets) for value in m.values}
+            for m in METRICS
+            if m.kind is MetricKind.HISTOGRAM
         }
         self._inbound = 0
         self._outbound = 0
         self._reload_ok = True
-        # Each of these is looked up once, not once a message.
+        # Looked up once, not for each message.
         self._messages = self._counters["mailboat_received_messages_total"]
         self._bytes = self._counters["mailboat_received_bytes_total"]
         self._deliveries = self._counters["mailboat_deliveries_total"]
@@ -108,7 +110,7 @@ class Tally(Observer):
 
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:  # noqa: ARG002
         if not report.counted:
-            return  # a plugin put it off: nothing was tried
+            return  # a plugin delayed it: nothing was tried
         deliveries = self._deliveries
         ambiguous = 0
         for outcome in report.outcomes:
@@ -126,7 +128,7 @@ class Tally(Observer):
         version = (report.peer.tls_version if report.peer else "") or NO_TLS
         self._tls[version if version in self._tls else OTHER_TLS] += delivered
         age = report.started_at + report.duration - entry.message.queued_at
-        # A clock that was set back must not take from the sum, which is a counter.
+        # A clock that was set back must not lower the sum, which is a counter.
         self._age.observe(max(0.0, age))
 
     def bounce_message(self, entry: Entry, result: BounceResult) -> None:  # noqa: ARG002
@@ -289,25 +291,25 @@ def _add_histograms(
 class Totals:
     """One sum for a relay of several processes, over the life of all of them.
 
-    A worker that died keeps its part of the counters (they must never go back); its gauges go with it.
+    The counters of a worker that died stay in the sum (they must never fall); its gauges do not.
     """
 
     def __init__(self) -> None:
-        self._living: dict[str, Snapshot] = {}
-        self._buried = Snapshot(counters={}, gauges={}, histograms={})
+        self._alive: dict[str, Snapshot] = {}
+        self._ended = Snapshot(counters={}, gauges={}, histograms={})
 
     def update(self, incarnation: str, snapshot: Snapshot) -> None:
         """The newest snapshot of one worker process; `incarnation` names the process, not the worker's number."""
-        self._living[incarnation] = snapshot
+        self._alive[incarnation] = snapshot
 
     def gone(self, incarnation: str) -> None:
-        """This process is dead and will never report again. Unknown names are fine: it may have died unheard."""
-        last = self._living.pop(incarnation, None)
+        """This process is dead and will never report again. Unknown names are fine: it may have sent none."""
+        last = self._alive.pop(incarnation, None)
         if last is not None:
-            merged = merge([self._buried, last])
+            merged = merge([self._ended, last])
             merged["gauges"] = {}
-            self._buried = merged
+            self._ended = merged
 
     def merged(self) -> Snapshot:
         """The relay's numbers as of the snapshots at hand."""
-        return merge([self._buried, *self._living.values()])
+        return merge([self._ended, *self._alive.values()])

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.facts import PEER, T0, StoppedClock, entry, message, outcome, report
 
-from mailboat.metrics.catalog import METRICS, Kind
-from mailboat.metrics.tally import Snapshot, Tally, Totals, merge
+from mailboat.metrics.catalog import METRICS, MetricKind
+from mailboat.metrics.recorder import Recorder, Snapshot, Totals, merge
 from mailboat.model.envelope import State
 from mailboat.model.observer import BounceResult, ConfigReloaded, DnsResult, Received, Rejected, RejectReason
 from mailboat.model.outcome import PeerFacts, Result
@@ -30,30 +30,32 @@ def counter(snapshot: Snapshot, name: str, label: str = "") -> float:
 
 
 def test_every_series_is_there_from_the_start_with_zero() -> None:
-    snapshot = Tally().snapshot(disk=Disk(size=2, free=1))
+    snapshot = Recorder().snapshot(disk=Disk(size=2, free=1))
     for metric in METRICS:
         if metric.name in ADDED_LATER:
             continue
-        family = {Kind.COUNTER: "counters", Kind.GAUGE: "gauges", Kind.HISTOGRAM: "histograms"}[metric.kind]
+        family = {MetricKind.COUNTER: "counters", MetricKind.GAUGE: "gauges", MetricKind.HISTOGRAM: "histograms"}[
+            metric.kind
+        ]
         assert set(snapshot[family][metric.name]) == set(metric.values), metric.name  # type: ignore[literal-required]
     assert not any(snapshot["counters"]["mailboat_rejected_total"].values())
 
 
 def test_received_counts_messages_and_octets() -> None:
-    tally = Tally()
-    tally.received(Received(message(size=100), ["a@b", "c@d"], "127.0.0.1", "ESMTP"))
-    tally.received(Received(message(size=50), ["a@b"], "127.0.0.1", "ESMTP"))
-    snapshot = tally.snapshot()
+    recorder = Recorder()
+    recorder.received(Received(message(size=100), ["a@b", "c@d"], "127.0.0.1", "ESMTP"))
+    recorder.received(Received(message(size=50), ["a@b"], "127.0.0.1", "ESMTP"))
+    snapshot = recorder.snapshot()
     assert counter(snapshot, "mailboat_received_messages_total") == 2
     assert counter(snapshot, "mailboat_received_bytes_total") == 150
 
 
 def test_an_attempt_counts_recipients_by_outcome_and_itself_once() -> None:
-    tally = Tally()
+    recorder = Recorder()
     whole = entry(["a@example.net", "b@example.net", "c@example.net"])
     outcomes = (DELIVERED, outcome(2, Result.BOUNCED, "550 5.1.1 No"), outcome(3, Result.DEFERRED, "451 4.2.0 Later"))
-    tally.attempted(whole, report(*outcomes), None, None)
-    snapshot = tally.snapshot()
+    recorder.attempted(whole, report(*outcomes), None, None)
+    snapshot = recorder.snapshot()
     assert snapshot["counters"]["mailboat_deliveries_total"] == {
         "delivered": 1,
         "deferred": 1,
@@ -73,9 +75,9 @@ def test_an_attempt_counts_recipients_by_outcome_and_itself_once() -> None:
 
 
 def test_what_a_plugin_put_off_was_no_attempt() -> None:
-    tally = Tally()
-    tally.attempted(entry(), report(outcome(1, Result.DEFERRED), peer=None, counted=False), None, 60.0)
-    assert counter(tally.snapshot(), "mailboat_deliveries_total", "deferred") == 0
+    recorder = Recorder()
+    recorder.attempted(entry(), report(outcome(1, Result.DEFERRED), peer=None, counted=False), None, 60.0)
+    assert counter(recorder.snapshot(), "mailboat_deliveries_total", "deferred") == 0
 
 
 @pytest.mark.parametrize(
@@ -83,38 +85,38 @@ def test_what_a_plugin_put_off_was_no_attempt() -> None:
     [(PEER, "TLSv1.3"), (PeerFacts("mx"), "none"), (PeerFacts("mx", tls_version="TLSv9"), "other")],
 )
 def test_delivered_recipients_are_counted_by_tls_version(peer: PeerFacts, label: str) -> None:
-    tally = Tally()
-    tally.attempted(entry(), report(DELIVERED, peer=peer), None, None)
-    versions = tally.snapshot()["counters"]["mailboat_tls_deliveries_total"]
+    recorder = Recorder()
+    recorder.attempted(entry(), report(DELIVERED, peer=peer), None, None)
+    versions = recorder.snapshot()["counters"]["mailboat_tls_deliveries_total"]
     assert {name for name, number in versions.items() if number} == {label}
 
 
 def test_an_unanswered_final_dot_is_ambiguous_for_each_recipient() -> None:
-    tally = Tally()
+    recorder = Recorder()
     lost = [outcome(n, Result.DEFERRED, ambiguous=True) for n in (1, 2)]
-    tally.attempted(entry(["a@example.net", "b@example.net"]), report(*lost), None, 60.0)
-    assert counter(tally.snapshot(), "mailboat_ambiguous_deliveries_total") == 2
+    recorder.attempted(entry(["a@example.net", "b@example.net"]), report(*lost), None, 60.0)
+    assert counter(recorder.snapshot(), "mailboat_ambiguous_deliveries_total") == 2
 
 
 def test_a_clock_set_back_takes_nothing_from_a_sum() -> None:
-    tally = Tally()
-    tally.attempted(entry(), report(DELIVERED, started_at=T0 - 3600), None, None)
-    assert tally.snapshot()["histograms"]["mailboat_message_age_seconds"][""]["sum"] == 0
+    recorder = Recorder()
+    recorder.attempted(entry(), report(DELIVERED, started_at=T0 - 3600), None, None)
+    assert recorder.snapshot()["histograms"]["mailboat_message_age_seconds"][""]["sum"] == 0
 
 
 def test_the_other_facts_have_their_counters() -> None:
-    tally = Tally(events_dropped=lambda: 7)
-    tally.rejected(Rejected(RejectReason.LOOP, "127.0.0.1", "554 5.4.6 Loop"))
-    tally.bounce_message(entry(), BounceResult.SUPPRESSED)
-    tally.dns_query(DnsResult.NXDOMAIN)
-    tally.bind_failed("192.0.2.9")
-    tally.authentication_failed("mx", "535 5.7.8 No")
-    tally.inbound_connections(+1)
-    tally.inbound_connections(+1)
-    tally.inbound_connections(-1)
-    tally.outbound_connections(+1)
-    tally.committed(0.004, 3)
-    snapshot = tally.snapshot()
+    recorder = Recorder(events_dropped=lambda: 7)
+    recorder.rejected(Rejected(RejectReason.LOOP, "127.0.0.1", "554 5.4.6 Loop"))
+    recorder.bounce_message(entry(), BounceResult.SUPPRESSED)
+    recorder.dns_query(DnsResult.NXDOMAIN)
+    recorder.bind_failed("192.0.2.9")
+    recorder.authentication_failed("mx", "535 5.7.8 No")
+    recorder.inbound_connections(+1)
+    recorder.inbound_connections(+1)
+    recorder.inbound_connections(-1)
+    recorder.outbound_connections(+1)
+    recorder.committed(0.004, 3)
+    snapshot = recorder.snapshot()
     assert counter(snapshot, "mailboat_rejected_total", "loop") == 1
     assert counter(snapshot, "mailboat_bounce_messages_total", "suppressed") == 1
     assert counter(snapshot, "mailboat_dns_queries_total", "nxdomain") == 1
@@ -129,47 +131,47 @@ def test_the_other_facts_have_their_counters() -> None:
 
 
 def test_a_refused_configuration_shows_until_one_is_taken() -> None:
-    tally = Tally()
+    recorder = Recorder()
     name = "mailboat_config_last_reload_successful"
-    assert tally.snapshot()["gauges"][name][""] == 1
-    tally.config_reloaded(ConfigReloaded("sha256:a", "outbound.ini: no"))
-    assert tally.snapshot()["gauges"][name][""] == 0
-    tally.config_reloaded(ConfigReloaded("sha256:b"))
-    snapshot = tally.snapshot()
+    assert recorder.snapshot()["gauges"][name][""] == 1
+    recorder.config_reloaded(ConfigReloaded("sha256:a", "outbound.ini: no"))
+    assert recorder.snapshot()["gauges"][name][""] == 0
+    recorder.config_reloaded(ConfigReloaded("sha256:b"))
+    snapshot = recorder.snapshot()
     assert snapshot["gauges"][name][""] == 1
     assert snapshot["counters"]["mailboat_config_reloads_total"] == {"success": 1, "failure": 1}
 
 
 def test_the_queue_is_shown_by_state_with_the_age_of_its_oldest() -> None:
-    tally = Tally(StoppedClock(T0 + 90))
-    gauges = tally.snapshot({State.DEFERRED: StateStats(3, 999, T0)})["gauges"]
+    recorder = Recorder(StoppedClock(T0 + 90))
+    gauges = recorder.snapshot({State.DEFERRED: StateStats(3, 999, T0)})["gauges"]
     assert gauges["mailboat_queue_messages"] == {"active": 0, "deferred": 3, "held": 0}
     assert gauges["mailboat_queue_bytes"]["deferred"] == 999
     assert gauges["mailboat_queue_oldest_seconds"] == {"active": 0, "deferred": 90, "held": 0}
 
 
 def test_the_disk_of_the_queue_is_one_for_all_workers_and_absent_when_it_cannot_be_asked() -> None:
-    both = merge([Tally().snapshot(disk=Disk(size=100, free=40)), Tally().snapshot(disk=Disk(size=100, free=38))])
+    both = merge([Recorder().snapshot(disk=Disk(size=100, free=40)), Recorder().snapshot(disk=Disk(size=100, free=38))])
     assert both["gauges"]["mailboat_queue_disk_size_bytes"] == {"": 100}
     assert both["gauges"]["mailboat_queue_disk_free_bytes"] == {"": 38}
-    assert "mailboat_queue_disk_free_bytes" not in Tally().snapshot(disk=None)["gauges"]
+    assert "mailboat_queue_disk_free_bytes" not in Recorder().snapshot(disk=None)["gauges"]
 
 
 def test_a_relay_is_ready_when_each_worker_is() -> None:
-    ready, not_ready = Tally().snapshot(ready=True), Tally().snapshot(ready=False)
+    ready, not_ready = Recorder().snapshot(ready=True), Recorder().snapshot(ready=False)
     assert merge([ready, ready])["gauges"]["mailboat_ready"] == {"": 1}
     assert merge([ready, not_ready])["gauges"]["mailboat_ready"] == {"": 0}
 
 
 def test_a_value_on_a_bound_falls_into_that_bucket() -> None:
-    tally = Tally()
-    tally.committed(0.001, 0)
-    counts = tally.snapshot()["histograms"]["mailboat_commit_duration_seconds"][""]["counts"]
+    recorder = Recorder()
+    recorder.committed(0.001, 0)
+    counts = recorder.snapshot()["histograms"]["mailboat_commit_duration_seconds"][""]["counts"]
     assert counts[1] == 1  # bounds 0.0005, 0.001: less than or equal
 
 
 def test_workers_add_up_and_the_oldest_message_wins() -> None:
-    one, two = Tally(StoppedClock(T0 + 10)), Tally(StoppedClock(T0 + 10))
+    one, two = Recorder(StoppedClock(T0 + 10)), Recorder(StoppedClock(T0 + 10))
     one.received(Received(message(), [], "", "ESMTP"))
     two.received(Received(message(), [], "", "ESMTP"))
     two.committed(0.01, 1)
@@ -185,7 +187,7 @@ def test_workers_add_up_and_the_oldest_message_wins() -> None:
 
 
 def test_merging_changes_none_of_its_parts() -> None:
-    part = Tally().snapshot()
+    part = Recorder().snapshot()
     before = json.dumps(part)
     merge([part, part])
     assert json.dumps(part) == before
@@ -193,14 +195,14 @@ def test_merging_changes_none_of_its_parts() -> None:
 
 def test_a_dead_worker_stays_in_the_counters_and_leaves_the_gauges() -> None:
     totals = Totals()
-    first = Tally()
+    first = Recorder()
     first.received(Received(message(), [], "", "ESMTP"))
     first.inbound_connections(+1)
     totals.update("worker 0 of pid 10", json.loads(json.dumps(first.snapshot())))
     assert totals.merged()["gauges"]["mailboat_inbound_connections"][""] == 1
     totals.gone("worker 0 of pid 10")
     totals.gone("never heard of")
-    second = Tally()
+    second = Recorder()
     second.received(Received(message(), [], "", "ESMTP"))
     totals.update("worker 0 of pid 11", second.snapshot())
     merged = totals.merged()
@@ -211,17 +213,17 @@ def test_a_dead_worker_stays_in_the_counters_and_leaves_the_gauges() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["count", "report", "die"])), max_size=30))
 def test_the_sum_never_goes_back(steps: list[tuple[str, str]]) -> None:
     totals, lives = Totals(), dict.fromkeys("abc", 0)
-    tallies = {name: Tally() for name in "abc"}
+    recorders = {name: Recorder() for name in "abc"}
     seen = [0.0]
     for name, step in steps:
         incarnation = f"{name}{lives[name]}"
         if step == "count":
-            tallies[name].received(Received(message(), [], "", "ESMTP"))
+            recorders[name].received(Received(message(), [], "", "ESMTP"))
         elif step == "report":
-            totals.update(incarnation, tallies[name].snapshot())
+            totals.update(incarnation, recorders[name].snapshot())
         else:
             totals.gone(incarnation)
             lives[name] += 1
-            tallies[name] = Tally()
+            recorders[name] = Recorder()
         seen.append(totals.merged()["counters"].get("mailboat_received_messages_total", {}).get("", 0))
     assert all(earlier <= later for earlier, later in pairwise(seen))
