@@ -26,20 +26,20 @@ from kubernetes.aio.config import ConfigException
 
 from mailboat_operator import handlers, logs
 from mailboat_operator.apply import Applier
-from mailboat_operator.events import Recorder
+from mailboat_operator.events import EventRecorder
 from mailboat_operator.health import Health
 from mailboat_operator.kube import ApiError, Kube, load_configuration
 from mailboat_operator.lease import Lease
 from mailboat_operator.listing import Lister
 from mailboat_operator.metrics import READY, Metrics
-from mailboat_operator.observe import Observer
-from mailboat_operator.observed import Key
-from mailboat_operator.pace import Pace
+from mailboat_operator.observe import ClusterObserver
+from mailboat_operator.observed import ObjectKey
 from mailboat_operator.polling import PodPoller
 from mailboat_operator.reconcile import Reconciler
 from mailboat_operator.relays import Relays
 from mailboat_operator.resync import Resync
-from mailboat_operator.store import Store
+from mailboat_operator.rollout import RolloutTracker
+from mailboat_operator.watch_cache import WatchCache
 from mailboat_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ _LIST_AGAIN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class OperatorOptions:
     """What the command line says."""
 
     namespaces: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Options:
     resync: float = RESYNC
 
 
-def operator(options: Options) -> int:
+def operator(options: OperatorOptions) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     logs.set_up(text=options.log_text)
     handlers.quiet()
@@ -84,7 +84,7 @@ def own_namespace() -> str:
         return ""
 
 
-async def _operator(options: Options) -> int:
+async def _operator(options: OperatorOptions) -> int:
     try:
         configuration = await load_configuration()
     except (ConfigException, OSError) as error:
@@ -100,28 +100,30 @@ async def _operator(options: Options) -> int:
 class _Operator:
     """All parts of one replica."""
 
-    def __init__(self, options: Options, configuration: Any) -> None:
+    def __init__(self, options: OperatorOptions, configuration: Any) -> None:
         self._options = options
         self._metrics = metrics = Metrics(options.version)
         self._kube = kube = Kube(configuration, metrics)
         self._identity = os.environ.get("POD_NAME") or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._lease = Lease(kube, _lease_namespace(options), self._identity, metrics)
         kube.may_write = self._lease.check
-        self._store = store = Store(time.monotonic)
+        self._cache = cache = WatchCache(time.monotonic)
         self._relays = Relays()
         self._poller = PodPoller(self._relays.ask)
-        observer, applier = Observer(kube, store, self._relays, self._poller), Applier(kube, store)
-        self._recorder = Recorder(kube, self._identity)
-        reconcile = Reconciler(store, observer, applier, self._recorder, metrics, Pace(time.monotonic, metrics))
-        self._queue: WorkQueue[Key] = WorkQueue(reconcile, metrics)
+        observer, applier = ClusterObserver(kube, cache, self._relays, self._poller), Applier(kube, cache)
+        self._recorder = EventRecorder(kube, self._identity)
+        reconcile = Reconciler(
+            cache, observer, applier, self._recorder, metrics, RolloutTracker(time.monotonic, metrics)
+        )
+        self._queue: WorkQueue[ObjectKey] = WorkQueue(reconcile, metrics)
         self._poller.changed = self._queue.add
         kube.recovered = self._recovered
         self._lease.regained = self._queue.hurry
-        self._lister = Lister(kube, store, options.namespaces)
+        self._lister = Lister(kube, cache, options.namespaces)
         self._stop = asyncio.Event()
         self._resync = Resync(
             self._lister,
-            lambda: store.resources,
+            lambda: cache.resources,
             self._queue.add_later,
             metrics.missed.inc,
             options.resync,
@@ -131,9 +133,9 @@ class _Operator:
         self._health = Health(
             metrics,
             {"queue": self._queue_stalled, "watches": self._watches_stalled},
-            {"api": self._deaf, "lists": self._not_listed},
+            {"api": self._api_unreachable, "lists": self._not_listed},
         )
-        metrics.lag.set_function(store.lag)
+        metrics.lag.set_function(cache.lag)
         for ready in READY:
             metrics.resources.labels(ready).set_function(partial(self._count, ready))
 
@@ -172,15 +174,15 @@ class _Operator:
         """Read everything, then watch and work; ends when told to, or when the watches do."""
         if not await self._unless_stopped(self._first_lists()):
             return 0
-        sinks = handlers.Sinks(self._store, self._queue.add, self._resync.soon, self._metrics)
-        registry = handlers.registry(sinks, load_configuration)
+        watch_events = handlers.WatchEvents(self._cache, self._queue.add, self._resync.soon, self._metrics)
+        registry = handlers.registry(watch_events, load_configuration)
         chores = [
             asyncio.create_task(self._queue.run(), name="queue"),
             asyncio.create_task(self._recorder.run(), name="events"),
             asyncio.create_task(self._poller.run(), name="polling"),
             asyncio.create_task(self._resync.run(), name="resync"),
         ]
-        for key in self._store.resources:
+        for key in self._cache.resources:
             self._queue.add(key)
         # kopf takes the signals from here on, and returns on one.
         watching = asyncio.create_task(
@@ -230,7 +232,7 @@ class _Operator:
 
     def _recovered(self) -> None:
         """The API server answers again."""
-        self._store.forget_expectations()
+        self._cache.forget_expectations()
         self._queue.hurry()
 
     # Why a probe fails.
@@ -240,10 +242,10 @@ class _Operator:
         return f"a reconciliation has run for {running:.0f} s" if running > _STALLED else ""
 
     def _watches_stalled(self) -> str:
-        lag = self._store.lag()
+        lag = self._cache.lag()
         return f"no watch has shown what was written {lag:.0f} s ago" if self._kube.reachable and lag > _STALLED else ""
 
-    def _deaf(self) -> str:
+    def _api_unreachable(self) -> str:
         silence = self._lease.silence()
         return f"the API server has not answered for {silence:.0f} s" if silence > _STANDBY_SILENCE else ""
 
@@ -251,7 +253,7 @@ class _Operator:
         return "" if self._listed or not self._leading else "not everything has been read yet"
 
     def _count(self, ready: str) -> int:
-        return sum(_ready(resource) == ready for resource in self._store.resources.values())
+        return sum(_ready(resource) == ready for resource in self._cache.resources.values())
 
 
 def _ready(resource: dict[str, Any]) -> str:
@@ -259,7 +261,7 @@ def _ready(resource: dict[str, Any]) -> str:
     return next((str(c.get("status")) for c in conditions if c.get("type") == "Ready"), "Unknown")
 
 
-def _lease_namespace(options: Options) -> str:
+def _lease_namespace(options: OperatorOptions) -> str:
     return own_namespace() or next(iter(options.namespaces), "default")
 
 

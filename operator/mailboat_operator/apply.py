@@ -13,9 +13,9 @@ from mailboat_operator import names
 from mailboat_operator.desired.children import Child
 from mailboat_operator.kube import APPLY, MERGE, ApiError, Kube, core, group
 from mailboat_operator.observe import PLURALS
-from mailboat_operator.observed import ChildKey, Key
+from mailboat_operator.observed import ChildKey, ObjectKey
 from mailboat_operator.plan import Action, Create, Delete, Stamp, Update
-from mailboat_operator.store import Store, content
+from mailboat_operator.watch_cache import WatchCache, content
 
 _OURS = {"fieldManager": names.FIELD_MANAGER}
 _FORCED = {**_OURS, "force": "true"}
@@ -24,11 +24,11 @@ _FORCED = {**_OURS, "force": "true"}
 class Applier:
     """Writes."""
 
-    def __init__(self, kube: Kube, store: Store) -> None:
+    def __init__(self, kube: Kube, cache: WatchCache) -> None:
         self._kube = kube
-        self._store = store
+        self._cache = cache
 
-    async def execute(self, key: Key, action: Action) -> None:
+    async def execute(self, key: ObjectKey, action: Action) -> None:
         """Do it. ApiError when it was refused; then what is known of the child is what is there."""
         match action:
             case Create(child):
@@ -40,7 +40,7 @@ class Applier:
             case Stamp(workload, hash_):
                 await self._stamp(key, workload, hash_)
 
-    async def status(self, key: Key, uid: str, status: Mapping[str, Any]) -> None:
+    async def status(self, key: ObjectKey, uid: str, status: Mapping[str, Any]) -> None:
         """Write the status; nothing happens when the resource is gone."""
         body = {
             "apiVersion": names.API_VERSION,
@@ -55,7 +55,7 @@ class Applier:
             if error.status == 404:
                 return
             raise
-        self._store.wrote(names.KIND, answer)
+        self._cache.wrote(names.KIND, answer)
 
     async def _child(self, child: Child, writing: Any) -> None:
         try:
@@ -65,7 +65,7 @@ class Applier:
                 # Created, deleted or replaced meanwhile: look, so that the next try knows.
                 await self._look(child.owner, child.key)
             raise
-        self._store.wrote(child.key.kind.value, answer)
+        self._cache.wrote(child.key.kind.value, answer)
 
     async def _create(self, child: Child) -> dict[str, Any]:
         path = core(child.owner.namespace, PLURALS[child.key.kind])
@@ -88,7 +88,7 @@ class Applier:
             patch["binaryData"] = None
         return await self._kube.write("PATCH", path, patch, MERGE, **_OURS)
 
-    async def _delete(self, key: Key, child: ChildKey, uid: str) -> None:
+    async def _delete(self, key: ObjectKey, child: ChildKey, uid: str) -> None:
         path = core(key.namespace, PLURALS[child.kind], child.name)
         try:
             await self._kube.write("DELETE", path, {"preconditions": {"uid": uid}})
@@ -96,16 +96,16 @@ class Applier:
             if error.status != 404:
                 await self._look(key, child)
                 raise
-        self._store.removed(key, child)
+        self._cache.removed(key, child)
 
-    async def _look(self, key: Key, child: ChildKey) -> None:
+    async def _look(self, key: ObjectKey, child: ChildKey) -> None:
         body = await self._kube.get(core(key.namespace, PLURALS[child.kind], child.name))
         if body is None:
-            self._store.removed(key, child)
+            self._cache.removed(key, child)
         else:
-            self._store.put(child.kind.value, body)
+            self._cache.put(child.kind.value, body)
 
-    async def _stamp(self, key: Key, workload: str, hash_: str) -> None:
+    async def _stamp(self, key: ObjectKey, workload: str, hash_: str) -> None:
         """No force: the annotation is ours, and nobody else writes it."""
         body = {
             "apiVersion": "apps/v1",
@@ -114,4 +114,4 @@ class Applier:
             "spec": {"template": {"metadata": {"annotations": {names.HASH: hash_}}}},
         }
         path = group("apps/v1", key.namespace, "statefulsets", workload)
-        self._store.put("StatefulSet", await self._kube.write("PATCH", path, body, APPLY, **_OURS))
+        self._cache.put("StatefulSet", await self._kube.write("PATCH", path, body, APPLY, **_OURS))

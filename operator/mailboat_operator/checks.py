@@ -19,11 +19,11 @@ from mailboat_operator.credentials import (
     line_fault,
     parameters_of,
 )
-from mailboat_operator.observed import Source
+from mailboat_operator.observed import SourceObject
 from mailboat_operator.references import Reference, SourceKind
 from mailboat_operator.spec import RouteSpec, Spec, TlsSpec
 
-Sources = Mapping[tuple[SourceKind, str], Source | None]
+Sources = Mapping[tuple[SourceKind, str], SourceObject | None]
 
 _KEY = "tls.key"
 ROUTE_FILE = "route-"
@@ -171,7 +171,7 @@ class _Resolver:
             self.faults.append(RefFault(RefReason.KEY_NOT_FOUND, f"{ref} has no key {ref.key} ({ref.path})"))
         return content
 
-    def _is_allowed(self, ref: Reference, source: Source) -> bool:
+    def _is_allowed(self, ref: Reference, source: SourceObject) -> bool:
         allowed = source.allowed or not ref.consent
         if not allowed:
             todo = f"kubectl label secret {ref.name} {names.ALLOW}={names.ALLOWED}"

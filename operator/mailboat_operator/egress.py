@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from mailboat.config.nouns import Bind, BindKind
 from mailboat.config.text import quoted
 from mailboat.config.values import bind, host_name
-from mailboat_operator.reader import Reader
+from mailboat_operator.reader import SpecReader
 
 Binds = tuple[tuple[str, str], ...]
 """Entries of `[bind]`: the name of a pod, or `default`, and its text."""
@@ -28,7 +28,7 @@ class Mode(StrEnum):
     NETWORK = "Network"
 
 
-def read_egress(reader: Reader, target: str) -> Binds:
+def read_egress(reader: SpecReader, target: str) -> Binds:
     """The entries. `target` is the name of the StatefulSet, or empty."""
     mode = reader.word("mode", {mode.value: mode for mode in Mode}, Mode.AUTO)
     networks = _sources(reader, "networks")
@@ -62,7 +62,7 @@ _SOURCES = {Mode.AUTO: "", Mode.POD_IP: BindKind.POD_IP.value, Mode.PER_POD: Bin
 """What the pods use that are not listed; in mode Network the networks."""
 
 
-def _sources(reader: Reader, name: str) -> list[str]:
+def _sources(reader: SpecReader, name: str) -> list[str]:
     """The addresses (`bindIPs`) or networks (`networks`) of a list."""
     found = []
     for where, text in reader.texts(name):
@@ -84,7 +84,7 @@ def _source(text: str, *, network: bool) -> str:
     return str(source)
 
 
-def _ehlo(reader: Reader) -> str:
+def _ehlo(reader: SpecReader) -> str:
     if not reader.has("ehlo"):
         return ""
     try:
@@ -94,7 +94,7 @@ def _ehlo(reader: Reader) -> str:
         return ""
 
 
-def _entry(reader: Reader, name: str, source: str, ehlo: str) -> tuple[str, str]:
+def _entry(reader: SpecReader, name: str, source: str, ehlo: str) -> tuple[str, str]:
     """One entry as the relay writes it, its text empty where there is nothing to say."""
     text = f"{source} {ehlo}".strip()
     try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from mailboat_operator import names
 from mailboat_operator.kube import ApiError, Kube, core
-from mailboat_operator.observed import Key
+from mailboat_operator.observed import ObjectKey
 from mailboat_operator.workqueue import RetryAfter
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,14 @@ _MESSAGE_MAX = 1000
 class Event:
     """One thing that happened to an OutboundConfig."""
 
-    key: Key
+    key: ObjectKey
     uid: str
     reason: str
     message: str
     warning: bool = False
 
 
-class Recorder:
+class EventRecorder:
     """Posts events."""
 
     def __init__(self, kube: Kube, instance: str) -> None:

@@ -1,4 +1,4 @@
-"""kopf's part: it watches; what it sees goes into the store, and the keys that concerns into the queue. No work here.
+"""kopf's part: it watches. Events go into `watch_cache`, and the keys of the resources they concern into the queue.
 
 Nothing here makes kopf write: no handler of it keeps state, so it sets neither annotations nor finalizers.
 """
@@ -16,18 +16,18 @@ from kubernetes.aio.client import Configuration
 
 from mailboat_operator import names
 from mailboat_operator.metrics import Metrics
-from mailboat_operator.observed import Key
-from mailboat_operator.store import Store
+from mailboat_operator.observed import ObjectKey
+from mailboat_operator.watch_cache import WatchCache
 
 _WATCHED = {
     names.KIND: (names.GROUP, names.VERSION, names.PLURAL),
-    # Without a selector, because what users refer to carries no label of ours; the store keeps next to nothing of it.
+    # Without a selector, because what users refer to carries no label of ours; the cache keeps next to nothing of it.
     "ConfigMap": ("", "v1", "configmaps"),
     "Secret": ("", "v1", "secrets"),
     "StatefulSet": ("apps", "v1", "statefulsets"),
 }
 _NO_RELEASES = "type!=helm.sh/release.v1"
-"""Field selector: Helm keeps megabytes in Secrets that nobody refers to."""
+"""Field selector: Helm keeps megabytes in Secrets that no resource refers to."""
 
 
 class _Forever:
@@ -40,7 +40,7 @@ class _Forever:
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
-    """Nothing is compared with what was handled last: kopf would copy each object deeply, a fourth of all work."""
+    """Nothing is compared with what was handled last: kopf would deep-copy each object, a quarter of all work."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         return {}
@@ -75,47 +75,47 @@ def settings() -> kopf.OperatorSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Sinks:
-    """Where what is seen goes."""
+class WatchEvents:
+    """What the events of the watches go to."""
 
-    store: Store
-    add: Callable[[Key], None]
+    cache: WatchCache
+    add: Callable[[ObjectKey], None]
     """Queues a resource."""
     relisted: Callable[[], None]
-    """A watch begins anew with a list: what was deleted meanwhile, nobody will tell."""
+    """A watch began again with a list: no event tells what was deleted in between."""
     metrics: Metrics
 
 
-def registry(sinks: Sinks, configuration: Callable[[], Awaitable[Configuration]]) -> kopf.OperatorRegistry:
+def registry(watch_events: WatchEvents, configuration: Callable[[], Awaitable[Configuration]]) -> kopf.OperatorRegistry:
     """The handlers. `configuration` says who we are."""
     handlers = kopf.OperatorRegistry()
     for kind, (group, version, plural) in _WATCHED.items():
-        kopf.on.event(group, version, plural, registry=handlers, id=plural)(_watcher(kind, sinks))
+        kopf.on.event(group, version, plural, registry=handlers, id=plural)(_watcher(kind, watch_events))
 
     listed: set[str] = set()
 
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return session(connection(await configuration()), listed, sinks.relisted)
+        return session(connection(await configuration()), listed, watch_events.relisted)
 
     kopf.on.login(registry=handlers)(login)
     return handlers
 
 
-def _watcher(kind: str, sinks: Sinks) -> Any:
-    counter = sinks.metrics.events.labels(kind)
+def _watcher(kind: str, watch_events: WatchEvents) -> Any:
+    counter = watch_events.metrics.events.labels(kind)
 
     async def watched(event: Any, **_: Any) -> None:
         counter.inc()
-        for key in sinks.store.watched(kind, event["object"], event["type"]):
-            sinks.add(key)
+        for key in watch_events.cache.watched(kind, event["object"], event["type"]):
+            watch_events.add(key)
 
     return watched
 
 
 def session(info: kopf.ConnectionInfo, listed: set[str], relisted: Callable[[], None]) -> kopf.AiohttpSession:
-    """kopf's own session, but `relisted` is called when a watch begins anew: kopf itself tells of objects only.
+    """kopf's own session, but `relisted` is called when a watch begins again: kopf itself reports objects only.
 
-    `listed` takes the path of each list: the first of each is no news, whatever session it is asked for in.
+    `listed` collects the path of each list: the first list of each path is the start, whatever session asks for it.
     """
 
     async def requested(_: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
@@ -148,6 +148,6 @@ def connection(configuration: Configuration) -> kopf.ConnectionInfo:
 
 
 def quiet() -> None:
-    """kopf tells of each event that it was handled."""
+    """kopf logs each event that it has handled."""
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.WARNING)

@@ -10,8 +10,8 @@ from typing import Any
 
 from mailboat_operator import names
 from mailboat_operator.kube import ApiError, Kube, core, group
-from mailboat_operator.observed import Key
-from mailboat_operator.store import DELETED, Store
+from mailboat_operator.observed import ObjectKey
+from mailboat_operator.watch_cache import DELETED, WatchCache
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ _KINDS = (
 class Lister:
     """Lists what concerns the operator in its namespaces."""
 
-    def __init__(self, kube: Kube, store: Store, namespaces: Sequence[str]) -> None:
+    def __init__(self, kube: Kube, cache: WatchCache, namespaces: Sequence[str]) -> None:
         """`namespaces`: none for all there are."""
         self._kube = kube
-        self._store = store
+        self._cache = cache
         self._namespaces = namespaces
 
     async def wait_for_crd(self) -> None:
@@ -60,8 +60,8 @@ class Lister:
                 log.warning("%s", error)
             await asyncio.sleep(_WAIT_FOR_CRD)
 
-    async def refresh(self, changed: set[Key]) -> None:
-        """Put all that is there into the store.
+    async def refresh(self, changed: set[ObjectKey]) -> None:
+        """Put all that is there into the cache.
 
         The resources that this changes anything for are added to `changed`, also when ApiError is raised half-way.
         """
@@ -69,16 +69,16 @@ class Lister:
             for namespace in self._namespaces or ("",):
                 await self._list(kind, namespace, changed)
 
-    async def _list(self, kind: _Kind, namespace: str, changed: set[Key]) -> None:
+    async def _list(self, kind: _Kind, namespace: str, changed: set[ObjectKey]) -> None:
         listed: set[tuple[str, str]] = set()
         version = ""
         async for page in self._pages(kind, namespace):
             version = page["metadata"]["resourceVersion"]
             for body in page["items"]:
                 listed.add((body["metadata"]["namespace"], body["metadata"]["name"]))
-                changed |= self._store.put(kind.name, body)
-        for body in self._store.unlisted(kind.name, listed, namespace, version):
-            changed |= self._store.put(kind.name, body, DELETED)
+                changed |= self._cache.put(kind.name, body)
+        for body in self._cache.unlisted(kind.name, listed, namespace, version):
+            changed |= self._cache.put(kind.name, body, DELETED)
 
     def _pages(self, kind: _Kind, namespace: str) -> AsyncIterator[dict[str, Any]]:
         return self._kube.pages(kind.path(namespace), labelSelector=kind.selector)

@@ -1,6 +1,6 @@
 """The only reader of the API for one reconciliation: what the watches know, and what has to be asked.
 
-Secrets that are referred to are read anew each time and never kept. Called by `reconcile`.
+Secrets that are referred to are read each time and never kept. Called by `reconcile`.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from typing import Any
 from mailboat_operator import names
 from mailboat_operator.desired.children import possible
 from mailboat_operator.kube import Kube, core
-from mailboat_operator.observed import ChildKey, Key, LiveChild, Observed, PodState, Source
+from mailboat_operator.observed import ChildKey, LiveChild, ObjectKey, Observed, PodState, SourceObject
 from mailboat_operator.polling import PodPoller
 from mailboat_operator.references import SourceKind
 from mailboat_operator.relays import Pod, Relays
 from mailboat_operator.spec import Spec
-from mailboat_operator.store import LiveWorkload, Store, content
+from mailboat_operator.watch_cache import LiveWorkload, WatchCache, content
 
 PLURALS = {SourceKind.SECRET: "secrets", SourceKind.CONFIG_MAP: "configmaps"}
 
 
-class Observer:
-    """Gathers."""
+class ClusterObserver:
+    """Gathers what one reconciliation needs."""
 
-    def __init__(self, kube: Kube, store: Store, relays: Relays, poller: PodPoller) -> None:
+    def __init__(self, kube: Kube, cache: WatchCache, relays: Relays, poller: PodPoller) -> None:
         self._kube = kube
-        self._store = store
+        self._cache = cache
         self._relays = relays
         self._poller = poller
 
-    async def gather(self, key: Key, resource: Mapping[str, Any], spec: Spec | None) -> Observed:
+    async def gather(self, key: ObjectKey, resource: Mapping[str, Any], spec: Spec | None) -> Observed:
         """Everything about a resource; without its spec only what is known of its children. May raise ApiError."""
         self._poller.follow(key, {})  # until `ask` knows the pods
-        children = self._store.children(key, possible(key.name))
+        children = self._cache.children(key, possible(key.name))
         if spec is None:
             return Observed(key, resource, children, {})
         wanted = dict.fromkeys(ref.source for ref in spec.references())
         places = [(kind.value, name) for kind, name in wanted]
         # First, so that a change while the sources are read is not lost.
-        self._store.refer(key, [*places, *([("StatefulSet", spec.target)] if spec.target else [])])
+        self._cache.refer(key, [*places, *([("StatefulSet", spec.target)] if spec.target else [])])
         found = await asyncio.gather(*(self.source(key, kind, name) for kind, name in wanted))
-        live = self._store.workload(key.namespace, spec.target) if spec.target else None
+        live = self._cache.workload(key.namespace, spec.target) if spec.target else None
         return Observed(
             key,
             resource,
@@ -51,45 +51,45 @@ class Observer:
             dict(zip(wanted, found, strict=True)),
             self._hash_key(key, children),
             live.workload if live else None,
-            self._store.rival(key),
+            self._cache.rival(key),
         )
 
-    async def source(self, key: Key, kind: SourceKind, name: str) -> Source | None:
+    async def source(self, key: ObjectKey, kind: SourceKind, name: str) -> SourceObject | None:
         """One Secret or ConfigMap."""
         body = await self._kube.get(core(key.namespace, PLURALS[kind], name)) if name else None
         version = body["metadata"]["resourceVersion"] if body else ""
-        self._store.saw(kind.value, key.namespace, name, version)
+        self._cache.saw(kind.value, key.namespace, name, version)
         if body is None:
             return None
         allowed = (body["metadata"].get("labels") or {}).get(names.ALLOW) == names.ALLOWED
-        return Source(content(kind, body), allowed)
+        return SourceObject(content(kind, body), allowed)
 
-    def _hash_key(self, key: Key, children: Mapping[ChildKey, LiveChild]) -> bytes:
+    def _hash_key(self, key: ObjectKey, children: Mapping[ChildKey, LiveChild]) -> bytes:
         """That in `<name>-credentials`, so that replicas and restarts agree; where it was deleted, the last one."""
         live = children.get(ChildKey(SourceKind.SECRET, key.name + names.CREDENTIALS))
         there = live.hash_key if live else b""
-        found = there or self._store.hash_keys.get(key) or secrets.token_bytes(names.HASH_KEY_SIZE)
-        self._store.hash_keys[key] = found
+        found = there or self._cache.hash_keys.get(key) or secrets.token_bytes(names.HASH_KEY_SIZE)
+        self._cache.hash_keys[key] = found
         return found
 
-    async def ask(self, key: Key, spec: Spec) -> tuple[PodState, ...]:
+    async def ask(self, key: ObjectKey, spec: Spec) -> tuple[PodState, ...]:
         """What the pods of the workload say of their configuration. From now on, changes of that are noticed."""
         pods = await self.pods(key, spec)
         states = await asyncio.gather(*map(self._relays.ask, pods))
         self._poller.follow(key, dict(zip(pods, states, strict=True)))
         return tuple(states)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: ObjectKey) -> None:
         """A resource is gone: its pods are asked no more."""
         self._poller.follow(key, {})
 
-    async def flush(self, key: Key, spec: Spec, token: str) -> dict[str, str]:
+    async def flush(self, key: ObjectKey, spec: Spec, token: str) -> dict[str, str]:
         """Have the pods of the workload attempt their deferred mail; by pod what went wrong."""
         return await self._relays.flush(await self.pods(key, spec), token)
 
-    async def pods(self, key: Key, spec: Spec) -> tuple[Pod, ...]:
+    async def pods(self, key: ObjectKey, spec: Spec) -> tuple[Pod, ...]:
         """The pods of the workload, from the API server's cache."""
-        live = self._store.workload(key.namespace, spec.target) if spec.target else None
+        live = self._cache.workload(key.namespace, spec.target) if spec.target else None
         if live is None:
             return ()
         found = []

@@ -14,7 +14,7 @@ from mailboat_operator import names
 from mailboat_operator.references import SourceKind
 
 
-class Key(NamedTuple):
+class ObjectKey(NamedTuple):
     """Names one OutboundConfig."""
 
     namespace: str
@@ -32,7 +32,7 @@ class ChildKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceObject:
     """A Secret or ConfigMap that is referred to."""
 
     data: Mapping[str, bytes] = field(repr=False)
@@ -94,10 +94,10 @@ class PodState:
 class Observed:
     """Everything that one reconciliation knows."""
 
-    key: Key
+    key: ObjectKey
     resource: Mapping[str, Any]
     children: Mapping[ChildKey, LiveChild]
-    sources: Mapping[tuple[SourceKind, str], Source | None]
+    sources: Mapping[tuple[SourceKind, str], SourceObject | None]
     """None: it does not exist."""
     hash_key: bytes = field(default=b"", repr=False)
     """What hashes of secrets are made with."""

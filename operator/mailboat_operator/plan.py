@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mailboat_operator import names
 from mailboat_operator.desired.children import Child, Desired, possible
 from mailboat_operator.observed import ChildKey, LiveChild, Observed
-from mailboat_operator.relays_seen import obstacle
+from mailboat_operator.pod_status import obstacle
 from mailboat_operator.spec import Reload, Spec
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from mailboat_operator.observed import Key, PodState
+from mailboat_operator.observed import ObjectKey, PodState
 from mailboat_operator.relays import Pod
 
 INTERVAL = 3.0
@@ -24,12 +24,12 @@ class PodPoller:
     def __init__(self, ask: Callable[[Pod], Awaitable[PodState]], interval: float = INTERVAL) -> None:
         self._ask = ask
         self._interval = interval
-        self._followed: dict[Key, dict[Pod, PodState]] = {}
+        self._followed: dict[ObjectKey, dict[Pod, PodState]] = {}
         self._asking: set[Pod] = set()
-        self.changed: Callable[[Key], None] = lambda _: None
+        self.changed: Callable[[ObjectKey], None] = lambda _: None
         """Called when a pod of a resource says something else."""
 
-    def follow(self, key: Key, pods: Mapping[Pod, PodState]) -> None:
+    def follow(self, key: ObjectKey, pods: Mapping[Pod, PodState]) -> None:
         """Ask these pods from now on, in place of all others of the same resource, which have said this."""
         ready = {pod: state for pod, state in pods.items() if pod.ready}
         if ready:
@@ -52,7 +52,7 @@ class PodPoller:
                 if not asked:
                     await asyncio.sleep(pause)
 
-    async def _look(self, key: Key, pod: Pod) -> None:
+    async def _look(self, key: ObjectKey, pod: Pod) -> None:
         try:
             state = await self._ask(pod)
         finally:

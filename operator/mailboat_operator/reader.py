@@ -1,4 +1,4 @@
-"""Reads a resource suspiciously: every fault is told with its path, and reading goes on. Pure; `spec` calls it.
+"""Reads a resource: each fault is reported with its path, and reading goes on. Pure; `spec` calls it.
 
 The API server has checked the schema already, but perhaps by an older one.
 """
@@ -13,7 +13,7 @@ from mailboat.config.text import quoted
 _Value = TypeVar("_Value")
 
 
-class Reader:
+class SpecReader:
     """One object of a resource and where it stands in it."""
 
     def __init__(self, value: Mapping[str, Any], path: str, faults: list[str]) -> None:
@@ -22,9 +22,9 @@ class Reader:
         self.path = path
         self.faults = faults
 
-    def quiet(self) -> Reader:
+    def quiet(self) -> SpecReader:
         """The same object, read a second time: its faults have been told."""
-        return Reader(self._value, self.path, [])
+        return SpecReader(self._value, self.path, [])
 
     def fault(self, name: str, message: str) -> None:
         """Say what is wrong with a field, or with this object where `name` is empty."""
@@ -54,19 +54,19 @@ class Reader:
             return default
         return value
 
-    def child(self, name: str) -> Reader | None:
+    def child(self, name: str) -> SpecReader | None:
         """An object, empty where it is none; None where it is missing."""
         if not self.has(name):
             return None
         value = self._typed(name, dict, "an object", {})
-        return Reader(value, f"{self.path}.{name}", self.faults)
+        return SpecReader(value, f"{self.path}.{name}", self.faults)
 
-    def children(self, name: str) -> Iterator[Reader]:
+    def children(self, name: str) -> Iterator[SpecReader]:
         """The objects of a list."""
         for number, item in enumerate(self.items(name)):
             path = f"{self.path}.{name}[{number}]"
             if isinstance(item, dict):
-                yield Reader(item, path, self.faults)
+                yield SpecReader(item, path, self.faults)
             else:
                 self.faults.append(f"{path}: is not an object")
 

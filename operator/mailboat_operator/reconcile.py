@@ -1,7 +1,7 @@
 """One OutboundConfig from what it says to what is there: the one idempotent step, run by the work queue.
 
-Gathers, judges, writes what differs, tells. What the user has to put right becomes a condition; what may pass by itself
-is raised, and the queue tries again.
+Gathers, checks, writes what differs, and reports. What the user has to put right becomes a condition; what may pass by
+itself is raised, and the queue tries again.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 from mailboat_operator import checks, names, plan, status
 from mailboat_operator.apply import Applier
 from mailboat_operator.desired.children import Desired, build
-from mailboat_operator.events import Event, Recorder
+from mailboat_operator.events import Event, EventRecorder
 from mailboat_operator.kube import ApiError
 from mailboat_operator.metrics import Metrics
-from mailboat_operator.observe import Observer
-from mailboat_operator.observed import Key, Observed
-from mailboat_operator.pace import Pace
-from mailboat_operator.relays_seen import judge, obstacle
+from mailboat_operator.observe import ClusterObserver
+from mailboat_operator.observed import ObjectKey, Observed
+from mailboat_operator.pod_status import judge, obstacle
+from mailboat_operator.rollout import RolloutTracker
 from mailboat_operator.spec import Spec, is_paused, parse
 from mailboat_operator.status import Findings, Type
-from mailboat_operator.store import Store
 from mailboat_operator.tls_check import tls_faults
+from mailboat_operator.watch_cache import WatchCache
 from mailboat_operator.workqueue import RetryAfter
 
 log = logging.getLogger(__name__)
@@ -39,21 +39,27 @@ class Reconciler:
     """Everything that one run needs."""
 
     def __init__(
-        self, store: Store, observer: Observer, applier: Applier, recorder: Recorder, metrics: Metrics, pace: Pace
+        self,
+        cache: WatchCache,
+        observer: ClusterObserver,
+        applier: Applier,
+        recorder: EventRecorder,
+        metrics: Metrics,
+        rollouts: RolloutTracker,
     ) -> None:
-        self._store = store
+        self._cache = cache
         self._observer = observer
         self._applier = applier
         self._recorder = recorder
         self._metrics = metrics
-        self._pace = pace
+        self._rollouts = rollouts
 
-    async def __call__(self, key: Key) -> float | None:
+    async def __call__(self, key: ObjectKey) -> float | None:
         """Seconds after which to look again, or None. Raises RetryAfter for what may pass."""
-        resource = self._store.resources.get(key)
+        resource = self._cache.resources.get(key)
         if resource is None or resource["metadata"]["deletionTimestamp"]:
-            # The API server collects what it owned.
-            self._pace.forget(key)
+            # The API server removes what it owned.
+            self._rollouts.forget(key)
             self._observer.forget(key)
             return None
         try:
@@ -61,7 +67,7 @@ class Reconciler:
         except ApiError as error:
             raise RetryAfter(str(error), error.retry_after) from error
 
-    async def _reconcile(self, key: Key, resource: Mapping[str, Any]) -> float | None:
+    async def _reconcile(self, key: ObjectKey, resource: Mapping[str, Any]) -> float | None:
         if is_paused(resource, names.PAUSED):
             observed = await self._observer.gather(key, resource, None)
             await self._tell(observed, status.paused(observed, _now()))
@@ -72,8 +78,8 @@ class Reconciler:
         await self._tell(observed, status.compute(observed, findings, _now()))
         if findings.refused:
             return REFUSED_AGAIN * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
-        judgement = findings.judgement
-        return self._pace.next(key, judgement) if judgement else None
+        load_status = findings.load_status
+        return self._rollouts.next(key, load_status) if load_status else None
 
     async def _program(self, observed: Observed, spec: Spec) -> Findings:
         """Write what differs, and ask the relays."""
@@ -92,7 +98,7 @@ class Reconciler:
             return await self._with_relays(observed, spec, Findings(foreign=wanted.foreign))
         if said := await self._execute(observed, wanted):
             return Findings(refused=said)
-        self._pace.programmed(observed.key, desired.hash, changed=bool(wanted.actions))
+        self._rollouts.programmed(observed.key, desired.hash, changed=bool(wanted.actions))
         return await self._with_relays(observed, spec, _programmed(desired, checks.warnings_of(resolved)))
 
     async def _execute(self, observed: Observed, wanted: plan.Plan) -> str:
@@ -106,7 +112,7 @@ class Reconciler:
                 raise
         for child in wanted.drifted:
             self._metrics.drift.labels(child.kind.value).inc()
-            self._event(observed, "DriftCorrected", f"{child.kind} {child.name} was changed by somebody else")
+            self._event(observed, "DriftCorrected", f"{child.kind} {child.name} was changed by another writer")
         return ""
 
     async def _with_relays(self, observed: Observed, spec: Spec, findings: Findings) -> Findings:
@@ -114,8 +120,8 @@ class Reconciler:
         hash_ = findings.hash or str((observed.status.get("config") or {}).get("hash", ""))
         flushed = status.flush_requested(observed) and await self._flush(observed, spec)
         pods = await self._observer.ask(observed.key, spec) if not obstacle(observed, spec) else ()
-        judgement = judge(observed, spec, pods, hash_) if hash_ else None
-        return replace(findings, judgement=judgement, pods=pods, flushed=flushed)
+        load_status = judge(observed, spec, pods, hash_) if hash_ else None
+        return replace(findings, load_status=load_status, pods=pods, flushed=flushed)
 
     async def _flush(self, observed: Observed, spec: Spec) -> bool:
         """Ask every ready relay to attempt its deferred mail; what comes of it is told."""

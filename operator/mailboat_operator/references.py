@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from mailboat_operator.reader import Reader
+from mailboat_operator.reader import SpecReader
 
 
 class SourceKind(StrEnum):
@@ -36,17 +36,17 @@ class Reference:
         return f"{self.kind} {self.name}"
 
 
-def secret_key(reader: Reader, field_name: str, key: str) -> Reference | None:
+def secret_key(reader: SpecReader, field_name: str, key: str) -> Reference | None:
     """The Secret that a field names, and its key, which the field `key` in it may change."""
     ref = reader.child(field_name)
     return Reference(SourceKind.SECRET, ref.text("name"), ref.text("key", key), ref.path) if ref else None
 
 
-def allowed_key(ref: Reader, key_field: str, key: str) -> Reference:
+def allowed_key(ref: SpecReader, key_field: str, key: str) -> Reference:
     """The same of a Secret whose owner has to allow it; `key_field` may change the key."""
     return Reference(SourceKind.SECRET, ref.text("name"), ref.text(key_field, key), ref.path, consent=True)
 
 
-def config_map_key(ref: Reader, key_field: str, key: str) -> Reference:
+def config_map_key(ref: SpecReader, key_field: str, key: str) -> Reference:
     """The ConfigMap that `ref` names, and its key, which `key_field` may change."""
     return Reference(SourceKind.CONFIG_MAP, ref.text("name"), ref.text(key_field, key), ref.path)

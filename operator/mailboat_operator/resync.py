@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from mailboat_operator.kube import ApiError
-from mailboat_operator.observed import Key
+from mailboat_operator.observed import ObjectKey
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _SPREAD = 60.0
 class Lists(Protocol):
     """What reads everything (`listing.Lister`)."""
 
-    async def refresh(self, changed: set[Key]) -> None:
+    async def refresh(self, changed: set[ObjectKey]) -> None:
         """Add the resources that something has changed for; may raise ApiError half-way."""
 
 
@@ -33,8 +33,8 @@ class Resync:
     def __init__(
         self,
         lists: Lists,
-        resources: Callable[[], Iterable[Key]],
-        look_at: Callable[[Key, float], None],
+        resources: Callable[[], Iterable[ObjectKey]],
+        look_at: Callable[[ObjectKey, float], None],
         missed: Callable[[int], None],
         period: float,
     ) -> None:
@@ -64,9 +64,9 @@ class Resync:
             for key in list(self._resources()):
                 self._look_at(key, 0.0 if key in changed else random.uniform(0, spread))  # noqa: S311
 
-    async def _read(self) -> set[Key]:
+    async def _read(self) -> set[ObjectKey]:
         """What has changed for whom; read until that succeeds."""
-        changed: set[Key] = set()
+        changed: set[ObjectKey] = set()
         while True:
             try:
                 await self._lists.refresh(changed)

@@ -18,7 +18,7 @@ from mailboat.config.text import quoted
 from mailboat.config.values import TOKEN_MECHANISMS, route_hosts
 from mailboat_operator import fields
 from mailboat_operator.egress import Binds, read_egress
-from mailboat_operator.reader import Reader
+from mailboat_operator.reader import SpecReader
 from mailboat_operator.references import Reference, SourceKind, allowed_key, config_map_key, secret_key
 
 Section = Mapping[str, str | tuple[str, ...]]
@@ -104,15 +104,15 @@ def parse(resource: Mapping[str, Any]) -> tuple[Spec | None, tuple[str, ...]]:
     given = resource.get("spec")
     if given is not None and not isinstance(given, Mapping):
         return None, ("spec: is not an object",)
-    spec = Reader(given or {}, "spec", faults)
+    spec = SpecReader(given or {}, "spec", faults)
     target = spec.child("targetRef")
     token = target.child("adminTokenSecretRef") if target else None
-    tls = spec.child("tls") or Reader({}, "spec.tls", faults)
-    outbound_tls = tls.child("outbound") or Reader({}, "spec.tls.outbound", faults)
+    tls = spec.child("tls") or SpecReader({}, "spec.tls", faults)
+    outbound_tls = tls.child("outbound") or SpecReader({}, "spec.tls.outbound", faults)
     name = target.text("name") if target else ""
     parsed = Spec(
-        outbound=_outbound(spec.child("outbound") or Reader({}, "spec.outbound", faults)),
-        binds=read_egress(spec.child("egress") or Reader({}, "spec.egress", faults), name),
+        outbound=_outbound(spec.child("outbound") or SpecReader({}, "spec.outbound", faults)),
+        binds=read_egress(spec.child("egress") or SpecReader({}, "spec.egress", faults), name),
         routes=_routes(spec),
         tls=_tls(tls, fields.TLS),
         tls_outbound=_tls(outbound_tls, fields.TLS_OUTBOUND, inherited=tls),
@@ -124,13 +124,13 @@ def parse(resource: Mapping[str, Any]) -> tuple[Spec | None, tuple[str, ...]]:
     return (None if faults else parsed), tuple(faults)
 
 
-def _outbound(reader: Reader) -> Section:
+def _outbound(reader: SpecReader) -> Section:
     if reader.has("tempFailIntervals") and reader.has("maxTempFailures"):
         reader.fault("maxTempFailures", "has no effect beside tempFailIntervals: set one of them")
     return _keys(reader, OutboundSettings, fields.OUTBOUND)
 
 
-def _keys(reader: Reader, kind: type, names: Mapping[str, str]) -> Section:
+def _keys(reader: SpecReader, kind: type, names: Mapping[str, str]) -> Section:
     """The keys of a settings class that have a plain field here and are given."""
     section: dict[str, str | tuple[str, ...]] = {}
     for key in keys_of(kind):
@@ -161,7 +161,7 @@ def _text(key: NamedKey, raw: Any) -> str:
     return text_of(key, key.key.parse(raw))
 
 
-def _items(reader: Reader, name: str, key: NamedKey) -> Iterator[str]:
+def _items(reader: SpecReader, name: str, key: NamedKey) -> Iterator[str]:
     """The items of a list as the file says them."""
     for where, text in reader.texts(name):
         try:
@@ -177,7 +177,7 @@ def _only(values: Any, text: str) -> Any:
     return values[0]
 
 
-def _routes(spec: Reader) -> tuple[RouteSpec, ...]:
+def _routes(spec: SpecReader) -> tuple[RouteSpec, ...]:
     routes = tuple(_route(reader) for reader in spec.children("routes"))
     owners: dict[tuple[str, str], str] = {}
     for number, route in enumerate(routes):
@@ -195,7 +195,7 @@ def _listed(route: RouteSpec, key: str) -> tuple[str, ...]:
     return tuple(filter(None, str(route.keys.get(key, "")).split(", ")))
 
 
-def _route(reader: Reader) -> RouteSpec:
+def _route(reader: SpecReader) -> RouteSpec:
     keys = dict(_keys(reader, Route, {k: v for k, v in fields.ROUTE.items() if k != "hosts"}))
     hosts = tuple(filter(None, map(_host, reader.children("hosts"))))
     if hosts:
@@ -214,7 +214,7 @@ def _route(reader: Reader) -> RouteSpec:
     return RouteSpec(_route_name(reader), keys, files)
 
 
-def _auth(reader: Reader, keys: dict[str, str | tuple[str, ...]]) -> dict[str, Reference]:
+def _auth(reader: SpecReader, keys: dict[str, str | tuple[str, ...]]) -> dict[str, Reference]:
     """The files that AUTH needs; keys of `oauth` are added to those of the route."""
     auth, oauth = reader.child("authSecretRef"), reader.child("oauth")
     if auth is None and reader.flag("requireAuth"):
@@ -232,7 +232,7 @@ def _auth(reader: Reader, keys: dict[str, str | tuple[str, ...]]) -> dict[str, R
     return files | _oauth_files(oauth)
 
 
-def _oauth_files(oauth: Reader) -> dict[str, Reference]:
+def _oauth_files(oauth: SpecReader) -> dict[str, Reference]:
     for name in ("tokenURL", "clientID"):
         if not oauth.text(name):
             oauth.fault(name, "is missing")
@@ -248,14 +248,14 @@ def _oauth_files(oauth: Reader) -> dict[str, Reference]:
     return files
 
 
-def _route_name(reader: Reader) -> str:
+def _route_name(reader: SpecReader) -> str:
     name = reader.text("name")
     if not (0 < len(name) <= 63 and name.isascii() and name.replace("-", "a").isalnum()):
         reader.fault("name", f"{quoted(name)} is not a route's name: letters, digits and `-`")
     return name
 
 
-def _host(reader: Reader) -> str:
+def _host(reader: SpecReader) -> str:
     """`host[:port][/priority]`; empty when it is wrong."""
     wanted = RouteHost(reader.text("host"), reader.number("port"), reader.number("priority"))
     try:
@@ -268,7 +268,7 @@ def _host(reader: Reader) -> str:
     return str(parsed)
 
 
-def _tls(reader: Reader, names: Mapping[str, str], inherited: Reader | None = None) -> TlsSpec:
+def _tls(reader: SpecReader, names: Mapping[str, str], inherited: SpecReader | None = None) -> TlsSpec:
     keys = _keys(reader, TlsSettings, names)
     effective = {**_keys(inherited.quiet(), TlsSettings, fields.TLS), **keys} if inherited else keys
     both = set(effective.get("force_tls_hosts", ())) & set(effective.get("no_tls_hosts", ()))
@@ -285,7 +285,7 @@ def _tls(reader: Reader, names: Mapping[str, str], inherited: Reader | None = No
     )
 
 
-def _ca(reader: Reader) -> Reference | None:
+def _ca(reader: SpecReader) -> Reference | None:
     bundle = reader.child("caBundleRef")
     if bundle is None:
         return None
@@ -293,7 +293,7 @@ def _ca(reader: Reader) -> Reference | None:
     return Reference(kind, bundle.text("name"), bundle.text("key", "ca.crt"), bundle.path)
 
 
-def _bounce(reader: Reader | None) -> BounceSpec:
+def _bounce(reader: SpecReader | None) -> BounceSpec:
     if reader is None:
         return BounceSpec()
     text, html = _template(reader, "text"), _template(reader, "html")
@@ -308,7 +308,7 @@ def _bounce(reader: Reader | None) -> BounceSpec:
     )
 
 
-def _template(reader: Reader, name: str) -> str | None:
+def _template(reader: SpecReader, name: str) -> str | None:
     if not reader.has(name):
         return None
     text = reader.text(name)

@@ -14,7 +14,7 @@ from typing import Any
 from mailboat_operator import names
 from mailboat_operator.checks import RefFault
 from mailboat_operator.observed import ChildKey, Observed, PodState
-from mailboat_operator.relays_seen import Judgement, named, told
+from mailboat_operator.pod_status import LoadStatus, named, told
 
 _FLUSHED = "lastHandledFlushAt"
 _HANDLED_MAX = 64
@@ -83,7 +83,7 @@ class Findings:
     children: Sequence[ChildKey] = ()
     warnings: Sequence[str] = ()
     """About what is written."""
-    judgement: Judgement | None = None
+    load_status: LoadStatus | None = None
     """What the relays say; None: they were not asked."""
     pods: Sequence[PodState] = ()
     """Those of the target, as far as they are there."""
@@ -119,8 +119,8 @@ def compute(observed: Observed, findings: Findings, now: str) -> dict[str, Any]:
     config = _config(findings) or observed.status.get("config")
     if config:
         status["config"] = config
-    if findings.judgement and findings.judgement.total is not None:
-        status["relays"] = findings.judgement.counts() | {"pods": told(findings.pods)}
+    if findings.load_status and findings.load_status.total is not None:
+        status["relays"] = findings.load_status.counts() | {"pods": told(findings.pods)}
     flushed = observed.annotation(names.FLUSH) if findings.flushed else str(observed.status.get(_FLUSHED, ""))
     handled = {"lastHandledReconcileAt": observed.annotation(names.RECONCILE), _FLUSHED: flushed}
     return status | {name: value[:_HANDLED_MAX] for name, value in handled.items() if value}
@@ -181,21 +181,21 @@ def _programmed(findings: Findings) -> Verdict:
 
 
 def _loaded(findings: Findings) -> Verdict:
-    judgement = findings.judgement
-    if judgement is None:
+    load_status = findings.load_status
+    if load_status is None:
         return Verdict("Unknown", Reason.NOT_PROGRAMMED, "nothing has been rendered")
-    return Verdict(judgement.status, judgement.reason, _short(judgement.message))
+    return Verdict(load_status.status, load_status.reason, _short(load_status.message))
 
 
 def _pods_ready(findings: Findings) -> Verdict:
     """Of the pods, whatever they run: no part of Ready, which is about the configuration."""
-    judgement = findings.judgement
-    if judgement is None:
+    load_status = findings.load_status
+    if load_status is None:
         return Verdict("Unknown", Reason.NOT_PROGRAMMED, "nothing has been rendered")
-    if not judgement.total:
-        return Verdict("Unknown", judgement.reason, judgement.message)
-    message = f"{judgement.ready} of {judgement.total} pods are ready"
-    if judgement.ready >= judgement.total:
+    if not load_status.total:
+        return Verdict("Unknown", load_status.reason, load_status.message)
+    message = f"{load_status.ready} of {load_status.total} pods are ready"
+    if load_status.ready >= load_status.total:
         return Verdict("True", Reason.PODS_READY, message)
     waiting = {pod.name: "is not ready" for pod in findings.pods if not pod.ready}
     return Verdict("False", Reason.PODS_NOT_READY, _short("; ".join(filter(None, (message, named(waiting))))))

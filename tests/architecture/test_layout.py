@@ -50,7 +50,7 @@ PURE = (
     "mailboat_operator/plan.py",
     "mailboat_operator/reader.py",
     "mailboat_operator/references.py",
-    "mailboat_operator/relays_seen.py",
+    "mailboat_operator/pod_status.py",
     "mailboat_operator/spec.py",
     "mailboat_operator/status.py",
 )

@@ -19,7 +19,7 @@ from tests.support.network_policy import NetworkPeer, reached
 from tests.support.outbound_config import files, rendered, secret, secrets
 
 from mailboat.config.settings import OAuthGrant, Route, TlsLevel
-from mailboat_operator.observed import Source
+from mailboat_operator.observed import SourceObject
 
 pytestmark = pytest.mark.helm
 
@@ -30,10 +30,10 @@ VALUES: dict[str, dict[str, Any]] = {
 COMMANDS = [shlex.split(line) for line in re.findall(r"^kubectl .*$", PAGE, re.MULTILINE)]
 
 
-def secrets_of_the_commands() -> dict[str, Source | None]:
+def secrets_of_the_commands() -> dict[str, SourceObject | None]:
     """The Secrets that the page has people make, each value told by its key."""
     allowed = {words[3] for words in COMMANDS if words[1:3] == ["label", "secret"]}
-    found: dict[str, Source | None] = {}
+    found: dict[str, SourceObject | None] = {}
     for words in COMMANDS:
         if words[1:4] == ["create", "secret", "generic"]:
             literals = [word.removeprefix("--from-literal=").partition("=") for word in words[5:] if "literal" in word]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mailboat_operator.checks import RefReason
 from mailboat_operator.metrics import Metrics
-from mailboat_operator.relays_seen import LoadReason
+from mailboat_operator.pod_status import LoadReason
 from mailboat_operator.status import Reason, Type
 
 OPERATOR = (Path(__file__).resolve().parents[2] / "docs" / "operator.md").read_text()

@@ -10,7 +10,7 @@ from tests.support.outbound_config import parsed, rendered, resolved, secret, se
 from tests.support.pem import self_signed
 
 from mailboat_operator.checks import RefReason, Sources, admin_token, resolve, warnings_of
-from mailboat_operator.observed import Source
+from mailboat_operator.observed import SourceObject
 from mailboat_operator.references import SourceKind
 
 KEY, CERTIFICATE = self_signed("relay.example.com")
@@ -56,7 +56,7 @@ def test_a_pair_that_fits_becomes_two_files() -> None:
         (secret(tls__key=KEY, tls__crt=CERTIFICATE * 3000), RefReason.INVALID_CERTIFICATE, "is larger than 1 MiB"),
     ],
 )
-def test_a_pair_that_does_not_fit_is_told(source: Source | None, reason: RefReason, said: str) -> None:
+def test_a_pair_that_does_not_fit_is_told(source: SourceObject | None, reason: RefReason, said: str) -> None:
     ((found, message),) = faults(TLS, secrets(tls=source))
 
     assert found is reason
@@ -138,7 +138,7 @@ def test_no_key_of_a_secret_is_rendered_outside_of_the_credentials(key: str) -> 
     """Whatever `usernameKey` names: a ConfigMap can be read by many who must not read a Secret."""
     route = {**AUTH["routes"][0], "authSecretRef": {"name": "auth", "usernameKey": key, "passwordKey": key}}
 
-    for child in rendered({"routes": [route]}, secrets(auth=Source({key: b"hunter2"}, allowed=True))).children:
+    for child in rendered({"routes": [route]}, secrets(auth=SourceObject({key: b"hunter2"}, allowed=True))).children:
         assert (b"hunter2" in b"".join(child.data.values())) == (child.key.kind is SourceKind.SECRET)
 
 
@@ -195,14 +195,14 @@ def test_the_html_of_a_bounce_message_may_be_missing(html: bytes | None, expecte
     data = {"outbound.bounce_message": b"Sorry"} | ({"outbound.bounce_message_html": html} if html else {})
     spec = parsed({"bounceMessage": {"configMapRef": {"name": "words"}}})
 
-    found = resolved(spec, {(SourceKind.CONFIG_MAP, "words"): Source(data)})
+    found = resolved(spec, {(SourceKind.CONFIG_MAP, "words"): SourceObject(data)})
 
     assert (found.bounce_text, found.bounce_html) == ("Sorry", expected)
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"a\0b"])
 def test_a_template_that_is_no_text_is_told(content: bytes) -> None:
-    sources: Sources = {(SourceKind.CONFIG_MAP, "words"): Source({"outbound.bounce_message": content})}
+    sources: Sources = {(SourceKind.CONFIG_MAP, "words"): SourceObject({"outbound.bounce_message": content})}
     ((reason, _),) = faults({"bounceMessage": {"configMapRef": {"name": "words"}}}, sources)
 
     assert reason is RefReason.INVALID_BOUNCE_MESSAGE

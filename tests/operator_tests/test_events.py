@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from mailboat_operator import events
-from mailboat_operator.events import Event, Recorder
+from mailboat_operator.events import Event, EventRecorder
 from mailboat_operator.kube import ApiError
 from mailboat_operator.lease import NotLeaderError
-from mailboat_operator.observed import Key
+from mailboat_operator.observed import ObjectKey
 
 
 class FakeKube:
@@ -40,8 +40,8 @@ class FakeKube:
 
 
 @asynccontextmanager
-async def running(kube: FakeKube) -> AsyncIterator[tuple[Recorder, asyncio.Task[None]]]:
-    recorder = Recorder(kube, "operator-0")  # type: ignore[arg-type] # it is only written to
+async def running(kube: FakeKube) -> AsyncIterator[tuple[EventRecorder, asyncio.Task[None]]]:
+    recorder = EventRecorder(kube, "operator-0")  # type: ignore[arg-type] # it is only written to
     task = asyncio.create_task(recorder.run())
     try:
         yield recorder, task
@@ -51,7 +51,7 @@ async def running(kube: FakeKube) -> AsyncIterator[tuple[Recorder, asyncio.Task[
 
 
 def event(reason: str) -> Event:
-    return Event(Key("mail", "relay"), "uid", reason, "what happened")
+    return Event(ObjectKey("mail", "relay"), "uid", reason, "what happened")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.support.pem import self_signed
 
 from mailboat.config.settings import OAuthGrant, Route
 from mailboat_operator.checks import RefReason, Sources, resolve
-from mailboat_operator.observed import Source
+from mailboat_operator.observed import SourceObject
 
 CERTIFICATE = self_signed("login.example")[1]
 OAUTH: dict[str, Any] = {
@@ -33,7 +33,7 @@ def spec(mechanism: str = "XOAUTH2", **changes: Any) -> dict[str, Any]:
 
 
 KEYS: dict[str, Any] = {"client-secret": "THE-SECRET", "refresh-token": "THE-REFRESH-TOKEN", "lines": "THE\nLINES"}
-BOTH: dict[str, Source | None] = {
+BOTH: dict[str, SourceObject | None] = {
     "user": secret(username="relay@example.com"),
     "trust": secret(allowed=False, ca__crt=b"words\n" + CERTIFICATE + b"password=THE-PASSWORD\n"),
 }

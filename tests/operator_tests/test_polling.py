@@ -11,7 +11,7 @@ from dataclasses import replace
 from tests.support.fake_relay import FakeRelay
 from tests.support.outbound_config import KEY
 
-from mailboat_operator.observed import Key, PodState
+from mailboat_operator.observed import ObjectKey, PodState
 from mailboat_operator.polling import PodPoller
 from mailboat_operator.relays import Pod, Relays
 
@@ -25,7 +25,7 @@ class FakePods:
     def __init__(self) -> None:
         self.states = {POD: GOOD}
         self.asked: asyncio.Queue[Pod] = asyncio.Queue()
-        self.changed: asyncio.Queue[Key] = asyncio.Queue()
+        self.changed: asyncio.Queue[ObjectKey] = asyncio.Queue()
         self.silent: set[Pod] = set()
         self.poller = PodPoller(self._ask, interval=0.01)
         self.poller.changed = self.changed.put_nowait
@@ -60,7 +60,7 @@ async def polling(poller: PodPoller) -> AsyncIterator[None]:
 
 def test_a_fault_that_a_pod_tells_is_noticed_within_five_seconds() -> None:
     async def seconds_until_noticed(relay: FakeRelay) -> float:
-        changed: asyncio.Queue[Key] = asyncio.Queue()
+        changed: asyncio.Queue[ObjectKey] = asyncio.Queue()
         asked = asyncio.Event()
         relays = Relays()
 
@@ -125,7 +125,7 @@ async def test_only_ready_pods_are_asked_and_only_as_long_as_somebody_wants_to_k
         await pods.until_asked(POD, times=3)
 
         pods.poller.follow(KEY, {})
-        other = Key("mail", "other")
+        other = ObjectKey("mail", "other")
         pods.poller.follow(other, {POD: GOOD})
         pods.states[POD] = replace(GOOD, hash="another")
         assert await pods.changed.get() == other

@@ -12,10 +12,10 @@ from aiohttp import web
 
 from mailboat_operator import handlers, resync
 from mailboat_operator.kube import ApiError
-from mailboat_operator.observed import Key
+from mailboat_operator.observed import ObjectKey
 from mailboat_operator.resync import Resync
 
-CHANGED, SAME = Key("mail", "changed"), Key("mail", "same")
+CHANGED, SAME = ObjectKey("mail", "changed"), ObjectKey("mail", "same")
 
 
 class FakeLists:
@@ -25,7 +25,7 @@ class FakeLists:
         self.failures = failures
         self.reads = 0
 
-    async def refresh(self, changed: set[Key]) -> None:
+    async def refresh(self, changed: set[ObjectKey]) -> None:
         self.reads += 1
         if self.reads == 1:
             changed.add(CHANGED)  # once: the store knows it from then on
@@ -39,7 +39,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_one_that_fails_is_tried_again_and_forgets_nothing() -> None:
-    lists, looked_at = FakeLists(failures=3), asyncio.Queue[tuple[Key, float]]()
+    lists, looked_at = FakeLists(failures=3), asyncio.Queue[tuple[ObjectKey, float]]()
     missed: list[int] = []
     it = Resync(
         lists, lambda: [CHANGED, SAME], lambda key, wait: looked_at.put_nowait((key, wait)), missed.append, 3600.0
@@ -56,7 +56,7 @@ async def test_one_that_fails_is_tried_again_and_forgets_nothing() -> None:
 
 
 async def test_it_comes_by_itself_after_its_period() -> None:
-    looked_at = asyncio.Queue[Key]()
+    looked_at = asyncio.Queue[ObjectKey]()
     it = Resync(FakeLists(0), lambda: [SAME], lambda key, _: looked_at.put_nowait(key), lambda _: None, 0.01)
     task = asyncio.create_task(it.run())
     async with asyncio.timeout(20):

@@ -11,8 +11,8 @@ from tests.support.outbound_config import KEY, parsed, resource
 from mailboat_operator import status
 from mailboat_operator.checks import RefFault, RefReason
 from mailboat_operator.observed import ChildKey, Observed, PodState, Workload
+from mailboat_operator.pod_status import LoadReason, LoadStatus, judge
 from mailboat_operator.references import SourceKind
-from mailboat_operator.relays_seen import Judgement, LoadReason, judge
 from mailboat_operator.status import Findings, Reason, Type
 
 OUTBOUND = ChildKey(SourceKind.CONFIG_MAP, "relay-outbound")
@@ -22,7 +22,7 @@ def pod(name: str, hash_: str = "h", **more: Any) -> PodState:
     return PodState(name, more.pop("ready", True), hash_, **more)
 
 
-def judged(target: str, workload: Workload | None, pods: Sequence[PodState], **more: Any) -> Judgement:
+def judged(target: str, workload: Workload | None, pods: Sequence[PodState], **more: Any) -> LoadStatus:
     """What becomes of pods, where the configuration `h` is in force."""
     spec = {"targetRef": {"name": target}} if target else {}
     spec |= more.pop("spec", {})
@@ -30,7 +30,7 @@ def judged(target: str, workload: Workload | None, pods: Sequence[PodState], **m
 
 
 NO_TARGET = judged("", None, ())
-GOOD = Findings(hash="sha256:1", children=(OUTBOUND,), judgement=NO_TARGET)
+GOOD = Findings(hash="sha256:1", children=(OUTBOUND,), load_status=NO_TARGET)
 THEN, NOW = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
 
@@ -66,7 +66,7 @@ def test_all_good() -> None:
         (Findings(ref_faults=(RefFault(RefReason.KEY_NOT_FOUND, "x"),)), "KeyNotFound"),
         (Findings(foreign=(OUTBOUND,)), "ChildNotOwned"),
         (Findings(refused="403 quota"), "WriteRefused"),
-        (Findings(hash="h", judgement=Judgement("False", LoadReason.LOADING, "x", 2, 2, 1)), "Loading"),
+        (Findings(hash="h", load_status=LoadStatus("False", LoadReason.LOADING, "x", 2, 2, 1)), "Loading"),
     ],
 )
 def test_ready_has_the_first_reason(findings: Findings, ready: str) -> None:
@@ -80,8 +80,8 @@ def test_an_unchanged_status_is_equal() -> None:
 
 
 def test_a_time_changes_only_with_the_status() -> None:
-    loading = Findings(hash="h", judgement=Judgement("False", LoadReason.LOADING, "x", 2, 2, 1))
-    failed = Findings(hash="h", judgement=Judgement("False", LoadReason.LOAD_FAILED, "y", 2, 2, 1))
+    loading = Findings(hash="h", load_status=LoadStatus("False", LoadReason.LOADING, "x", 2, 2, 1))
+    failed = Findings(hash="h", load_status=LoadStatus("False", LoadReason.LOAD_FAILED, "y", 2, 2, 1))
     found = computed(failed, computed(loading), NOW)
 
     times = {condition["type"]: condition["lastTransitionTime"] for condition in found["conditions"]}
@@ -97,7 +97,7 @@ def test_what_was_good_is_remembered_while_nothing_better_is() -> None:
 
 
 def test_warnings_stand_with_what_they_are_about() -> None:
-    found = computed(Findings(hash="h", judgement=NO_TARGET, warnings=["w" * 999] * 99))
+    found = computed(Findings(hash="h", load_status=NO_TARGET, warnings=["w" * 999] * 99))
 
     assert found["config"]["warnings"] == ["w" * 250 + "…"] * 16
     assert computed(Findings(faults=("bad",)), found)["config"] == found["config"]
@@ -116,7 +116,7 @@ def test_annotations_are_repeated_when_they_are_obeyed() -> None:
     assert "lastHandledFlushAt" not in found
 
     flushed = computed(
-        Findings(hash="h", judgement=NO_TARGET, flushed=True),
+        Findings(hash="h", load_status=NO_TARGET, flushed=True),
         found,
         reconcile_requested_at="1",
         flush_requested_at="2" * 100,
@@ -201,7 +201,7 @@ def test_counts_are_shown() -> None:
     found = judged("r", Workload(3, ""), [pod("r-0"), pod("r-1", "old"), pod("r-2", ready=False)])
 
     assert found.counts() == {"summary": "1/3", "total": 3, "ready": 2, "updated": 1}
-    assert computed(Findings(hash="h", judgement=found))["relays"]["summary"] == "1/3"
+    assert computed(Findings(hash="h", load_status=found))["relays"]["summary"] == "1/3"
 
 
 def test_the_younger_of_two_for_one_target_says_so() -> None:
@@ -209,7 +209,7 @@ def test_the_younger_of_two_for_one_target_says_so() -> None:
 
     assert (found.status, found.reason) == ("False", LoadReason.TARGET_CONFLICT)
     assert found.message == "StatefulSet r is the older OutboundConfig older's"
-    assert "relays" not in computed(Findings(hash="h", judgement=found))
+    assert "relays" not in computed(Findings(hash="h", load_status=found))
 
 
 def test_a_restart_of_a_workload_that_does_not_mount_the_configuration_is_refused() -> None:
@@ -238,7 +238,7 @@ def test_a_restart_of_a_workload_that_does_not_mount_the_configuration_is_refuse
 def test_a_pod_that_is_not_ready_has_a_condition_of_its_own(
     workload: Workload | None, pods: list[PodState], expected: tuple[str, str, str]
 ) -> None:
-    found = computed(Findings(hash="h", judgement=judged("r", workload, pods), pods=pods))
+    found = computed(Findings(hash="h", load_status=judged("r", workload, pods), pods=pods))
 
     (condition,) = (condition for condition in found["conditions"] if condition["type"] == "PodsReady")
     assert (condition["status"], condition["reason"], condition["message"]) == expected
@@ -247,7 +247,7 @@ def test_a_pod_that_is_not_ready_has_a_condition_of_its_own(
 def test_ready_is_about_the_configuration_and_not_about_the_pods() -> None:
     pods = [pod("r-0"), pod("r-1", ready=False)]
 
-    found = said(computed(Findings(hash="h", judgement=judged("r", Workload(2, ""), pods), pods=pods)))
+    found = said(computed(Findings(hash="h", load_status=judged("r", Workload(2, ""), pods), pods=pods)))
 
     assert (found["Ready"][0], found["PodsReady"][0]) == ("True", "False")
 
@@ -259,7 +259,7 @@ def test_the_status_shows_each_pod_by_its_ordinal() -> None:
         pod("r-0", error="tls.ini:3: bad"),
         pod("r-1", "", silence="does not answer"),
     ]
-    found = computed(Findings(hash="h", judgement=judged("r", Workload(11, ""), pods), pods=pods))
+    found = computed(Findings(hash="h", load_status=judged("r", Workload(11, ""), pods), pods=pods))
 
     assert found["relays"]["pods"] == [
         {"name": "r-0", "ready": True, "hash": "h", "error": "tls.ini:3: bad"},
@@ -278,7 +278,7 @@ def test_the_status_shows_each_pod_by_its_ordinal() -> None:
 
 def test_of_more_than_a_hundred_pods_those_in_trouble_are_shown() -> None:
     pods = [pod(f"r-{n}", ready=n != 149) for n in range(150)]
-    found = computed(Findings(hash="h", judgement=judged("r", Workload(150, ""), pods), pods=pods))
+    found = computed(Findings(hash="h", load_status=judged("r", Workload(150, ""), pods), pods=pods))
 
     shown = [row["name"] for row in found["relays"]["pods"]]
     assert shown == [*(f"r-{n}" for n in range(99)), "r-149"]

@@ -10,14 +10,14 @@ import yaml
 
 from mailboat_operator.checks import Resolved, Sources, resolve
 from mailboat_operator.desired.children import Desired, build
-from mailboat_operator.observed import Key, Source
+from mailboat_operator.observed import ObjectKey, SourceObject
 from mailboat_operator.references import SourceKind
 from mailboat_operator.spec import Spec, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD_FILE = ROOT / "crds" / "outboundconfigs.yaml"
 UID = "3b27a3f5-b23a-4fcf-a5be-5bcb10c5aa0e"
-KEY = Key("mail", "relay")
+KEY = ObjectKey("mail", "relay")
 
 
 @cache
@@ -83,13 +83,13 @@ def faults_of(spec: dict[str, Any]) -> tuple[str, ...]:
     return faults
 
 
-def secret(*, allowed: bool = True, **data: bytes | str) -> Source:
+def secret(*, allowed: bool = True, **data: bytes | str) -> SourceObject:
     """A Secret, by default with the label that lets passwords of it be used; `__` in a key stands for a dot."""
     content = {name.replace("__", "."): d.encode() if isinstance(d, str) else d for name, d in data.items()}
-    return Source(content, allowed)
+    return SourceObject(content, allowed)
 
 
-def secrets(**named: Source | None) -> Sources:
+def secrets(**named: SourceObject | None) -> Sources:
     """Secrets by name, underscores for hyphens."""
     return {(SourceKind.SECRET, name.replace("_", "-")): source for name, source in named.items()}
 

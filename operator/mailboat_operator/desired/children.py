@@ -14,7 +14,7 @@ from mailboat.config.hash import config_hash
 from mailboat_operator import names
 from mailboat_operator.checks import Resolved
 from mailboat_operator.desired.files import bounce_files, outbound_ini, tls_ini
-from mailboat_operator.observed import ChildKey, Key, digest
+from mailboat_operator.observed import ChildKey, ObjectKey, digest
 from mailboat_operator.references import SourceKind
 from mailboat_operator.spec import Spec
 
@@ -27,7 +27,7 @@ class Child:
     """One object that should be there."""
 
     key: ChildKey
-    owner: Key
+    owner: ObjectKey
     owner_reference: Mapping[str, Any]
     data: Mapping[str, bytes] = field(repr=False)
 
@@ -64,7 +64,7 @@ class Desired:
     """What the relays will report."""
 
 
-def build(key: Key, uid: str, spec: Spec, resolved: Resolved, hash_key: bytes) -> Desired:
+def build(key: ObjectKey, uid: str, spec: Spec, resolved: Resolved, hash_key: bytes) -> Desired:
     """The children of one OutboundConfig; `hash_key` is random. ValueError when it cannot be rendered."""
     reference = {
         "apiVersion": names.API_VERSION,

@@ -20,7 +20,7 @@ def run(namespaces: tuple[str, ...], listen: str, resync: float, *, all_namespac
     where = parse_endpoint(listen, 9026)
     own = app.own_namespace() or "default"
     return app.operator(
-        app.Options(
+        app.OperatorOptions(
             namespaces=() if all_namespaces else namespaces or (own,),
             listen=(where.host, where.port),
             version=__version__,

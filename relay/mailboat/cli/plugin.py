@@ -17,7 +17,7 @@ from mailboat.config.plugins import plain
 from mailboat.config.settings import Settings
 from mailboat.hooks import Hooks, Point
 from mailboat.hooks.loader import Plugins, PluginsError
-from mailboat.hooks.source import PluginSource, SourceKind, available
+from mailboat.hooks.source import PluginKind, PluginSource, available
 from mailboat.model.observer import Observer
 
 app = App(name="plugin", help="See plugins and the order in which they are asked, or begin a new one.")
@@ -113,7 +113,7 @@ def _settings(directory: Path) -> Settings | None:
 
 
 def _where(source: PluginSource) -> str:
-    return source.kind.value if source.kind is SourceKind.SHIPPED else f"{source.kind.value} {source.where}"
+    return source.kind.value if source.kind is PluginKind.SHIPPED else f"{source.kind.value} {source.where}"
 
 
 async def _order(settings: Settings) -> list[str]:

@@ -28,7 +28,7 @@ SHIPPED = "mailboat.plugins"
 """The package of the shipped plugins, and the group of entry points of installed ones."""
 
 
-class SourceKind(StrEnum):
+class PluginKind(StrEnum):
     """Where a plugin comes from."""
 
     FILE = "file"
@@ -42,7 +42,7 @@ class PluginSource:
 
     name: str
     """As in `config/plugins`."""
-    kind: SourceKind
+    kind: PluginKind
     where: str
     """Path of the file, name of the module, or value of the entry point."""
     digest: str = ""
@@ -51,7 +51,7 @@ class PluginSource:
     @property
     def shown(self) -> str:
         """How messages name the place: a file of the configuration directory, a module, or an entry point's value."""
-        return _shown(plain(self.name)) if self.kind is SourceKind.FILE else self.where
+        return _shown(plain(self.name)) if self.kind is PluginKind.FILE else self.where
 
 
 class PluginFaultError(Exception):
@@ -67,7 +67,7 @@ def find(directory: Path, name: str, line: int = 0) -> PluginSource:
     module = plain(name)
     path = directory / PLUGIN_DIRECTORY / f"{module}.py"
     try:
-        return PluginSource(name, SourceKind.FILE, str(path), hashlib.sha256(read_file(path)).hexdigest())
+        return PluginSource(name, PluginKind.FILE, str(path), hashlib.sha256(read_file(path)).hexdigest())
     except FileNotFoundError:
         pass
     except FileError as error:
@@ -77,10 +77,10 @@ def find(directory: Path, name: str, line: int = 0) -> PluginSource:
         and not module.startswith("_")
         and importlib.util.find_spec(f"{SHIPPED}.{module}") is not None
     ):
-        return PluginSource(name, SourceKind.SHIPPED, f"{SHIPPED}.{module}")
+        return PluginSource(name, PluginKind.SHIPPED, f"{SHIPPED}.{module}")
     for entry in metadata.entry_points(group=SHIPPED):
         if entry.name in (name, module):
-            return PluginSource(name, SourceKind.INSTALLED, entry.value)
+            return PluginSource(name, PluginKind.INSTALLED, entry.value)
     there = ", ".join(dict.fromkeys(source.name for source in available(directory))) or "none"
     message = f"there is no plugin {name}: neither {_shown(module)}, nor a shipped or installed one; there are: {there}"
     raise PluginFaultError(Fault("plugins", line, "", "", message))
@@ -91,24 +91,24 @@ def available(directory: Path | None) -> Iterator[PluginSource]:
     if directory is not None:
         folder = directory / PLUGIN_DIRECTORY
         names = sorted(path.stem for path in folder.glob("*.py")) if folder.is_dir() else []
-        yield from (PluginSource(name, SourceKind.FILE, str(folder / f"{name}.py")) for name in names)
+        yield from (PluginSource(name, PluginKind.FILE, str(folder / f"{name}.py")) for name in names)
     spec = importlib.util.find_spec(SHIPPED)
     for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
         if not module.name.startswith("_"):
-            yield PluginSource(module.name, SourceKind.SHIPPED, f"{SHIPPED}.{module.name}")
+            yield PluginSource(module.name, PluginKind.SHIPPED, f"{SHIPPED}.{module.name}")
     for entry in sorted(metadata.entry_points(group=SHIPPED)):
-        yield PluginSource(entry.name, SourceKind.INSTALLED, entry.value)
+        yield PluginSource(entry.name, PluginKind.INSTALLED, entry.value)
 
 
 def run(source: PluginSource) -> object:
     """Run the plugin's code: its module, or what its entry point names. Raises PluginFaultError."""
     try:
         match source.kind:
-            case SourceKind.FILE:
+            case PluginKind.FILE:
                 return _run_file(source)
-            case SourceKind.SHIPPED:
+            case PluginKind.SHIPPED:
                 return importlib.import_module(source.where)
-            case SourceKind.INSTALLED:
+            case PluginKind.INSTALLED:
                 return metadata.EntryPoint(source.name, source.where, SHIPPED).load()
     except (Exception, SystemExit) as error:
         raise PluginFaultError(fault_of(source, error)) from error
@@ -121,7 +121,7 @@ def fault_of(source: PluginSource, error: BaseException) -> Fault:
         line = error.lineno or 0
     else:
         file = (
-            source.where if source.kind is SourceKind.FILE else source.where.partition(":")[0].replace(".", "/") + ".py"
+            source.where if source.kind is PluginKind.FILE else source.where.partition(":")[0].replace(".", "/") + ".py"
         )
         frames = traceback.extract_tb(error.__traceback__)
         line = next((f.lineno or 0 for f in reversed(frames) if f.filename.endswith(file)), 0)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.support.outbound_config import KEY, UID
 
-from mailboat_operator.observed import ChildKey, Key, Workload
+from mailboat_operator.observed import ChildKey, ObjectKey, Workload
 from mailboat_operator.references import SourceKind
-from mailboat_operator.store import DELETED, Store
+from mailboat_operator.watch_cache import DELETED, WatchCache
 
 CONFIG_MAP = ChildKey(SourceKind.CONFIG_MAP, "relay-tls")
 LABELS = {"app.kubernetes.io/managed-by": "mailboat-operator", "mailboat.dev/outboundconfig": "relay"}
@@ -22,22 +22,22 @@ def body(name: str, version: int, uid: str = "u", **more: Any) -> dict[str, Any]
 
 
 @pytest.fixture
-def store() -> Store:
+def store() -> WatchCache:
     """A store that knows one resource."""
-    store = Store(lambda: 100.0)
+    store = WatchCache(lambda: 100.0)
     store.put("OutboundConfig", body("relay", 10, UID, spec={}))
     return store
 
 
-def test_a_resource_is_told_when_it_is_new_or_changed_and_not_else(store: Store) -> None:
+def test_a_resource_is_told_when_it_is_new_or_changed_and_not_else(store: WatchCache) -> None:
     assert store.put("OutboundConfig", body("relay", 10, UID)) == set()
     assert store.put("OutboundConfig", body("relay", 9, UID)) == set()
     assert store.put("OutboundConfig", body("relay", 11, UID)) == {KEY}
     assert store.put("OutboundConfig", body("relay", 5, "another")) == {KEY}
-    assert store.put("OutboundConfig", body("other", 12)) == {Key(KEY.namespace, "other")}
+    assert store.put("OutboundConfig", body("other", 12)) == {ObjectKey(KEY.namespace, "other")}
 
 
-def test_only_what_is_needed_of_a_resource_is_kept(store: Store) -> None:
+def test_only_what_is_needed_of_a_resource_is_kept(store: WatchCache) -> None:
     annotations = {"mailboat.dev/paused": "true", "kubectl.kubernetes.io/last-applied-configuration": "x" * 9999}
     store.put("OutboundConfig", body("relay", 12, UID, metadata={"annotations": annotations, "managedFields": [1]}))
 
@@ -46,13 +46,13 @@ def test_only_what_is_needed_of_a_resource_is_kept(store: Store) -> None:
     assert "managedFields" not in metadata
 
 
-def test_a_resource_that_is_gone_is_told_once(store: Store) -> None:
+def test_a_resource_that_is_gone_is_told_once(store: WatchCache) -> None:
     assert store.put("OutboundConfig", body("relay", 11, UID), DELETED) == {KEY}
     assert store.put("OutboundConfig", body("relay", 11, UID), DELETED) == set()
     assert KEY not in store.resources
 
 
-def test_a_child_is_told_to_its_resource(store: Store) -> None:
+def test_a_child_is_told_to_its_resource(store: WatchCache) -> None:
     assert store.put("ConfigMap", body("relay-tls", 20)) == {KEY}
     assert store.put("ConfigMap", body("relay-tls", 20)) == set()
     assert store.put("ConfigMap", body("relay-tls", 21), DELETED) == {KEY}
@@ -60,7 +60,7 @@ def test_a_child_is_told_to_its_resource(store: Store) -> None:
     assert store.children(KEY, [CONFIG_MAP]) == {}
 
 
-def test_a_late_word_of_a_predecessor_changes_nothing(store: Store) -> None:
+def test_a_late_word_of_a_predecessor_changes_nothing(store: WatchCache) -> None:
     store.put("ConfigMap", body("relay-tls", 30, "new"))
 
     assert store.put("ConfigMap", body("relay-tls", 29, "old"), DELETED) == set()
@@ -68,12 +68,12 @@ def test_a_late_word_of_a_predecessor_changes_nothing(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("ConfigMap", "kube-root-ca.crt"), ("ConfigMap", "x-tls"), ("Secret", "a")])
-def test_what_is_nobodys_concerns_nobody(store: Store, kind: str, name: str) -> None:
+def test_what_is_nobodys_concerns_nobody(store: WatchCache, kind: str, name: str) -> None:
     assert store.put(kind, body(name, 20)) == set()
 
 
-def test_a_source_is_told_to_all_that_refer_to_it(store: Store) -> None:
-    other = Key(KEY.namespace, "other")
+def test_a_source_is_told_to_all_that_refer_to_it(store: WatchCache) -> None:
+    other = ObjectKey(KEY.namespace, "other")
     store.refer(KEY, [("Secret", "cert")])
     store.refer(other, [("Secret", "cert"), ("Secret", "auth")])
 
@@ -83,7 +83,7 @@ def test_a_source_is_told_to_all_that_refer_to_it(store: Store) -> None:
     assert store.put("Secret", body("auth", 22)) == set()
 
 
-def test_a_source_that_was_read_in_this_version_is_not_told(store: Store) -> None:
+def test_a_source_that_was_read_in_this_version_is_not_told(store: WatchCache) -> None:
     store.refer(KEY, [("Secret", "cert")])
     store.saw("Secret", KEY.namespace, "cert", "20")
 
@@ -92,7 +92,7 @@ def test_a_source_that_was_read_in_this_version_is_not_told(store: Store) -> Non
     assert store.put("Secret", body("cert", 22), DELETED) == {KEY}
 
 
-def test_the_echo_of_our_own_write_concerns_nobody(store: Store) -> None:
+def test_the_echo_of_our_own_write_concerns_nobody(store: WatchCache) -> None:
     store.wrote("ConfigMap", body("relay-tls", 20))
 
     assert store.lag() == 0.0
@@ -101,7 +101,7 @@ def test_the_echo_of_our_own_write_concerns_nobody(store: Store) -> None:
 
 def test_a_write_that_no_watch_shows_is_noticed() -> None:
     now = [100.0]
-    store = Store(lambda: now[0])
+    store = WatchCache(lambda: now[0])
     store.wrote("ConfigMap", body("relay-tls", 20))
     now[0] = 160.0
     assert store.lag() == 60.0
@@ -112,14 +112,14 @@ def test_a_write_that_no_watch_shows_is_noticed() -> None:
     assert store.lag() == 0.0
 
 
-def test_a_write_that_the_watch_showed_first_is_not_waited_for(store: Store) -> None:
+def test_a_write_that_the_watch_showed_first_is_not_waited_for(store: WatchCache) -> None:
     store.watched("ConfigMap", body("relay-tls", 20), "ADDED")
     store.wrote("ConfigMap", body("relay-tls", 20))
 
     assert store.lag() == 0.0
 
 
-def test_what_a_list_lacks_is_gone_unless_it_is_newer_or_not_of_that_list(store: Store) -> None:
+def test_what_a_list_lacks_is_gone_unless_it_is_newer_or_not_of_that_list(store: WatchCache) -> None:
     managed = {"labels": LABELS}
     store.put("ConfigMap", body("relay-tls", 20, metadata=managed))
     store.put("ConfigMap", body("relay-outbound", 40, metadata=managed))
@@ -132,7 +132,7 @@ def test_what_a_list_lacks_is_gone_unless_it_is_newer_or_not_of_that_list(store:
     assert store.put("ConfigMap", gone[0], DELETED) == {KEY}
 
 
-def test_a_workload_is_told_to_those_that_name_it(store: Store) -> None:
+def test_a_workload_is_told_to_those_that_name_it(store: WatchCache) -> None:
     store.refer(KEY, [("StatefulSet", "relay")])
     spec = {
         "replicas": 3,
@@ -174,21 +174,21 @@ def aimed(name: str, version: int, created: str, target: str = "pods", **metadat
 
 
 @pytest.mark.parametrize("order", [("old", "young"), ("young", "old")])
-def test_of_two_for_one_target_the_older_one_has_it(store: Store, order: tuple[str, str]) -> None:
+def test_of_two_for_one_target_the_older_one_has_it(store: WatchCache, order: tuple[str, str]) -> None:
     bodies = {"old": aimed("zebra", 20, "01"), "young": aimed("ape", 21, "02")}
     for age in order:
         store.put("OutboundConfig", bodies[age])
 
-    assert store.rival(Key(KEY.namespace, "ape")) == "zebra"
-    assert store.rival(Key(KEY.namespace, "zebra")) == ""
+    assert store.rival(ObjectKey(KEY.namespace, "ape")) == "zebra"
+    assert store.rival(ObjectKey(KEY.namespace, "zebra")) == ""
     assert store.rival(KEY) == ""
 
 
-def test_of_two_as_old_the_first_by_name_has_the_target(store: Store) -> None:
+def test_of_two_as_old_the_first_by_name_has_the_target(store: WatchCache) -> None:
     for name in ("b", "a"):
         store.put("OutboundConfig", aimed(name, 20, "01"))
 
-    assert [store.rival(Key(KEY.namespace, name)) for name in "ab"] == ["", "a"]
+    assert [store.rival(ObjectKey(KEY.namespace, name)) for name in "ab"] == ["", "a"]
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_of_two_as_old_the_first_by_name_has_the_target(store: Store) -> None:
     ],
     ids=["gone", "another target", "about to go"],
 )
-def test_who_waits_for_a_target_is_told_when_it_is_free(store: Store, change: Any) -> None:
-    old, young = Key(KEY.namespace, "old"), Key(KEY.namespace, "young")
+def test_who_waits_for_a_target_is_told_when_it_is_free(store: WatchCache, change: Any) -> None:
+    old, young = ObjectKey(KEY.namespace, "old"), ObjectKey(KEY.namespace, "young")
     store.put("OutboundConfig", aimed("old", 20, "01"))
     assert store.put("OutboundConfig", aimed("young", 21, "02")) == {young, old}
 
@@ -210,7 +210,7 @@ def test_who_waits_for_a_target_is_told_when_it_is_free(store: Store, change: An
     assert store.rival(young) == ""
 
 
-def test_the_key_of_hashes_is_read_from_the_credentials_and_only_if_it_will_do(store: Store) -> None:
+def test_the_key_of_hashes_is_read_from_the_credentials_and_only_if_it_will_do(store: WatchCache) -> None:
     credentials = ChildKey(SourceKind.SECRET, "relay-credentials")
     for number, (key, expected) in enumerate([(b"k" * 32, b"k" * 32), (b"", b""), (b"short", b"")]):
         data = {"hash.key": base64.b64encode(key).decode()}

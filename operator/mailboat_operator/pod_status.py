@@ -1,6 +1,6 @@
-"""What the relay pods say of their configuration, judged: the condition ConfigLoaded. Pure; `status` shows it.
+"""What the relay pods say of their configuration, as the condition ConfigLoaded. Pure; `status` shows it.
 
-Here it also stands whether an OutboundConfig may do anything with its target at all.
+Also decides whether an OutboundConfig may do anything with its target at all (`obstacle`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SETTLED = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class LoadStatus:
     """The condition, and the counts that `status.relays` shows."""
 
     status: str
@@ -85,23 +85,23 @@ def obstacle(observed: Observed, spec: Spec) -> tuple[LoadReason, str] | None:
     return None
 
 
-def judge(observed: Observed, spec: Spec, pods: Sequence[PodState], hash_: str) -> Judgement:
-    """Whether all ready pods run the configuration with this hash. The first thing that is wrong is told."""
+def judge(observed: Observed, spec: Spec, pods: Sequence[PodState], hash_: str) -> LoadStatus:
+    """Whether all ready pods run the configuration with this hash. The first fault counts."""
     target, workload = spec.target, observed.workload
     if not target:
-        return Judgement("Unknown", LoadReason.NO_TARGET_REF, "without targetRef nobody is asked")
+        return LoadStatus("Unknown", LoadReason.NO_TARGET_REF, "without targetRef no pod is asked")
     if in_the_way := obstacle(observed, spec):
-        return Judgement("False", *in_the_way)
+        return LoadStatus("False", *in_the_way)
     if workload is None:
-        return Judgement("False", LoadReason.TARGET_NOT_FOUND, f"StatefulSet {target} does not exist")
+        return LoadStatus("False", LoadReason.TARGET_NOT_FOUND, f"StatefulSet {target} does not exist")
     ready = [pod for pod in pods if pod.ready]
     updated = [pod for pod in ready if pod.hash == hash_ and not pod.error]
     counts = (workload.replicas, len(ready), len(updated))
     if not ready:
         if workload.replicas == 0:
-            return Judgement("Unknown", LoadReason.NO_REPLICAS, f"StatefulSet {target} wants no pods", *counts)
+            return LoadStatus("Unknown", LoadReason.NO_REPLICAS, f"StatefulSet {target} wants no pods", *counts)
         message = f"no pod of StatefulSet {target} is ready"
-        return Judgement("False", LoadReason.NO_READY_PODS, message, *counts)
+        return LoadStatus("False", LoadReason.NO_READY_PODS, message, *counts)
     for reason, said in (
         (LoadReason.LOAD_FAILED, {pod.name: pod.error for pod in ready if pod.error}),
         (LoadReason.BIND_ADDRESS_MISSING, {pod.name: "; ".join(pod.unbound) for pod in updated if pod.unbound}),
@@ -109,10 +109,10 @@ def judge(observed: Observed, spec: Spec, pods: Sequence[PodState], hash_: str) 
         (LoadReason.LOADING, {pod.name: "runs another configuration" for pod in ready if pod.hash != hash_}),
     ):
         if said:
-            return Judgement("False", reason, named(said), *counts)
+            return LoadStatus("False", reason, named(said), *counts)
     waiting = max(0, workload.replicas - len(ready))
     message = f"{len(updated)} of {workload.replicas} pods run it" + (f", {waiting} not ready" if waiting else "")
-    return Judgement("True", LoadReason.LOADED, message, *counts)
+    return LoadStatus("True", LoadReason.LOADED, message, *counts)
 
 
 def named(said: Mapping[str, str]) -> str:

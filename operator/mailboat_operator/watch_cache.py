@@ -1,7 +1,7 @@
-"""What the watches have told, kept small: resources whole, their children as digests, of other objects a version.
+"""What the watches have reported, kept small: resources whole, their children as digests, of other objects the version.
 
-Event handlers and the lister put things in and learn which OutboundConfigs that concerns; `observe` reads. What this
-process wrote itself is put in with the answer, so that its echo from the watch concerns nobody. No I/O.
+Event handlers and the lister put objects in and get the OutboundConfigs they concern; `observe` reads. What this
+process wrote itself is put in with the answer, so that the watch's event for it concerns no resource. No I/O.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailboat_operator import names
-from mailboat_operator.observed import ChildKey, Key, LiveChild, Workload, live_child
+from mailboat_operator.observed import ChildKey, LiveChild, ObjectKey, Workload, live_child
 from mailboat_operator.references import SourceKind
 
 DELETED = "DELETED"
@@ -41,20 +41,20 @@ class LiveWorkload:
     version: str
 
 
-class Store:
+class WatchCache:
     """The state of one operator. `clock` is monotonic."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.resources: dict[Key, dict[str, Any]] = {}
-        self.hash_keys: dict[Key, bytes] = {}
+        self.resources: dict[ObjectKey, dict[str, Any]] = {}
+        self.hash_keys: dict[ObjectKey, bytes] = {}
         """What hashes of secrets were made with last (`names.HASH_KEY`)."""
         self._children: dict[tuple[str, ChildKey], LiveChild] = {}
         self._workloads: dict[tuple[str, str], LiveWorkload] = {}
-        self._by_target: dict[_Target, set[Key]] = {}
+        self._by_target: dict[_Target, set[ObjectKey]] = {}
         """The resources that have the same target."""
-        self._referrers: dict[_Place, set[Key]] = {}
-        self._references: dict[Key, frozenset[_Place]] = {}
+        self._referrers: dict[_Place, set[ObjectKey]] = {}
+        self._references: dict[ObjectKey, frozenset[_Place]] = {}
         self._seen: dict[_Place, str] = {}
         """Version of each source as a reconciliation has read it last."""
         self._expected: dict[_Place, tuple[int, float]] = {}
@@ -62,7 +62,7 @@ class Store:
 
     # Reading.
 
-    def children(self, key: Key, candidates: Iterable[ChildKey]) -> dict[ChildKey, LiveChild]:
+    def children(self, key: ObjectKey, candidates: Iterable[ChildKey]) -> dict[ChildKey, LiveChild]:
         """Those of `candidates` that are there."""
         found = ((child, self._children.get((key.namespace, child))) for child in candidates)
         return {child: live for child, live in found if live is not None}
@@ -71,13 +71,13 @@ class Store:
         """A StatefulSet."""
         return self._workloads.get((namespace, name))
 
-    def rival(self, key: Key) -> str:
+    def rival(self, key: ObjectKey) -> str:
         """The older OutboundConfig that has the same target as this one; empty: none."""
         place = _target(self.resources.get(key))
         oldest = min(self._by_target[place], key=self._age) if place else key
         return "" if oldest == key else oldest.name
 
-    def _age(self, key: Key) -> tuple[str, str]:
+    def _age(self, key: ObjectKey) -> tuple[str, str]:
         return self.resources[key]["metadata"].get("creationTimestamp", ""), key.name
 
     def lag(self) -> float:
@@ -91,7 +91,7 @@ class Store:
 
     # Writing: each returns the OutboundConfigs that have to be looked at.
 
-    def watched(self, kind: str, body: Object, type_: str | None) -> set[Key]:
+    def watched(self, kind: str, body: Object, type_: str | None) -> set[ObjectKey]:
         """An object from a watch; `type_` is the event's, None for the list that the watch begins with."""
         metadata = body["metadata"]
         place = (kind, metadata["namespace"], metadata["name"])
@@ -100,7 +100,7 @@ class Store:
             del self._expected[place]
         return self.put(kind, body, type_)
 
-    def put(self, kind: str, body: Object, type_: str | None = None) -> set[Key]:
+    def put(self, kind: str, body: Object, type_: str | None = None) -> set[ObjectKey]:
         """An object from wherever."""
         metadata = body["metadata"]
         place = (kind, metadata["namespace"], metadata["name"])
@@ -121,11 +121,11 @@ class Store:
         if version is not None and not told:
             self._expected.setdefault(place, (version, self._clock()))
 
-    def removed(self, key: Key, child: ChildKey) -> None:
+    def removed(self, key: ObjectKey, child: ChildKey) -> None:
         """A child was deleted by us."""
         self._children.pop((key.namespace, child), None)
 
-    def refer(self, key: Key, places: Iterable[tuple[str, str]]) -> None:
+    def refer(self, key: ObjectKey, places: Iterable[tuple[str, str]]) -> None:
         """What a resource refers to now: kinds and names. Their changes will concern it."""
         new = frozenset((kind, key.namespace, name) for kind, name in places)
         old = self._references.get(key, frozenset())
@@ -146,7 +146,7 @@ class Store:
         """A reconciliation has read this version of a source; empty: it is not there."""
         self._seen[(kind, namespace, name)] = version
 
-    def forget(self, key: Key) -> set[Key]:
+    def forget(self, key: ObjectKey) -> set[ObjectKey]:
         """A resource is gone."""
         concerned = self._retarget(key, _target(self.resources.pop(key, None)), None)
         self.hash_keys.pop(key, None)
@@ -179,8 +179,8 @@ class Store:
                 if child.kind == kind and known.label:
                     yield namespace, child.name, known.version
 
-    def _put_resource(self, body: Object, *, gone: bool) -> set[Key]:
-        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+    def _put_resource(self, body: Object, *, gone: bool) -> set[ObjectKey]:
+        key = ObjectKey(body["metadata"]["namespace"], body["metadata"]["name"])
         known = self.resources.get(key)
         if gone:
             return {key} | self.forget(key) if known is not None else set()
@@ -189,7 +189,7 @@ class Store:
         self.resources[key] = _trimmed(body)
         return {key} | self._retarget(key, _target(known), _target(body))
 
-    def _retarget(self, key: Key, old: _Target | None, new: _Target | None) -> set[Key]:
+    def _retarget(self, key: ObjectKey, old: _Target | None, new: _Target | None) -> set[ObjectKey]:
         """Note that a resource has another target now; those for which another one may be the oldest by that."""
         if old == new:
             return set()
@@ -202,7 +202,7 @@ class Store:
             del self._by_target[old]
         return concerned
 
-    def _put_workload(self, body: Object, *, gone: bool) -> set[Key]:
+    def _put_workload(self, body: Object, *, gone: bool) -> set[ObjectKey]:
         metadata = body["metadata"]
         place = (metadata["namespace"], metadata["name"])
         known = self._workloads.get(place)
@@ -214,7 +214,7 @@ class Store:
             self._workloads[place] = _workload(body)
         return set(self._referrers.get(("StatefulSet", *place), ()))
 
-    def _put_child(self, kind: SourceKind, body: Object, *, gone: bool) -> set[Key]:
+    def _put_child(self, kind: SourceKind, body: Object, *, gone: bool) -> set[ObjectKey]:
         metadata = body["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
         suffix = next((suffix for suffix in _SUFFIXES[kind] if name.endswith(suffix)), None)
@@ -230,10 +230,10 @@ class Store:
             return set()
         else:
             self._children[place] = live_child(kind, body, content(kind, body))
-        owner = Key(namespace, name.removesuffix(suffix))
+        owner = ObjectKey(namespace, name.removesuffix(suffix))
         return {owner} if owner in self.resources else set()
 
-    def _put_source(self, place: _Place, body: Object, *, gone: bool) -> set[Key]:
+    def _put_source(self, place: _Place, body: Object, *, gone: bool) -> set[ObjectKey]:
         referrers = self._referrers.get(place)
         if not referrers or self._seen.get(place) == ("" if gone else body["metadata"]["resourceVersion"]):
             return set()
@@ -243,7 +243,7 @@ class Store:
         """The version of a resource or child that is known; empty: none."""
         kind, namespace, name = place
         if kind == names.KIND:
-            resource = self.resources.get(Key(namespace, name))
+            resource = self.resources.get(ObjectKey(namespace, name))
             return str(resource["metadata"]["resourceVersion"]) if resource else ""
         child = self._children.get((namespace, ChildKey(SourceKind(kind), name)))
         return child.version if child else ""
