@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mailboat.config.haraka.outgoing import TEMPLATES
 from mailboat.config.legacy import LEGACY_FILES
 from mailboat.config.settings import (
     HttpSettings,
@@ -17,6 +16,7 @@ from mailboat.config.settings import (
     TlsSettings,
     keys_of,
 )
+from mailboat.haraka.outgoing import TEMPLATES
 from mailboat.hooks import Point
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ PAGE = (ROOT / "docs" / "from-haraka.md").read_text()
 SAID = set(re.findall(r"`([^`\n]+)`", PAGE))
 PLUGINS = sorted(path.stem for path in (ROOT / "relay" / "mailboat" / "plugins").glob("[a-z]*.py"))
 COMMANDS = ["--qlist", "--qstat", "--qunstick", "--qempty", "--graceful", "-i", "-c", "-l", "-o", "-p"]
-IMPORT = "".join(path.read_text() for path in sorted((ROOT / "relay" / "mailboat" / "config" / "haraka").glob("*.py")))
+IMPORT = "".join(path.read_text() for path in sorted((ROOT / "relay" / "mailboat" / "haraka").glob("*.py")))
 KEYS = {key.ini for kind in (OutboundSettings, SmtpSettings, TlsSettings, HttpSettings, Route) for key in keys_of(kind)}
 CARRIED = sorted(key for key in KEYS if f'"{key}"' in IMPORT)
 """What `mailboat config import` knows by name; a key that Haraka never had needs no row."""

@@ -22,7 +22,7 @@ _MAX_ANSWER = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class AdminEndpoint:
     """Where to, and who says so."""
 
     host: str
@@ -31,7 +31,7 @@ class Api:
     token: str
 
     @classmethod
-    def of(cls, url: str, token_file: Path | None, tls: Callable[[], ssl.SSLContext]) -> Api:
+    def of(cls, url: str, token_file: Path | None, tls: Callable[[], ssl.SSLContext]) -> AdminEndpoint:
         """From `http://HOST[:PORT]` or `https://…`. Raises ValueError; OSError for a token file that is not there."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
@@ -49,7 +49,7 @@ class Api:
         return http.client.HTTPConnection(self.host, self.port, timeout=_SECONDS)
 
 
-def post(api: Api, sender: Address, recipients: Sequence[Address], mail: bytes) -> int:
+def post(api: AdminEndpoint, sender: Address, recipients: Sequence[Address], mail: bytes) -> int:
     """Send it, print the answer, and return the exit code."""
     envelope = [("from", str(sender) or "<>"), *(("to", str(address)) for address in recipients)]
     headers = {"Content-Type": "message/rfc822"}

@@ -21,7 +21,7 @@ import aiosmtplib
 import cyclopts
 
 from mailboat.cli.endpoint import parse_endpoint
-from mailboat.cli.post import Api, post
+from mailboat.cli.post import AdminEndpoint, post
 from mailboat.config.settings import Endpoint
 from mailboat.message.headers import separator_as_field
 from mailboat.message.received import rfc5322_date
@@ -111,7 +111,7 @@ def send(
         envelope = _sender(sender), [_recipient(address) for address in to]
         mail = _mail(_content(file, test=test), sender, to, subject)
         if api:
-            return post(Api.of(api, token_file, lambda: _context(ca, verify=not insecure)), *envelope, mail)
+            return post(AdminEndpoint.of(api, token_file, lambda: _context(ca, verify=not insecure)), *envelope, mail)
         context, password = _context(ca, verify=not insecure) if tls else None, _password(user, password_file)
         submission = OutgoingMail(parse_endpoint(server or _SERVER, 25), *envelope, mail, context, user, password)
     except (ValueError, OSError) as error:

@@ -1,6 +1,6 @@
 """`relay_acl_allow`: who may relay without AUTH, and which of its lines together admit the Internet.
 
-`load` reads it, `config.haraka` asks for `surplus` alone.
+`load` reads it, `mailboat.haraka` asks for `surplus` alone.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ Section = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IniEntry:
     """One `key=value`, and where it stands."""
 
     file: str
@@ -53,23 +53,23 @@ class IniFile:
     """A file as read: its entries in order, its sections, and what was wrong with its syntax."""
 
     file: str
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[IniEntry, ...] = ()
     sections: Mapping[str, int] = field(default_factory=dict)
     """Each section with the line that opened it first, in order."""
     faults: tuple[Fault, ...] = ()
 
-    _by_section: dict[str, list[Entry]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _by_section: dict[str, list[IniEntry]] = field(init=False, repr=False, compare=False, default_factory=dict)
     """Thousands of routes are thousands of sections: none is looked for by going through all entries."""
 
     def __post_init__(self) -> None:
         for entry in self.entries:
             self._by_section.setdefault(entry.section, []).append(entry)
 
-    def of(self, section: str) -> tuple[Entry, ...]:
+    def of(self, section: str) -> tuple[IniEntry, ...]:
         """The entries of one section in order."""
         return tuple(self._by_section.get(section, ()))
 
-    def get(self, section: str, key: str) -> Entry | None:
+    def get(self, section: str, key: str) -> IniEntry | None:
         """The entry of a key, the first one of a list; None when it is not there."""
         return next((entry for entry in self._by_section.get(section, ()) if entry.key == key), None)
 
@@ -173,10 +173,10 @@ class _Reader:
         self.file = file
         self.section: str | None = MAIN
         """None below a section line that could not be read: nobody knows where its keys belong."""
-        self.entries: list[Entry] = []
+        self.entries: list[IniEntry] = []
         self.sections: dict[str, int] = {}
         self.faults: list[Fault] = []
-        self._seen: dict[tuple[str, str], Entry] = {}
+        self._seen: dict[tuple[str, str], IniEntry] = {}
 
     def read(self, line: int, content: str) -> None:
         """One logical line, neither blank nor comment."""
@@ -186,7 +186,7 @@ class _Reader:
             self._open(line, content)
         elif match := _PARAM.fullmatch(content):
             if self.section is not None:
-                self._add(Entry(self.file, line, self.section, match[1], match[3], match[2] is not None))
+                self._add(IniEntry(self.file, line, self.section, match[1], match[3], match[2] is not None))
         else:
             self._fault(line, "the line is neither `key=value` nor `[section]`")  # unquoted: it may hold a password
 
@@ -198,7 +198,7 @@ class _Reader:
         else:
             self._fault(line, "the line is not a `[section]`")
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: IniEntry) -> None:
         self.sections.setdefault(entry.section, entry.line)
         first = self._seen.setdefault((entry.section, entry.key), entry)
         if first is not entry and not (first.is_item and entry.is_item):

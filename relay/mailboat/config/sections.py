@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from mailboat.config.fault import Fault, Report
-from mailboat.config.ini import MAIN, Entry, IniFile
+from mailboat.config.ini import MAIN, IniEntry, IniFile
 from mailboat.config.legacy import REMOVED_KEYS, REMOVED_SECTIONS
 from mailboat.config.settings import keys_of
 from mailboat.config.text import quoted
@@ -51,7 +51,7 @@ def nearest(name: str, known: Iterable[str], alike: float = 0.6) -> str:
     return f"; did you mean {lower[close[0]]}?" if close else ""
 
 
-def parse_entry(entry: Entry, parse: Callable[[str], Any], *, is_list: bool = False) -> Any:
+def parse_entry(entry: IniEntry, parse: Callable[[str], Any], *, is_list: bool = False) -> Any:
     """The value of an entry; ValueError with the reason, also where a list was or was not meant."""
     if entry.is_item and not is_list:
         raise ValueError(f"takes one value: write {entry.key}= without []")
@@ -61,7 +61,7 @@ def parse_entry(entry: Entry, parse: Callable[[str], Any], *, is_list: bool = Fa
     return parse(entry.value)
 
 
-def _unknown_key(entry: Entry, known: Collection[str]) -> Fault:
+def _unknown_key(entry: IniEntry, known: Collection[str]) -> Fault:
     removed = REMOVED_KEYS.get(entry.file, {}).get(entry.key)
     if removed:
         return entry.fault(f"is not read: {removed}")

@@ -46,7 +46,7 @@ class Bounces:
             id=id,
             me=settings.me,
             message=entry.message,
-            failures=[dsn.Failure(addresses[outcome.recipient], outcome) for outcome in failed],
+            failures=[dsn.FailedRecipient(addresses[outcome.recipient], outcome) for outcome in failed],
             now=self._clock.now(),
             original=b"",
             pid=os.getpid(),

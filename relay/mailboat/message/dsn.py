@@ -31,7 +31,7 @@ _TEXT_LIMIT = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedRecipient:
     """One recipient that will not get the message, and why."""
 
     address: Address
@@ -48,7 +48,7 @@ class Dsn:
     """This host's name: `Reporting-MTA`, and the domain of the report's From."""
     message: Message
     """What failed: its sender gets the report."""
-    failures: Sequence[Failure]
+    failures: Sequence[FailedRecipient]
     """At least one."""
     now: float
     """Seconds since the epoch: the report's Date and the time of the last attempt."""
@@ -107,7 +107,7 @@ def _report(dsn: Dsn, texts: templates.Templates, stand_in: bytes | None) -> byt
     return _top(dsn, facts, template, values) + report.data
 
 
-def _top(dsn: Dsn, facts: headers.HeaderFacts, template: templates.Parsed, values: dict[str, str]) -> bytes:
+def _top(dsn: Dsn, facts: headers.HeaderFacts, template: templates.ParsedTemplate, values: dict[str, str]) -> bytes:
     """The report's own header, up to its Content-Type. UTF-8 only for a sender whose address needs it anyway."""
     utf8 = dsn.message.smtputf8 and not dsn.message.sender.is_ascii
     fields = [(name, templates.fill_line(value, values)) for name, value in template.fields]
@@ -184,7 +184,7 @@ def _status(dsn: Dsn) -> Part:
     return Part(header + _transfer_encoding(content), content)
 
 
-def _recipient_fields(failure: Failure, now: float, utf8: bool) -> list[tuple[str, str]]:
+def _recipient_fields(failure: FailedRecipient, now: float, utf8: bool) -> list[tuple[str, str]]:
     outcome, address = failure.outcome, _mailbox(failure.address, utf8)
     if address.isascii():
         final = f"rfc822; {address}"

@@ -73,7 +73,7 @@ class Templates(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedTemplate:
     """A text template, taken apart; placeholders still in place."""
 
     fields: tuple[tuple[str, str], ...]
@@ -92,21 +92,21 @@ class Image:
     """Lines of base64."""
 
 
-def parse(template: str | None) -> Parsed:
+def parse(template: str | None) -> ParsedTemplate:
     """Split a text template into header fields and text; None or an empty one is the built-in default."""
     text = (template or "").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
-        return Parsed((), DEFAULT_TEXT)
+        return ParsedTemplate((), DEFAULT_TEXT)
     header = _HEADER.match(text)
     if not header or not _KNOWN.search(header[0]):
-        return Parsed((), text)
+        return ParsedTemplate((), text)
     fields = _fields(header[0])
     kept = tuple(
         (name, value)
         for name, value in fields
         if name.lower() not in RESERVED and not name.lower().startswith("content-")
     )
-    return Parsed(kept, text[header.end() :] if text[header.end() :].strip() else DEFAULT_TEXT)
+    return ParsedTemplate(kept, text[header.end() :] if text[header.end() :].strip() else DEFAULT_TEXT)
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

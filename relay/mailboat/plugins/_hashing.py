@@ -20,7 +20,7 @@ SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class PasswordCheck:
     """One check."""
 
     run: Callable[[], bool]
@@ -39,10 +39,10 @@ class Hashing:
         self._running = 0
         self._in_use = 0
         """Octets."""
-        self._first: deque[tuple[Check, asyncio.Future[None]]] = deque()
-        self._others: deque[tuple[Check, asyncio.Future[None]]] = deque()
+        self._first: deque[tuple[PasswordCheck, asyncio.Future[None]]] = deque()
+        self._others: deque[tuple[PasswordCheck, asyncio.Future[None]]] = deque()
 
-    async def run(self, check: Check, *, first: bool) -> bool:
+    async def run(self, check: PasswordCheck, *, first: bool) -> bool:
         """What the check says; one that goes `first` waits for none that does not."""
         if not check.memory:
             return check.run()
@@ -80,11 +80,11 @@ class Hashing:
                 turn.set_result(None)
             queue.popleft()
 
-    def _has_room(self, check: Check) -> bool:
+    def _has_room(self, check: PasswordCheck) -> bool:
         """One always may: else a costly hash, or a small limit, would keep everybody out."""
         return not self._running or (self._running < self._cpus and self._in_use + check.memory <= self._memory)
 
-    def _over(self, check: Check) -> None:
+    def _over(self, check: PasswordCheck) -> None:
         self._running -= 1
         self._in_use -= check.memory
         self._start()

@@ -27,7 +27,7 @@ from mailboat.hooks import (
     parse_address,
 )
 from mailboat.plugins import _passwords
-from mailboat.plugins._hashing import Check, Hashing
+from mailboat.plugins._hashing import Hashing, PasswordCheck
 
 _METHODS: tuple[str, ...] = ("PLAIN", "LOGIN", "CRAM-MD5")
 _DEFAULT: tuple[str, ...] = _METHODS[:2]
@@ -47,11 +47,13 @@ class Users:
     decoy: str = field(repr=False)
     """What an unknown user's password is held against, so that finding out who exists takes more than a watch."""
 
-    def checking(self, attempt: AuthAttempt) -> Check:
+    def checking(self, attempt: AuthAttempt) -> PasswordCheck:
         """Whether the client knows the password of the user that it names, as work that is still to be done."""
         stored = self.passwords.get(attempt.user)
         against = self.decoy if stored is None else stored
-        return Check(lambda: _passwords.matches(attempt, against) and stored is not None, _passwords.memory_of(against))
+        return PasswordCheck(
+            lambda: _passwords.matches(attempt, against) and stored is not None, _passwords.memory_of(against)
+        )
 
 
 def register(plugin: Plugin) -> None:

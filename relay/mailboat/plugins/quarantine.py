@@ -20,7 +20,7 @@ from mailboat.plugins._selecting import Selecting
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class QuarantineRules:
     """`quarantine.ini`."""
 
     directory: Path
@@ -49,12 +49,12 @@ def register(plugin: Plugin) -> None:
     plugin.register_hook(Point.QUEUE_OUTBOUND, queue_outbound, on_failure=DENYSOFT)
 
 
-def parse(config: PluginConfig[None]) -> Rules:
+def parse(config: PluginConfig[None]) -> QuarantineRules:
     """The rules in `quarantine.ini`. ValueError for what is wrong with them."""
     directory = Path(config.get("directory"))
     if not directory.is_absolute():
         raise ValueError("[main] directory: name an absolute path on a disk that lasts")
-    return Rules(directory, Selecting.parse(config, "quarantine", "directory"))
+    return QuarantineRules(directory, Selecting.parse(config, "quarantine", "directory"))
 
 
 def store(directory: Path, message: Transaction, why: str) -> None:

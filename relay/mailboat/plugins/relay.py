@@ -17,7 +17,7 @@ _ANY = "any"
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RelayRules:
     """`relay.ini`."""
 
     acl: bool
@@ -27,7 +27,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class DomainRule:
     """A line of `relay_dest_domains.ini`."""
 
     action: str
@@ -66,13 +66,13 @@ def register(plugin: Plugin) -> None:
     plugin.register_hook(Point.GET_MX, get_mx)
 
 
-def parse_rules(config: PluginConfig[None]) -> Rules:
+def parse_rules(config: PluginConfig[None]) -> RelayRules:
     """`relay.ini`. ValueError for what is wrong with it."""
     for key in config.section("relay"):
         if key not in _KEYS:
             raise ValueError(f"[relay] {key}: not one of {', '.join(_KEYS)}")
     config.read("all", _nobody, False, "relay")
-    return Rules(
+    return RelayRules(
         acl=config.boolean("acl", True, "relay"),
         force_routing=config.boolean("force_routing", True, "relay"),
         dest_domains=config.boolean("dest_domains", False, "relay"),
@@ -85,18 +85,18 @@ def _nobody(text: str) -> bool:
     return False
 
 
-def parse_domains(config: PluginConfig[None]) -> Mapping[str, Destination]:
+def parse_domains(config: PluginConfig[None]) -> Mapping[str, DomainRule]:
     """`relay_dest_domains.ini`. ValueError for what is wrong with it."""
     found = {}
     for domain in config.section("domains"):
-        destination = config.read(domain, _destination, Destination("", None), "domains")
+        destination = config.read(domain, _destination, DomainRule("", None), "domains")
         if domain.lower() == _ANY and destination.action in _ACTIONS[:2]:
             raise ValueError(f"[domains] {domain}: action {destination.action} would let everybody relay")
         found[domain.lower().removesuffix(".")] = destination
     return found
 
 
-def _destination(text: str) -> Destination:
+def _destination(text: str) -> DomainRule:
     try:
         given = json.loads(text)
     except ValueError:
@@ -108,4 +108,4 @@ def _destination(text: str) -> Destination:
     action = given.get("action", "")
     if action not in ("", *_ACTIONS):
         raise ValueError(f"action is not one of {', '.join(_ACTIONS)}")
-    return Destination(action, Mx.of(given["nexthop"]) if given.get("nexthop") else None)
+    return DomainRule(action, Mx.of(given["nexthop"]) if given.get("nexthop") else None)

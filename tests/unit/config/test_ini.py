@@ -179,7 +179,7 @@ def test_what_a_section_is_asked_for_does_not_go_through_the_entries_of_others()
             Counted.compared += 1
             return str.__eq__(self, other)
 
-    entries = tuple(ini.Entry("x.ini", n, Counted(f"route:{n}"), "hosts", "a") for n in range(1000))
+    entries = tuple(ini.IniEntry("x.ini", n, Counted(f"route:{n}"), "hosts", "a") for n in range(1000))
     file = ini.IniFile("x.ini", entries)
     Counted.compared = 0
     assert [entry.line for n in range(1000) for entry in file.of(f"route:{n}")] == list(range(1000))

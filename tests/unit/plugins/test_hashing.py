@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailboat.plugins._hashing import SHARE, Check, Hashing
+from mailboat.plugins._hashing import SHARE, Hashing, PasswordCheck
 
 MIB = 2**20
 
@@ -23,7 +23,7 @@ class Checks:
         self._lock = threading.Lock()
         self._may_end = threading.Semaphore(0)
 
-    def check(self, name: str, memory: int = 64 * MIB) -> Check:
+    def check(self, name: str, memory: int = 64 * MIB) -> PasswordCheck:
         def run() -> bool:
             with self._lock:
                 self.begun.append(name)
@@ -34,7 +34,7 @@ class Checks:
                 self._now -= 1
             return name != "wrong"
 
-        return Check(run, memory)
+        return PasswordCheck(run, memory)
 
     def let_end(self, count: int = 1) -> None:
         self._may_end.release(count)
@@ -119,7 +119,7 @@ async def test_passwords_in_clear_wait_for_nobody(checks: Checks) -> None:
     it = hashing(64 * MIB)
     running = asyncio.create_task(it.run(checks.check("hash"), first=False))
     await checks.until_begun(1)
-    assert await it.run(Check(lambda: True, 0), first=False)
+    assert await it.run(PasswordCheck(lambda: True, 0), first=False)
     checks.let_end()
     await running
     it.close()

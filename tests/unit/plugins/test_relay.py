@@ -12,7 +12,7 @@ from tests.support.plugins import loaded, read
 from mailboat.hooks import CONT, ConfigError, Decision, Hooks, Point, parse_address
 from mailboat.hooks.loader import PluginsError
 from mailboat.model.observer import Observer
-from mailboat.plugins.relay import Rules, parse_domains, parse_rules
+from mailboat.plugins.relay import RelayRules, parse_domains, parse_rules
 
 DOMAINS = """[domains]
 accept.test={"action": "accept", "nexthop": "smtp.accept.test:2525"}
@@ -92,7 +92,7 @@ async def test_the_list_of_clients_can_be_switched_off(acl: str, relaying: bool,
 
 
 def test_without_files_nothing_is_opened(tmp_path: Path) -> None:
-    assert read(parse_rules, tmp_path, "relay.ini", "") == Rules(acl=True, force_routing=True, dest_domains=False)
+    assert read(parse_rules, tmp_path, "relay.ini", "") == RelayRules(acl=True, force_routing=True, dest_domains=False)
     assert read(parse_domains, tmp_path, "relay_dest_domains.ini", "") == {}
 
 

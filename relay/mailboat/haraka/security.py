@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from mailboat.config.files import FileError, read_file
-from mailboat.config.haraka.journal import Place
-from mailboat.config.haraka.product import Product
-from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean
 from mailboat.config.legacy import REMOVED_KEYS, REMOVED_SECTIONS
+from mailboat.haraka.journal import SourceLine
+from mailboat.haraka.product import Product
+from mailboat.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean
 
 FILE = "tls.ini"
 _FILES = {"key": "tls_key.pem", "cert": "tls_cert.pem", "ca": "", "dhparam": ""}
@@ -53,7 +53,7 @@ def _file(ini: Ini, section: str, key: str, default: str, source: HarakaDirector
     for item in found[1:]:
         product.journal.lost(item.place, "only the first one is used; one key and certificate serve all names")
     name = found[0].value if found else default
-    place = found[0].place if found else Place(name or FILE)
+    place = found[0].place if found else SourceLine(name or FILE)
     if not name or (not found and not source.has(name)):
         return
     if found and name != default:
@@ -62,7 +62,7 @@ def _file(ini: Ini, section: str, key: str, default: str, source: HarakaDirector
         _copy(name, place, found[0] if found else None, source, product)
 
 
-def _copy(name: str, place: Place, item: Item | None, source: HarakaDirectory, product: Product) -> None:
+def _copy(name: str, place: SourceLine, item: Item | None, source: HarakaDirectory, product: Product) -> None:
     path = PurePath(name)
     if ".." in path.parts:
         content, why = None, f"{name} is outside of the directory: write an absolute path"

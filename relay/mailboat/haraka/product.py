@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from mailboat.config import ini
 from mailboat.config.fault import Fault
-from mailboat.config.haraka.journal import Journal, Place
 from mailboat.config.settings import HttpSettings, OutboundSettings, Route, SmtpSettings, TlsSettings, keys_of
+from mailboat.haraka.journal import Journal, SourceLine
 
 _KINDS: dict[str, type] = {
     "outbound.ini": OutboundSettings,
@@ -40,11 +40,11 @@ class Product:
     secret_inis: set[str] = field(default_factory=set)
     plugins: list[str] = field(default_factory=list)
 
-    def put(self, place: Place, file: str, section: str, key: str, value: str) -> bool:
+    def put(self, place: SourceLine, file: str, section: str, key: str, value: str) -> bool:
         """Set a key; False, and a note, where the relay would not take the value."""
         return self._put(place, file, section, key, value, is_item=False)
 
-    def append(self, place: Place, file: str, section: str, key: str, value: str) -> bool:
+    def append(self, place: SourceLine, file: str, section: str, key: str, value: str) -> bool:
         """Add an item to a `key[]`."""
         return self._put(place, file, section, key, value, is_item=True)
 
@@ -54,7 +54,7 @@ class Product:
 
     def drop(self, fault: Fault) -> bool:
         """Take out what the relay finds a fault with, as closely as it is named, and note it; False: it is not ours."""
-        place = Place(fault.file, 0, fault.key)
+        place = SourceLine(fault.file, 0, fault.key)
         sections = self.inis.get(fault.file)
         if sections is not None:
             keys = sections.get(fault.section, {})
@@ -87,7 +87,7 @@ class Product:
             written["plugins"] = NewFile("".join(f"{name}\n" for name in self.plugins).encode())
         return written
 
-    def _put(self, place: Place, file: str, section: str, key: str, value: str, *, is_item: bool) -> bool:
+    def _put(self, place: SourceLine, file: str, section: str, key: str, value: str, *, is_item: bool) -> bool:
         kind = Route if section.startswith("route:") else _KINDS.get(file)
         parse = next((k.key.parse for k in keys_of(kind) if k.ini == key), None) if kind else None
         try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from mailboat.config.haraka import access
-from mailboat.config.haraka.journal import Place
-from mailboat.config.haraka.product import Product
-from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean
-from mailboat.config.haraka.routes import Hop, add_route
+from mailboat.haraka import access
+from mailboat.haraka.journal import SourceLine
+from mailboat.haraka.product import Product
+from mailboat.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean
+from mailboat.haraka.routes import HarakaHop, add_route
 
 LIST = "plugins"
 FORWARD = "smtp_forward.ini"
@@ -74,11 +74,11 @@ def convert(source: HarakaDirectory, product: Product) -> None:
     _timeouts(source, product, {str(ours): name for name, ours in own.items() if ours})
 
 
-def _listed(source: HarakaDirectory, product: Product) -> dict[str, Place]:
-    listed: dict[str, Place] = {}
+def _listed(source: HarakaDirectory, product: Product) -> dict[str, SourceLine]:
+    listed: dict[str, SourceLine] = {}
     for place, line in source.lines(LIST) or ():
         name = line.removeprefix("haraka-plugin-")
-        named = Place(place.file, place.line, line)
+        named = SourceLine(place.file, place.line, line)
         if name in listed:
             product.journal.lost(named, f"listed in line {listed[name].line} already")
         else:
@@ -115,7 +115,7 @@ def _number_of_rate(item: Item) -> str:
 def _quarantine(source: HarakaDirectory, product: Product) -> bool:
     ini = source.ini("quarantine.ini")
     path = ini.take(MAIN, "quarantine_path")
-    place = path.place if path else Place("quarantine.ini")
+    place = path.place if path else SourceLine("quarantine.ini")
     where = path.value if path and path.value else QUARANTINE
     for section in ini.sections():
         for item in ini.rest(section):
@@ -137,7 +137,7 @@ def _takes_outbound(ini: Ini, product: Product) -> bool:
     return False
 
 
-def _forward(ini: Ini, product: Product, listed: Place) -> None:
+def _forward(ini: Ini, product: Product, listed: SourceLine) -> None:
     """`smtp_forward.ini` as routes: queued first, and then handed to the same hosts."""
     journal = product.journal
     selector = ini.take(MAIN, "domain_selector")
@@ -146,7 +146,7 @@ def _forward(ini: Ini, product: Product, listed: Place) -> None:
     for section in ini.sections():
         hop, place = _hop(section, ini, product)
         if section == MAIN:
-            add_route(place, "*", hop or Hop("localhost:25", tls=False), product)
+            add_route(place, "*", hop or HarakaHop("localhost:25", tls=False), product)
         elif hop is None:
             journal.lost(place, f"[{section}] has no host")
         elif by_sender:
@@ -155,11 +155,11 @@ def _forward(ini: Ini, product: Product, listed: Place) -> None:
             add_route(place, section, hop, product)
 
 
-def _hop(section: str, ini: Ini, product: Product) -> tuple[Hop | None, Place]:
+def _hop(section: str, ini: Ini, product: Product) -> tuple[HarakaHop | None, SourceLine]:
     """One section's host; None when it names none."""
     keys = ("host", "port", "enable_tls", "auth_type", "auth_user", "auth_pass")
     found = {key: ini.take(section, key) for key in keys}
-    place = next((item.place for item in found.values() if item), Place(FORWARD))
+    place = next((item.place for item in found.values() if item), SourceLine(FORWARD))
     for item in ini.rest(section):
         product.journal.lost(item.place, "a route has no such key")
     host, port, tls = found["host"], found["port"], found["enable_tls"]
@@ -171,7 +171,7 @@ def _hop(section: str, ini: Ini, product: Product) -> tuple[Hop | None, Place]:
     password = found["auth_pass"]
     if password is not None:
         product.journal.became(password.place, "a file of its own, which auth_pass_file names")
-    return Hop(
+    return HarakaHop(
         host=f"{name}:{port.value if port else 25}",
         tls=tls is not None and boolean(tls, product.journal),
         user=auth["user"],
@@ -180,7 +180,7 @@ def _hop(section: str, ini: Ini, product: Product) -> tuple[Hop | None, Place]:
     ), place
 
 
-def _by_sender(place: Place, domain: str, hop: Hop, product: Product) -> None:
+def _by_sender(place: SourceLine, domain: str, hop: HarakaHop, product: Product) -> None:
     section = f"from:{domain}"
     values = {
         "host": hop.host,

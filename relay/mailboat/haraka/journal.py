@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLine:
     """A line of a file, or a whole one."""
 
     file: str
@@ -23,7 +23,7 @@ class Place:
 class Note:
     """One line for people."""
 
-    place: Place
+    place: SourceLine
     text: str
     is_lost: bool
     """It is not in the new directory."""
@@ -38,15 +38,15 @@ class Journal:
 
     notes: list[Note] = field(default_factory=list)
 
-    def lost(self, place: Place, why: str) -> None:
+    def lost(self, place: SourceLine, why: str) -> None:
         """Something is not in the new directory."""
         self._add(Note(place, why, True))
 
-    def became(self, place: Place, what: str) -> None:
+    def became(self, place: SourceLine, what: str) -> None:
         """Something is there in another form."""
         self._add(Note(place, f"became {what}", False))
 
-    def remark(self, place: Place, text: str) -> None:
+    def remark(self, place: SourceLine, text: str) -> None:
         """Something came along, and means something else."""
         self._add(Note(place, text, False))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mailboat.config import values
-from mailboat.config.haraka.journal import Place
-from mailboat.config.haraka.product import Product
-from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean, integer
 from mailboat.config.legacy import REMOVED_KEYS
+from mailboat.haraka.journal import SourceLine
+from mailboat.haraka.product import Product
+from mailboat.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean, integer
 
 FILE = "outbound.ini"
 TEMPLATES = ("outbound.bounce_message", "outbound.bounce_message_html", "outbound.bounce_message_image")
@@ -20,7 +20,9 @@ def convert(source: HarakaDirectory, product: Product) -> None:
     concurrency, legacy = ini.take(MAIN, "concurrency_max"), source.value("outbound.concurrency_max")
     _number(concurrency, legacy, "concurrency_max", product)
     if concurrency is None and legacy is None:
-        product.journal.remark(Place(FILE, 0, "concurrency_max"), "is 100 where it is unset; Haraka's code takes 10000")
+        product.journal.remark(
+            SourceLine(FILE, 0, "concurrency_max"), "is 100 where it is unset; Haraka's code takes 10000"
+        )
     _received(ini.take(MAIN, "received_header") or source.value("outbound.received_header"), product)
     _connect_timeout(ini.take(MAIN, "connect_timeout"), product)
     _intervals(ini, source, product)
@@ -132,4 +134,6 @@ def _template(name: str, source: HarakaDirectory, product: Product) -> None:
     product.file(name, content)
     if name == TEMPLATES[0] and b"{to}" in content:
         text = "{to} is the recipient that failed, and {from} the sender; with Haraka {to} was the sender"
-        product.journal.remark(Place(name), f"{text}. The header fields To, Date and Message-Id are the report's own")
+        product.journal.remark(
+            SourceLine(name), f"{text}. The header fields To, Date and Message-Id are the report's own"
+        )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mailboat.config.haraka import incoming, outgoing, plugins, security
-from mailboat.config.haraka.journal import Journal, Place
-from mailboat.config.haraka.product import Product
-from mailboat.config.haraka.reader import HarakaDirectory
+from mailboat.haraka import incoming, outgoing, plugins, security
+from mailboat.haraka.journal import Journal, SourceLine
+from mailboat.haraka.product import Product
+from mailboat.haraka.reader import HarakaDirectory
 
 _HTTP = "Haraka's HTTP server is for its plugins; Mailboat's admin listener stays at 127.0.0.1:9025 (see http.ini)"
 _LOG = "the event log goes to standard output, diagnostics to standard error; see --log-format"
@@ -45,5 +45,5 @@ def convert(directory: Path) -> Product:
     plugins.convert(source, product)
     for name in source.unasked():
         shown = name if name.isprintable() else ascii(name)
-        journal.lost(Place(shown), _FATE.get(name, "no part of Mailboat reads it"))
+        journal.lost(SourceLine(shown), _FATE.get(name, "no part of Mailboat reads it"))
     return product

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mailboat.config.files import FileError, decode, read_file
-from mailboat.config.haraka.journal import Journal, Place
+from mailboat.haraka.journal import Journal, SourceLine
 
 MAIN = "main"
 _COMMENT = re.compile(r"\s*[;#]")
@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 class Item:
     """One `key=value` as Haraka takes it, and where it stands."""
 
-    place: Place
+    place: SourceLine
     section: str
     key: str
     """Without the `[]` of a list item."""
@@ -109,7 +109,7 @@ class HarakaDirectory:
         except FileNotFoundError:
             return None
         except FileError as error:
-            self.journal.lost(Place(name), str(error))
+            self.journal.lost(SourceLine(name), str(error))
             return None
 
     def text(self, name: str) -> str | None:
@@ -120,15 +120,15 @@ class HarakaDirectory:
         try:
             return decode(content)
         except FileError as error:
-            self.journal.lost(Place(name), str(error))
+            self.journal.lost(SourceLine(name), str(error))
             return None
 
-    def lines(self, name: str) -> list[tuple[Place, str]] | None:
+    def lines(self, name: str) -> list[tuple[SourceLine, str]] | None:
         """The lines of a list file, without comments, blanks around and empty lines."""
         text = self.text(name)
         if text is None:
             return None
-        numbered = ((Place(name, number), line.strip()) for number, line in enumerate(text.split("\n"), 1))
+        numbered = ((SourceLine(name, number), line.strip()) for number, line in enumerate(text.split("\n"), 1))
         return [(place, line) for place, line in numbered if line and line[0] not in "#;"]
 
     def value(self, name: str) -> Item | None:
@@ -158,16 +158,16 @@ def _parse(name: str, text: str, journal: Journal) -> Ini:
         if _CONTINUES.search(physical):
             joined += _CONTINUES.sub("", physical)
             continue
-        line, place, joined, begun = joined + physical, Place(name, begun), "", 0
+        line, place, joined, begun = joined + physical, SourceLine(name, begun), "", 0
         if match := _SECTION.fullmatch(line):
             section = match[1]
         elif match := _PARAM.fullmatch(line):
             key, is_item = match[1].removesuffix("[]"), match[1].endswith("[]")
-            _add(ini, Item(Place(name, place.line, key), section, key, match[2] or "", is_item), journal)
+            _add(ini, Item(SourceLine(name, place.line, key), section, key, match[2] or "", is_item), journal)
         else:
             journal.lost(place, f"{line.strip()[:60]!r} is neither a key nor a section; Haraka passes over it too")
     if joined:
-        journal.lost(Place(name, begun), "the line goes on, but the file ends; Haraka passes over it too")
+        journal.lost(SourceLine(name, begun), "the line goes on, but the file ends; Haraka passes over it too")
     return ini
 
 

@@ -8,12 +8,12 @@ import re
 import orjson
 
 from mailboat.config.acl import surplus
-from mailboat.config.haraka.journal import Place
-from mailboat.config.haraka.product import Product
-from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean, is_number
-from mailboat.config.haraka.routes import add_route, hop_of
 from mailboat.config.hosts import network
 from mailboat.config.settings import Network
+from mailboat.haraka.journal import SourceLine
+from mailboat.haraka.product import Product
+from mailboat.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean, is_number
+from mailboat.haraka.routes import add_route, hop_of
 
 ACL = "relay_acl_allow"
 DOMAINS = "relay_dest_domains.ini"
@@ -33,15 +33,17 @@ def convert_acl(source: HarakaDirectory, product: Product, *, is_used: bool) -> 
     if not is_used:
         for place, _ in (lines or [])[:1]:
             product.journal.lost(
-                Place(place.file), "nothing reads it there: the plugin relay is not listed, or its acl is off"
+                SourceLine(place.file), "nothing reads it there: the plugin relay is not listed, or its acl is off"
             )
         written = []
     if not written:
-        product.journal.remark(Place(ACL), "is empty: with Haraka nobody may relay by address, this machine neither")
+        product.journal.remark(
+            SourceLine(ACL), "is empty: with Haraka nobody may relay by address, this machine neither"
+        )
     product.file(ACL, "".join(written).encode())
 
 
-def _allowed(place: Place, line: str, product: Product) -> Network | None:
+def _allowed(place: SourceLine, line: str, product: Product) -> Network | None:
     try:
         found = network(line)
     except ValueError as error:
@@ -65,7 +67,7 @@ def convert_relay(source: HarakaDirectory, product: Product, *, is_listed: bool,
     if not is_listed:
         for name in ("relay.ini", DOMAINS):
             if source.content(name) is not None:
-                product.journal.lost(Place(name), "the plugin relay is not listed")
+                product.journal.lost(SourceLine(name), "the plugin relay is not listed")
         return False
     journal = product.journal
     if all_ is not None and boolean(all_, journal):
@@ -103,8 +105,10 @@ def _domains(ini: Ini, product: Product, *, routing: bool, asking: bool, forward
             product.journal.lost(item.place, f"Haraka reads no section [{section}] of this file")
     if asking:
         product.plugins.append("relay")
-        product.put(Place("relay.ini"), "relay.ini", "relay", "dest_domains", "true")
-        product.journal.remark(Place("relay.ini"), "the plugin relay asks its list of domains; the ACL needs no plugin")
+        product.put(SourceLine("relay.ini"), "relay.ini", "relay", "dest_domains", "true")
+        product.journal.remark(
+            SourceLine("relay.ini"), "the plugin relay asks its list of domains; the ACL needs no plugin"
+        )
 
 
 def _next_hop(item: Item, text: str, product: Product) -> None:
@@ -139,13 +143,13 @@ def convert_users(source: HarakaDirectory, product: Product, *, is_listed: bool)
             journal.lost(item.place, "Haraka does not read it" if section == MAIN else "no such key is known")
     if not is_listed:
         if users:
-            journal.lost(Place(USERS), "the plugin auth/flat_file is not listed")
+            journal.lost(SourceLine(USERS), "the plugin auth/flat_file is not listed")
         return False
     offered = _methods(methods, product)
     if not offered:
-        journal.lost(Place(USERS), "no methods are offered, so nobody can authenticate")
+        journal.lost(SourceLine(USERS), "no methods are offered, so nobody can authenticate")
         return False
-    place = methods.place if methods else Place(USERS)
+    place = methods.place if methods else SourceLine(USERS)
     product.secret_inis.add(USERS)
     product.put(place, USERS, "core", "methods", ",".join(offered))
     if constrain is not None:

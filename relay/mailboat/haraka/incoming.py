@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from mailboat.config.haraka.journal import Place
-from mailboat.config.haraka.product import Product
-from mailboat.config.haraka.reader import MAIN, HarakaDirectory, Item, boolean, integer
 from mailboat.config.legacy import REMOVED_KEYS
+from mailboat.haraka.journal import SourceLine
+from mailboat.haraka.product import Product
+from mailboat.haraka.reader import MAIN, HarakaDirectory, Item, boolean, integer
 
 FILE = "smtp.ini"
 CONNECTION = "connection.ini"
@@ -51,7 +51,7 @@ def _me(source: HarakaDirectory, product: Product) -> None:
     if item is not None:
         product.file("me", f"{item.value}\n".encode())
     for place, _ in (source.lines("host_list") or [])[:1]:
-        product.journal.lost(Place(place.file), "Mailboat has no local domains: it relays, and keeps no mailboxes")
+        product.journal.lost(SourceLine(place.file), "Mailboat has no local domains: it relays, and keeps no mailboxes")
 
 
 def _smtp(source: HarakaDirectory, product: Product) -> None:
@@ -70,7 +70,7 @@ def _smtp(source: HarakaDirectory, product: Product) -> None:
 
 def _write_listen(found: list[str], implicit: Item | None, product: Product) -> None:
     """Haraka speaks TLS from the first octet on one port, if it has a certificate."""
-    place = implicit.place if implicit else Place(FILE)
+    place = implicit.place if implicit else SourceLine(FILE)
     secure = [one for one in found if one.rpartition(":")[2] == (implicit.value if implicit else "465")]
     plain = [one for one in found if one not in secure]
     if secure and not product.has_certificate:
@@ -90,12 +90,12 @@ def _listen(listen: Item | None, host: Item | None, port: Item | None, product: 
         old = f"{host.value if host else '[::0]'}:{port.value if port else 25}"
         for item in filter(None, (host, port)):
             journal.became(item.place, f"listen={old}")
-        listen = Item((host or port or Item(Place(FILE), MAIN, "", "")).place, MAIN, "listen", old)
+        listen = Item((host or port or Item(SourceLine(FILE), MAIN, "", "")).place, MAIN, "listen", old)
     elif listen is not None:
         for item in filter(None, (host, port)):
             journal.lost(item.place, "listen rules")
     if listen is None:
-        journal.became(Place(FILE), "listen=25, Haraka's default: all addresses")
+        journal.became(SourceLine(FILE), "listen=25, Haraka's default: all addresses")
         return ["25"]
     found: list[str] = []
     for word in re.split(r"[,\s]+", listen.value.strip(", ")):

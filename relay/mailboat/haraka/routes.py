@@ -6,16 +6,16 @@ import re
 from dataclasses import dataclass
 
 from mailboat.config import values
-from mailboat.config.haraka.journal import Place
-from mailboat.config.haraka.product import Product
 from mailboat.config.hosts import hop_url, host_and_port
+from mailboat.haraka.journal import SourceLine
+from mailboat.haraka.product import Product
 
 FILE = "outbound.ini"
 _PORTS = {"smtp": 25, "smtps": 465, "lmtp": 24}
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class HarakaHop:
     """One host, and how it is spoken to."""
 
     host: str
@@ -30,20 +30,20 @@ class Hop:
     lmtp: bool = False
 
 
-def hop_of(text: str) -> Hop:
+def hop_of(text: str) -> HarakaHop:
     """A next hop as Haraka writes it: `host[:port]`, or a URL such as `lmtp://user:password@host:port`.
 
     ValueError, which quotes nothing, for what is neither: there may be a password in it.
     """
     if "://" not in text:
-        return Hop(text)
+        return HarakaHop(text)
     try:
         url = hop_url(text)
         host, port = host_and_port(url.where)
     except ValueError as error:
         raise ValueError(f"the next hop is a URL that cannot be used: {error}") from None
     port = port or _PORTS[url.scheme]
-    return Hop(
+    return HarakaHop(
         f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         implicit=url.scheme == "smtps",
         user=url.user,
@@ -52,7 +52,7 @@ def hop_of(text: str) -> Hop:
     )
 
 
-def add_route(place: Place, domain: str, hop: Hop, product: Product) -> bool:
+def add_route(place: SourceLine, domain: str, hop: HarakaHop, product: Product) -> bool:
     """Mail for a domain, or for all (`*`), goes there; False, and a note, where that cannot be."""
     sections = product.inis.setdefault(FILE, {"main": {}})
     if any(name.startswith("route:") and keys.get("domains") == domain for name, keys in sections.items()):
