@@ -10,8 +10,9 @@ from tests.support.tables import DOCS, rows
 
 import mailboat
 from mailboat.config.settings import OutboundSettings
-from mailboat.delivery.verdict import FAULTS, REPLIES, Action, lacks_smtputf8, too_big
+from mailboat.delivery.verdict import FAULTS, REPLIES, Action
 from mailboat.queue.backoff import RetryPlan
+from mailboat.smtp.extensions import SIZE, SMTPUTF8
 
 PAGE = "delivery.md"
 WORDS = {
@@ -51,9 +52,12 @@ def test_each_status_that_is_given_before_the_message_is_offered_is_in_the_table
 
 
 def test_what_a_host_cannot_take_has_the_status_of_the_table() -> None:
-    people = make_entry().recipients
-    assert lacks_smtputf8(people, "mx.test")[0].status == "5.6.7"
-    assert too_big(people, 2, 1, "mx.test")[0].status == "5.3.4"
+    entry = make_entry("jürgen@there.test")
+    for extension, value, status in ((SMTPUTF8, None, "5.6.7"), (SIZE, "1", "5.3.4")):
+        assert extension.fit is not None
+        misfit = extension.fit(entry.message, entry.recipients, lambda: b"", host="mx.test", value=value)
+        assert misfit is not None
+        assert misfit.status == status
 
 
 def test_the_waits_between_attempts_are_those_of_the_page() -> None:

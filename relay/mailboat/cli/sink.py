@@ -24,7 +24,7 @@ from mailboat.message.text import decode_words
 from mailboat.metrics.text import printable
 from mailboat.model.clock import SystemClock, rfc3339
 from mailboat.smtp import events
-from mailboat.smtp.extensions import Offers
+from mailboat.smtp.extensions import Offers, size
 from mailboat.smtp.session import ServerSession, SessionLimits
 
 MAX_SIZE = 100 * 2**20
@@ -139,7 +139,7 @@ class _Connection(asyncio.Protocol):
                 pass
 
     def _begin(self, event: events.Mail) -> None:
-        if event.size > MAX_SIZE:
+        if size.declared(event.parameters) > MAX_SIZE:
             self._answer("552 5.3.4 Message is too big", accepted=False)
             return
         peer = self._transport.get_extra_info("peername") or ("", 0)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from mailboat.config.settings import Settings
 from mailboat.delivery import verdict
 from mailboat.delivery.destination import HostAddress
 from mailboat.delivery.dial import label
-from mailboat.delivery.envelope import beyond_ascii, envelope_for, needs_smtputf8
+from mailboat.delivery.envelope import envelope_for
 from mailboat.delivery.gate import Approach, Busy, Cost, Gate
 from mailboat.delivery.oauth import TokenError, TokenSource, server_of
 from mailboat.delivery.offers import PeerOffers
@@ -33,6 +34,7 @@ from mailboat.model.observer import Observer
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result, Stage
 from mailboat.queue.store import StorageError, Store
 from mailboat.routing.answers import RoutingAnswer, Target, Unroutable
+from mailboat.smtp.extensions import EXTENSIONS
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ SILENCES = 2
 """Addresses that may keep silent in one attempt."""
 BUSY_DELAY = 5.0
 """Seconds until an entry is attempted again, part of which found all connections of the next host taken."""
+_FITS = tuple((extension.keyword, extension.fit) for extension in EXTENSIONS if extension.fit is not None)
 
 
 class Router(Protocol):
@@ -407,16 +410,13 @@ class _Walk:
 
     def _pass_misfits(self, offers: PeerOffers, mx: str, body: bytes | FileBody) -> None:
         """Leave to other hosts what this one cannot take anyway, without saying MAIL."""
-        message, offered = self.entry.message, self._offered()
-        if offers.size is not None and message.size > offers.size:
-            self._pass_on(verdict.too_big(offered, message.size, offers.size, mx))
-        elif not offers.smtputf8:
-            misfits = beyond_ascii(offered)
-            if message.smtputf8 or not message.sender.is_ascii:
-                head = body if isinstance(body, bytes) else body.head()
-                misfits = offered if needs_smtputf8(message, head) else misfits
-            if misfits:
-                self._pass_on(verdict.lacks_smtputf8(misfits, mx))
+        head = partial(_head_of, body)
+        for keyword, fit in _FITS:
+            if offered := self._offered():
+                value = offers.values.get(keyword)
+                misfit = fit(self.entry.message, offered, head, host=mx, value=value)
+                if misfit is not None:
+                    self._pass_on(verdict.cannot_take(misfit, mx))
 
     async def _load(self) -> bytes | FileBody:
         """The body, at its beginning."""
@@ -454,3 +454,7 @@ class _Walk:
         if self.session is not None:
             self._parts.pool.discard(self.session)
             self.session = None
+
+
+def _head_of(body: bytes | FileBody) -> bytes:
+    return body if isinstance(body, bytes) else body.head()

@@ -27,6 +27,7 @@ from mailboat.model.observer import Observer
 from mailboat.model.outcome import PeerFacts, Stage
 from mailboat.routing.answers import Credentials, SessionTls, Target
 from mailboat.routing.security import check_session
+from mailboat.smtp.extensions import STARTTLS, auth
 from mailboat.smtp.sasl_client import SASL_CLIENTS, Respond
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class _Opening:
             with self._troubles():
                 await self._connect(sock)
                 offers = await self._hello()
-                if starttls and offers.starttls:
+                if starttls and STARTTLS in offers:
                     await self._starttls()
                     offers = await self._hello()  # RFC 3207 4.2: what was learnt before does not count
                 elif self._target.tls.level is not TlsLevel.IMPLICIT:
@@ -204,10 +205,11 @@ class _Opening:
     async def _authenticate(self, offers: PeerOffers, credentials: Credentials) -> None:
         self._stage = Stage.AUTH
         wanted = credentials.mechanism.upper()
+        offered = auth.mechanisms_of(offers.value(auth.AUTH) or "")
         usable = [
             name
             for name, client in SASL_CLIENTS.items()
-            if name in offers.auth and (not wanted or name == wanted) and client.token == bool(credentials.token)
+            if name in offered and (not wanted or name == wanted) and client.token == bool(credentials.token)
         ]
         if not usable:
             text = f"the host does not offer AUTH {wanted}".rstrip() + " that we could use"

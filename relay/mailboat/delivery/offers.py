@@ -1,24 +1,33 @@
-"""What a peer's reply to EHLO or LHLO offers. Pure. Used by `delivery.client` and `delivery.envelope`."""
+"""What a peer's reply to EHLO or LHLO offers. Pure. Used by `delivery.client`, `session`, `attempt` and `envelope`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mailboat.smtp.extensions import EXTENSIONS, Extension
 
 
 @dataclass(frozen=True, slots=True)
 class PeerOffers:
-    """The extensions that matter to a client."""
+    """The extensions that a peer offers."""
 
-    pipelining: bool = False
-    eightbit: bool = False
-    smtputf8: bool = False
-    size: int | None = None
-    """The largest message it takes, octets; None: it does not say, or 0 (RFC 1870 4)."""
-    announces_size: bool = False
-    """SIZE= may be said at MAIL."""
-    starttls: bool = False
-    auth: frozenset[str] = frozenset()
-    """SASL mechanisms, in capitals."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What stands behind each keyword; both in capitals."""
+    extensions: tuple[Extension, ...] = field(init=False, compare=False, repr=False)
+    """Those of ours, in the order of `EXTENSIONS`: found once a session, used by each message."""
+
+    def __post_init__(self) -> None:
+        extensions = tuple(extension for extension in EXTENSIONS if extension in self)
+        object.__setattr__(self, "extensions", extensions)
+
+    def __contains__(self, extension: Extension) -> bool:
+        """Whether the peer offers an extension."""
+        return extension.keyword in self.values
+
+    def value(self, extension: Extension) -> str | None:
+        """What it says behind the keyword; None: it does not offer the extension."""
+        return self.values.get(extension.keyword)
 
 
 def offers_of(lines: list[bytes]) -> PeerOffers:
@@ -26,23 +35,12 @@ def offers_of(lines: list[bytes]) -> PeerOffers:
 
     The first line is the host's name (RFC 5321 4.1.1.1), even where it is empty.
     """
-    found: dict[str, str] = {}
-    auth: set[str] = set()
+    values: dict[str, str] = {}
     for line in lines[1:]:
-        keyword, _, parameters = line[4:].decode("ascii", "replace").strip().upper().partition(" ")
-        if keyword.startswith("AUTH="):  # as before RFC 2554: `AUTH=LOGIN PLAIN`
-            keyword, parameters = "AUTH", f"{keyword[5:]} {parameters}"
+        keyword, _, value = line[4:].decode("ascii", "replace").strip().upper().partition(" ")
+        if keyword.startswith("AUTH="):  # as before RFC 2554: `AUTH=LOGIN PLAIN`, beside another line or alone
+            keyword, value = "AUTH", f"{keyword[5:]} {value}"
         if keyword == "AUTH":
-            auth.update(parameters.split())
-        found[keyword] = parameters.strip()
-    size = found.get("SIZE", "")
-    limit = int(size) if size.isascii() and size.isdigit() and len(size) <= 20 else 0
-    return PeerOffers(
-        pipelining="PIPELINING" in found,
-        eightbit="8BITMIME" in found,
-        smtputf8="SMTPUTF8" in found,
-        size=limit or None,
-        announces_size="SIZE" in found,
-        starttls="STARTTLS" in found,
-        auth=frozenset(auth),
-    )
+            value = f"{values.get('AUTH', '')} {value}"
+        values[keyword] = value.strip()
+    return PeerOffers(values)

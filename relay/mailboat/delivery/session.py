@@ -20,6 +20,7 @@ from mailboat.delivery.stuffing import END, PIECE, pieces, stuffed
 from mailboat.delivery.verdict import FaultKind, Transcript, Trouble
 from mailboat.model.outcome import PeerFacts, Stage
 from mailboat.model.reply import Reply
+from mailboat.smtp.extensions import PIPELINING
 
 RCPT_BATCH: Final = 100
 """Recipients in one write: what their replies may cost in memory stays bounded."""
@@ -101,7 +102,7 @@ class Session:
         transcript = Transcript(per_recipient=self.lmtp)
         self.used += 1
         try:
-            if self.offers.pipelining:
+            if PIPELINING in self.offers:
                 await self._pipelined(envelope, transcript, limits)
             else:
                 await self._in_lock_step(envelope, transcript, limits)

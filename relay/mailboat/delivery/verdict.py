@@ -16,6 +16,7 @@ from enum import Enum, StrEnum, auto
 from mailboat.model.envelope import Recipient
 from mailboat.model.outcome import Outcome, Result, Stage
 from mailboat.model.reply import Reply
+from mailboat.smtp.extensions import Misfit
 
 
 class FaultKind(StrEnum):
@@ -455,16 +456,11 @@ def _lost(recipient: Recipient, fault: Trouble | None, mx: str) -> Outcome:
     return Outcome(recipient.id, Result.DEFERRED, REPLY_LOST, Stage.DOT, reason, None, mx, ambiguous=True)
 
 
-def lacks_smtputf8(recipients: Iterable[Recipient], mx: str) -> list[Outcome]:
-    """Answers when the message needs SMTPUTF8 and the host does not offer it (RFC 6531 3.5)."""
-    reason = f"{mx} does not support SMTPUTF8, which this message needs"
-    return [Outcome(r.id, Result.BOUNCED, "5.6.7", Stage.MAIL, reason, None, mx) for r in recipients]
-
-
-def too_big(recipients: Iterable[Recipient], size: int, limit: int, mx: str) -> list[Outcome]:
-    """Answers when the host announced a smaller SIZE than the message has (RFC 1870 6.1)."""
-    reason = f"the message has {size} octets, {mx} takes at most {limit}"
-    return [Outcome(r.id, Result.BOUNCED, "5.3.4", Stage.MAIL, reason, None, mx) for r in recipients]
+def cannot_take(misfit: Misfit, mx: str) -> list[Outcome]:
+    """Answers when a message is more than the host offers to take: final, if no other host can take it either."""
+    return [
+        Outcome(r.id, Result.BOUNCED, misfit.status, Stage.MAIL, misfit.reason, None, mx) for r in misfit.recipients
+    ]
 
 
 def decided(recipients: Iterable[Recipient], result: Result, status: str, reason: str) -> list[Outcome]:

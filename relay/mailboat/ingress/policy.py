@@ -22,6 +22,7 @@ from mailboat.message import received
 from mailboat.model.address import Address
 from mailboat.model.observer import RejectReason
 from mailboat.smtp import events
+from mailboat.smtp.extensions import size
 from mailboat.smtp.sasl import MECHANISMS
 
 log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ class Policy:
             return replies.SENDER_DENIED, RejectReason.SENDER_DENIED
         if full is not None:
             return replies.REFUSALS[full]
-        if event.size > self._settings.smtp.databytes:
+        if size.declared(event.parameters) > self._settings.smtp.databytes:
             return replies.TOO_BIG, RejectReason.TOO_BIG  # RFC 1870 6.1: before the octets are sent
         return None
 

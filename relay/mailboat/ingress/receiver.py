@@ -85,7 +85,7 @@ class MessageReceiver:
             return
         self._client.message = MailTransaction(event, self._client.origin, self._settings, self._context.store)
         if self._context.hooks.wants(Point.MAIL):
-            self._gate.ask(Point.MAIL, self._mail_decided, event.sender, _parameters(event))
+            self._gate.ask(Point.MAIL, self._mail_decided, event.sender, dict(event.parameters))
         else:
             self._dialogue.answer(replies.SENDER_OK)
 
@@ -103,7 +103,7 @@ class MessageReceiver:
             self._gate.refuse(too_many, replies.TOO_MANY_RECIPIENTS, str(event.recipient))
         elif self._context.hooks.wants(Point.RCPT):
             then = partial(self._recipient_decided, event, self._client.relaying)
-            self._gate.ask(Point.RCPT, then, event.recipient, {})
+            self._gate.ask(Point.RCPT, then, event.recipient, dict(event.parameters))
         else:
             self._add_recipient(event, message, allowed=self._client.relaying)
 
@@ -281,7 +281,7 @@ class MessageReceiver:
             extended=origin.extended,
             tls=bool(origin.tls_version),
             authenticated=origin.authenticated,
-            smtputf8=message.mail.smtputf8,
+            smtputf8=message.is_smtputf8,
         )
         recipients = [str(address) for address in message.recipients]
         user = self._client.auth_user or ""
@@ -305,10 +305,3 @@ class MessageReceiver:
     def _deny_message(self, point: Point, decision: Decision) -> None:
         self._gate.deny(point, decision)
         self.drop()
-
-
-def _parameters(event: events.Mail) -> dict[str, str]:
-    """The parameters of MAIL, as plugins get them."""
-    size = {"SIZE": str(event.size)} if event.size else {}
-    body = {"BODY": "8BITMIME"} if event.eightbit else {}
-    return {**size, **body, **({"SMTPUTF8": ""} if event.smtputf8 else {})}

@@ -23,6 +23,7 @@ from mailboat.queue.body_writer import BodyWriter, prepare
 from mailboat.queue.entry import group
 from mailboat.queue.store import Store
 from mailboat.smtp.events import Mail
+from mailboat.smtp.extensions import eightbitmime, smtputf8
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class MailTransaction:
         view = self._for_hooks
         if view is None:
             self.id = self.id or self.store.reserve_id()
-            view = MessageTransaction(self.id, self.mail.sender, list(self.recipients), utf8=self.mail.smtputf8)
+            view = MessageTransaction(self.id, self.mail.sender, list(self.recipients), utf8=self.is_smtputf8)
             if self._body is not None:
                 view.hold(self._body)
             self._for_hooks = view
@@ -79,6 +80,11 @@ class MailTransaction:
         self.recipients.append(recipient)
         if self._for_hooks is not None:
             self._for_hooks.rcpt_to.append(recipient)
+
+    @property
+    def is_smtputf8(self) -> bool:
+        """The client said SMTPUTF8."""
+        return smtputf8.is_declared(self.mail.parameters)
 
     @property
     def is_too_big(self) -> bool:
@@ -144,8 +150,8 @@ class MailTransaction:
             body=body,
             groups=group(self.recipients, split=self.settings.outbound.always_split),
             id=self.id,
-            smtputf8=self.mail.smtputf8,
-            eightbit=self.mail.eightbit or not self._writer.ascii.is_ascii,
+            smtputf8=self.is_smtputf8,
+            eightbit=eightbitmime.is_declared(self.mail.parameters) or not self._writer.ascii.is_ascii,
             force_tls=view is not None and bool(view.force_tls),
             notes=view.stored_notes() if view is not None else {},
         )
@@ -174,6 +180,6 @@ class MailTransaction:
             id=self.id,
             date=self._date,
             recipient=self.recipients[0].wire if len(self.recipients) == 1 else "",
-            smtputf8=self.mail.smtputf8,
+            smtputf8=self.is_smtputf8,
         )
         return prepare(settings, self.id, self._date, trace=trace, removed=settings.smtp.message_drop_headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mailboat.model.address import Address
@@ -22,17 +23,16 @@ class Mail:
     """MAIL FROM with its parameters checked."""
 
     sender: Address
-    size: int
-    """What SIZE= declared; 0 when it did not."""
-    eightbit: bool
-    smtputf8: bool
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """What `smtp.extensions` keeps of them, by keyword in capitals."""
 
 
 @dataclass(slots=True)
 class Rcpt:
-    """RCPT TO."""
+    """RCPT TO with its parameters checked."""
 
     recipient: Address
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

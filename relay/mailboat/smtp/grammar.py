@@ -1,4 +1,4 @@
-"""Addresses and parameters of SMTP commands (RFC 5321 4.1.2, 6531, 1870, 6152): octets to values, or a clear refusal.
+"""Addresses and the form of parameters in SMTP commands (RFC 5321 4.1.2, 6531): octets to values, or a clear refusal.
 
 The one parser of addresses in the relay: routing, policy and logs all see what it returned.
 """
@@ -28,7 +28,8 @@ _LOCAL_ATOM = re.compile(rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.{_UTF8}-]+")
 _LOCAL_QUOTED = re.compile(rf'"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"')
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _SOURCE_ROUTE = re.compile(r"@[^:>]+:")
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
+XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
+"""RFC 3461 4, of at least one character."""
 _ESMTP_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
@@ -135,14 +136,6 @@ def parse_parameters(text: str) -> dict[str, str]:
     return parameters
 
 
-def parse_size(value: str) -> int:
-    """The value of SIZE= (RFC 1870 4: up to 20 digits)."""
-    if not (value.isascii() and value.isdigit() and len(value) <= 20):
-        raise GrammarError("501 5.5.4 Bad SIZE parameter")
-    return int(value)
-
-
-def parse_auth(value: str) -> None:
-    """Check the value of AUTH= on MAIL: a mailbox as xtext, or `<>` (RFC 4954 5, RFC 3461 4)."""
-    if not _XTEXT.fullmatch(value):
-        raise GrammarError("501 5.5.4 Bad AUTH parameter")
+def not_recognized(keyword: str) -> GrammarError:
+    """What to raise for a parameter that was not offered (RFC 5321 4.1.1.11)."""
+    return GrammarError(f"555 5.5.4 Parameter not recognized: {keyword[:64]}")

@@ -28,7 +28,7 @@ from mailboat.smtp.events import (
     Reset,
     StartTls,
 )
-from mailboat.smtp.extensions import Offers, ehlo_reply
+from mailboat.smtp.extensions import Offers, ehlo_reply, mail_parameters, rcpt_parameters, smtputf8
 from mailboat.smtp.grammar import GrammarError
 from mailboat.smtp.lines import MAX_AUTH_LINE, MAX_COMMAND_LINE, LineBuffer, LineFault
 from mailboat.smtp.states import NEXT, SessionState, Trigger
@@ -245,32 +245,23 @@ class ServerSession:
         if argument[:5].upper() != "FROM:":
             raise GrammarError("501 5.5.4 Syntax: MAIL FROM:<address>")
         path, rest = grammar.split_path(argument[5:], bare=self.bare_paths())
-        parameters = grammar.parse_parameters(rest) if rest else {}
-        if self.offers.auth is not None:
-            grammar.parse_auth(parameters.pop("AUTH", "<>"))  # RFC 4954 5: taken, and trusted from nobody
-        smtputf8 = parameters.pop("SMTPUTF8", None)
-        body = parameters.pop("BODY", "7BIT").upper()
-        size = grammar.parse_size(parameters.pop("SIZE", "0"))
-        if smtputf8 or body not in ("7BIT", "8BITMIME"):
-            raise GrammarError("501 5.5.4 Bad parameter value")
-        if parameters:
-            raise GrammarError(f"555 5.5.4 Parameter not recognized: {next(iter(parameters))[:64]}")
+        parameters = mail_parameters(rest, self.offers) if rest else {}
         sender = grammar.parse_sender(path)
-        self._check_utf8(path, smtputf8 is not None)
-        self._utf8 = smtputf8 is not None
-        return Mail(sender, size, body == "8BITMIME", self._utf8)
+        utf8 = smtputf8.is_declared(parameters)
+        self._check_utf8(path, utf8)
+        self._utf8 = utf8
+        return Mail(sender, parameters)
 
     def _rcpt(self, argument: str) -> Event:
         if argument[:3].upper() != "TO:":
             raise GrammarError("501 5.5.4 Syntax: RCPT TO:<address>")
         path, rest = grammar.split_path(argument[3:], bare=self.bare_paths())
-        if rest:
-            raise GrammarError("555 5.5.4 Parameter not recognized")
+        parameters = rcpt_parameters(rest, self.offers) if rest else {}
         if path.lower() == "postmaster":  # RFC 5321 4.5.1: taken without a domain, and then it is this host's
             path = f"{path}@{self.host}"
         recipient = grammar.parse_address(path)
         self._check_utf8(path, self._utf8)
-        return Rcpt(recipient)
+        return Rcpt(recipient, parameters)
 
     @staticmethod
     def _check_utf8(path: str, declared: bool) -> None:

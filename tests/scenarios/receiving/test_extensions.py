@@ -6,7 +6,7 @@ import pytest
 from tests.support.ingress import serving
 from tests.support.smtp_client import TEXT
 
-from mailboat.delivery.envelope import needs_smtputf8
+from mailboat.smtp.extensions.smtputf8 import needs_smtputf8
 
 EIGHT_BIT = TEXT + bytes(range(128, 256)) + b"\r\n"
 

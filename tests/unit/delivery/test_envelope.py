@@ -1,11 +1,10 @@
-"""The commands of an envelope, and what a message needs of its peer."""
+"""The commands of an envelope."""
 
 from __future__ import annotations
 
-import pytest
 from tests.support.attempts import make_entry
 
-from mailboat.delivery.envelope import envelope_for, needs_smtputf8
+from mailboat.delivery.envelope import envelope_for
 from mailboat.delivery.offers import PeerOffers
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.envelope import Message, Recipient
@@ -20,7 +19,7 @@ def message(sender: Address = NULL_SENDER, *, smtputf8: bool = False) -> Message
 
 def test_commands_carry_what_was_offered() -> None:
     entry = make_entry("a@there.test", "b@there.test", eightbit=True, smtputf8=True)
-    offers = PeerOffers(eightbit=True, smtputf8=True, announces_size=True)
+    offers = PeerOffers({"SIZE": "", "8BITMIME": "", "SMTPUTF8": ""})
     envelope = envelope_for(entry.message, entry.recipients, offers)
 
     assert envelope.mail == b"MAIL FROM:<sender@here.test> SIZE=29 BODY=8BITMIME SMTPUTF8"
@@ -31,29 +30,12 @@ def test_an_international_domain_goes_as_a_labels_without_smtputf8_and_as_is_wit
     people = [Recipient(1, UMLAUT)]
 
     assert envelope_for(message(), people, PeerOffers()).rcpts == ["RCPT TO:<jürgen@xn--bcher-kva.test>".encode()]
-    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers(smtputf8=True))
+    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers({"SMTPUTF8": ""}))
     assert with_utf8.rcpts == ["RCPT TO:<jürgen@bücher.test>".encode()]
 
 
 def test_a_final_dot_of_the_domain_is_not_passed_on() -> None:
     people = [Recipient(1, Address("r", "example.net.", "example.net"))]
     assert envelope_for(message(), people, PeerOffers()).rcpts == [b"RCPT TO:<r@example.net>"]
-    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers(smtputf8=True))
+    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers({"SMTPUTF8": ""}))
     assert with_utf8.rcpts == [b"RCPT TO:<r@example.net>"]
-
-
-@pytest.mark.parametrize(
-    ("sender", "smtputf8", "head", "needs"),
-    [
-        (NULL_SENDER, True, b"Subject: plain\r\n\r\n\xff", False),
-        (NULL_SENDER, True, b"Subject: \xc3\xbc\r\n\r\n", True),
-        (NULL_SENDER, True, b"Subject: \xc3\xbc never ends", True),
-        (NULL_SENDER, False, b"Subject: \xc3\xbc\r\n\r\n", False),
-        (UMLAUT, True, b"Subject: plain\r\n\r\n", True),
-        (UMLAUT, False, b"Subject: plain\r\n\r\n", True),
-    ],
-)
-def test_smtputf8_is_needed_for_what_is_beyond_ascii_in_sender_and_header(
-    sender: Address, smtputf8: bool, head: bytes, needs: bool
-) -> None:
-    assert needs_smtputf8(message(sender, smtputf8=smtputf8), head) is needs

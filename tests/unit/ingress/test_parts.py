@@ -92,7 +92,7 @@ class Parts:
 
     def mail(self, size: int = 0) -> bytes:
         """The reply to MAIL."""
-        self.receiver.mail(events.Mail(ALICE, size, eightbit=False, smtputf8=False))
+        self.receiver.mail(events.Mail(ALICE, {"SIZE": str(size)}))
         return self.dialogue.said[-1]
 
     def rcpt(self) -> bytes:

@@ -119,7 +119,7 @@ def test_smtputf8_lets_addresses_of_any_script_in_for_this_transaction_only() ->
     server = session()
     asked, _ = talk(server, "EHLO c\r\nMAIL FROM:<ü@example.org> SMTPUTF8\r\nRCPT TO:<δ@example.com>\r\n".encode())
     assert isinstance(asked[1], events.Mail)
-    assert asked[1].smtputf8
+    assert asked[1].parameters == {"SMTPUTF8": ""}
     assert isinstance(asked[2], events.Rcpt)
     _, said = talk(server, "RSET\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<δ@example.com>\r\n".encode())
     assert said.splitlines()[-1].startswith("553 5.6.7")

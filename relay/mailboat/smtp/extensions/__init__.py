@@ -1,0 +1,81 @@
+"""The service extensions that this relay has, as a server and as a client, in the order in which EHLO names them.
+
+To add one, write its module and its row here. What is not here is neither announced nor taken from a client, and is not
+used where a peer announces it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from mailboat.smtp.extensions.auth import AUTH
+from mailboat.smtp.extensions.eightbitmime import EIGHTBITMIME
+from mailboat.smtp.extensions.extension import Extension, Misfit, Offers, Parse
+from mailboat.smtp.extensions.size import SIZE
+from mailboat.smtp.extensions.smtputf8 import SMTPUTF8
+from mailboat.smtp.extensions.starttls import STARTTLS
+from mailboat.smtp.grammar import not_recognized, parse_parameters
+
+__all__ = [
+    "AUTH",
+    "EIGHTBITMIME",
+    "EXTENSIONS",
+    "PIPELINING",
+    "SIZE",
+    "SMTPUTF8",
+    "STARTTLS",
+    "Extension",
+    "Misfit",
+    "Offers",
+    "ehlo_reply",
+    "mail_parameters",
+    "rcpt_parameters",
+]
+
+PIPELINING = Extension("PIPELINING", "RFC 2920")
+
+EXTENSIONS = (
+    PIPELINING,
+    SIZE,
+    EIGHTBITMIME,
+    SMTPUTF8,
+    Extension("ENHANCEDSTATUSCODES", "RFC 2034"),
+    STARTTLS,
+    AUTH,
+    Extension("HELP", "RFC 5321"),
+)
+
+_AT_MAIL = {keyword: parse for extension in EXTENSIONS for keyword, parse in extension.mail.items()}
+_AT_RCPT = {keyword: parse for extension in EXTENSIONS for keyword, parse in extension.rcpt.items()}
+
+
+@lru_cache(maxsize=16)
+def ehlo_reply(host: str, greeting: str, offers: Offers) -> bytes:
+    """The multi-line 250 reply to EHLO."""
+    offered = (extension for extension in EXTENSIONS if extension.offered(offers))
+    lines = [f"{host} {greeting}", *(f"{e.keyword} {e.value(offers)}".rstrip() for e in offered)]
+    head = "".join(f"250-{line}\r\n" for line in lines[:-1])
+    return f"{head}250 {lines[-1]}\r\n".encode()
+
+
+def mail_parameters(text: str, offers: Offers) -> dict[str, str]:
+    """What is kept of the parameters behind the path of MAIL, by keyword in capitals. Raises `GrammarError`."""
+    return _read(text, _AT_MAIL, offers)
+
+
+def rcpt_parameters(text: str, offers: Offers) -> dict[str, str]:
+    """The same for RCPT."""
+    return _read(text, _AT_RCPT, offers)
+
+
+def _read(text: str, known: Mapping[str, Parse], offers: Offers) -> dict[str, str]:
+    kept = {}
+    for keyword, value in parse_parameters(text).items():
+        parse = known.get(keyword)
+        if parse is None:
+            raise not_recognized(keyword)
+        said = parse(value, offers)
+        if said is not None:
+            kept[keyword] = said
+    return kept
