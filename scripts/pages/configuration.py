@@ -9,7 +9,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mailboat.config.settings import HttpSettings, NamedKey, OutboundSettings, Route, SmtpSettings, TlsSettings, keys_of
+from mailboat.config.settings import (
+    HttpSettings,
+    NamedKey,
+    OutboundSettings,
+    Route,
+    SmtpSettings,
+    Tenant,
+    TlsSettings,
+    keys_of,
+)
 from mailboat.config.show import text_of
 
 _TABLES: Mapping[str, type] = {
@@ -18,6 +27,7 @@ _TABLES: Mapping[str, type] = {
     "outbound.ini": OutboundSettings,
     "route": Route,
     "tls.ini": TlsSettings,
+    "tenants.ini": Tenant,
 }
 _HEAD = "| key | default | meaning | a change |\n|---|---|---|---|"
 

@@ -85,9 +85,33 @@ def _deferred(entry: Entry, until: float) -> Settlement:
 # Accepting.
 
 
+async def test_parameters_of_mail_and_rcpt_tenant_and_labels_are_stored_with_the_message(store: Store) -> None:
+    accepted = draft(
+        *("bob@there.test", "eve@there.test"),
+        parameters={"BODY": "8BITMIME", "ENVID": "QQ314159"},
+        recipient_parameters={address("eve@there.test").normalised: {"NOTIFY": "NEVER", "FLAG": ""}},
+        tenant="shop",
+        labels=("news", "weekly"),
+    )
+    entry = await _accept(store, accepted)
+    assert await store.due(START, 10) == [entry]
+    (read,) = await store.get(entry.id)
+    assert [recipient.parameters for recipient in read.recipients] == [{}, {"NOTIFY": "NEVER", "FLAG": ""}]
+    message = read.message
+    assert (message.parameters, message.tenant, message.labels) == (
+        *({"BODY": "8BITMIME", "ENVID": "QQ314159"}, "shop"),
+        ("news", "weekly"),
+    )
+    # A recipient keeps its own when another one is done.
+    await store.settle(entry, _deferred(replace(entry, recipients=entry.recipients[1:]), START + 60))
+    (read,) = await store.get(entry.id)
+    assert [recipient.parameters for recipient in read.recipients] == [{"NOTIFY": "NEVER", "FLAG": ""}]
+
+
 async def test_an_accepted_message_is_queued_due_and_readable(store: Store) -> None:
     entry = await _accept(
-        store, draft("bob@There.test", smtputf8=True, eightbit=True, force_tls=True, notes={"a": [1]})
+        store,
+        draft("bob@There.test", parameters={"BODY": "8BITMIME", "SMTPUTF8": ""}, force_tls=True, notes={"a": [1]}),
     )
     assert entry.state is State.ACTIVE
     assert entry.next_attempt == entry.message.queued_at == START
@@ -399,6 +423,23 @@ async def test_a_selection_is_what_all_its_fields_allow(store: Store) -> None:
     assert await found(Selection(ids=[one.message.id, two.id, "nonsense"])) == [one.id, two.id]
     assert await found(Selection(ids=[one.id, two.id], state=State.ACTIVE)) == [one.id]
     assert await found(Selection(domain="' OR 1=1 --")) == []
+
+
+async def test_a_selection_is_of_a_tenant_and_of_a_label(store: Store) -> None:
+    shop = await _accept(store, draft("a@one.test", tenant="shop", labels=("news", "weekly")))
+    other = await _accept(store, draft("a@two.test", labels=("weekly",)))
+
+    async def found(selection: Selection) -> list[str]:
+        return [e.id for e in _ours((await store.page(selection, 10)).entries)]
+
+    assert await found(Selection(tenant="shop")) == [shop.id]
+    assert await found(Selection(tenant="default")) == [other.id]
+    assert await found(Selection(tenant="Shop")) == []
+    assert await found(Selection(label="weekly")) == [shop.id, other.id]
+    assert await found(Selection(label="news", tenant="shop")) == [shop.id]
+    assert await found(Selection(label="week")) == []
+    assert await found(Selection(ids=[shop.id, other.id], label="news")) == [shop.id]
+    assert await found(Selection(ids=[shop.id, other.id], tenant="default")) == [other.id]
 
 
 async def test_held_entries_are_not_due_until_released(store: Store, clock: FixedClock) -> None:

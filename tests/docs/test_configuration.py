@@ -17,6 +17,7 @@ from mailboat.config.settings import (
     OutboundSettings,
     Route,
     SmtpSettings,
+    Tenant,
     TlsSettings,
     keys_of,
 )
@@ -27,7 +28,7 @@ EXAMPLE = re.compile(r"^```(?:ini|text) (\S+)\n(.*?)^```$", re.MULTILINE | re.DO
 RECIPE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("kind", [SmtpSettings, HttpSettings, OutboundSettings, TlsSettings, Route])
+@pytest.mark.parametrize("kind", [SmtpSettings, HttpSettings, OutboundSettings, TlsSettings, Route, Tenant])
 def test_every_key_has_a_row(kind: type) -> None:
     for key in keys_of(kind):
         name = f"{key.ini}[]" if key.is_list else key.ini
@@ -51,12 +52,13 @@ def test_every_example_is_read_without_fault_or_warning(tmp_path: Path) -> None:
 
 
 def test_the_shell_recipe_gives_the_hash(tmp_path: Path) -> None:
-    outbound, tls = b"disabled=true\n", "; für uns\n[outbound]\n".encode()
+    outbound, tls, tenants = b"disabled=true\n", "; für uns\n[outbound]\n".encode(), b"[tenant:shop]\nusers=shop\n"
     (tmp_path / "outbound.ini").write_bytes(outbound)
     (tmp_path / "tls.ini").write_bytes(tls)
+    (tmp_path / "tenants.ini").write_bytes(tenants)
     (recipe,) = RECIPE.findall(render())
     done = subprocess.run(["sh", "-c", recipe], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30)
-    assert f"sha256:{done.stdout.split()[0]}" == config_hash(outbound, tls)
+    assert f"sha256:{done.stdout.split()[0]}" == config_hash(outbound, tls, tenants)
 
 
 def test_the_page_names_every_placeholder_of_a_bounce_and_no_other() -> None:

@@ -88,4 +88,6 @@ def _matches(entry: Entry, selection: Selection) -> bool:
         and selection.domain in ("", entry.domain)
         and selection.sender in ("", str(entry.message.sender))
         and selection.state in (None, entry.state)
+        and selection.tenant in ("", entry.message.tenant)
+        and (not selection.label or selection.label in entry.message.labels)
     )

@@ -25,6 +25,7 @@ from mailboat.config.settings import (
     OutboundSettings,
     Settings,
     SmtpSettings,
+    Tenant,
     TlsSettings,
 )
 from mailboat.hooks import Hooks
@@ -189,6 +190,7 @@ def settings(
     host: str = "127.0.0.1",
     outbound: OutboundSettings | None = None,
     senders: frozenset[str] | None = None,
+    tenants: tuple[Tenant, ...] = (),
     **smtp: Any,
 ) -> Settings:
     """Settings of a relay on a free port of loopback; `smtp` are fields of `SmtpSettings`."""
@@ -202,6 +204,7 @@ def settings(
             **smtp,
         ),
         senders_allow=senders,
+        tenants=tenants,
         outbound=outbound or OutboundSettings(),
         tls=tls or TlsSettings(key="", cert=""),
         relay_acl=acl,

@@ -127,4 +127,6 @@ def entry_to_json(entry: Entry) -> EntryJson:
         "last_mx": entry.last_mx,
         "held_reason": entry.held_reason or None,
         "origin": message.origin or None,
+        "tenant": message.tenant,
+        "labels": list(message.labels),
     }

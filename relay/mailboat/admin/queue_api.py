@@ -25,8 +25,8 @@ MAX_LIMIT = 1000
 MAX_IDS = 10_000
 _MAX_ID = 128
 _BODY_SECONDS = 10.0
-_LIST_PARAMETERS = frozenset({"state", "domain", "sender", "limit", "after"})
-_CHANGE_KEYS = frozenset({"ids", "domain", "sender", "state", "all"})
+_LIST_PARAMETERS = frozenset({"state", "domain", "sender", "tenant", "label", "limit", "after"})
+_CHANGE_KEYS = frozenset({"ids", "domain", "sender", "state", "tenant", "label", "all"})
 
 
 class QueueApi:
@@ -81,7 +81,9 @@ class QueueApi:
             single(request, frozenset())
             wanted = await _json_object(request)
             if verb is Verb.DELETE and not wanted:
-                raise ProblemError(HTTPStatus.BAD_REQUEST, 'name ids, domain, sender or state, or say {"all": true}')
+                raise ProblemError(
+                    HTTPStatus.BAD_REQUEST, 'name ids, domain, sender, state, tenant or label, or say {"all": true}'
+                )
             return json_response({"count": await self._control.change(verb, selection_of(wanted))})
 
         return handle
@@ -135,6 +137,8 @@ def selection_of(wanted: Mapping[str, Any]) -> Selection:
         domain=_domain(wanted["domain"]) if "domain" in wanted else "",
         sender=_text("sender", wanted["sender"]) if "sender" in wanted else "",
         state=_state(wanted["state"]) if "state" in wanted else None,
+        tenant=_text("tenant", wanted["tenant"]) if "tenant" in wanted else "",
+        label=_text("label", wanted["label"]) if "label" in wanted else "",
     )
 
 

@@ -174,8 +174,7 @@ def _pack(selection: Selection) -> dict[str, Any]:
 
 
 def _unpack(packed: dict[str, Any]) -> Selection:
-    state = packed["state"]
-    return Selection(packed["ids"], packed["domain"], packed["sender"], State(state) if state else None)
+    return Selection(**packed | {"state": State(packed["state"]) if packed["state"] else None})
 
 
 _VERBS: dict[str, Callable[[_Dispatcher, list[Any]], Awaitable[Any]]] = {

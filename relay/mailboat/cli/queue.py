@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -34,21 +34,31 @@ app = App(name="queue", help="See and change the queue.")
 # What several verbs take.
 _Ids = Annotated[str, Parameter(help="Message or entry ids.")]
 _Config = Annotated[Path, Parameter(help="The configuration directory of the relay.")]
-_Domain = Annotated[str, Parameter(help="Only mail to this domain.")]
-_Sender = Annotated[str, Parameter(help="Only mail from this address; `<>` for the null sender.")]
 _State = Annotated[State | None, Parameter(help="Only mail in this state.")]
 _Json = Annotated[bool, Parameter(help="Print JSON, one object a line.")]
 _HERE = Path()
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Which:
+    """The options that select mail, besides its ids and its state; all that are given must fit."""
+
+    domain: Annotated[str, Parameter(help="Only mail to this domain.")] = ""
+    sender: Annotated[str, Parameter(help="Only mail from this address; `<>` for the null sender.")] = ""
+    tenant: Annotated[str, Parameter(help="Only mail of this tenant; `default` is whose mail belongs to none.")] = ""
+    label: Annotated[str, Parameter(help="Only mail with this label.")] = ""
+
+
+_ANY = Which()
+
+
 @app.command(name="list")
-def list_messages(
-    *, config: _Config = _HERE, domain: _Domain = "", sender: _Sender = "", state: _State = None, json: _Json = False
-) -> int:
+def list_messages(*, config: _Config = _HERE, which: Which = _ANY, state: _State = None, json: _Json = False) -> int:
     """List what is queued, oldest first; also on a stopped relay."""
 
     def body() -> int:
-        selection = _selection((), domain, sender, state)
+        selection = _selection((), which, state)
         messages = _source(config, reading=True).messages(selection)
         _print(map(_json_line, messages) if json else queue_table.table(messages))
         return os.EX_OK
@@ -98,42 +108,37 @@ def stats(*, config: _Config = _HERE, json: _Json = False) -> int:
 def flush(
     *ids: _Ids,
     config: _Config = _HERE,
-    domain: _Domain = "",
-    sender: _Sender = "",
+    which: Which = _ANY,
     state: _State = None,
     json: _Json = False,
 ) -> int:
     """Attempt deferred mail now: what is selected, or everything."""
-    return _change(Verb.FLUSH, config, lambda: _selection(ids, domain, sender, state), json)
+    return _change(Verb.FLUSH, config, lambda: _selection(ids, which, state), json)
 
 
 @app.command
 def hold(
     *ids: _Ids,
     config: _Config = _HERE,
-    domain: _Domain = "",
-    sender: _Sender = "",
+    which: Which = _ANY,
     state: _State = None,
     json: _Json = False,
 ) -> int:
     """Keep mail from being attempted until it is released."""
-    return _change(Verb.HOLD, config, lambda: _selection(ids, domain, sender, state), json)
+    return _change(Verb.HOLD, config, lambda: _selection(ids, which, state), json)
 
 
 @app.command
-def release(
-    *ids: _Ids, config: _Config = _HERE, domain: _Domain = "", sender: _Sender = "", json: _Json = False
-) -> int:
+def release(*ids: _Ids, config: _Config = _HERE, which: Which = _ANY, json: _Json = False) -> int:
     """Make held mail due now."""
-    return _change(Verb.RELEASE, config, lambda: _selection(ids, domain, sender, None), json)
+    return _change(Verb.RELEASE, config, lambda: _selection(ids, which, None), json)
 
 
 @app.command
 def delete(
     *ids: _Ids,
     config: _Config = _HERE,
-    domain: _Domain = "",
-    sender: _Sender = "",
+    which: Which = _ANY,
     state: _State = None,
     all: bool = False,  # noqa: A002 - the option's name
     yes: bool = False,
@@ -150,7 +155,7 @@ def delete(
     """
 
     def select() -> Selection:
-        selection = _selection(ids, domain, sender, state)
+        selection = _selection(ids, which, state)
         if (selection == Selection()) != all:
             text = "--all contradicts the other options" if all else "say what to delete, or --all"
             raise QueueCommandError(text, os.EX_USAGE)
@@ -166,8 +171,7 @@ def export(
     file: Path,
     *ids: _Ids,
     config: _Config = _HERE,
-    domain: _Domain = "",
-    sender: _Sender = "",
+    which: Which = _ANY,
     state: _State = None,
     remove: bool = False,
     json: _Json = False,
@@ -188,7 +192,7 @@ def export(
     def body() -> int:
         from mailboat.cli.queue_archive import export_to  # noqa: PLC0415
 
-        count = export_to(file, _source(config), _selection(ids, domain, sender, state), remove=remove)
+        count = export_to(file, _source(config), _selection(ids, which, state), remove=remove)
         print(orjson.dumps({"count": count}).decode() if json else f"{count} exported")
         return os.EX_OK
 
@@ -239,14 +243,14 @@ def _change(verb: Verb, config: Path, select: Callable[[], Selection], json: boo
     return _guarded(body)
 
 
-def _selection(ids: tuple[str, ...], domain: str, sender: str, state: State | None) -> Selection:
+def _selection(ids: tuple[str, ...], which: Which, state: State | None) -> Selection:
     if not all(ids):
         raise QueueCommandError("an id is empty", os.EX_USAGE)
     try:
-        name = normalize_domain(domain) if domain else ""
+        domain = normalize_domain(which.domain) if which.domain else ""
     except GrammarError:
-        raise QueueCommandError(f"--domain {domain!r} is no domain", os.EX_USAGE) from None
-    return Selection(ids, name, sender, state)
+        raise QueueCommandError(f"--domain {which.domain!r} is no domain", os.EX_USAGE) from None
+    return Selection(ids, domain, which.sender, state, which.tenant, which.label)
 
 
 def _source(config: Path, *, reading: bool = False, new: bool = False) -> Api | Offline:

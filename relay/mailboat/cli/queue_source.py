@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
@@ -216,10 +216,7 @@ def failure(status: int, content: bytes) -> QueueCommandError:
 
 def wanted_of(selection: Selection) -> dict[str, Any]:
     """The API's words for a selection: only what restricts."""
-    wanted: dict[str, Any] = {"domain": selection.domain, "sender": selection.sender, "state": selection.state}
-    if selection.ids:
-        wanted["ids"] = list(selection.ids)
-    return {name: value for name, value in wanted.items() if value}
+    return {name: value for name, value in {**asdict(selection), "ids": list(selection.ids)}.items() if value}
 
 
 class Offline:

@@ -33,9 +33,10 @@ from mailboat.config.settings import (
     SmtpSettings,
     keys_of,
 )
+from mailboat.config.tenants import read_tenants
 from mailboat.config.tls import read_tls
 
-INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini")
+INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini", "tenants.ini")
 
 _SENDERS = "senders_allow"
 _NO_NAME = "localhost"
@@ -122,7 +123,7 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
     smtp = files.ini("smtp.ini", files.content("smtp.ini"))
     http = files.ini("http.ini", files.content("http.ini"))
     # Read once: what is hashed is what is parsed.
-    outbound, tls = files.content("outbound.ini"), files.content("tls.ini")
+    outbound, tls, tenants = (files.content(name) for name in ("outbound.ini", "tls.ini", "tenants.ini"))
     me = _me(files, report)
     for file in (smtp, http):
         warn_of_sections(file, (MAIN,), report)
@@ -147,10 +148,11 @@ def _settings(files: ConfigDirectory, environ: Mapping[str, str], report: Report
         tls_outbound=tls_outbound,
         relay_acl=read_relay_acl(files, report),
         senders_allow=_senders_allow(files, report),
+        tenants=read_tenants(files.ini("tenants.ini", tenants), smtp_settings.endpoints, report),
         awaits_outbound=awaits,
         bounce=_bounce(files, report),
         plugins=read_plugins(files, report),
-        hash=config_hash(outbound, tls),
+        hash=config_hash(outbound, tls, tenants),
     )
 
 

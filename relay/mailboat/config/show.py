@@ -79,6 +79,7 @@ def _ini_files(settings: Settings) -> dict[str, list[tuple[str, Any]]]:
         "http.ini": [(MAIN, settings.http)],
         "outbound.ini": [(MAIN, outbound), *binds, *((f"route:{r.name}", r) for r in outbound.routes)],
         "tls.ini": [(MAIN, settings.tls), ("outbound", settings.tls_outbound)],
+        **({"tenants.ini": [(f"tenant:{t.name}", t) for t in settings.tenants]} if settings.tenants else {}),
     }
 
 

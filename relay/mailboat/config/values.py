@@ -54,6 +54,7 @@ __all__ = [
     "text",
     "tls_version",
     "token_url",
+    "user_names",
 ]
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -173,6 +174,14 @@ def field_names(text: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[!-9;-~]+", name):
             raise ValueError("is not the name of a header field")
     return tuple(dict.fromkeys(names))
+
+
+def user_names(text: str) -> tuple[str, ...]:
+    """Names with which clients authenticate, each once."""
+    names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+    if not all(name.isprintable() for name in names):
+        raise ValueError("a name holds what cannot be printed")
+    return names
 
 
 def inet_prefer(text: str) -> InetPrefer:

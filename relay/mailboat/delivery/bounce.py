@@ -20,12 +20,13 @@ from mailboat.message.prepare import UnfitError
 from mailboat.message.text import wrapped
 from mailboat.model.address import NULL_SENDER
 from mailboat.model.clock import Clock
-from mailboat.model.envelope import Body, Draft, Entry, SpooledBody
+from mailboat.model.envelope import Body, Draft, Entry, Parameters, SpooledBody
 from mailboat.model.outcome import Outcome
 from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
 from mailboat.queue.entry import group
 from mailboat.queue.faults import storage_error
 from mailboat.queue.store import Store
+from mailboat.smtp.extensions.eightbitmime import with_body
 
 
 class Bounces:
@@ -59,9 +60,8 @@ class Bounces:
             body=text,
             groups=group([entry.message.sender]),
             id=id,
-            # Needed only where the report itself has more than ASCII in it (RFC 6533).
-            smtputf8=entry.message.smtputf8 and not writer.ascii.is_ascii,
-            eightbit=not writer.ascii.is_ascii,
+            parameters=_parameters(entry, is_ascii=writer.ascii.is_ascii),
+            tenant=entry.message.tenant,
         )
         try:
             return await before_queueing(self._hooks(), draft, self._store.new_body_file)
@@ -70,6 +70,12 @@ class Bounces:
             if isinstance(error, OSError):
                 raise storage_error(error, "the bounce message") from error
             raise
+
+
+def _parameters(entry: Entry, *, is_ascii: bool) -> Parameters:
+    """SMTPUTF8 is needed only where the report itself has more than ASCII in it (RFC 6533)."""
+    said = {"SMTPUTF8": ""} if entry.message.smtputf8 and not is_ascii else {}
+    return with_body(said, is_ascii=is_ascii)
 
 
 async def _written(writer: BodyWriter, pieces: Iterator[bytes], *, blocks: bool) -> Body:

@@ -5,12 +5,12 @@ Used by `delivery.attempt`, sent by `delivery.session`. What a parameter says, i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mailboat.delivery.offers import PeerOffers
 from mailboat.model.address import Address
-from mailboat.model.envelope import Message, Recipient
+from mailboat.model.envelope import Message, Parameters, Recipient
 from mailboat.smtp.extensions import SMTPUTF8
 
 
@@ -27,10 +27,27 @@ def envelope_for(message: Message, recipients: Sequence[Recipient], offers: Peer
     utf8 = message.smtputf8 and SMTPUTF8 in offers
     mail = f"MAIL FROM:<{_path(message.sender, utf8=utf8)}>"
     for extension in offers.extensions:
-        if extension.at_mail is not None and (parameter := extension.at_mail(message)):
-            mail += f" {parameter}"
-    rcpts = [f"RCPT TO:<{_path(r.address, utf8=utf8)}>".encode() for r in recipients]
-    return Envelope(mail.encode(), rcpts)
+        if extension.at_mail is None:
+            mail += _again(extension.mail, message.parameters)
+        elif said := extension.at_mail(message):
+            mail += f" {said}"
+    return Envelope(mail.encode(), [_rcpt(recipient, offers, utf8=utf8) for recipient in recipients])
+
+
+def _rcpt(recipient: Recipient, offers: PeerOffers, *, utf8: bool) -> bytes:
+    rcpt = f"RCPT TO:<{_path(recipient.address, utf8=utf8)}>"
+    if recipient.parameters:
+        for extension in offers.extensions:
+            rcpt += _again(extension.rcpt, recipient.parameters)
+    return rcpt.encode()
+
+
+def _again(keywords: Iterable[str], parameters: Parameters) -> str:
+    """Those of an extension's parameters that there are, each behind a blank."""
+    if not parameters:
+        return ""
+    said = ((keyword, parameters[keyword]) for keyword in keywords if keyword in parameters)
+    return "".join(f" {keyword}={value}" if value else f" {keyword}" for keyword, value in said)
 
 
 def _path(address: Address, *, utf8: bool) -> str:

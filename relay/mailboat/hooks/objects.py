@@ -58,6 +58,11 @@ class Transaction(Protocol):
 
     force_tls: bool
     """Deliver over TLS, or defer. May be set."""
+    tenant: str
+    """Whose mail it is: what `tenants.ini` says of the client, else `default`. May be set: letters, digits, `.`, `_`
+    and `-`. Stored with the message, and that of its bounces."""
+    labels: set[str]
+    """Words of up to 64 characters, 16 at most, to select the message by in the queue. Stored with the message."""
 
     @property
     def uuid(self) -> str:

@@ -23,13 +23,18 @@ from mailboat.hooks.points import Point
 from mailboat.message import headers
 from mailboat.message.header import MessageHeader
 from mailboat.model.address import Address
-from mailboat.model.envelope import Body, Draft, SpooledBody
+from mailboat.model.envelope import DEFAULT_TENANT, TENANT_NAME, Body, Draft, SpooledBody
+from mailboat.smtp.extensions import smtputf8
 
 log = logging.getLogger(__name__)
 
 NewFile = Callable[[], tuple[str, int]]
 """`Store.new_body_file`."""
 _PIECE = 1 << 20
+MOST_LABELS = 16
+"""That a message keeps, the first by name: they are read with each row of the queue."""
+LABEL_LENGTH = 64
+"""Characters."""
 
 
 class MessageBody:
@@ -64,6 +69,8 @@ class MessageTransaction:
         self.rcpt_to = rcpt_to
         self.notes: Notes = {}
         self.force_tls = False
+        self.tenant = DEFAULT_TENANT
+        self.labels: set[str] = set()
         self._utf8 = utf8
         self._octets: Body | None = None
         self._header: MessageHeader | None = None
@@ -120,6 +127,22 @@ class MessageTransaction:
         """The notes that can be stored: what is no JSON is left out, and said in the log."""
         return storable(self.notes, self.uuid)
 
+    def stored_tenant(self) -> str:
+        """The tenant; what is no name of one is `default`, and said in the log."""
+        if isinstance(self.tenant, str) and TENANT_NAME.fullmatch(self.tenant):
+            return self.tenant
+        log.error("%s: a plugin made the tenant %.80r, which is no name of one", self.uuid, self.tenant)
+        return DEFAULT_TENANT
+
+    def stored_labels(self) -> tuple[str, ...]:
+        """The labels in order; what cannot be one is left out, and said in the log."""
+        if not self.labels:
+            return ()
+        kept = [label for label in self.labels if _is_label(label)]
+        for label in self.labels.difference(kept):
+            log.error("%s: %.80r cannot be a label", self.uuid, label)
+        return tuple(sorted(kept)[:MOST_LABELS])
+
 
 @dataclass(slots=True)
 class LocalConnection:
@@ -144,16 +167,30 @@ async def before_queueing(hooks: Hooks, draft: Draft, new_file: NewFile) -> Draf
     """
     if not hooks.wants(Point.PRE_SEND_TRANS_EMAIL):
         return draft
-    message = MessageTransaction(draft.id, draft.sender, list(draft.recipients), utf8=draft.smtputf8)
+    message = MessageTransaction(
+        draft.id, draft.sender, list(draft.recipients), utf8=smtputf8.is_declared(draft.parameters)
+    )
     message.notes.update(draft.notes)
     message.force_tls = draft.force_tls
+    message.tenant, message.labels = draft.tenant, set(draft.labels)
     message.hold(draft.body)
     await hooks.run(Point.PRE_SEND_TRANS_EMAIL, LocalConnection(message, draft.id))
     body = draft.body
     if message.is_edited:
         on_disk = isinstance(body, SpooledBody)
         body = await asyncio.to_thread(message.edited, new_file) if on_disk else message.edited(new_file)
-    return replace(draft, body=body, notes=message.stored_notes(), force_tls=bool(message.force_tls))
+    return replace(
+        draft,
+        body=body,
+        notes=message.stored_notes(),
+        force_tls=bool(message.force_tls),
+        tenant=message.stored_tenant(),
+        labels=message.stored_labels(),
+    )
+
+
+def _is_label(label: object) -> bool:
+    return isinstance(label, str) and 0 < len(label) <= LABEL_LENGTH and label.isprintable()
 
 
 def storable(notes: Mapping[str, Any], of: str) -> Mapping[str, Any]:

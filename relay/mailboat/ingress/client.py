@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from dataclasses import dataclass, field
 
+from mailboat.config.settings import Endpoint
 from mailboat.hooks.objects import Notes
 from mailboat.hooks.transaction import MessageTransaction
 from mailboat.ingress.transaction import MailTransaction
@@ -18,6 +19,8 @@ _NO_ORIGIN = received.Origin("", "")
 class ConnectedClient:
     """A client and its open transaction. A plugin may set `relaying` and `notes`."""
 
+    listener: Endpoint | None = None
+    """Where it came in, as `smtp.ini` writes it."""
     _transport: asyncio.BaseTransport | None = None
     remote_ip: str = ""
     """Empty when it has none."""

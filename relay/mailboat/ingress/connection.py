@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
-from mailboat.config.settings import BareNewline
+from mailboat.config.settings import BareNewline, Endpoint
 from mailboat.ingress import replies
 from mailboat.ingress.client import ConnectedClient
 from mailboat.ingress.context import IngressContext
@@ -35,7 +35,14 @@ LINGER = 5.0
 class ServerConnection(asyncio.Protocol):
     """A client's connection."""
 
-    def __init__(self, context: IngressContext, *, implicit_tls: bool = False, submission: bool = False) -> None:
+    def __init__(
+        self,
+        context: IngressContext,
+        listener: Endpoint | None = None,
+        *,
+        implicit_tls: bool = False,
+        submission: bool = False,
+    ) -> None:
         self._context = context
         self._settings = context.settings
         self._implicit_tls = implicit_tls
@@ -60,7 +67,7 @@ class ServerConnection(asyncio.Protocol):
         """What the client says inside TLS before the loop has told us of its handshake; None: nothing can be."""
         self._tls: ssl.SSLContext | None = None
         """What the client is inside of."""
-        self._gate = PolicyGate(context, self, ConnectedClient())
+        self._gate = PolicyGate(context, self, ConnectedClient(listener))
         self.policy = Policy(context, self, self._gate, submission=submission or implicit_tls)
         self.receiver = MessageReceiver(context, self, self._gate, self.policy)
         self._hello = b""

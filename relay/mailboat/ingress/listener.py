@@ -33,7 +33,7 @@ class Listener:
         """Bind and accept; with `shared` other workers listen on the same ports (SO_REUSEPORT). Raises OSError."""
         smtp = self._context.settings.smtp
         try:
-            connection = partial(ServerConnection, self._context)
+            connection = partial(ServerConnection, self._context)  # and then the endpoint
             await self._listen(smtp.listen, connection, shared=shared)
             await self._listen(smtp.submission_listen, partial(connection, submission=True), shared=shared)
             await self._listen(smtp.smtps_listen, partial(connection, implicit_tls=True), shared=shared)
@@ -43,12 +43,12 @@ class Listener:
         self._sweeper = asyncio.create_task(self._sweep(), name="slow-clients")
 
     async def _listen(
-        self, endpoints: Sequence[Endpoint], connection: Callable[[], ServerConnection], *, shared: bool
+        self, endpoints: Sequence[Endpoint], connection: Callable[[Endpoint], ServerConnection], *, shared: bool
     ) -> None:
         loop = asyncio.get_running_loop()
         for endpoint in endpoints:
             sock = listening_socket(endpoint, shared=shared)
-            server = await loop.create_server(connection, sock=sock, backlog=BACKLOG)
+            server = await loop.create_server(partial(connection, endpoint), sock=sock, backlog=BACKLOG)
             self._servers.append(server)
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from mailboat.config.settings import tenant_of
 from mailboat.hooks import Code, Decision, Point
 from mailboat.ingress import policy_replies, replies
 from mailboat.ingress.context import IngressContext
@@ -21,7 +22,7 @@ from mailboat.ingress.policy_gate import PolicyGate
 from mailboat.ingress.transaction import MailTransaction
 from mailboat.message import received
 from mailboat.message.prepare import UnfitError
-from mailboat.model.envelope import Body, Entry
+from mailboat.model.envelope import DEFAULT_TENANT, Body, Entry
 from mailboat.model.observer import Received, RejectReason
 from mailboat.queue.store import StorageError
 from mailboat.smtp import events
@@ -83,7 +84,9 @@ class MessageReceiver:
             reply, reason = refusal
             self._gate.refuse(reason, reply)
             return
-        self._client.message = MailTransaction(event, self._client.origin, self._settings, self._context.store)
+        client, settings = self._client, self._settings
+        tenant = tenant_of(settings.tenants, client.auth_user, client.listener) if settings.tenants else DEFAULT_TENANT
+        client.message = MailTransaction(event, client.origin, settings, self._context.store, tenant)
         if self._context.hooks.wants(Point.MAIL):
             self._gate.ask(Point.MAIL, self._mail_decided, event.sender, dict(event.parameters))
         else:
@@ -117,7 +120,7 @@ class MessageReceiver:
 
     def _add_recipient(self, event: events.Rcpt, message: MailTransaction, *, allowed: bool) -> None:
         if allowed:
-            message.add_recipient(event.recipient)
+            message.add_recipient(event.recipient, event.parameters)
             self._dialogue.answer(replies.RECIPIENT_OK)
         else:
             self._gate.refuse(RejectReason.RELAY_DENIED, self._policy.relay_denied(), str(event.recipient))

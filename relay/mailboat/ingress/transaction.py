@@ -18,10 +18,11 @@ from mailboat.message import received
 from mailboat.message.prepare import Preparation
 from mailboat.model.address import Address, mailboxes
 from mailboat.model.clock import Clock
-from mailboat.model.envelope import Body, Draft, SpooledBody
+from mailboat.model.envelope import DEFAULT_TENANT, Body, Draft, Parameters, SpooledBody
 from mailboat.queue.body_writer import BodyWriter, prepare
 from mailboat.queue.entry import group
 from mailboat.queue.store import Store
+from mailboat.smtp import extensions
 from mailboat.smtp.events import Mail
 from mailboat.smtp.extensions import eightbitmime, smtputf8
 
@@ -36,9 +37,12 @@ class MailTransaction:
     origin: received.Origin
     settings: Settings
     store: Store
+    tenant: str = DEFAULT_TENANT
     recipients: list[Address] = field(default_factory=list)
     _mailboxes: set[str] = field(default_factory=set)
     """Those of `recipients`, normalised."""
+    _parameters: dict[str, Parameters] = field(default_factory=dict)
+    """Of RCPT, by mailbox, where there are any."""
     id: str = ""
     """The queue id, from DATA on; where a plugin asks for it, from then on."""
     began_at: float = 0.0
@@ -66,18 +70,21 @@ class MailTransaction:
         if view is None:
             self.id = self.id or self.store.reserve_id()
             view = MessageTransaction(self.id, self.mail.sender, list(self.recipients), utf8=self.is_smtputf8)
+            view.tenant = self.tenant
             if self._body is not None:
                 view.hold(self._body)
             self._for_hooks = view
         return view
 
-    def add_recipient(self, recipient: Address) -> None:
+    def add_recipient(self, recipient: Address, parameters: Parameters) -> None:
         """RCPT is accepted; a mailbox that was named before, however spelt, is kept once."""
         mailbox = recipient.normalised
         if mailbox in self._mailboxes:
             return
         self._mailboxes.add(mailbox)
         self.recipients.append(recipient)
+        if parameters:
+            self._parameters[mailbox] = extensions.stored(parameters)
         if self._for_hooks is not None:
             self._for_hooks.rcpt_to.append(recipient)
 
@@ -150,10 +157,14 @@ class MailTransaction:
             body=body,
             groups=group(self.recipients, split=self.settings.outbound.always_split),
             id=self.id,
-            smtputf8=self.is_smtputf8,
-            eightbit=eightbitmime.is_declared(self.mail.parameters) or not self._writer.ascii.is_ascii,
+            parameters=eightbitmime.with_body(
+                extensions.stored(self.mail.parameters), is_ascii=self._writer.ascii.is_ascii
+            ),
+            recipient_parameters=self._parameters,
             force_tls=view is not None and bool(view.force_tls),
             notes=view.stored_notes() if view is not None else {},
+            tenant=self.tenant if view is None else view.stored_tenant(),
+            labels=() if view is None else view.stored_labels(),
         )
 
     def _left_by_plugins(self, view: MessageTransaction) -> list[Address]:

@@ -67,6 +67,7 @@ class EventLog(Observer):
                 "client": fact.client,
                 "protocol": fact.protocol,
                 "user": _clip(fact.user),
+                "tenant": message.tenant,
             }
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,12 +22,21 @@ class State(StrEnum):
     """Waits for an operator to release it."""
 
 
+Parameters = Mapping[str, str]
+"""Of MAIL or RCPT, as `smtp.extensions` keeps them: keyword in capitals to value, which is empty where it has none."""
+DEFAULT_TENANT = "default"
+"""Whose mail it is where nothing says so."""
+TENANT_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
+
+
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """One forward-path. `id` is unique within its message and never changes, so outcomes name it, not an index."""
 
     id: int
     address: Address
+    parameters: Parameters = field(default_factory=dict)
+    """Those of RCPT that are passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +50,24 @@ class Message:
     """Octets of the stored body (header included, not dot-stuffed)."""
     queued_at: float
     """When it was accepted, seconds since the epoch."""
-    smtputf8: bool = False
-    """MAIL carried SMTPUTF8 (RFC 6531): a next hop that lacks it cannot have this message."""
-    eightbit: bool = False
-    """The client said BODY=8BITMIME (RFC 6152), or there are octets above 127, whatever it said."""
+    parameters: Parameters = field(default_factory=dict)
+    """Those of MAIL that are passed on. BODY=8BITMIME (RFC 6152) is among them where there are octets above 127,
+    whatever the client said."""
     force_tls: bool = False
     """Deliver over TLS or defer (`todo.force_tls`)."""
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What plugins noted on the transaction; JSON values only; stored with the message."""
     origin: str = ""
     """`id` again, where another database accepted the message first; else empty."""
+    tenant: str = DEFAULT_TENANT
+    """Whose mail it is."""
+    labels: tuple[str, ...] = ()
+    """What plugins have labelled it with, in order."""
+
+    @property
+    def smtputf8(self) -> bool:
+        """MAIL carried SMTPUTF8 (RFC 6531): a next hop that lacks it cannot have what needs it of this message."""
+        return "SMTPUTF8" in self.parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +154,11 @@ class Draft:
     """The recipients by domain, one item an entry (`queue.entry.group`)."""
     id: str = ""
     """Reserved beforehand with `Store.reserve_id`, because the Received header names it; empty: the store picks one."""
-    smtputf8: bool = False
-    eightbit: bool = False
+    parameters: Parameters = field(default_factory=dict)
+    """Of the message; see `Message`."""
+    recipient_parameters: Mapping[str, Parameters] = field(default_factory=dict)
+    """Of those recipients that have any, by `Address.normalised`."""
     force_tls: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tenant: str = DEFAULT_TENANT
+    labels: tuple[str, ...] = ()

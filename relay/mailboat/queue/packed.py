@@ -1,7 +1,7 @@
 """A message with its remaining entries as JSON, and back: what is handed from one database to another.
 
-No I/O. What is read is held to be what `rows` would take from the database; addresses hold no control characters,
-since they become lines of SMTP.
+No I/O. What is read is held to be what `rows` would take from the database; addresses and parameters hold no control
+characters, since they become lines of SMTP.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ def pack(packed: PackedMessage) -> bytes:
             "queued_at": message.queued_at,
             "size": message.size,
             "sha256": packed.digest,
-            "smtputf8": message.smtputf8,
-            "eightbit": message.eightbit,
+            "parameters": dict(message.parameters),
             "force_tls": message.force_tls,
             "notes": dict(message.notes),
+            "tenant": rows.clean(message.tenant),
+            "labels": [rows.clean(label) for label in message.labels],
             "entries": [_entry(entry) for entry in packed.entries],
         }
     )
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
-    noted = rows.noted_text(entry.noted)
     return {
         "ordinal": ids.ordinal_of(entry.key.row),
         "domain": entry.domain,
@@ -65,8 +65,17 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "recipients": orjson.loads(rows.recipients_text(entry.recipients)),
         "last_reply": rows.clean(entry.last_reply),
         "last_mx": rows.clean(entry.last_mx),
-        "noted": None if noted is None else orjson.loads(noted),
+        "noted": _loaded(rows.noted_text(entry.noted)),
+        "parameters": _loaded(rows.parameters_text(entry.recipients)),
     }
+
+
+def _loaded(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
+def _stored(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
 
 
 def _address(address: Address) -> list[str]:
@@ -96,19 +105,21 @@ def _read_entry(message: Mapping[str, Any], entry: Mapping[str, Any], parsed: id
     ordinal, size = entry["ordinal"], message["size"]
     if type(ordinal) is not int or not 0 < ordinal <= ids.MAX_ORDINAL or type(size) is not int:
         raise ValueError("a number is none")
-    flags = [message[name] for name in ("smtputf8", "eightbit", "force_tls")]
     state, next_attempt = State(entry["state"]), entry["next_attempt"]
-    if any(type(flag) is not bool for flag in flags) or (next_attempt is None) is not (state is State.HELD):
+    if type(message["force_tls"]) is not bool or (next_attempt is None) is not (state is State.HELD):
         raise ValueError("a flag or a time is none")
     row = (
         *(ids.row_of(parsed.number, ordinal), entry["domain"], rows.STATE_CODES[state], entry["attempts"]),
         *(next_attempt, orjson.dumps(entry["recipients"]).decode(), entry["last_reply"], entry["last_mx"]),
-        *(None if entry["noted"] is None else orjson.dumps(entry["noted"]).decode(), None, *message["sender"]),
-        *(message["queued_at"], size, rows.flags_of(*flags), orjson.dumps(message["notes"]).decode(), message["id"]),
+        *(_stored(entry["noted"]), None, _stored(entry["parameters"]), *message["sender"], message["queued_at"], size),
+        *(message["force_tls"] * rows.FORCE_TLS, _stored(message["notes"]), message["id"]),
+        *(_stored(message["parameters"]), message["tenant"], _stored(message["labels"])),
     )
     found = rows.read_entry(row, 0, parsed.tag)
     addresses = [found.message.sender, *(recipient.address for recipient in found.recipients)]
     texts = [found.domain, *(text for a in addresses for text in (a.local, a.domain, a.ascii_domain))]
+    for parameters in (found.message.parameters, *(recipient.parameters for recipient in found.recipients)):
+        texts += [text for parameter in parameters.items() for text in parameter]
     if any(_CONTROL.search(text) for text in texts) or not all(a.local for a in addresses[1:]):
-        raise ValueError("an address is none")
+        raise ValueError("an address or a parameter is none")
     return found

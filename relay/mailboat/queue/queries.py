@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mailboat.model.envelope import Entry, EntryKey
+from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey
 from mailboat.queue import ids, rows
 from mailboat.queue.selection import fits, read_sender
 from mailboat.queue.store import PAGE_OCTETS, Selection
@@ -154,6 +154,9 @@ def walk(db: sqlite3.Connection, selection: Selection, after: int, limit: int) -
         " WHERE entry.id > :after AND entry.id <= :last"
         " AND (:domain = '' OR domain = :domain) AND (:state < 0 OR state = :state)"
         " AND (:local IS NULL OR (sender_local = :local AND :sender_domain IN (sender_ascii, lower(sender_domain))))"
+        " AND (:tenant = '' OR coalesce(tenant, :default) = :tenant)"
+        " AND (:label = '' OR (json_valid(labels) AND EXISTS"
+        " (SELECT 1 FROM json_each(labels) WHERE value = :label)))"
         " ORDER BY entry.id LIMIT :limit",
         {
             "after": after,
@@ -162,6 +165,9 @@ def walk(db: sqlite3.Connection, selection: Selection, after: int, limit: int) -
             "state": -1 if selection.state is None else rows.STATE_CODES[selection.state],
             "local": sender.local if sender else None,
             "sender_domain": sender.domain if sender else "",
+            "tenant": selection.tenant,
+            "default": DEFAULT_TENANT,
+            "label": selection.label,
             "limit": limit,
         },
     ).fetchall()

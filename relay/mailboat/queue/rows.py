@@ -12,14 +12,17 @@ from typing import Any
 import orjson
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import Entry, EntryKey, Message, Noted, Recipient, State
+from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey, Message, Noted, Parameters, Recipient, State
 from mailboat.queue import ids
 
 STATE_CODES = {State.ACTIVE: 0, State.DEFERRED: 1, State.HELD: 2}
 STATES = (State.ACTIVE, State.DEFERRED, State.HELD)
 HELD = STATE_CODES[State.HELD]
 
-_SMTPUTF8, _EIGHTBIT, _FORCE_TLS = 1, 2, 4
+FORCE_TLS = 4
+"""A bit of the column `flags`."""
+_FLAGS = {("BODY", "8BITMIME"): 2, ("SMTPUTF8", ""): 1}
+"""Parameters of MAIL that are a bit of it, too: nearly all that are ever said. Others are JSON."""
 
 Row = Sequence[Any]
 
@@ -43,9 +46,9 @@ def clean(text: str) -> str:
 
 
 def message_row(number: int, message: Message, file: str | None) -> tuple[object, ...]:
-    """A row of `message`. Raises TypeError when the notes are not JSON."""
+    """A row of `message`, without its `origin`. Raises TypeError when the notes are not JSON."""
     sender = message.sender
-    flags = flags_of(message.smtputf8, message.eightbit, message.force_tls)
+    flags, parameters = _flags_of(message)
     notes = orjson.dumps(dict(message.notes)).decode() if message.notes else None
     return (
         number,
@@ -57,12 +60,28 @@ def message_row(number: int, message: Message, file: str | None) -> tuple[object
         flags,
         notes,
         file,
+        parameters,
+        None if message.tenant == DEFAULT_TENANT else clean(message.tenant),
+        _json([clean(label) for label in message.labels]) if message.labels else None,
     )
 
 
-def flags_of(smtputf8: bool, eightbit: bool, force_tls: bool) -> int:
-    """The column `flags`."""
-    return smtputf8 * _SMTPUTF8 | eightbit * _EIGHTBIT | force_tls * _FORCE_TLS
+def _flags_of(message: Message) -> tuple[int, str | None]:
+    """The columns `flags` and `parameters`."""
+    flags = FORCE_TLS if message.force_tls else 0
+    if not message.parameters:
+        return flags, None
+    others = {}
+    for keyword, value in message.parameters.items():
+        bit = _FLAGS.get((keyword, value), 0)
+        flags |= bit
+        if not bit:
+            others[keyword] = value
+    return flags, _json(others) if others else None
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def entry_row(entry: Entry) -> tuple[object, ...]:
@@ -78,6 +97,7 @@ def entry_row(entry: Entry) -> tuple[object, ...]:
         clean(entry.last_mx),
         entry.message.size,
         noted_text(entry.noted),
+        parameters_text(entry.recipients),
     )
 
 
@@ -102,6 +122,12 @@ def recipients_text(recipients: Sequence[Recipient]) -> str:
     ).decode()
 
 
+def parameters_text(recipients: Sequence[Recipient]) -> str | None:
+    """The parameters of recipients as JSON, by the recipient's id; nothing where none has any."""
+    said = {str(r.id): dict(r.parameters) for r in recipients if r.parameters}
+    return _json(said) if said else None
+
+
 def noted_text(noted: Noted | None) -> str | None:
     """What hooks left, as JSON; nothing for nearly every entry. Raises TypeError when it is not JSON."""
     if noted is None:
@@ -115,7 +141,7 @@ def noted_text(noted: Noted | None) -> str | None:
 
 def read_entry(row: Row, spool: int, tag: str) -> Entry:
     """A row of `listing` as an entry. Raises `Damaged`."""
-    (id_, domain, state, attempts, next_attempt, recipients, reply, mx, noted, held_reason, *message) = row
+    (id_, domain, state, attempts, next_attempt, recipients, reply, mx, noted, held_reason, said, *message) = row
     try:
         shared = _read_message(id_, message, tag)
         return Entry(
@@ -123,7 +149,7 @@ def read_entry(row: Row, spool: int, tag: str) -> Entry:
             f"{shared.id}.{ids.ordinal_of(id_)}",
             shared,
             _text(domain),
-            _read_recipients(recipients),
+            _read_recipients(recipients, said),
             _count(attempts),
             None if next_attempt is None else _time(next_attempt),
             STATES[_count(state)],
@@ -186,14 +212,25 @@ def _time(value: Any) -> float:
     return float(value)
 
 
-def _read_recipients(text: str) -> tuple[Recipient, ...]:
+def _read_recipients(text: str, parameters: object) -> tuple[Recipient, ...]:
+    said = {} if parameters is None else orjson.loads(_text(parameters))
     recipients = tuple(
-        Recipient(_count(id_), Address(_text(local), _text(domain), _text(ascii_domain)))
+        Recipient(
+            _count(id_),
+            Address(_text(local), _text(domain), _text(ascii_domain)),
+            _read_parameters(said.get(str(id_), {})) if said else {},
+        )
         for id_, local, domain, ascii_domain in orjson.loads(text)
     )
     if not recipients:
         raise ValueError("no recipients")
     return recipients
+
+
+def _read_parameters(said: object) -> Parameters:
+    if not isinstance(said, dict):
+        raise TypeError("parameters are no JSON object")
+    return {keyword: _text(value) for keyword, value in said.items()}
 
 
 def _read_noted(text: str) -> Noted:
@@ -209,7 +246,7 @@ def _read_noted(text: str) -> Noted:
 
 
 def _read_message(row: int, columns: Row, tag: str) -> Message:
-    local, domain, ascii_domain, queued_at, size, flags, notes, origin = columns
+    local, domain, ascii_domain, queued_at, size, flags, notes, origin, others, tenant, labels = columns
     if queued_at is None:
         raise ValueError("its message is missing")
     return Message(
@@ -217,9 +254,21 @@ def _read_message(row: int, columns: Row, tag: str) -> Message:
         Address(_text(local), _text(domain), _text(ascii_domain)),
         _count(size),
         _time(queued_at),
-        bool(flags & _SMTPUTF8),
-        bool(flags & _EIGHTBIT),
-        bool(flags & _FORCE_TLS),
+        _read_mail_parameters(flags, others),
+        bool(flags & FORCE_TLS),
         {} if notes is None else dict(orjson.loads(notes)),
         "" if origin is None else origin,
+        DEFAULT_TENANT if tenant is None else _text(tenant),
+        () if labels is None else _read_labels(orjson.loads(_text(labels))),
     )
+
+
+def _read_labels(said: object) -> tuple[str, ...]:
+    if not isinstance(said, list):
+        raise TypeError("labels are no JSON array")
+    return tuple([_text(label) for label in said])
+
+
+def _read_mail_parameters(flags: int, others: object) -> Parameters:
+    said = {keyword: value for (keyword, value), bit in _FLAGS.items() if flags & bit} if flags else {}
+    return said if others is None else {**said, **_read_parameters(orjson.loads(_text(others)))}

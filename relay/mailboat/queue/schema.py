@@ -135,7 +135,27 @@ def _add_transfers(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Step, ...] = (_create, _add_what_hooks_note, _add_transfers)
+_VERSION_4 = """
+ALTER TABLE entry ADD COLUMN parameters TEXT;
+ALTER TABLE message ADD COLUMN parameters TEXT;
+ALTER TABLE message ADD COLUMN tenant TEXT;
+ALTER TABLE message ADD COLUMN labels TEXT;
+DROP VIEW listing;
+CREATE VIEW listing AS
+    SELECT e.id, e.domain, e.state, e.attempts, e.next_attempt, e.recipients, e.last_reply, e.last_mx, e.noted,
+        e.held_reason, e.parameters AS said, m.sender_local, m.sender_domain, m.sender_ascii, m.queued_at, m.size,
+        m.flags, m.notes, m.origin, m.parameters, m.tenant, m.labels
+    FROM entry AS e LEFT JOIN message AS m ON m.id = e.id >> 20
+"""
+
+
+def _add_parameters(connection: sqlite3.Connection) -> None:
+    """Rows stay as they are."""
+    for statement in _VERSION_4.split(";"):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Step, ...] = (_create, _add_what_hooks_note, _add_transfers, _add_parameters)
 """Step i makes version i + 1 of version i; an empty file is version 0."""
 
 

@@ -38,6 +38,8 @@ def fits(selection: Selection, entry: Entry) -> bool:
         (not selection.domain or entry.domain == selection.domain.lower())
         and (not selection.sender or read_sender(selection.sender).matches(entry.message.sender))
         and (selection.state is None or entry.state is selection.state)
+        and (not selection.tenant or entry.message.tenant == selection.tenant)
+        and (not selection.label or selection.label in entry.message.labels)
     )
 
 
@@ -61,17 +63,24 @@ def entries_of(draft: Draft, name: str, key: EntryKey, now: float) -> tuple[Entr
         draft.sender,
         len(draft.body) if isinstance(draft.body, bytes) else draft.body.size,
         now,
-        draft.smtputf8,
-        draft.eightbit,
+        draft.parameters,
         draft.force_tls,
         draft.notes,
+        "",
+        draft.tenant,
+        draft.labels,
     )
     spool, row = key.spool, key.row
     entries: list[Entry] = []
     recipient = 0
     for ordinal, (domain, addresses) in enumerate(draft.groups or group(draft.recipients), 1):
         # Lists, not generators: this is half of what accepting a message costs the event loop.
-        members = tuple([Recipient(id_, address) for id_, address in enumerate(addresses, recipient + 1)])
+        if said := draft.recipient_parameters:
+            members = tuple(
+                [Recipient(id_, a, said.get(a.normalised, {})) for id_, a in enumerate(addresses, recipient + 1)]
+            )
+        else:
+            members = tuple([Recipient(id_, address) for id_, address in enumerate(addresses, recipient + 1)])
         if not members:
             raise ValueError("a message needs a recipient in each of its groups")
         recipient += len(members)

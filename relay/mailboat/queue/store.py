@@ -51,6 +51,8 @@ class Selection:
     domain: str = ""
     sender: str = ""
     state: State | None = None
+    tenant: str = ""
+    label: str = ""
 
 
 EVERYTHING = Selection()

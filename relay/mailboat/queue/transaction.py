@@ -45,14 +45,15 @@ def _statements(before: str, columns: int, after: str = "") -> dict[int, str]:
 
 
 _INSERT_MESSAGE = _statements(
-    "INSERT INTO message (id, sender_local, sender_domain, sender_ascii, queued_at, size, flags, notes, file) VALUES ",
-    9,
+    "INSERT INTO message (id, sender_local, sender_domain, sender_ascii, queued_at, size, flags, notes, file,"
+    " parameters, tenant, labels) VALUES ",
+    12,
 )
 _INSERT_BODY = _statements("INSERT INTO body VALUES ", 2)
 _INSERT_ENTRY = _statements(
     "INSERT INTO entry"
-    " (id, domain, state, attempts, next_attempt, recipients, last_reply, last_mx, size, noted) VALUES ",
-    10,
+    " (id, domain, state, attempts, next_attempt, recipients, last_reply, last_mx, size, noted, parameters) VALUES ",
+    11,
 )
 # A row held meanwhile stays held (the constant is `rows.HELD`).
 _UPDATE_ENTRY = _statements(

@@ -337,7 +337,7 @@ def _insert_message(db: sqlite3.Connection, message: NewMessage) -> None:
     values = (*rows.message_row(message.number, shared, message.file), shared.origin)
     db.execute(
         "INSERT INTO message (id, sender_local, sender_domain, sender_ascii, queued_at, size, flags, notes, file,"
-        " origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " parameters, tenant, labels, origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         values,
     )
     if message.body is not None:
@@ -348,7 +348,7 @@ def _insert_held(db: sqlite3.Connection, batch: str, entry: Entry) -> None:
     row, domain, state, attempts, next_attempt, *others = rows.entry_row(entry)
     db.execute(
         "INSERT INTO entry (id, domain, state, attempts, next_attempt, recipients, last_reply, last_mx, size, noted,"
-        " held_reason) VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
+        " parameters, held_reason) VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?)",
         (row, domain, rows.HELD, attempts, *others, IMPORTING),
     )
     db.execute(

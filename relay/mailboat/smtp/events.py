@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mailboat.model.address import Address
+from mailboat.model.envelope import Parameters
 from mailboat.smtp.data import DataFault
 from mailboat.smtp.sasl import SaslCredentials
 
@@ -23,8 +23,8 @@ class Mail:
     """MAIL FROM with its parameters checked."""
 
     sender: Address
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    """What `smtp.extensions` keeps of them, by keyword in capitals."""
+    parameters: Parameters = field(default_factory=dict)
+    """What `smtp.extensions` keeps of them."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Rcpt:
     """RCPT TO with its parameters checked."""
 
     recipient: Address
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=dict)
 
 
 @dataclass(slots=True)

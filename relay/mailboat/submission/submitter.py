@@ -25,6 +25,7 @@ from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
 from mailboat.queue.entry import group
 from mailboat.queue.faults import storage_error
 from mailboat.queue.store import StorageError, Store
+from mailboat.smtp.extensions.eightbitmime import with_body
 from mailboat.submission.content import Normalizer
 from mailboat.submission.request import RefusalKind, RefusedError, SubmissionRequest
 
@@ -151,8 +152,7 @@ class Submission:
             body=body,
             groups=group(request.recipients, split=self._settings.outbound.always_split),
             id=self._id,
-            smtputf8=request.needs_utf8,
-            eightbit=not self._body.ascii.is_ascii,
+            parameters=with_body({"SMTPUTF8": ""} if request.needs_utf8 else {}, is_ascii=self._body.ascii.is_ascii),
             notes=request.notes,
         )
 

@@ -24,12 +24,12 @@ def to(entry: Entry, *addresses: Address) -> Entry:
 @pytest.mark.parametrize(
     ("extensions", "message", "params"),
     [
-        ([], {"eightbit": True, "smtputf8": True}, []),
+        ([], {"parameters": {"BODY": "8BITMIME", "SMTPUTF8": ""}}, []),
         (["SIZE"], {}, [f"SIZE={len(BODY)}"]),
         (["SIZE 0"], {}, [f"SIZE={len(BODY)}"]),
-        (["SIZE 1000", "8BITMIME"], {"eightbit": True}, [f"SIZE={len(BODY)}", "BODY=8BITMIME"]),
+        (["SIZE 1000", "8BITMIME"], {"parameters": {"BODY": "8BITMIME"}}, [f"SIZE={len(BODY)}", "BODY=8BITMIME"]),
         (["8BITMIME"], {}, []),
-        (["SMTPUTF8", "8BITMIME"], {"smtputf8": True}, ["SMTPUTF8"]),
+        (["SMTPUTF8", "8BITMIME"], {"parameters": {"SMTPUTF8": ""}}, ["SMTPUTF8"]),
         (["SMTPUTF8"], {}, []),
         (["SIZE many"], {}, [f"SIZE={len(BODY)}"]),
     ],
@@ -67,7 +67,7 @@ async def test_a_message_as_large_as_the_peer_takes_is_sent(size: int) -> None:
 async def test_a_header_beyond_ascii_bounces_where_smtputf8_is_lacking() -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         rig.bodies.body_of_all = UTF8_BODY
-        outcome = await rig.outcome(mx.target(), entry=make_entry(body=UTF8_BODY, smtputf8=True))
+        outcome = await rig.outcome(mx.target(), entry=make_entry(body=UTF8_BODY, parameters={"SMTPUTF8": ""}))
 
         assert (outcome.result, outcome.status) == (Result.BOUNCED, "5.6.7")
         assert "MAIL" not in mx.connections[0].verbs
@@ -77,7 +77,7 @@ async def test_only_the_recipient_beyond_ascii_bounces_when_nothing_else_needs_s
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         plain = Address("rcpt", "bücher.test", "xn--bcher-kva.test")
         beyond = Address("jürgen", "bücher.test", "xn--bcher-kva.test")
-        report = await rig.attempt(to(make_entry(smtputf8=True), beyond, plain), mx.target())
+        report = await rig.attempt(to(make_entry(parameters={"SMTPUTF8": ""}), beyond, plain), mx.target())
 
         assert [(o.result, o.status) for o in report.outcomes] == [
             (Result.BOUNCED, "5.6.7"),
@@ -91,7 +91,7 @@ async def test_addresses_beyond_ascii_go_out_as_they_are_where_smtputf8_is_offer
         mx.extensions = ["PIPELINING", "SMTPUTF8", "8BITMIME"]
         rig.bodies.body_of_all = UTF8_BODY
         beyond = Address("jürgen", "bücher.test", "xn--bcher-kva.test")
-        entry = to(make_entry(body=UTF8_BODY, smtputf8=True, eightbit=True), beyond)
+        entry = to(make_entry(body=UTF8_BODY, parameters={"BODY": "8BITMIME", "SMTPUTF8": ""}), beyond)
 
         assert (await rig.outcome(mx.target(), entry=entry)).result is Result.DELIVERED
         assert mx.mails[0].recipients == ["jürgen@bücher.test"]
@@ -104,7 +104,9 @@ async def test_eight_bit_octets_go_to_a_peer_without_8bitmime_as_they_are() -> N
         body = b"Subject: x\r\n\r\n\xff\xfe\r\n"
         rig.bodies.body_of_all = body
 
-        assert (await rig.outcome(mx.target(), entry=make_entry(body=body, eightbit=True))).result is Result.DELIVERED
+        assert (
+            await rig.outcome(mx.target(), entry=make_entry(body=body, parameters={"BODY": "8BITMIME"}))
+        ).result is Result.DELIVERED
         assert (mx.bodies, mx.mails[0].params) == ([body], [])
 
 

@@ -130,7 +130,7 @@ async def test_a_message_that_no_host_is_large_enough_for_bounces() -> None:
 async def test_what_one_host_can_never_take_waits_for_another_that_cannot_be_reached(extension: str) -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.extensions = [extension]
-        entry = make_entry("jürgen@there.test", smtputf8=True)
+        entry = make_entry("jürgen@there.test", parameters={"SMTPUTF8": ""})
         outcome = await rig.outcome(mx.target("mx.test"), nobody(), entry=entry)
 
         assert (outcome.result, outcome.status, outcome.mx) == (Result.DEFERRED, "4.4.1", "gone.test")
@@ -139,7 +139,7 @@ async def test_what_one_host_can_never_take_waits_for_another_that_cannot_be_rea
 async def test_an_address_beyond_ascii_goes_to_the_host_that_has_smtputf8() -> None:
     async with ScriptedMx.start() as first, ScriptedMx.start() as second, delivery_rig() as rig:
         second.extensions = ["SMTPUTF8"]
-        entry = make_entry("jürgen@there.test", smtputf8=True)
+        entry = make_entry("jürgen@there.test", parameters={"SMTPUTF8": ""})
         outcome = await rig.outcome(first.target("first.test"), second.target("second.test"), entry=entry)
 
         assert (outcome.result, outcome.mx) == (Result.DELIVERED, "second.test")

@@ -8,22 +8,23 @@ from tests.support.smtp_client import TEXT
 
 from mailboat.smtp.extensions.smtputf8 import needs_smtputf8
 
+BODY = {"BODY": "8BITMIME"}
 EIGHT_BIT = TEXT + bytes(range(128, 256)) + b"\r\n"
 
 
 @pytest.mark.parametrize(
-    ("parameters", "eightbit", "smtputf8"),
+    ("parameters", "stored"),
     [
-        ("", True, False),
-        (" BODY=7BIT", True, False),
-        (" BODY=8BITMIME", True, False),
-        (" body=8bitmime SIZE=99", True, False),
-        (" SMTPUTF8", True, True),
-        (" BODY=8BITMIME SMTPUTF8", True, True),
+        ("", BODY),
+        (" BODY=7BIT", BODY),
+        (" BODY=8BITMIME", BODY),
+        (" body=8bitmime SIZE=99", BODY),
+        (" SMTPUTF8", {"SMTPUTF8": "", **BODY}),
+        (" BODY=8BITMIME SMTPUTF8", {"SMTPUTF8": "", **BODY}),
     ],
 )
 async def test_what_mail_declares_and_that_content_is_8_bit_goes_with_the_message(
-    parameters: str, eightbit: bool, smtputf8: bool
+    parameters: str, stored: dict[str, str]
 ) -> None:
     async with serving() as rig:
         client = await rig.greeted()
@@ -32,7 +33,7 @@ async def test_what_mail_declares_and_that_content_is_8_bit_goes_with_the_messag
         await client.reply()
         await client.quit()
         [mail] = await rig.mails()
-        assert (mail.entry.message.eightbit, mail.entry.message.smtputf8) == (eightbit, smtputf8)
+        assert mail.entry.message.parameters == stored
         assert mail.body.endswith(EIGHT_BIT)
 
 
@@ -44,7 +45,7 @@ async def test_7_bit_content_is_8bitmime_only_where_the_client_says_so() -> None
             client.send(TEXT + b".\r\n")
             await client.reply()
         await client.quit()
-        assert [mail.entry.message.eightbit for mail in await rig.mails()] == [False, False, True]
+        assert [mail.entry.message.parameters for mail in await rig.mails()] == [{}, {}, BODY]
 
 
 async def test_addresses_of_any_script_need_smtputf8() -> None:

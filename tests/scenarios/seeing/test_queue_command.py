@@ -138,7 +138,7 @@ async def test_stats_sum_up_by_state(config: Path) -> None:
     ("args", "said", "left"),
     [
         (("flush",), "1 due now", 3),
-        (("hold", "--domain", "one.example"), "2 held", 3),
+        (("hold", "--domain", "one.example"), "1 held", 3),
         (("release",), "1 released", 3),
         (("delete", "M-1", "M-2.1"), "2 deleted", 1),
         (("delete", "--sender", "carol@example.org"), "1 deleted", 2),

@@ -14,6 +14,7 @@ from tests.support.fake_control import FakeControl
 
 from mailboat.admin.server import AdminServer
 from mailboat.cli import queue
+from mailboat.cli.queue import Which
 from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Draft, State
@@ -80,8 +81,8 @@ def listed(config: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 
 
 def test_mail_is_held_released_and_deleted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert queue.hold(config=config, domain="one.example") == 0
-    assert queue.release(config=config, domain="two.example") == 0
+    assert queue.hold(config=config, which=Which(domain="one.example")) == 0
+    assert queue.release(config=config, which=Which(domain="two.example")) == 0
     assert capsys.readouterr().out == "1 held\n1 released\n"
     assert listed(config, capsys) == {"one.example": "held", "two.example": "active"}
     assert queue.delete(config=config, all=True) == 0
@@ -96,9 +97,9 @@ async def test_the_databases_of_all_workers_are_changed(
         store = await open_store(str(tmp_path / "queue"), worker, 3, SystemClock(), Observer())
         await store.accept(Draft(address("alice@example.org"), [address("c@more.example")], b"Subject: x\r\n\r\ny\r\n"))
         await store.close()
-    assert await asyncio.to_thread(queue.hold, config=config, domain="more.example") == 0
+    assert await asyncio.to_thread(queue.hold, config=config, which=Which(domain="more.example")) == 0
     assert capsys.readouterr().out == "2 held\n"
-    assert await asyncio.to_thread(queue.delete, config=config, domain="more.example", json=True) == 0
+    assert await asyncio.to_thread(queue.delete, config=config, which=Which(domain="more.example"), json=True) == 0
     assert json.loads(capsys.readouterr().out) == {"count": 2}
     assert listed(config, capsys) == {"one.example": "active", "two.example": "held"}
 

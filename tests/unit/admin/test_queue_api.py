@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -17,10 +18,11 @@ from mailboat.model.address import NULL_SENDER
 from mailboat.model.envelope import Entry, Message, State
 from mailboat.queue.store import Selection
 
+OF_SHOP = replace(message("M-3", sender="carol@example.org"), tenant="shop", labels=("news",))
 QUEUE = [
     entry(["a@one.example"], row=1, of=message("M-1")),
     entry(["b@two.example", "c@two.example"], row=2, of=message("M-2"), state=State.DEFERRED, attempts=2),
-    entry(["d@one.example"], row=3, of=message("M-3", sender="carol@example.org"), state=State.HELD, next_attempt=None),
+    entry(["d@one.example"], row=3, of=OF_SHOP, state=State.HELD, next_attempt=None),
 ]
 
 
@@ -71,6 +73,8 @@ def test_an_entry_is_shown_as_the_interface_says() -> None:
         "last_mx": "",
         "held_reason": None,
         "origin": None,
+        "tenant": "default",
+        "labels": [],
     }
 
 
@@ -92,7 +96,11 @@ async def test_the_list_is_everything(client: aiohttp.ClientSession) -> None:
         ("domain=ONE.example.", ["M-1.1", "M-3.1"]),
         ("sender=carol@example.org", ["M-3.1"]),
         ("domain=one.example&state=active", ["M-1.1"]),
-        ("state=&domain=&sender=&limit=&after=", ["M-1.1", "M-2.1", "M-3.1"]),
+        ("tenant=shop", ["M-3.1"]),
+        ("tenant=default", ["M-1.1", "M-2.1"]),
+        ("label=news", ["M-3.1"]),
+        ("label=news&tenant=default", []),
+        ("state=&domain=&sender=&tenant=&label=&limit=&after=", ["M-1.1", "M-2.1", "M-3.1"]),
         ("domain=three.example", []),
     ],
 )
@@ -121,7 +129,7 @@ async def test_pages_follow_each_other(client: aiohttp.ClientSession) -> None:
         ("limit=1001", "limit: must be a number from 1 to 1000"),
         ("limit=%D9%A3", "limit: must be a number from 1 to 1000"),
         ("limit=" + "9" * 5000, "limit: must be a number from 1 to 1000"),
-        ("domian=one.example", "domian: unknown parameter; known: after, domain, limit, sender, state"),
+        ("domian=one.example", "domian: unknown parameter; known: after, domain, label, limit, sender, state, tenant"),
         ("domain=a&domain=b", "domain: given twice"),
         ("after=nonsense", "after: not a number"),
         ("domain=%C2%B7.example", "domain: not a domain name or address literal"),
@@ -186,7 +194,7 @@ async def test_changes_say_how_many(verb: str, body: Any, count: int, client: ai
         ({"state": "gone"}, "state: must be one of active, deferred, held"),
         ({"all": False}, "all: must be true where it is given"),
         ({"all": True, "domain": "a"}, "all: contradicts the other keys"),
-        ({"domian": "a"}, "domian: unknown key; known: all, domain, ids, sender, state"),
+        ({"domian": "a"}, "domian: unknown key; known: all, domain, ids, label, sender, state, tenant"),
         ([], "the body must be a JSON object"),
         (b"{", "the body is not JSON"),
         (b"\xff", "the body is not JSON"),

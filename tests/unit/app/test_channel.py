@@ -107,7 +107,9 @@ async def line(worker: FakeWorker) -> AsyncIterator[tuple[RemoteWorker, asyncio.
 
 async def test_every_question_comes_back_as_it_was_answered() -> None:
     worker = FakeWorker()
-    selection = Selection(ids=["A-1", "A-2.1"], domain="d.test", sender="a@b.test", state=State.HELD)
+    selection = Selection(
+        ids=["A-1", "A-2.1"], domain="d.test", sender="a@b.test", state=State.HELD, tenant="shop", label="news"
+    )
     async with line(worker) as (remote, _):
         assert await remote.checks(Probe.READYZ) == [
             Check("readyz", ok=True),

@@ -14,11 +14,11 @@ UMLAUT = Address("jürgen", "bücher.test", "xn--bcher-kva.test")
 
 def message(sender: Address = NULL_SENDER, *, smtputf8: bool = False) -> Message:
     """A message of 7 octets."""
-    return Message("id", sender, 7, 0.0, smtputf8=smtputf8)
+    return Message("id", sender, 7, 0.0, {"SMTPUTF8": ""} if smtputf8 else {})
 
 
 def test_commands_carry_what_was_offered() -> None:
-    entry = make_entry("a@there.test", "b@there.test", eightbit=True, smtputf8=True)
+    entry = make_entry("a@there.test", "b@there.test", parameters={"SMTPUTF8": "", "BODY": "8BITMIME"})
     offers = PeerOffers({"SIZE": "", "8BITMIME": "", "SMTPUTF8": ""})
     envelope = envelope_for(entry.message, entry.recipients, offers)
 

@@ -38,7 +38,7 @@ def failure(
 def dsn(
     *failures: FailedRecipient, original: bytes = ORIGINAL, sender: str = "alice@example.com", smtputf8: bool = False
 ) -> Dsn:
-    message = Message("q1", address(sender), len(original), 1_700_000_000.0, smtputf8)
+    message = Message("q1", address(sender), len(original), 1_700_000_000.0, {"SMTPUTF8": ""} if smtputf8 else {})
     return Dsn("q2", "me.example", message, failures or (failure(),), 1_700_000_100.5, original, pid=42)
 
 
@@ -260,7 +260,7 @@ def test_whatever_the_values_are_the_report_is_well_formed(
     local, domain, reason, mx, me, subject = values
     who = Address(local, domain, domain)
     outcome = Outcome(1, Result.BOUNCED, "5.0.0", Stage.DOT, reason, Reply(550, reason), mx)
-    message = Message("q1", who, 1, 0.0, smtputf8)
+    message = Message("q1", who, 1, 0.0, {"SMTPUTF8": ""} if smtputf8 else {})
     original = b"Subject: " + subject.encode("utf-8", "replace") + b"\r\n" + original
     texts = BounceTemplates(
         text="Subject: {reason}{subject}\nX-T: {to}\n\n{reason}\n" + template, html=template, image=original

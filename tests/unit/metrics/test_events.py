@@ -57,6 +57,7 @@ def test_received_names_the_message_its_people_and_its_client() -> None:
             "client": "127.0.0.1",
             "protocol": "ESMTPSA",
             "user": "alice",
+            "tenant": "default",
         }
     ]
 
@@ -230,7 +231,7 @@ def test_text_lines_are_aligned() -> None:
     people = "<alice@example.org> -> <bob@example.net>"
     via = "via mx.example.net [192.0.2.1]:25, delay 1.25 s, TLSv1.3"
     time = "2023-11-14T22:13:20.123Z"
-    facts = 'recipient_count=1 size=4096 client=::1 protocol=ESMTP user=""'
+    facts = 'recipient_count=1 size=4096 client=::1 protocol=ESMTP user="" tenant=default'
     assert [line.decode().rstrip() for line in told] == [
         f"{time}  received        ABCDE-0001          {people} {facts}",
         f"{time}  delivered       ABCDE-0001.1        {people}, {via}: 2.0.0 250 2.0.0 Ok",

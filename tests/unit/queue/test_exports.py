@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.fixed_clock import FixedClock
@@ -105,8 +106,10 @@ async def new(tmp_path: Path) -> AsyncIterator[Queue]:
 
 async def fill(queue: Queue) -> None:
     """Mail in every state, with a body in a file, and a message with two entries."""
-    await queue.store.accept(draft("a@one.test", "b@two.test"))
-    (deferred,) = await queue.store.accept(draft("c@three.test", notes={"n": 1}, smtputf8=True))
+    facts: dict[str, Any] = {"tenant": "shop", "labels": ("news",), "parameters": {"ENVID": "+2B"}}
+    facts["recipient_parameters"] = {"b@two.test": {"NOTIFY": "NEVER"}}
+    await queue.store.accept(draft("a@one.test", "b@two.test", **facts))
+    (deferred,) = await queue.store.accept(draft("c@three.test", notes={"n": 1}, parameters={"SMTPUTF8": ""}))
     await queue.store.settle(deferred, Settlement(_deferred(deferred, START + 60)))
     await queue.store.accept(draft("d@four.test", sender="", body=spooled(queue)))
     await queue.store.change(Verb.HOLD, Selection(domain="four.test"))

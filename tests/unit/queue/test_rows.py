@@ -11,23 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import Entry, EntryKey, Message, Noted, Recipient, State
+from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey, Message, Noted, Recipient, State
 from mailboat.queue import ids, rows
 
 TAG = "7K3QZD"
+MESSAGE = ["", "", "", 0.0, 1, 0, None, None, None, None, None]
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 addresses = st.builds(Address, texts, texts, texts)
 json_objects = st.dictionaries(texts, st.lists(texts | st.integers(0, 9) | st.none()), max_size=3)
+parameters = st.dictionaries(texts, texts, max_size=2) | st.dictionaries(
+    st.sampled_from(["BODY", "SMTPUTF8", "ENVID"]), st.sampled_from(["8BITMIME", "", "x"])
+)
 messages = st.builds(
     Message,
     st.just(ids.message_id(TAG, 5)),
     addresses,
     st.integers(0, 2**40),
     st.floats(0, 1e11),
-    st.booleans(),
-    st.booleans(),
+    parameters,
     st.booleans(),
     json_objects,
+    st.just(""),
+    st.just(DEFAULT_TENANT) | texts,
+    st.lists(texts, max_size=3).map(tuple),
 )
 entries = st.builds(
     Entry,
@@ -35,7 +41,12 @@ entries = st.builds(
     st.just(ids.message_id(TAG, 5) + ".2"),
     messages,
     texts,
-    st.lists(st.builds(Recipient, st.integers(1, 2**31), addresses), min_size=1, max_size=3).map(tuple),
+    st.lists(
+        st.builds(Recipient, st.integers(1, 2**31), addresses, parameters),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda r: r.id,
+    ).map(tuple),
     st.integers(0, 99),
     st.floats(0, 1e11) | st.none(),
     st.sampled_from(State),
@@ -47,10 +58,12 @@ entries = st.builds(
 
 def _row(entry: Entry) -> list[Any]:
     """As the view `listing` joins it."""
-    return [*entry_columns(entry), entry.held_reason or None, *rows.message_row(5, entry.message, None)[1:8], None]
+    message = rows.message_row(5, entry.message, None)
+    held_reason = entry.held_reason or None
+    return [*columns_of(entry), held_reason, rows.parameters_text(entry.recipients), *message[1:8], None, *message[9:]]
 
 
-def entry_columns(entry: Entry) -> list[Any]:
+def columns_of(entry: Entry) -> list[Any]:
     columns = rows.entry_row(entry)
     return [*columns[:8], columns[9]]  # the size is not in the view: it is the message's
 
@@ -60,7 +73,7 @@ def test_an_entry_comes_back_as_it_was(entry: Entry) -> None:
     assert rows.read_entry(_row(entry), 3, TAG) == entry
 
 
-@given(entries, st.integers(1, 15), st.none() | st.integers() | st.text() | st.binary() | st.floats())
+@given(entries, st.integers(1, 20), st.none() | st.integers() | st.text() | st.binary() | st.floats())
 def test_a_damaged_row_is_an_entry_or_damaged_and_can_always_be_shown(entry: Entry, column: int, junk: object) -> None:
     row = _row(entry)
     row[column] = junk
@@ -72,7 +85,7 @@ def test_a_damaged_row_is_an_entry_or_damaged_and_can_always_be_shown(entry: Ent
 @pytest.mark.parametrize("recipients", ["", "[", "[]", "{}", "null", "[1]", '[["x"]]', '[[1,2,"a","b"]]', '[[1,""]]'])
 def test_recipients_that_are_not_ours_are_damage(recipients: str) -> None:
     with pytest.raises(rows.Damaged, match="damaged row"):
-        rows.read_entry([1, "d", 0, 0, 0.0, recipients, "", "", None, "", "", "", 0.0, 1, 0, None], 0, TAG)
+        rows.read_entry([1, "d", 0, 0, 0.0, recipients, "", "", None, None, None, *MESSAGE], 0, TAG)
 
 
 def test_text_that_no_database_takes_is_made_harmless() -> None:
@@ -87,7 +100,7 @@ def test_text_that_no_database_takes_is_made_harmless() -> None:
 @pytest.mark.parametrize("noted", ["", "[", "[]", "null", '{"notes": 5}', '{"todo": "x"}'])
 def test_what_hooks_noted_is_not_ours_is_damage(noted: str) -> None:
     with pytest.raises(rows.Damaged, match="damaged row"):
-        rows.read_entry([1, "d", 0, 0, 0.0, '[[1,"a","b","b"]]', "", "", noted, "", "", "", 0.0, 1, 0, None], 0, TAG)
+        rows.read_entry([1, "d", 0, 0, 0.0, '[[1,"a","b","b"]]', "", "", noted, None, None, *MESSAGE], 0, TAG)
 
 
 def test_an_entry_without_notes_of_hooks_stores_none() -> None:

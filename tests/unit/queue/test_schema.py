@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailboat.model.envelope import EntryKey, Noted, State
+from mailboat.model.envelope import DEFAULT_TENANT, EntryKey, Noted, State
 from mailboat.queue import ids, queries, schema, transfers
 from mailboat.queue.store import Selection, StorageError
 
@@ -98,23 +98,49 @@ def test_a_queue_of_version_2_goes_on_with_all_that_is_in_it(path: str) -> None:
     assert (entry.message.id, entry.attempts, entry.noted) == (f"{tag}-1", 2, Noted({"n": 1}))
 
 
+def test_a_queue_of_version_3_goes_on_with_all_that_is_in_it(path: str) -> None:
+    """Its rows were written before messages had parameters, a tenant and labels."""
+    tag = schema.prepare(path, migrations=schema.MIGRATIONS[:3]).tag
+    row = ids.row_of(1, 1)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        sender = "'alice', 'sender.test', 'sender.test'"
+        db.execute(f"INSERT INTO message VALUES (1, {sender}, 5.0, 7, 7, '{{\"a\": 1}}', NULL, 'TAGTAG-7')")
+        bob = '[[1,"bob","there.test","there.test"]]'
+        db.execute(
+            "INSERT INTO entry VALUES (?, 'there.test', 2, 2, NULL, ?, 'later', 'mx', 7, NULL, 'exported')", (row, bob)
+        )
+        db.commit()
+    assert schema.prepare(path).tag == tag
+    with contextlib.closing(schema.open_reader(path)) as db:
+        (entry,) = queries.read(db, queries.Place(0, tag), [row])
+    assert (entry.state, entry.held_reason, entry.recipients[0].parameters) == (State.HELD, "exported", {})
+    message = entry.message
+    assert (message.id, message.origin, message.notes) == ("TAGTAG-7", "TAGTAG-7", {"a": 1})
+    assert (message.parameters, message.force_tls) == ({"BODY": "8BITMIME", "SMTPUTF8": ""}, True)
+    assert (message.tenant, message.labels) == (DEFAULT_TENANT, ())
+
+
 def test_operations_says_how_to_go_back_to_version_2(path: str, tmp_path: Path) -> None:
     """What it says makes the very tables of that version, and keeps the mail."""
     before = str(tmp_path / "before.db")
     schema.prepare(before, migrations=schema.MIGRATIONS[:2])
     schema.prepare(path)
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
-    (statements,) = re.findall(r"```sql\n(BEGIN.*?)```", page, re.DOTALL)
+    statements = re.findall(r"```sql\n(BEGIN.*?)```", page, re.DOTALL)
+    assert len(statements) == len(schema.MIGRATIONS) - 2
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(
-            "INSERT INTO message VALUES (1, 'alice', 'sender.test', 'sender.test', 5.0, 7, 4, NULL, NULL, 'TAGTAG-7'),"
-            " (2, 'alice', 'sender.test', 'sender.test', 5.0, 7, 4, NULL, NULL, 'TAGTAG-8')"
+            "INSERT INTO message"
+            " (id, sender_local, sender_domain, sender_ascii, queued_at, size, flags, origin, tenant)"
+            " VALUES (1, 'alice', 'sender.test', 'sender.test', 5.0, 7, 4, 'TAGTAG-7', 'shop'),"
+            " (2, 'alice', 'sender.test', 'sender.test', 5.0, 7, 4, 'TAGTAG-8', NULL)"
         )
         bob = '[[1,"bob","there.test","there.test"]]'
         for number, reason in ((1, "exported"), (2, "importing")):
             values = (ids.row_of(number, 1), bob, reason)
-            db.execute("INSERT INTO entry VALUES (?, 'there.test', 2, 2, NULL, ?, '', '', 7, NULL, ?)", values)
-        db.executescript(statements)
+            db.execute("INSERT INTO entry VALUES (?, 'there.test', 2, 2, NULL, ?, '', '', 7, NULL, ?, NULL)", values)
+        for step in statements:
+            db.executescript(step)
     tag = schema.prepare(path, migrations=schema.MIGRATIONS[:2]).tag
     tables = [_tables(name) for name in (before, path)]
     assert tables[0] == tables[1]

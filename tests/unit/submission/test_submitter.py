@@ -143,7 +143,7 @@ async def test_notes_and_what_the_next_hop_must_know_are_queued_with_the_message
         await send("Subject: ü\n\nü\n", "jürgen@there.test", notes={"campaign": 7})
         [(entry, _)] = await rig.mails()
         assert entry.message.notes == {"campaign": 7}
-        assert (entry.message.eightbit, entry.message.smtputf8) == (True, True)
+        assert entry.message.parameters == {"SMTPUTF8": "", "BODY": "8BITMIME"}
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096, 300_000])

@@ -29,6 +29,7 @@ from mailboat.config.settings.key import Key, NamedKey, keys_of, setting
 from mailboat.config.settings.outbound import BounceTemplates, OutboundSettings, Route
 from mailboat.config.settings.plugins import PluginSettings
 from mailboat.config.settings.smtp import SmtpSettings
+from mailboat.config.settings.tenants import Tenant, tenant_of
 from mailboat.config.settings.tls import TlsSettings
 
 __all__ = [
@@ -54,10 +55,12 @@ __all__ = [
     "RouteHost",
     "Settings",
     "SmtpSettings",
+    "Tenant",
     "TlsLevel",
     "TlsSettings",
     "keys_of",
     "setting",
+    "tenant_of",
 ]
 
 DEFAULT_RELAY_ACL: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
@@ -83,6 +86,8 @@ class Settings:
     senders_allow: frozenset[str] | None = None
     """`senders_allow`: what clients that relay by address may send as: `domain`, `.parent` or `local@domain`, domains
     normalised; None: as anybody."""
+    tenants: tuple[Tenant, ...] = ()
+    """`tenants.ini`: whose mail it is."""
     awaits_outbound: bool = False
     """`smtp.ini` says `await_outbound`, and there is no `outbound.ini`: mail waits for it."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)
@@ -90,4 +95,4 @@ class Settings:
     copies: str = ""
     """Where the last good set is in force: the folder that holds its copies of the directory's own files."""
     hash: str = ""
-    """`sha256:…` of outbound.ini and tls.ini as documented in docs/configuration.md; `/configz` shows it."""
+    """`sha256:…` of three of the files as documented in docs/configuration.md; `/configz` shows it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from mailboat.model.envelope import Parameters
 from mailboat.smtp.extensions.auth import AUTH
 from mailboat.smtp.extensions.eightbitmime import EIGHTBITMIME
 from mailboat.smtp.extensions.extension import Extension, Misfit, Offers, Parse
@@ -31,6 +32,7 @@ __all__ = [
     "ehlo_reply",
     "mail_parameters",
     "rcpt_parameters",
+    "stored",
 ]
 
 PIPELINING = Extension("PIPELINING", "RFC 2920")
@@ -48,6 +50,7 @@ EXTENSIONS = (
 
 _AT_MAIL = {keyword: parse for extension in EXTENSIONS for keyword, parse in extension.mail.items()}
 _AT_RCPT = {keyword: parse for extension in EXTENSIONS for keyword, parse in extension.rcpt.items()}
+_NOT_STORED = frozenset(keyword for e in EXTENSIONS if not e.stored for keyword in (*e.mail, *e.rcpt))
 
 
 @lru_cache(maxsize=16)
@@ -59,17 +62,22 @@ def ehlo_reply(host: str, greeting: str, offers: Offers) -> bytes:
     return f"{head}250 {lines[-1]}\r\n".encode()
 
 
-def mail_parameters(text: str, offers: Offers) -> dict[str, str]:
+def mail_parameters(text: str, offers: Offers) -> Parameters:
     """What is kept of the parameters behind the path of MAIL, by keyword in capitals. Raises `GrammarError`."""
     return _read(text, _AT_MAIL, offers)
 
 
-def rcpt_parameters(text: str, offers: Offers) -> dict[str, str]:
+def rcpt_parameters(text: str, offers: Offers) -> Parameters:
     """The same for RCPT."""
     return _read(text, _AT_RCPT, offers)
 
 
-def _read(text: str, known: Mapping[str, Parse], offers: Offers) -> dict[str, str]:
+def stored(parameters: Parameters) -> Parameters:
+    """Those of a command's parameters that the queue keeps."""
+    return {keyword: value for keyword, value in parameters.items() if keyword not in _NOT_STORED}
+
+
+def _read(text: str, known: Mapping[str, Parse], offers: Offers) -> Parameters:
     kept = {}
     for keyword, value in parse_parameters(text).items():
         parse = known.get(keyword)

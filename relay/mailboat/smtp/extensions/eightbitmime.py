@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from mailboat.model.envelope import Parameters
 from mailboat.smtp.extensions.extension import Extension, Offers
 from mailboat.smtp.grammar import GrammarError
 
 
-def is_declared(parameters: Mapping[str, str]) -> bool:
-    """Whether a client has said BODY=8BITMIME at MAIL."""
-    return "BODY" in parameters
+def with_body(parameters: Parameters, *, is_ascii: bool) -> Parameters:
+    """Parameters of MAIL for a message: with BODY=8BITMIME where it has octets above 127, whatever was declared."""
+    return parameters if is_ascii or "BODY" in parameters else {**parameters, "BODY": "8BITMIME"}
 
 
 def _read(value: str, _: Offers) -> str | None:
@@ -20,9 +19,4 @@ def _read(value: str, _: Offers) -> str | None:
     return body if body == "8BITMIME" else None
 
 
-EIGHTBITMIME = Extension(
-    "8BITMIME",
-    "RFC 6152",
-    mail={"BODY": _read},
-    at_mail=lambda message: "BODY=8BITMIME" if message.eightbit else "",  # RFC 6152 3
-)
+EIGHTBITMIME = Extension("8BITMIME", "RFC 6152", mail={"BODY": _read})

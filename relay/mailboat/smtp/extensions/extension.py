@@ -76,7 +76,9 @@ class Extension:
     """Its parameters of MAIL, by keyword in capitals."""
     rcpt: Mapping[str, Parse] = field(default_factory=dict)
     """Its parameters of RCPT."""
+    stored: bool = True
+    """Whether the queue keeps its parameters. A peer that offers the extension is told them again."""
     at_mail: Callable[[Message], str] | None = None
-    """The parameter with which delivery says MAIL to a peer that offers it; an empty one is left out."""
+    """What a peer that offers it is told at MAIL instead of the parameters that are stored; empty: nothing."""
     fit: Fit | None = None
     """None: every message fits every peer."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from mailboat.model.envelope import Message, Recipient
+from mailboat.model.envelope import Message, Parameters, Recipient
 from mailboat.smtp.extensions.extension import Extension, Misfit, Offers
 from mailboat.smtp.grammar import GrammarError
 
@@ -12,7 +12,7 @@ _DIGITS = 20
 """RFC 1870 3 and 4."""
 
 
-def declared(parameters: Mapping[str, str]) -> int:
+def declared(parameters: Parameters) -> int:
     """The octets that a client has declared at MAIL; 0 when it has not."""
     return int(parameters.get("SIZE", 0))
 
@@ -53,6 +53,7 @@ SIZE = Extension(
     "RFC 1870",
     value=lambda offers: str(offers.max_size),
     mail={"SIZE": _read},
+    stored=False,
     at_mail=lambda message: f"SIZE={message.size}",  # RFC 1870 6
     fit=_fit,
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from mailboat.model.envelope import Message, Recipient
+from mailboat.model.envelope import Message, Parameters, Recipient
 from mailboat.smtp.extensions.extension import Extension, Misfit, Offers
 from mailboat.smtp.grammar import GrammarError
 
 
-def is_declared(parameters: Mapping[str, str]) -> bool:
+def is_declared(parameters: Parameters) -> bool:
     """Whether a client has said SMTPUTF8 at MAIL."""
     return "SMTPUTF8" in parameters
 
@@ -57,6 +57,5 @@ SMTPUTF8 = Extension(
     "SMTPUTF8",
     "RFC 6531",
     mail={"SMTPUTF8": _read},
-    at_mail=lambda message: "SMTPUTF8" if message.smtputf8 else "",  # RFC 6531 3.4
     fit=_fit,
 )

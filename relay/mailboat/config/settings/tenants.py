@@ -1,0 +1,33 @@
+"""`tenants.ini`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mailboat.config import values
+from mailboat.config.nouns import Endpoint
+from mailboat.config.settings.key import setting
+from mailboat.model.envelope import DEFAULT_TENANT
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """`[tenant:NAME]`: whose mail it is, by how the client came."""
+
+    name: str
+    users: tuple[str, ...] = setting(
+        (), values.user_names, "Users whose mail it is, separated by commas: the names with which they authenticate."
+    )
+    listeners: tuple[Endpoint, ...] = setting(
+        (),
+        values.endpoints,
+        "Addresses of `smtp.ini`, as it writes them, separated by commas: mail that comes in there is the tenant's, "
+        "unless the client has authenticated as a user of another one.",
+    )
+
+
+def tenant_of(tenants: Sequence[Tenant], user: str | None, listener: Endpoint | None) -> str:
+    """The tenant of a client's mail: by its user, else by where it came in."""
+    by_user = next((tenant.name for tenant in tenants if user is not None and user in tenant.users), "")
+    return by_user or next((tenant.name for tenant in tenants if listener in tenant.listeners), DEFAULT_TENANT)
