@@ -22,10 +22,10 @@ from mailboat_operator.metrics import Metrics
 from mailboat_operator.observe import ClusterObserver
 from mailboat_operator.observed import ObjectKey, Observed
 from mailboat_operator.pod_status import judge, obstacle
+from mailboat_operator.relay_check import relay_faults
 from mailboat_operator.rollout import RolloutTracker
 from mailboat_operator.spec import Spec, is_paused, parse
 from mailboat_operator.status import Findings, Type
-from mailboat_operator.tls_check import tls_faults
 from mailboat_operator.watch_cache import WatchCache
 from mailboat_operator.workqueue import RetryAfter
 
@@ -86,13 +86,13 @@ class Reconciler:
         resolved, ref_faults = checks.resolve(spec, observed.sources)
         if resolved is None:
             return await self._with_relays(observed, spec, Findings(ref_faults=ref_faults))
-        refused = tls_faults(spec, resolved)
-        if refused.spec or refused.refs:
-            return await self._with_relays(observed, spec, Findings(faults=refused.spec, ref_faults=refused.refs))
         try:
             desired = build(observed.key, observed.metadata["uid"], spec, resolved, observed.hash_key)
         except ValueError as error:
             return Findings(faults=(str(error),))
+        refused = relay_faults(spec, desired)
+        if refused.spec or refused.refs:
+            return await self._with_relays(observed, spec, Findings(faults=refused.spec, ref_faults=refused.refs))
         wanted = plan.plan(observed, spec, desired)
         if wanted.foreign:
             return await self._with_relays(observed, spec, Findings(foreign=wanted.foreign))

@@ -31,8 +31,3 @@ def test_a_contract_names_each_package_of_the_relay_but_the_one_that_it_lets_thr
 ) -> None:
     assert len(ROOMS) > 10
     assert ROOMS - listed(contract, key) == allowed
-
-
-def test_what_reads_a_configuration_directory_is_kept_from_the_operator() -> None:
-    reading = {"mailboat.config.files", "mailboat.config.load"}
-    assert reading < listed("operator", "forbidden_modules")

@@ -25,7 +25,7 @@ PURE = (
     "model",
     "smtp",
     "message",
-    "config/settings",
+    "config",
     "queue/entry.py",
     "queue/backoff.py",
     "queue/schedule.py",
@@ -51,13 +51,19 @@ PURE = (
     "mailboat_operator/reader.py",
     "mailboat_operator/references.py",
     "mailboat_operator/pod_status.py",
+    "mailboat_operator/relay_check.py",
     "mailboat_operator/spec.py",
     "mailboat_operator/status.py",
 )
 IMPURE_MODULES = frozenset(
     {"asyncio", "socket", "ssl", "logging", "time", "os", "pathlib", "dns", "kopf", "random", "subprocess"}
 )
-ALLOWED = {("model/clock.py", "time")}  # the one clock, which the pure ones are given as an argument
+ALLOWED = {
+    ("model/clock.py", "time"),  # the one clock, which the pure ones are given as an argument
+    ("config/openssl.py", "os"),  # OpenSSL's verdict on octets that are given: no file, no socket
+    ("config/openssl.py", "ssl"),
+    ("config/expiry.py", "ssl"),
+}
 
 
 def name_of(path: Path) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mailboat.config.load import load
 from mailboat.config.settings import Endpoint
+from mailboat.loading.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "run-local"

@@ -14,8 +14,8 @@ from tests.support.helm import EXAMPLES, Helm
 from tests.support.pem import self_signed
 from tests.support.relay_process import COMMAND
 
-from mailboat.config.load import load
 from mailboat.config.settings import Endpoint, Settings
+from mailboat.loading.load import load
 
 pytestmark = pytest.mark.helm
 

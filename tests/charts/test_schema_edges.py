@@ -19,7 +19,7 @@ from tests.support.helm import Helm, RefusedError
 from tests.support.schema_edges import edges
 
 from mailboat.cli.endpoint import parse_endpoint
-from mailboat.config.load import load
+from mailboat.loading.load import load
 
 
 def schema(chart: str, *path: str) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mailboat.config.load import Loaded, load
 from mailboat.config.settings import Settings
+from mailboat.loading.load import Loaded, load
 
 
 class Directory:

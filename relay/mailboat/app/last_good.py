@@ -22,7 +22,8 @@ from typing import Any
 
 import orjson
 
-from mailboat.config.files import FileError, read_file
+from mailboat.config.files import FileError
+from mailboat.loading.directory import read_file
 from mailboat.model.clock import rfc3339
 from mailboat.queue.lock import make_directory, sync_directory
 

@@ -31,8 +31,8 @@ from mailboat.app.remote_tokens import RemoteTokens
 from mailboat.app.start import BadConfigurationError, begin, fall_back
 from mailboat.app.worker import Worker
 from mailboat.config.fault import Fault
-from mailboat.config.load import Loaded
 from mailboat.hooks.loader import PluginsError
+from mailboat.loading.load import Loaded
 from mailboat.queue.commit import SWITCH_INTERVAL
 from mailboat.queue.store import StorageError
 

@@ -14,9 +14,9 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from mailboat.config.fingerprint import Mark, Marks, changed, file_mark
-from mailboat.config.load import Loaded, load, restart_needed
 from mailboat.config.settings import Settings
+from mailboat.loading.fingerprint import Mark, Marks, changed, file_mark
+from mailboat.loading.load import Loaded, load, restart_needed
 from mailboat.model.clock import Clock
 from mailboat.model.observer import ConfigReloaded, Observer
 

@@ -17,10 +17,10 @@ from mailboat.app.control import RelayControl
 from mailboat.app.fleet import Fleet, WorkerFailedError, exit_code
 from mailboat.app.process import on_signals, run, start_worker, stopped_or_failed
 from mailboat.app.start import BadConfigurationError, begin, fall_back
-from mailboat.config.load import Loaded
 from mailboat.config.settings import Settings
 from mailboat.delivery.tokens import TokenCache
 from mailboat.ingress.listener import listening_socket
+from mailboat.loading.load import Loaded
 from mailboat.metrics.recorder import Totals
 from mailboat.queue.lock import Lock, make_directory
 from mailboat.queue.spool import database_path

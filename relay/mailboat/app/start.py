@@ -15,8 +15,8 @@ from pathlib import Path
 from mailboat.app.build import WorkerOptions
 from mailboat.app.last_good import FOLDER, LastGood, LastGoodError, find
 from mailboat.config.fault import Fault
-from mailboat.config.fingerprint import Marks
-from mailboat.config.load import Loaded, load
+from mailboat.loading.fingerprint import Marks
+from mailboat.loading.load import Loaded, load
 
 log = logging.getLogger(__name__)
 

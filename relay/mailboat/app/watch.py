@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from mailboat.config.memory import memory_limit
 from mailboat.ingress.admission import Load
+from mailboat.loading.memory import memory_limit
 from mailboat.queue.faults import Disk, Room
 from mailboat.queue.store import Store
 

@@ -15,8 +15,8 @@ from mailboat.app.certificates import CertificateExpiry
 from mailboat.app.clock import ClockWatch
 from mailboat.app.reload import ConfigWatch
 from mailboat.app.watch import Watch, disk_of
-from mailboat.config.load import Loaded
 from mailboat.delivery.engine import DOT_GRACE, HANG_UP_GRACE
+from mailboat.loading.load import Loaded
 from mailboat.metrics.plugins import pack
 from mailboat.metrics.recorder import Snapshot
 from mailboat.model.observer import Observer

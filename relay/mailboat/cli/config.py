@@ -14,11 +14,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mailboat.config.fault import Fault
-from mailboat.config.load import load
 from mailboat.config.settings import Settings
 from mailboat.config.show import as_data, as_text
 from mailboat.haraka.conversion import convert
 from mailboat.haraka.writing import TakenError, write
+from mailboat.loading.load import load
 from mailboat.model.clock import SystemClock
 from mailboat.model.observer import Observer
 from mailboat.routing.system import SystemFiles

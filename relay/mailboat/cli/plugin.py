@@ -12,12 +12,12 @@ from pathlib import Path
 from cyclopts import App
 
 from mailboat.cli.plugin_template import PLUGIN, TEST
-from mailboat.config.load import load
 from mailboat.config.plugins import plain
 from mailboat.config.settings import Settings
 from mailboat.hooks import Hooks, Point
 from mailboat.hooks.loader import Plugins, PluginsError
 from mailboat.hooks.source import PluginKind, PluginSource, available
+from mailboat.loading.load import load
 from mailboat.model.observer import Observer
 
 app = App(name="plugin", help="See plugins and the order in which they are asked, or begin a new one.")

@@ -20,11 +20,11 @@ from mailboat.admin.control import EntryJson
 from mailboat.cli import queue_table
 from mailboat.cli.queue_source import Api, Offline, QueueCommandError
 from mailboat.config.fault import Report
-from mailboat.config.files import ConfigDirectory
 from mailboat.config.ini import MAIN
-from mailboat.config.load import load
 from mailboat.config.sections import read_section
 from mailboat.config.settings import HttpSettings
+from mailboat.loading.directory import ConfigDirectory
+from mailboat.loading.load import load
 from mailboat.model.envelope import State
 from mailboat.queue.store import QueueInUse, Selection, StorageError, Verb
 from mailboat.smtp.grammar import GrammarError, normalize_domain
@@ -277,7 +277,7 @@ def _http_settings(directory: Path) -> HttpSettings:
     settings = HttpSettings(**read_section(ini, MAIN, HttpSettings, report))
     if report.faults:
         raise QueueCommandError("\n".join(map(str, report.faults)), os.EX_CONFIG)
-    return replace(settings, token_file=str(files.absolute(settings.token_file)) if settings.token_file else "")
+    return replace(settings, token_file=files.absolute(settings.token_file) if settings.token_file else "")
 
 
 def _guarded(body: Callable[[], int]) -> int:

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Collection, Iterable, Iterator
 
 from mailboat.config.fault import Report
-from mailboat.config.files import ConfigDirectory
+from mailboat.config.files import ConfigFiles
 from mailboat.config.hosts import network
 from mailboat.config.settings import DEFAULT_RELAY_ACL, Network
 
@@ -41,7 +41,7 @@ _SPECIAL = [
 ]
 
 
-def read_relay_acl(files: ConfigDirectory, report: Report) -> tuple[Network, ...]:
+def read_relay_acl(files: ConfigFiles, report: Report) -> tuple[Network, ...]:
     """The networks that may relay. Surplus lines are tolerated by the report, and left out."""
     lines = files.lines(RELAY_ACL)
     if lines is None:

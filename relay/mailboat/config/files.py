@@ -1,42 +1,22 @@
-"""Reads the files of a configuration directory, and those that it names, suspiciously. Only `load` calls it.
+"""The files of a configuration as text, lines and ini files, wherever their octets come from. Pure.
 
-A file may be huge, a pipe, a directory, or gone between two looks: each ends as a fault with its name, never as an
-exception and never as a wait.
+`settings_of` and its parts read them. `loading.directory` has those of a directory; `GivenFiles` are octets in memory,
+such as those that the operator is about to write.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path
+import posixpath
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from mailboat.config import ini
 from mailboat.config.fault import Report
-from mailboat.config.fingerprint import Mark, file_mark
 from mailboat.config.ini import IniFile
-
-MAX_SIZE = 2**20
-"""Octets of one file. ConfigMaps hold no more either."""
 
 
 class FileError(Exception):
     """A file cannot be used; the message says why, without its name."""
-
-
-def read_file(path: Path) -> bytes:
-    """The content of a regular file. FileNotFoundError when there is none; FileError for all other trouble."""
-    try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FileError("is not a regular file")
-            content = file.read(MAX_SIZE + 1)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > MAX_SIZE:
-        raise FileError(f"is larger than {MAX_SIZE // 2**20} MiB")
-    return content
 
 
 def decode(content: bytes) -> str:
@@ -51,56 +31,39 @@ def decode(content: bytes) -> str:
     return text
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    # Opening a pipe that nobody writes to would wait for ever.
-    return os.open(path, flags | os.O_NONBLOCK)
+class ConfigFiles(ABC):
+    """The files of one configuration, and those that its keys name by a path."""
 
-
-class ConfigDirectory:
-    """One directory while it is read: each file once, so that what is hashed is what is parsed."""
-
-    def __init__(
-        self, path: Path, report: Report, marks: dict[Path, Mark] | None = None, copies: Path | None = None
-    ) -> None:
-        """`marks`: where to note files, beside what others have read.
-
-        `copies`: a folder with copies of the directory's own files, which are read instead of these; what settings
-        name by a path is read where it is all the same.
-        """
-        self.path = path
-        self._own = copies or path
-        self.marks: dict[Path, Mark] = {} if marks is None else marks
-        """Files that were asked for, there or not; each with its mark from before it was first read."""
-        self.contents: dict[str, bytes] = {}
-        """What was read of the directory's own files, by name."""
+    def __init__(self, report: Report) -> None:
+        """What is wrong with a file goes into the report."""
         self._report = report
 
+    @abstractmethod
     def content(self, name: str) -> bytes | None:
-        """A file of the directory; None when it is missing, or unreadable (then a fault is told)."""
-        path = self._own / name
-        self.watch(path)
-        try:
-            content = read_file(path)
-        except FileNotFoundError:
-            return None
-        except FileError as error:
-            self._report.fault(name, str(error))
-            return None
-        self.contents[name] = content
-        return content
+        """A file of the configuration; None when it is missing, or unreadable (then a fault is told)."""
 
+    @abstractmethod
     def has(self, name: str) -> bool:
-        """Whether the directory itself has anything of that name."""
-        self.watch(self._own / name)
-        return os.path.lexists(self._own / name)
+        """Whether the configuration has anything of that name."""
 
+    @abstractmethod
+    def named(self, path: str) -> bytes:
+        """The content of a file that a key names; FileError, also when it is missing."""
+
+    @abstractmethod
     def has_named(self, path: str) -> bool:
-        """Whether there is anything at a path as settings name it."""
-        self.watch(self.absolute(path))
-        return os.path.lexists(self.absolute(path))
+        """Whether there is anything at a path as a key names it."""
+
+    @abstractmethod
+    def absolute(self, path: str) -> str:
+        """A path as a key names it, relative to the directory of the configuration; the directory itself for "."."""
+
+    @abstractmethod
+    def is_directory_itself(self, path: str) -> bool:
+        """Whether an absolute path leads to the directory of the configuration."""
 
     def text(self, name: str) -> str | None:
-        """The same as text."""
+        """What `content` gives, as text."""
         return self._text(name, self.content(name))
 
     def lines(self, name: str) -> list[tuple[int, str]] | None:
@@ -118,23 +81,6 @@ class ConfigDirectory:
         self._report.faults += file.faults
         return file
 
-    def absolute(self, path: str) -> Path:
-        """A path as settings name it, relative to this directory. Symlinks stay: a mounted Secret swaps them."""
-        return self.path / path
-
-    def watch(self, path: Path) -> None:
-        """Have a change of this file noticed."""
-        self.marks.setdefault(path, file_mark(path))
-
-    def named(self, path: str) -> bytes:
-        """The content of a file that settings name; FileError, also when it is missing."""
-        where = self.absolute(path)
-        self.watch(where)
-        try:
-            return read_file(where)
-        except FileNotFoundError:
-            raise FileError("does not exist") from None
-
     def _text(self, name: str, content: bytes | None) -> str | None:
         if content is None:
             return None
@@ -143,3 +89,33 @@ class ConfigDirectory:
         except FileError as error:
             self._report.fault(name, str(error))
             return None
+
+
+class GivenFiles(ConfigFiles):
+    """Files whose octets are in memory, as if they stood in one directory; keys name them by their bare names."""
+
+    def __init__(self, contents: Mapping[str, bytes], report: Report, directory: str = "/") -> None:
+        """`directory`: what paths are relative to; it need not exist."""
+        super().__init__(report)
+        self._contents = contents
+        self._directory = directory
+
+    def content(self, name: str) -> bytes | None:
+        return self._contents.get(name)
+
+    def has(self, name: str) -> bool:
+        return name in self._contents
+
+    def named(self, path: str) -> bytes:
+        if path not in self._contents:
+            raise FileError("does not exist")
+        return self._contents[path]
+
+    def has_named(self, path: str) -> bool:
+        return path in self._contents
+
+    def absolute(self, path: str) -> str:
+        return posixpath.normpath(posixpath.join(self._directory, path))
+
+    def is_directory_itself(self, path: str) -> bool:
+        return self.absolute(path) == self.absolute(".")

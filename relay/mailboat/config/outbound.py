@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from mailboat.config import values
 from mailboat.config.fault import Fault, Report
-from mailboat.config.files import ConfigDirectory, FileError, decode
+from mailboat.config.files import ConfigFiles, FileError, decode
 from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.openssl import roots
 from mailboat.config.sections import parse_entry, read_section, warn_of_sections
@@ -21,39 +19,32 @@ from mailboat.config.text import quoted
 
 BIND = "bind"
 ROUTE = "route:"
-QUEUE_DIR_VARIABLE = "MAILBOAT_QUEUE_DIR"
 
 _ROUTE_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
 
-def read_outbound(
-    file: IniFile, directory: ConfigDirectory, environ: Mapping[str, str], report: Report
-) -> OutboundSettings:
-    """The settings of `outbound.ini`; what is wrong goes into the report."""
+def read_outbound(file: IniFile, files: ConfigFiles, queue_dir: str, report: Report) -> OutboundSettings:
+    """The settings of `outbound.ini`; what is wrong goes into the report. `queue_dir` goes before the key."""
     warn_of_sections(file, (MAIN, BIND, ROUTE), report)
     settings = OutboundSettings(**read_section(file, MAIN, OutboundSettings, report))
     if file.get(MAIN, "temp_fail_intervals") and file.get(MAIN, "maxTempFailures"):
         report.warnings.append(file.fault(MAIN, "maxTempFailures", "has no effect beside temp_fail_intervals"))
     return replace(
         settings,
-        queue_dir=_queue_dir(settings.queue_dir, file, directory, environ, report),
+        queue_dir=_queue_dir(queue_dir, settings.queue_dir, file, files, report),
         binds=tuple(_binds(file, report)),
-        routes=_routes(file, directory, report),
+        routes=_routes(file, files, report),
     )
 
 
-def _queue_dir(
-    configured: str, file: IniFile, directory: ConfigDirectory, environ: Mapping[str, str], report: Report
-) -> str:
-    from_environment = environ.get(QUEUE_DIR_VARIABLE)
-    if not from_environment and not configured:
+def _queue_dir(given: str, configured: str, file: IniFile, files: ConfigFiles, report: Report) -> str:
+    if not given and not configured:
         report.faults.append(file.fault(MAIN, "queue_dir", "is empty; leave the key out for the default"))
-    # A path in a file is relative to the directory, one in the environment to where the relay was started.
-    path = Path(from_environment).absolute() if from_environment else directory.absolute(configured)
-    if os.path.realpath(path) == os.path.realpath(directory.path):
+    path = given or files.absolute(configured)
+    if files.is_directory_itself(path):
         # Each change of the database would look like a change of the configuration.
         report.faults.append(file.fault(MAIN, "queue_dir", "is the configuration directory itself; use one below it"))
-    return str(path)
+    return path
 
 
 def _binds(file: IniFile, report: Report) -> Iterator[tuple[str, Bind]]:
@@ -64,7 +55,7 @@ def _binds(file: IniFile, report: Report) -> Iterator[tuple[str, Bind]]:
             report.faults.append(entry.fault(str(error)))
 
 
-def _routes(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[Route, ...]:
+def _routes(file: IniFile, files: ConfigFiles, report: Report) -> tuple[Route, ...]:
     routes = []
     owners: dict[tuple[str, str], str] = {}
     for section, line in file.sections.items():
@@ -85,9 +76,9 @@ def _routes(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[
                 whose = f" from {sender}" if sender else ""
                 message = f"{what}{whose} belongs to [{ROUTE}{owner}] already"
                 report.faults.append(file.fault(section, "domains", message))
-        route = _with_credentials(route, section, file, directory, report)
+        route = _with_credentials(route, section, file, files, report)
         report.warnings += _clear_passwords(route, section, file)
-        routes.append(_with_roots(route, section, file, directory, report))
+        routes.append(_with_roots(route, section, file, files, report))
     return tuple(routes)
 
 
@@ -141,14 +132,14 @@ _CREDENTIALS = {
 """The keys of a route that name a file, each with the field that its content goes to."""
 
 
-def _with_credentials(route: Route, section: str, file: IniFile, directory: ConfigDirectory, report: Report) -> Route:
+def _with_credentials(route: Route, section: str, file: IniFile, files: ConfigFiles, report: Report) -> Route:
     """The route with absolute paths and what those files hold."""
     for key, content in _CREDENTIALS.items():
         path: str = getattr(route, key)
         if not path:
             continue
         try:
-            found: dict[str, Any] = {key: str(directory.absolute(path)), content: secret(directory, path)}
+            found: dict[str, Any] = {key: files.absolute(path), content: secret(files, path)}
         except FileError as error:
             report.faults.append(file.fault(section, key, f"the file {error}"))
         else:
@@ -160,13 +151,13 @@ _ROOTS = {"ca": "ca_pem", "oauth_ca": "oauth_ca_pem"}
 """The keys of a route that name a file of roots, each with the field that its content goes to."""
 
 
-def _with_roots(route: Route, section: str, file: IniFile, directory: ConfigDirectory, report: Report) -> Route:
+def _with_roots(route: Route, section: str, file: IniFile, files: ConfigFiles, report: Report) -> Route:
     for key, content in _ROOTS.items():
         path: str = getattr(route, key)
         if not path:
             continue
         try:
-            found: dict[str, Any] = {key: str(directory.absolute(path)), content: roots(directory.named(path))}
+            found: dict[str, Any] = {key: files.absolute(path), content: roots(files.named(path))}
         except FileError as error:
             report.faults.append(file.fault(section, key, f"the file {error}"))
         except ValueError as error:
@@ -187,9 +178,9 @@ def _clear_passwords(route: Route, section: str, file: IniFile) -> Iterator[Faul
         yield file.fault(section, "auth_without_tls", f"is on: the {what} may be sent in the clear")
 
 
-def secret(directory: ConfigDirectory, path: str) -> str:
+def secret(files: ConfigFiles, path: str) -> str:
     """The one line of a user, password or token file, without its line end. FileError names no content."""
-    content = decode(directory.named(path)).removesuffix("\n").removesuffix("\r")
+    content = decode(files.named(path)).removesuffix("\n").removesuffix("\r")
     if not content:
         raise FileError("is empty")
     if "\n" in content or "\r" in content:

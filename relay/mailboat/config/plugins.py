@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from mailboat.config import values
 from mailboat.config.fault import Report
-from mailboat.config.files import ConfigDirectory
-from mailboat.config.fingerprint import PLUGIN_DIRECTORY
+from mailboat.config.files import ConfigFiles
 from mailboat.config.hash import framed_digest
 from mailboat.config.settings import PluginSettings
 from mailboat.config.text import quoted
 
 LIST = "plugins"
+PLUGIN_DIRECTORY = "plugins.d"
 TIMEOUT = "plugin_timeout"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+_MODULES = frozenset({"__init__", "_checks", "_hashing", "_passwords", "_selecting", "_turns"})
+"""What stands in `mailboat.plugins` and is no plugin."""
 _DEFAULT_TIMEOUT = 30.0
 _timeout: Callable[[str], float] = values.seconds(0, 86400)
 
 
-def read_plugins(files: ConfigDirectory, report: Report) -> PluginSettings:
+def read_plugins(files: ConfigFiles, report: Report) -> PluginSettings:
     """What the directory says of plugins."""
     lines = _names(files, report)
     timeout = _seconds(files, TIMEOUT, report)
@@ -46,12 +47,12 @@ def plain(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _names(files: ConfigDirectory, report: Report) -> dict[str, int]:
+def _names(files: ConfigFiles, report: Report) -> dict[str, int]:
     """Each name with its line, in order."""
     seen: dict[str, int] = {}
     for number, name in files.lines(LIST) or ():
         first = next((line for other, line in seen.items() if plain(other) == plain(name)), None)
-        if _is_module_of_ours(name) and not files.has(f"{PLUGIN_DIRECTORY}/{plain(name)}.py"):
+        if plain(name) in _MODULES and not files.has(f"{PLUGIN_DIRECTORY}/{plain(name)}.py"):
             message = "is a module of Mailboat's own, and no plugin: a start leaves it out, a reload is refused"
             report.tolerate(LIST, f"{name} {message}", number)
             continue
@@ -63,13 +64,7 @@ def _names(files: ConfigDirectory, report: Report) -> dict[str, int]:
     return seen
 
 
-def _is_module_of_ours(name: str) -> bool:
-    """Whether the name is that of a module which shipped plugins share: it stands beside them, and has no hooks."""
-    module = plain(name)
-    return module.startswith("_") and (Path(__file__).parents[1] / "plugins" / f"{module}.py").is_file()
-
-
-def _seconds(files: ConfigDirectory, name: str, report: Report) -> float | None:
+def _seconds(files: ConfigFiles, name: str, report: Report) -> float | None:
     """The first line of a file as a time; None without the file."""
     for number, line in files.lines(name) or ():
         try:
@@ -80,7 +75,7 @@ def _seconds(files: ConfigDirectory, name: str, report: Report) -> float | None:
     return None
 
 
-def _code(files: ConfigDirectory, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+def _code(files: ConfigFiles, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """The files in which plugins may stand; what plugins read besides, `mailboat.hooks` knows."""
     for name in names:
         file = f"{PLUGIN_DIRECTORY}/{plain(name)}.py"

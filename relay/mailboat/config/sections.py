@@ -6,19 +6,20 @@ Unknown names are warnings, never faults: a file may be written for a newer Mail
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from mailboat.config.fault import Fault, Report
 from mailboat.config.ini import MAIN, IniEntry, IniFile
 from mailboat.config.legacy import REMOVED_KEYS, REMOVED_SECTIONS
-from mailboat.config.settings import keys_of
+from mailboat.config.settings import NamedKey, keys_of
 from mailboat.config.text import quoted
 
 
 def read_section(file: IniFile, section: str, kind: type, report: Report) -> dict[str, Any]:
     """The values that a section gives, by field name. A key with a fault is told and left out."""
-    known = {key.ini: key for key in keys_of(kind)}
+    known = _known(kind)
     values: dict[str, Any] = {}
     for entry in file.of(section):
         key = known.get(entry.key)
@@ -59,6 +60,12 @@ def parse_entry(entry: IniEntry, parse: Callable[[str], Any], *, is_list: bool =
         # Taken for a stranger it would go unread, and a host would lose the TLS that it was promised.
         raise ValueError(f"is a list: write {entry.key}[]=, one line an item")
     return parse(entry.value)
+
+
+@cache
+def _known(kind: type) -> Mapping[str, NamedKey]:
+    """Made once: thousands of routes are read by the same keys."""
+    return {key.ini: key for key in keys_of(kind)}
 
 
 def _unknown_key(entry: IniEntry, known: Collection[str]) -> Fault:

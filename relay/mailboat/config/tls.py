@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from mailboat.config.fault import Report
-from mailboat.config.files import ConfigDirectory, FileError
+from mailboat.config.files import ConfigFiles, FileError
 from mailboat.config.hash import framed_digest
 from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.openssl import TlsMaterial, refusals
@@ -23,43 +23,38 @@ _FILES = ("key", "cert", "ca", "dhparam")
 _DEPRECATED = ("TLSv1", "TLSv1.1")
 
 
-def read_tls(file: IniFile, directory: ConfigDirectory, report: Report) -> tuple[TlsSettings, TlsSettings]:
+def read_tls(file: IniFile, files: ConfigFiles, report: Report) -> tuple[TlsSettings, TlsSettings]:
     """The settings for clients and those for deliveries; what is wrong goes into the report."""
     warn_of_sections(file, (MAIN, OUTBOUND), report)
     main = read_section(file, MAIN, TlsSettings, report)
     overrides = read_section(file, OUTBOUND, TlsSettings, report)
-    given = {**_default_files(main, directory), **main}
+    given = {**_default_files(main, files), **main}
     everything = frozenset(f.name for f in fields(TlsSettings))
-    inbound = _Side(file, MAIN, everything, directory, report).check(TlsSettings(**given))
+    inbound = _Side(file, MAIN, everything, files, report).check(TlsSettings(**given))
     # What [outbound] merely inherits has been judged in [main].
     own = frozenset(overrides)
-    outbound = _Side(file, OUTBOUND, own, directory, report).check(TlsSettings(**{**given, **overrides}))
+    outbound = _Side(file, OUTBOUND, own, files, report).check(TlsSettings(**{**given, **overrides}))
     return inbound, outbound
 
 
-def _default_files(given: Mapping[str, Any], directory: ConfigDirectory) -> dict[str, str]:
+def _default_files(given: Mapping[str, Any], files: ConfigFiles) -> dict[str, str]:
     """The certificate that Haraka looks for when none is named: used where it exists, no fault where it does not."""
     names = {f.name: str(f.default) for f in fields(TlsSettings) if f.name in ("key", "cert")}
     if given.keys() & names.keys():
         # Whoever names one of the two means a pair; the other keeps its default name and must exist.
         return {}
-    if any(map(directory.has_named, names.values())):
-        return {}
-    for name in names.values():
-        directory.watch(directory.absolute(name))
-    return dict.fromkeys(names, "")
+    present = [files.has_named(name) for name in names.values()]  # each is asked for: a change of it is noticed
+    return {} if any(present) else dict.fromkeys(names, "")
 
 
 class _Side:
     """The checks of one side. Only what its section gives itself (`own`) can be a fault of it."""
 
-    def __init__(
-        self, file: IniFile, section: str, own: frozenset[str], directory: ConfigDirectory, report: Report
-    ) -> None:
+    def __init__(self, file: IniFile, section: str, own: frozenset[str], files: ConfigFiles, report: Report) -> None:
         self._file = file
         self._section = section
         self._own = own
-        self._directory = directory
+        self._files = files
         self._report = report
 
     def check(self, settings: TlsSettings) -> TlsSettings:
@@ -70,13 +65,11 @@ class _Side:
             path = getattr(settings, field)
             contents[field] = None
             try:
-                contents[field] = self._directory.named(path) if path else None
+                contents[field] = self._files.named(path) if path else None
             except FileError as error:
                 unusable.add(field)
                 self._fault(f"the file {error}", field)
-        paths: dict[str, Any] = {
-            field: str(self._directory.absolute(p)) for field in _FILES if (p := getattr(settings, field))
-        }
+        paths: dict[str, Any] = {field: self._files.absolute(p) for field in _FILES if (p := getattr(settings, field))}
         checked = replace(settings, **paths, digest=framed_digest(tuple(contents.items())))
         self._check_words(checked)
         self._check_openssl(checked, contents, unusable)

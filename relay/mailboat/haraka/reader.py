@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mailboat.config.files import FileError, decode, read_file
+from mailboat.config.files import FileError, decode
 from mailboat.haraka.journal import Journal, SourceLine
+from mailboat.loading.directory import read_file
 
 MAIN = "main"
 _COMMENT = re.compile(r"\s*[;#]")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from mailboat.config.files import FileError, read_file
+from mailboat.config.files import FileError
 from mailboat.config.legacy import REMOVED_KEYS, REMOVED_SECTIONS
 from mailboat.haraka.journal import SourceLine
 from mailboat.haraka.product import Product
 from mailboat.haraka.reader import MAIN, HarakaDirectory, Ini, Item, boolean
+from mailboat.loading.directory import read_file
 
 FILE = "tls.ini"
 _FILES = {"key": "tls_key.pem", "cert": "tls_cert.pem", "ca": "", "dhparam": ""}

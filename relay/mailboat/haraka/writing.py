@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mailboat.config.fault import Fault
-from mailboat.config.load import load
 from mailboat.config.settings import Settings
 from mailboat.haraka.product import NewFile, Product
+from mailboat.loading.load import load
 
 _ROUNDS = 100
 """Each takes a fault out; there are never so many."""

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from mailboat.config.fault import Fault
-from mailboat.config.fingerprint import Marks
 from mailboat.config.plugins import plain
 from mailboat.config.settings import PluginSettings, Settings
 from mailboat.hooks.chain import Hooks
@@ -28,6 +27,7 @@ from mailboat.hooks.plugin_config import ConfigError, PluginFiles, StagedFile
 from mailboat.hooks.points import POINTS
 from mailboat.hooks.run import HookRuntime, close
 from mailboat.hooks.source import PluginFaultError, PluginSource, fault_of, find, run
+from mailboat.loading.fingerprint import Marks
 from mailboat.model.observer import Observer
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,10 @@ from typing import Any, Generic, TypeVar
 
 from mailboat.config import values
 from mailboat.config.fault import Fault, Report
-from mailboat.config.files import ConfigDirectory, FileError
-from mailboat.config.fingerprint import Mark
+from mailboat.config.files import FileError
 from mailboat.config.ini import MAIN, IniFile
+from mailboat.loading.directory import ConfigDirectory
+from mailboat.loading.fingerprint import Mark
 
 _T = TypeVar("_T")
 _V = TypeVar("_V")

@@ -20,9 +20,9 @@ from pathlib import Path
 from types import ModuleType
 
 from mailboat.config.fault import Fault
-from mailboat.config.files import FileError, decode, read_file
-from mailboat.config.fingerprint import PLUGIN_DIRECTORY
-from mailboat.config.plugins import plain
+from mailboat.config.files import FileError, decode
+from mailboat.config.plugins import PLUGIN_DIRECTORY, plain
+from mailboat.loading.directory import read_file
 
 SHIPPED = "mailboat.plugins"
 """The package of the shipped plugins, and the group of entry points of installed ones."""

@@ -15,13 +15,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mailboat.config.load import load
 from mailboat.config.plugins import plain
 from mailboat.hooks.codes import Decision
 from mailboat.hooks.loader import Plugins, PluginsError
 from mailboat.hooks.objects import HMail, Todo
 from mailboat.hooks.points import Point
 from mailboat.hooks.transaction import LocalConnection, MessageTransaction
+from mailboat.loading.load import load
 from mailboat.model.address import NULL_SENDER
 from mailboat.model.observer import HookFailure, Observer
 from mailboat.smtp.grammar import parse_address, parse_sender

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from mailboat.config.memory import memory_limit
+from mailboat.loading.memory import memory_limit
 
 SHARE = 0.25
 """Of the memory limit, for all checks of all workers together."""

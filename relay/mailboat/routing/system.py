@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from mailboat.config.fingerprint import Mark, file_mark
 from mailboat.config.settings import Endpoint
+from mailboat.loading.fingerprint import Mark, file_mark
 from mailboat.model.clock import Clock
 
 REFRESH = 5.0

@@ -15,7 +15,7 @@ from tests.support.relay_process import Relay, RelayConfig, running
 from tests.support.scripted_mx import Held, ScriptedMx
 from tests.support.smtp_client import recipient_code
 
-from mailboat.config.load import load
+from mailboat.loading.load import load
 
 WITHIN = 5.0
 """Seconds: one for the reload, the rest for a busy machine."""

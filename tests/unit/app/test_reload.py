@@ -12,8 +12,8 @@ from tests.support.facts import StoppedClock
 
 from mailboat.app import reload as reload_module
 from mailboat.app.reload import ConfigWatch
-from mailboat.config.fingerprint import file_mark
 from mailboat.config.settings import Settings
+from mailboat.loading.fingerprint import file_mark
 from mailboat.model.observer import ConfigReloaded, Observer
 
 

@@ -9,8 +9,8 @@ from tests.support.memory_store import MemoryStore
 
 from mailboat.app import watch as watch_module
 from mailboat.app.watch import Watch, disk_is_full, memory_in_use
-from mailboat.config.memory import memory_limit
 from mailboat.ingress.admission import Load
+from mailboat.loading.memory import memory_limit
 from mailboat.model.clock import SystemClock
 from mailboat.queue.store import StorageFull
 

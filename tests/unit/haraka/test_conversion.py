@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tests.support.pem import self_signed
 
 from mailboat.cli.config import _plugin_faults, import_haraka
-from mailboat.config.load import load
 from mailboat.config.settings import Endpoint, InetPrefer, Protocol, Settings, TlsLevel
 from mailboat.haraka.conversion import convert
 from mailboat.haraka.writing import write
+from mailboat.loading.load import load
 
 Files = Mapping[str, str]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mailboat.config.fingerprint import changed, file_mark
 from mailboat.hooks import ConfigError, PluginConfig
 from mailboat.hooks.plugin_config import PluginFiles
+from mailboat.loading.fingerprint import changed, file_mark
 
 TEXT = """\
 name=mailboat

@@ -1,6 +1,6 @@
 """The effective settings as frozen dataclasses: what every other package is given.
 
-Nothing here reads a file: `mailboat.config.load` builds these from the configuration directory, and
+Nothing here reads a file: `mailboat.loading.load` builds these from the configuration directory, and
 `docs/configuration.md` is generated from the metadata of the fields. Times are seconds, sizes are octets.
 """
 

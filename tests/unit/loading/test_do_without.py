@@ -6,7 +6,7 @@ import pytest
 from tests.support.config_directory import Directory
 from tests.support.pem import self_signed
 
-from mailboat.config.load import Loaded, load
+from mailboat.loading.load import Loaded, load
 
 ROUTE = "[route:smart]\ndomains=smart.test\nhosts=smtp.example.net\n"
 OAUTH = "auth_type=xoauth2\noauth_token_url=https://login.example.net/token\noauth_client_id=me\nauth_user=ann\n"

@@ -1,6 +1,6 @@
 """Has a file changed that the configuration was read from? Asked several times a second, so it only looks at marks.
 
-A mark is taken just before its file is read (`files.ConfigDirectory`): a change while it is read shows at the next
+A mark is taken just before its file is read (`directory.ConfigDirectory`): a change while it is read shows at the next
 look. Files that nothing reads, such as a log in the same directory, have no mark and do not count.
 """
 
@@ -11,8 +11,6 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
-
-PLUGIN_DIRECTORY = "plugins.d"
 
 Mark: TypeAlias = tuple[str | int, ...]
 Marks: TypeAlias = Mapping[Path, Mark]

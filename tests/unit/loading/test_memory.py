@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mailboat.config.memory import memory_limit
+from mailboat.loading.memory import memory_limit
 
 MACHINE = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 MIB = 2**20

@@ -14,8 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mailboat.config.hash import config_hash
-from mailboat.config.load import load, restart_needed
 from mailboat.config.settings import DEFAULT_RELAY_ACL, Endpoint
+from mailboat.loading.load import load, restart_needed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mailboat.config.fingerprint import changed, file_mark
+from mailboat.loading.fingerprint import changed, file_mark
 
 if TYPE_CHECKING:
     from tests.support.config_directory import Directory
