@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from mailboat.config.settings import OutboundSettings, Route, TlsSettings, keys_of
+
 OUTBOUND: Mapping[str, str] = MappingProxyType(
     {
         "disabled": "disabled",
@@ -121,9 +123,14 @@ REFERENCES = frozenset(
 
 UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
-        ("outbound.ini", "queue_dir"): "the queue is on the pod's volume: `MAILBOAT_QUEUE_DIR` of the pod names it",
+        **{
+            (file, key.ini): key.key.no_field
+            for file, kind in (("outbound.ini", OutboundSettings), ("outbound.ini", Route), ("tls.ini", TlsSettings))
+            for key in keys_of(kind)
+            if key.key.no_field
+        },
         ("tls.ini [outbound]", "dhparam"): "a client uses the server's parameters",
         ("tls.ini [outbound]", "requestCert"): "a server always shows its certificate",
     }
 )
-"""Keys without a field, by file; and why."""
+"""Keys without a field, by file; and why. The relay's settings say it, but for those that one side of TLS lacks."""

@@ -137,3 +137,9 @@ def test_columns_show_what_is_there() -> None:
 def test_each_unreachable_key_is_one() -> None:
     known = {(file, key.ini) for file, kind, _, _ in TABLES for key in keys_of(kind)}
     assert fields.UNREACHABLE.keys() <= known
+
+
+def test_a_key_without_a_field_says_why_where_it_is_defined() -> None:
+    said = {("outbound.ini", key.ini): key.key.no_field for key in keys_of(OutboundSettings) if key.key.no_field}
+    assert said
+    assert said.items() <= fields.UNREACHABLE.items()

@@ -15,6 +15,7 @@ from mailboat.config import bounce
 from mailboat.config.acl import RELAY_ACL
 from mailboat.config.do_without import do_without
 from mailboat.config.fault import Fault, Report
+from mailboat.config.ini import MAIN
 from mailboat.config.legacy import LEGACY_FILES
 from mailboat.config.parse import settings_of
 from mailboat.config.sections import nearest
@@ -91,7 +92,7 @@ def restart_needed(old: Settings, new: Settings) -> list[str]:
         ("tls.ini", old.tls, new.tls),
     )
     return [
-        f"{file} [{key.key.section}] {key.ini}"
+        f"{file} [{MAIN}] {key.ini}"
         for file, before, after in pairs
         for key in keys_of(type(before))
         if key.key.restart and getattr(before, key.field) != getattr(after, key.field)

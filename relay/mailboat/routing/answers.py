@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from mailboat.config.settings import OAuthGrant, Protocol, TlsLevel
+from mailboat.config.settings import OAuthGrant, Protocol, Route, TlsLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class Target:
     """Source address that a plugin chose; empty: the pod's `[bind]` entry."""
     ehlo: str = ""
     """EHLO name that a plugin chose; empty: the pod's."""
-    max_messages: int | None = None
-    """Messages over one connection; None: as configured."""
+    route: Route | None = field(default=None, repr=False)
+    """The `[route]` that it comes from, of which delivery reads what is not said above; None: by MX or a plugin."""
 
     @property
     def spot(self) -> Spot:

@@ -205,7 +205,7 @@ class Finder:
             credentials=hop.credentials,
             bind=hop.bind,
             ehlo=hop.ehlo,
-            max_messages=hop.max_messages,
+            route=hop.route,
         )
 
 

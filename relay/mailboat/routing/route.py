@@ -45,8 +45,8 @@ class Hop:
     """May lead to this host. Smart hosts may: the operator wrote them."""
     by_system: bool = True
     """Its name is looked up as the system does, with /etc/hosts and the search list; False: in the DNS as it stands."""
-    max_messages: int | None = None
-    """Messages over one connection; None: as configured."""
+    route: Route | None = None
+    """The `[route]` that it comes from; None: by MX or a plugin."""
     inet: InetPrefer | None = None
     """Address families, the first to try first; None: as for MX."""
     name: str = ""
@@ -124,7 +124,7 @@ def hops(route: Route, mx_port: int) -> tuple[Hop, ...]:
             priority=smart_host.priority,
             tls=route.tls,
             credentials=credentials,
-            max_messages=route.connection_max_messages,
+            route=route,
             inet=route.inet_prefer,
             auth_without_tls=route.auth_without_tls,
             ca=route.ca_pem,

@@ -278,8 +278,9 @@ async def test_a_route_with_access_tokens_must_have_auth_and_verified_tls() -> N
         assert target.credentials == Credentials("u", "", "OAUTHBEARER", required=True, grant=grant)
 
 
-async def test_a_route_says_how_many_messages_a_connection_takes() -> None:
-    async with bench(routes=hub(RouteHost("192.0.2.1"), connection_max_messages=10)) as at:
+async def test_a_target_has_the_route_it_comes_from_for_what_only_a_connection_needs() -> None:
+    route = hub(RouteHost("192.0.2.1"), connection_max_messages=10)
+    async with bench(routes=route) as at:
         answer = await at.router.route("d.test")
         assert isinstance(answer, Targets)
-        assert answer.targets[0].max_messages == 10
+        assert [target.route for target in answer.targets] == [*route]

@@ -115,7 +115,8 @@ def test_the_port_is_the_protocols_own_unless_named(protocol: Protocol, tls: Tls
 
 def test_a_hop_carries_what_the_route_says() -> None:
     route = Route("r", hosts=(RouteHost("hub.test", 26, 7),), protocol=Protocol.LMTP, tls=TlsLevel.REQUIRED)
-    assert hops(route, 25) == (Hop("hub.test", 26, protocol=Protocol.LMTP, priority=7, tls=TlsLevel.REQUIRED),)
+    hop = Hop("hub.test", 26, protocol=Protocol.LMTP, priority=7, tls=TlsLevel.REQUIRED, route=route)
+    assert hops(route, 25) == (hop,)
 
 
 def test_credentials_belong_to_a_route_with_a_user() -> None:

@@ -17,24 +17,17 @@ class Key:
     """Meaning, unit and reason of the default, in Markdown."""
     ini: str = ""
     """The key's name in the file where it is not the field's name."""
-    section: str = "main"
     restart: bool = False
     """Whether a change needs a restart to take effect; said in the log on reload."""
     shown_default: str = ""
     """How the reference shows the default where its repr would not do."""
+    no_field: str = ""
+    """Why an OutboundConfig has no field for it, where its other keys have one."""
 
 
-def setting(
-    default: Any,
-    parse: Callable[[str], Any],
-    doc: str,
-    *,
-    ini: str = "",
-    restart: bool = False,
-    shown_default: str = "",
-) -> Any:
-    """A dataclass field that is one key of an ini file."""
-    return field(default=default, metadata={"key": Key(parse, doc, ini, "main", restart, shown_default)})
+def setting(default: Any, parse: Callable[[str], Any], doc: str, **more: Any) -> Any:
+    """A dataclass field that is one key of an ini file; `more` is the rest of `Key`."""
+    return field(default=default, metadata={"key": Key(parse, doc, **more)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,11 @@ class OutboundSettings:
         "`v4-only` and `v6-only` use no other: a domain without such an address bounces. Never crosses MX preference.",
     )
     queue_dir: str = setting(
-        "queue", values.path, "Directory of the queue, on a local file system with working locks.", restart=True
+        "queue",
+        values.path,
+        "Directory of the queue, on a local file system with working locks.",
+        restart=True,
+        no_field="the queue is on the pod's volume: `MAILBOAT_QUEUE_DIR` of the pod names it",
     )
     dns_servers: tuple[Endpoint, ...] = setting(
         (), values.dns_servers, "DNS servers `address[:port]`, separated by commas.", shown_default="the system's"
