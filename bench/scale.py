@@ -30,7 +30,7 @@ from mailboat.model.envelope import Draft
 from mailboat.model.observer import Observer
 from mailboat.queue.commit import SWITCH_INTERVAL
 from mailboat.queue.opening import open_store
-from mailboat.queue.store import Settlement, Store
+from mailboat.queue.store import AttemptRecord, Store
 
 NEW_BODY = 4096
 IN_FLIGHT = 40
@@ -129,7 +129,7 @@ async def _accept(store: Store, new: int) -> float:
             domain = f"d{n % long_queue.DOMAINS}.test"
             (entry,) = await store.accept(Draft(long_queue.SENDER, [Address(f"new{n}", domain, domain)], body))
             await store.body(entry)
-            settled.append(store.settle(entry, Settlement(None)))
+            settled.append(store.settle(entry, AttemptRecord(None)))
 
     began = time.monotonic()
     await asyncio.gather(*(client() for _ in range(IN_FLIGHT)))

@@ -17,9 +17,9 @@ from mailboat.model.address import Address
 from mailboat.model.envelope import Draft, Entry, EntryKey, Noted, Recipient, SpooledBody, State
 from mailboat.model.observer import Observer
 from mailboat.queue.opening import open_spool, open_store
-from mailboat.queue.shelf import Shelf
 from mailboat.queue.spool import Spool
-from mailboat.queue.store import Selection, Settlement, StorageError, Store, Verb
+from mailboat.queue.spool_set import SpoolSet
+from mailboat.queue.store import AttemptRecord, Selection, StorageError, Store, Verb
 
 START = 1_000_000.0
 EVERYTHING = Selection()
@@ -30,7 +30,7 @@ def clock() -> FixedClock:
     return FixedClock(START)
 
 
-@pytest.fixture(params=["spool", "shelf", "memory"])
+@pytest.fixture(params=["spool", "set", "memory"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FixedClock) -> AsyncIterator[Store]:
     opened: Store
     if request.param == "memory":
@@ -39,24 +39,24 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FixedCloc
         opened = await open_store(str(tmp_path / "queue"), 0, 1, clock, Observer())
         assert isinstance(opened, Spool)
     else:
-        opened = await _shelf(tmp_path / "queue", clock)
+        opened = await _spool_set(tmp_path / "queue", clock)
     yield opened
     await opened.close()
 
 
-async def _shelf(directory: Path, clock: FixedClock) -> Store:
+async def _spool_set(directory: Path, clock: FixedClock) -> Store:
     """A worker with an adopted database that holds one message, which no test touches: it is held."""
     spare = await open_spool(directory, 1, clock, Observer())
     await spare.accept(draft("kept@spare.test", sender="spare@spare.test"))
     await spare.change(Verb.HOLD, EVERYTHING)
     await spare.close()
-    shelf = await open_store(str(directory), 0, 1, clock, Observer())
-    assert isinstance(shelf, Shelf)
-    return shelf
+    spools = await open_store(str(directory), 0, 1, clock, Observer())
+    assert isinstance(spools, SpoolSet)
+    return spools
 
 
 def _ours(entries: Sequence[Entry]) -> list[Entry]:
-    """Without the message that the shelf begins with."""
+    """Without the message that the spools begins with."""
     return [entry for entry in entries if entry.domain != "spare.test"]
 
 
@@ -69,8 +69,8 @@ def _octets(body: SpooledBody) -> bytes:
     return Path(body.path).read_bytes()
 
 
-def _deferred(entry: Entry, until: float) -> Settlement:
-    return Settlement(
+def _deferred(entry: Entry, until: float) -> AttemptRecord:
+    return AttemptRecord(
         replace(
             entry,
             attempts=entry.attempts + 1,
@@ -206,7 +206,7 @@ async def test_a_body_in_a_file_is_taken_over_and_removed_when_done(store: Store
     assert isinstance(kept, SpooledBody)
     assert kept.size == len(BODY)
     assert _octets(kept) == BODY
-    await store.settle(entry, Settlement(None))
+    await store.settle(entry, AttemptRecord(None))
     await until(lambda: not Path(kept.path).exists())
 
 
@@ -233,7 +233,7 @@ async def test_a_caller_that_gave_up_does_not_undo_the_message(store: Store) -> 
 
 async def test_a_settled_message_is_gone(store: Store) -> None:
     entry = await _accept(store)
-    await store.settle(entry, Settlement(None))
+    await store.settle(entry, AttemptRecord(None))
     assert await store.get(entry.id) == []
     assert await store.due(START, 10) == []
     with pytest.raises(StorageError):
@@ -242,9 +242,9 @@ async def test_a_settled_message_is_gone(store: Store) -> None:
 
 async def test_the_body_stays_until_the_last_entry_is_settled(store: Store) -> None:
     first, second = await store.accept(draft("a@one.test", "b@two.test"))
-    await store.settle(first, Settlement(None))
+    await store.settle(first, AttemptRecord(None))
     assert await store.body(second) == BODY
-    await store.settle(second, Settlement(None))
+    await store.settle(second, AttemptRecord(None))
     with pytest.raises(StorageError):
         await store.body(second)
 
@@ -262,7 +262,7 @@ async def test_a_deferred_entry_waits_with_what_is_left_of_it(store: Store) -> N
 async def test_what_hooks_noted_goes_on_with_the_entry_and_with_no_other_of_its_message(store: Store) -> None:
     first, second = await store.accept(draft("a@one.test", "b@two.test", notes={"pool": "blue"}))
     noted = Noted({"seen": 1}, {"pool": "green", "list": [None, "é"]}, force_tls=True)
-    await store.settle(first, Settlement(replace(first, noted=noted, state=State.DEFERRED, next_attempt=START + 5)))
+    await store.settle(first, AttemptRecord(replace(first, noted=noted, state=State.DEFERRED, next_attempt=START + 5)))
     (again,) = await store.get(first.id)
     assert again.noted == noted
     assert (again.todo_notes, again.force_tls) == ({"pool": "green", "list": [None, "é"]}, True)
@@ -275,7 +275,7 @@ async def test_a_bounce_is_queued_with_the_outcome_and_announced(store: Store) -
     listener = Listener()
     store.subscribe(listener)
     bounce = draft("alice@sender.test", sender="", body=b"Subject: sorry\r\n\r\n", id=store.reserve_id())
-    await store.settle(entry, Settlement(None, bounce))
+    await store.settle(entry, AttemptRecord(None, bounce))
     (queued,) = listener.entries
     assert queued.message.id == bounce.id
     assert await store.due(START, 10) == [queued]
@@ -285,7 +285,7 @@ async def test_a_bounce_is_queued_with_the_outcome_and_announced(store: Store) -
 async def test_settling_twice_changes_and_bounces_once(store: Store) -> None:
     entry = await _accept(store)
     bounce = draft("alice@sender.test", sender="")
-    await asyncio.gather(*(store.settle(entry, Settlement(None, bounce)) for _ in range(3)))
+    await asyncio.gather(*(store.settle(entry, AttemptRecord(None, bounce)) for _ in range(3)))
     await store.settle(entry, _deferred(entry, START + 5))
     (queued,) = _ours((await store.page(EVERYTHING, 10)).entries)
     assert queued.message.sender.is_null
@@ -295,7 +295,7 @@ async def test_an_entry_deleted_meanwhile_stays_deleted_and_tells_nobody(store: 
     entry = await _accept(store)
     assert await store.change(Verb.DELETE, Selection(ids=[entry.id])) == 1
     await store.settle(entry, _deferred(entry, START + 5))
-    await store.settle(entry, Settlement(None, draft("alice@sender.test", sender="")))
+    await store.settle(entry, AttemptRecord(None, draft("alice@sender.test", sender="")))
     assert _ours((await store.page(EVERYTHING, 10)).entries) == []
 
 
@@ -307,7 +307,7 @@ async def test_an_entry_held_meanwhile_stays_held_with_the_new_facts(store: Stor
     assert (kept.state, kept.next_attempt, kept.attempts) == (State.HELD, None, 1)
     assert kept.last_reply == "450 4.2.0 later"
     assert await store.due(START + 100, 10) == []
-    await store.settle(entry, Settlement(None))
+    await store.settle(entry, AttemptRecord(None))
     assert await store.get(entry.id) == []
 
 
@@ -358,7 +358,7 @@ async def test_waits_are_brought_forward_and_the_listener_is_woken(store: Store,
     long, short, held = [await _accept(store, draft(f"u{n}@there.test")) for n in range(3)]
     for entry, wait in ((long, 4000.0), (short, 50.0), (held, 4000.0)):
         waiting = replace(entry, attempts=2, state=State.DEFERRED, next_attempt=START + wait)
-        await store.settle(entry, Settlement(waiting))
+        await store.settle(entry, AttemptRecord(waiting))
     await store.change(Verb.HOLD, Selection(ids=[held.id]))
     asked: list[tuple[int, float]] = []
 
@@ -524,7 +524,7 @@ async def test_stats_count_entries_octets_and_the_oldest_of_each_state(store: St
     assert (stats[State.ACTIVE].oldest, stats[State.HELD].oldest) == (START + 5, START)
     assert stats[State.HELD].messages == before + 1
     for entry in (first, second, third):
-        await store.settle(entry, Settlement(None))
+        await store.settle(entry, AttemptRecord(None))
     stats = store.stats()
     assert [stats[state].messages for state in (State.ACTIVE, State.DEFERRED)] == [0, 0]
     assert [stats[state].oldest for state in (State.ACTIVE, State.DEFERRED)] == [None, None]
@@ -543,7 +543,7 @@ async def test_a_closed_store_refuses_and_closes_twice(store: Store) -> None:
     with pytest.raises(StorageError):
         await store.accept(draft())
     with pytest.raises(StorageError):
-        await store.settle(entry, Settlement(None))
+        await store.settle(entry, AttemptRecord(None))
 
 
 async def test_many_at_once_all_come_through(store: Store) -> None:
@@ -555,7 +555,7 @@ async def test_many_at_once_all_come_through(store: Store) -> None:
         assert entry.recipients == (Recipient(entry.recipients[0].id, address(f"u{n}@d{n % 7}.test")),)
         assert await store.body(entry) == body
         if n % 3:
-            await store.settle(entry, Settlement(None))
+            await store.settle(entry, AttemptRecord(None))
 
     await asyncio.gather(*(one(n) for n in range(300)))
     assert store.stats()[State.ACTIVE].messages == 100

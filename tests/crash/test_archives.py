@@ -23,8 +23,8 @@ from mailboat.model.envelope import State
 from mailboat.model.observer import Observer
 from mailboat.queue import imports
 from mailboat.queue.opening import open_spool, open_store
-from mailboat.queue.shelf import Databases
-from mailboat.queue.store import Selection, Settlement, Verb
+from mailboat.queue.spool_set import Databases
+from mailboat.queue.store import AttemptRecord, Selection, Verb
 
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 70 + b"\r\n") * 5000
 EXPORT = ["link:1", "unlink:1", "write:1", "fsync:1", "fsync:2", "rename:1"]
@@ -74,7 +74,7 @@ async def fill(queue_dir: Path) -> None:
         await spool.accept(draft("a@one.test", "b@two.test"))
         (entry,) = await spool.accept(draft("c@three.test", body=b"Subject: large\r\n\r\n" + bytes(300_000)))
         deferred = replace(entry, attempts=1, next_attempt=1_500_000.0, state=State.DEFERRED)
-        await spool.settle(entry, Settlement(deferred))
+        await spool.settle(entry, AttemptRecord(deferred))
         await spool.accept(draft("d@four.test"))
         await spool.change(Verb.HOLD, Selection(domain="four.test"))
         await spool.close()
@@ -163,7 +163,7 @@ async def test_an_import_into_a_stopped_queue_that_is_killed(tmp_path: Path) -> 
         async with opened(target) as store:
             delivered = [e for e in (await store.page(Selection(), 1000)).entries if e.held_reason != "exported"]
             for entry in delivered:
-                await store.settle(entry, Settlement(None))
+                await store.settle(entry, AttemptRecord(None))
             again = await imports.take_in(store, archive)
             assert again + len(delivered) == len(before), point
         if where == "new":

@@ -20,7 +20,7 @@ from mailboat.model.observer import Observer
 from mailboat.queue import ids
 from mailboat.queue.selection import entries_of, fits, names, order
 from mailboat.queue.spool import read_place
-from mailboat.queue.store import Page, QueueListener, Selection, Settlement, StateStats, StorageError, Verb
+from mailboat.queue.store import AttemptRecord, Page, QueueListener, Selection, StateStats, StorageError, Verb
 from mailboat.queue.waits import Earlier
 
 TAG = "MEM0RY"
@@ -46,7 +46,7 @@ class MemoryStore:
         self._rows: dict[int, Entry] = {}
         self._bodies: dict[int, Body] = {}
         self._listener: QueueListener | None = None
-        self._waiting: list[tuple[Entry, Settlement, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Entry, AttemptRecord, asyncio.Future[None]]] = []
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._closed = False
 
@@ -76,7 +76,7 @@ class MemoryStore:
         self._soon(lambda: self._accept(draft, entries, future))
         return future
 
-    def settle(self, entry: Entry, settlement: Settlement) -> asyncio.Future[None]:
+    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
         """C2."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if settlement.bounce is not None and not settlement.bounce.recipients and not settlement.bounce.groups:
@@ -123,7 +123,7 @@ class MemoryStore:
         self._rows.update({entry.key.row: entry for entry in entries})
         self._bodies[ids.number_of(entries[0].key.row)] = body
 
-    def _settle(self, entry: Entry, settlement: Settlement, future: asyncio.Future[None]) -> None:
+    def _settle(self, entry: Entry, settlement: AttemptRecord, future: asyncio.Future[None]) -> None:
         if self._closed:
             future.set_exception(StorageError("the queue is closed"))
             return

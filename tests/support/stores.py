@@ -11,7 +11,7 @@ from typing import Any
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.envelope import Body, Draft, Entry, EntryKey
 from mailboat.model.observer import Observer
-from mailboat.queue.faults import Room
+from mailboat.queue.faults import DiskReserve
 from mailboat.queue.spool import Tuning
 from mailboat.queue.store import StorageFull
 
@@ -107,14 +107,14 @@ class Disk:
         """What a spool is opened with, to be on this disk."""
         disk = self
 
-        class Measured(Room):
+        class Measured(DiskReserve):
             def shortage(self, wanted: int, spare: int = 0) -> StorageFull | None:
                 return disk.shortage(self.directory, wanted)
 
-        return Tuning(**{"connect": self.connect, "room": lambda path: Measured(path, 1 << 20, 1 << 20)} | changes)
+        return Tuning(**{"connect": self.connect, "reserve": lambda path: Measured(path, 1 << 20, 1 << 20)} | changes)
 
     def shortage(self, directory: str, wanted: int) -> StorageFull | None:
-        """For `Room.shortage`."""
+        """For `DiskReserve.shortage`."""
         return StorageFull(f"{directory}: {self.free} octets free") if self.free < wanted + (1 << 20) else None
 
 

@@ -32,7 +32,7 @@ from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer, Observers
 from mailboat.queue.opening import open_store
-from mailboat.queue.shelf import Databases
+from mailboat.queue.spool_set import Databases
 from mailboat.queue.store import Store
 from mailboat.routing.ahead import Ahead
 from mailboat.routing.answers import Located, Site

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mailboat.ingress.admission import Load
 from mailboat.loading.memory import memory_limit
-from mailboat.queue.faults import Disk, Room
+from mailboat.queue.faults import Disk, DiskReserve
 from mailboat.queue.store import Store
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def _log_change(text: str, now: bool) -> None:
 def disk_is_full(directory: str) -> bool:
     """Whether the file system has no more than what is kept for recording outcomes."""
     try:
-        return Room.of(directory).shortage(0) is not None
+        return DiskReserve.of(directory).shortage(0) is not None
     except OSError:
         return False  # the store will say what is wrong
 

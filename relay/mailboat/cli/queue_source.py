@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,7 +26,7 @@ from mailboat.model.envelope import State
 from mailboat.queue.store import Selection, StateStats, Verb
 
 if TYPE_CHECKING:
-    from mailboat.queue.shelf import Databases
+    from mailboat.queue.spool_set import Databases
 
 _PAGE = 500
 _TIMEOUT = 60.0
@@ -56,22 +56,6 @@ class Share:
     octets: int
     oldest_seconds: float
     """Age of the oldest; 0 when there is none."""
-
-
-class Source(Protocol):
-    """What the reading verbs need."""
-
-    def messages(self, selection: Selection) -> Iterator[EntryJson]:
-        """Every entry that is meant, oldest first."""
-
-    def show(self, id: str) -> list[EntryJson]:  # noqa: A002 - the field's word
-        """The entry of this id, or those of this message; empty when there is none."""
-
-    def stats(self) -> dict[State, Share]:
-        """The queue's size by state."""
-
-    def change(self, verb: Verb, selection: Selection) -> int:
-        """Do this to the entries of a selection that it touches; how many."""
 
 
 class Api:

@@ -27,8 +27,8 @@ from mailboat.model.observer import BounceResult, Observer
 from mailboat.model.outcome import AttemptReport, Outcome
 from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.entry import Transition, postponed, transition, undelivered
-from mailboat.queue.schedule import LOW_WATER, Offered, Schedule
-from mailboat.queue.store import Settlement, StorageError, Store
+from mailboat.queue.schedule import LOW_WATER, OfferResult, Schedule
+from mailboat.queue.store import AttemptRecord, StorageError, Store
 from mailboat.routing.answers import RoutingAnswer
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class Engine:
     def added(self, entries: Sequence[Entry]) -> None:
         """These are new and due."""
         for entry in entries:
-            if self._schedule.offer(self._parts.destination(entry), entry) is Offered.FULL:
+            if self._schedule.offer(self._parts.destination(entry), entry) is OfferResult.FULL:
                 self._starved = True
                 self._rewind_to(entry.next_attempt)
         self._pump()
@@ -329,7 +329,7 @@ class Engine:
         if change.delivered:
             left = undelivered(entry, change)
             assert left is not None  # else there is nothing to ask
-            await asyncio.shield(self._parts.store.settle(entry, Settlement(left)))
+            await asyncio.shield(self._parts.store.settle(entry, AttemptRecord(left)))
             if hooks.tells_delivered(change) and (telling := hooks.tell(change)) is not None:
                 await telling
         return await hooks.after(change)
@@ -341,7 +341,7 @@ class Engine:
         return postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
 
     def _settle(self, entry: Entry, change: Transition, bounce: Draft | None) -> asyncio.Future[None]:
-        future = self._parts.store.settle(entry, Settlement(change.remaining, bounce))
+        future = self._parts.store.settle(entry, AttemptRecord(change.remaining, bounce))
         future.add_done_callback(lambda done: self._recorded(done, entry, change))
         return future
 
@@ -436,7 +436,7 @@ class Engine:
     def _take_in(self, entries: Sequence[Entry]) -> bool:
         """Offer entries in their order, and have the cursor follow; False: there is no room for all."""
         for entry in entries:
-            if self._schedule.offer(self._parts.destination(entry), entry) is Offered.FULL:
+            if self._schedule.offer(self._parts.destination(entry), entry) is OfferResult.FULL:
                 return False
             self._cursor = (entry.next_attempt or 0.0, entry.key)
         return True
@@ -454,7 +454,7 @@ class Engine:
             entries = await self._parts.store.due_in(domain, self._parts.clock.now(), limit)
             # Where routes go by sender, one domain's mail may belong to several destinations.
             own = [e for e in self._schedule.end_read(entries) if self._parts.destination(e) == destination]
-            left = any(self._schedule.offer(destination, entry) is not Offered.TAKEN for entry in own)
+            left = any(self._schedule.offer(destination, entry) is not OfferResult.QUEUED for entry in own)
             if left or (own and len(entries) == limit):
                 self._schedule.mark_more(domain, destination)
             elif len(entries) == limit:

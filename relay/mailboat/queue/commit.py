@@ -18,20 +18,20 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
 from mailboat.queue.bodies import BodyFiles
-from mailboat.queue.faults import Room, is_storage_trouble, storage_error
+from mailboat.queue.faults import DiskReserve, is_storage_trouble, storage_error
 from mailboat.queue.operations import (
     Accept,
     Change,
     Committed,
     NewMessage,
     Operation,
-    Probe,
     Refused,
     Report,
     Reserve,
     Settle,
     Stats,
     Transfer,
+    WriteProbe,
 )
 from mailboat.queue.schema import PAGE
 from mailboat.queue.store import StorageError
@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 
 BATCH = 4096
 """Operations in one transaction at most."""
-SETTLE_PATIENCE = 0.01
+SETTLE_DELAY = 0.01
 """Seconds that the record of a finished delivery waits for a commit that is made anyway: nobody waits for it, and a
 crash in between makes a duplicate only where one was possible before (promise 2)."""
-COMPANY_WAIT = 0.005
+BATCH_WINDOW = 0.005
 """Seconds that a commit waits for as many messages as the last one held: an fsync and two changes of threads for one
 message are nearly as dear as for ten. It ends as soon as they are there, and a lone client never waits."""
 LONGEST_PAUSE = 1.0
@@ -65,12 +65,14 @@ def _can_wait(operation: Operation) -> bool:
 class Committer:
     """The commit thread and the queue in front of it."""
 
-    def __init__(self, path: str, open_writer: Callable[[], Writer], bodies: BodyFiles, room: Room, tell: Tell) -> None:
+    def __init__(
+        self, path: str, open_writer: Callable[[], Writer], bodies: BodyFiles, reserve: DiskReserve, tell: Tell
+    ) -> None:
         """`tell` is called on the running event loop, once a batch. Raises sqlite3.Error."""
         self._path = path
         self._open_writer = open_writer
         self._bodies = bodies
-        self._room = room
+        self._reserve = reserve
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._writer: Writer | None = open_writer()
@@ -89,8 +91,8 @@ class Committer:
         self._idle = False
         self._wanted = False
         """Something waits that is worth a commit of its own."""
-        self._nudge = False
-        self._company = 0
+        self._timer_set = False
+        self._expected = 0
         """Messages in the last batch, or one less than expected before: how many are worth waiting for."""
         # Each of these counters has one writer: the loop, then the thread.
         self._submitted = 0
@@ -117,16 +119,16 @@ class Committer:
             if self._submitted == self._awaited:
                 self._wake.put(None)
         if not _can_wait(operation):
-            self._hurry()
-        elif not self._nudge:
-            self._nudge = True
-            self._loop.call_later(SETTLE_PATIENCE, self._nudged)
+            self._wake_thread()
+        elif not self._timer_set:
+            self._timer_set = True
+            self._loop.call_later(SETTLE_DELAY, self._flush_settles)
 
-    def _nudged(self) -> None:
-        self._nudge = False
-        self._hurry()
+    def _flush_settles(self) -> None:
+        self._timer_set = False
+        self._wake_thread()
 
-    def _hurry(self) -> None:
+    def _wake_thread(self) -> None:
         self._wanted = True
         if self._idle:
             self._idle = False
@@ -198,8 +200,8 @@ class Committer:
 
     def _gather(self) -> list[Operation]:
         """Everything that waits, up to a batch."""
-        if self._company > 1 and not self._closing:
-            self._wait_for_company()
+        if self._expected > 1 and not self._closing:
+            self._wait_for_batch()
         self._wanted = False
         batch, pending = self._retained, self._pending
         # Outcomes that storage does not take must not keep new mail from its answer, however many they are.
@@ -209,17 +211,17 @@ class Committer:
             room -= 1
         messages = sum(type(operation) is Accept for operation in batch)
         self._taken += messages
-        self._company = max(messages, self._company - 1)
+        self._expected = max(messages, self._expected - 1)
         if pending:
             self._wanted = True
         return batch
 
-    def _wait_for_company(self) -> None:
+    def _wait_for_batch(self) -> None:
         """The clients that the last commits served are likely to be on their way with their next messages."""
-        self._awaited = self._taken + self._company
+        self._awaited = self._taken + self._expected
         if self._submitted < self._awaited:
             with contextlib.suppress(Empty):
-                self._wake.get(timeout=COMPANY_WAIT)
+                self._wake.get(timeout=BATCH_WINDOW)
         self._awaited = 0
 
     def _report(self, reports: list[Report]) -> None:
@@ -235,12 +237,12 @@ class Committer:
         shortage = self._no_room(operations)
         if shortage is not None:
             self._complain(shortage)
-            reports.append(Refused([o for o in operations if isinstance(o, Accept | Probe)], shortage))
-            operations = [o for o in operations if not isinstance(o, Accept | Probe)]
+            reports.append(Refused([o for o in operations if isinstance(o, Accept | WriteProbe)], shortage))
+            operations = [o for o in operations if not isinstance(o, Accept | WriteProbe)]
         trouble = self._try(operations, reports)
         if trouble is not None:
             self._salvage(operations, trouble, reports)
-        elif any(isinstance(o, Accept | Probe) for o in operations):
+        elif any(isinstance(o, Accept | WriteProbe) for o in operations):
             self._trouble = ""
         self.stalled = bool(self._retained)
         self._pause = min(LONGEST_PAUSE, max(LONGEST_PAUSE / 32, self._pause * 2)) if self._retained else 0.0
@@ -328,21 +330,21 @@ class Committer:
             self._writer = None
 
     def _no_room(self, operations: Sequence[Operation]) -> StorageError | None:
-        if not any(isinstance(o, Accept | Probe) for o in operations):
+        if not any(isinstance(o, Accept | WriteProbe) for o in operations):
             return None
         wanted = sum(len(message.body or b"") for message in _messages(operations))
         try:
-            shortage = self._room.shortage(wanted)
+            shortage = self._reserve.shortage(wanted)
             if shortage is None or self._writer is None:
                 return shortage
             # A queue that filled its disk and was delivered holds the room itself.
-            return self._room.shortage(wanted, 0 if self._writer.shrink() else self._writer.spare())
+            return self._reserve.shortage(wanted, 0 if self._writer.shrink() else self._writer.spare())
         except (OSError, sqlite3.Error) as error:
             return storage_error(error, self._path)
 
     def _check_log(self) -> None:
         """Copy the log into the database when it has grown: between commits, when everybody has been told."""
-        if self._log_octets >= self._room.log_limit:
+        if self._log_octets >= self._reserve.log_limit:
             self._copy_log()
 
     def _secure_room(self) -> None:
@@ -351,7 +353,7 @@ class Committer:
         Mail in the log makes the database grow when it is copied, and before that the log cannot begin anew: were the
         last room taken by somebody else meanwhile, no outcome of that mail could be recorded.
         """
-        if self._log_octets and self._room.is_tight():
+        if self._log_octets and self._reserve.is_tight():
             self._copy_log()
 
     def _copy_log(self) -> None:
@@ -359,7 +361,7 @@ class Committer:
             return
         try:
             pages = self._writer.checkpoint(wait=False)
-            if pages * PAGE > 8 * self._room.log_limit:
+            if pages * PAGE > 8 * self._reserve.log_limit:
                 self._writer.checkpoint(wait=True)
         except sqlite3.Error as error:
             # Commits go on while the log finds room; what they say of the disk is what counts.

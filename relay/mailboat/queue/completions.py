@@ -22,7 +22,6 @@ from mailboat.queue.operations import (
     Committed,
     NewMessage,
     Operation,
-    Probe,
     Quarantine,
     Refused,
     Report,
@@ -31,6 +30,7 @@ from mailboat.queue.operations import (
     Settle,
     Stats,
     Transfer,
+    WriteProbe,
 )
 from mailboat.queue.store import QueueListener, StorageError
 
@@ -86,7 +86,7 @@ class Completions:
             self._count(operation, -1)
             if isinstance(operation, Accept) and operation.message.file:
                 self._bodies.remove([operation.message.file])
-            if isinstance(operation, Probe):
+            if isinstance(operation, WriteProbe):
                 _resolve(operation.future, None)
             elif not isinstance(operation, Reserve):
                 _fail(operation.future, report.error)
@@ -117,7 +117,7 @@ class Completions:
             elif isinstance(operation, Reschedule):
                 self.tell(lambda listener: listener.woken())
                 _resolve(operation.future, None)
-            elif isinstance(operation, Probe):
+            elif isinstance(operation, WriteProbe):
                 needed_room = True
                 _resolve(operation.future, None)
         if self.fault and (messages or needed_room):

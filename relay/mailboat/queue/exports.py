@@ -24,8 +24,8 @@ from mailboat.queue import archive, ids, queries, rows, schema, transfers
 from mailboat.queue.bodies import BodyFiles
 from mailboat.queue.faults import storage_error
 from mailboat.queue.packed import PackedMessage
-from mailboat.queue.shelf import Databases
 from mailboat.queue.spool import Spool
+from mailboat.queue.spool_set import Databases
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, StorageError, Verb
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def _messages_of(path: Path, index: int, batch: str) -> Iterator[tuple[PackedMes
     if db is None:
         return
     try:
-        place = queries.Place(index, schema.read_tag(db))
+        place = queries.DatabaseRef(index, schema.read_tag(db))
         entries = transfers.entries_of(db, place, batch)
         for number, of_message in itertools.groupby(entries, lambda entry: ids.number_of(entry.key.row)):
             yield _with_body(db, path.parent, tuple(of_message), number)

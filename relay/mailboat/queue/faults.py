@@ -105,7 +105,7 @@ LOG_LIMIT = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class DiskReserve:
     """The free space that is kept for recording outcomes: a queue that filled its own disk must be able to drain."""
 
     directory: str
@@ -115,7 +115,7 @@ class Room:
     """Octets that new mail leaves free: the log once more, and what copying it adds to the database."""
 
     @classmethod
-    def of(cls, directory: str) -> Room:
+    def of(cls, directory: str) -> DiskReserve:
         """The marks for the file system that holds a directory; smaller on a small one."""
         total = os.statvfs(directory)
         log_limit = max(1 << 18, min(LOG_LIMIT, total.f_blocks * total.f_frsize // 64))

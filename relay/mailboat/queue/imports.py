@@ -21,11 +21,11 @@ from mailboat.model.envelope import Entry, EntryKey, SpooledBody
 from mailboat.queue import ids, queries, schema, transfers
 from mailboat.queue.archive import PIECE, ArchivedMessage, ArchiveReader, verify
 from mailboat.queue.bodies import BodyFiles, new_upload, remove
-from mailboat.queue.faults import Room, storage_error
+from mailboat.queue.faults import DiskReserve, storage_error
 from mailboat.queue.operations import NewMessage
 from mailboat.queue.packed import PackedMessage
-from mailboat.queue.shelf import Databases
 from mailboat.queue.spool import Spool
+from mailboat.queue.spool_set import Databases
 from mailboat.queue.store import Verb
 from mailboat.queue.transfers import Inbox, Staged
 
@@ -157,7 +157,7 @@ class _Sorter:
     """Reads an archive and finds out what of it concerns one database. Used in a thread."""
 
     def __init__(
-        self, path: Path, place: queries.Place, new_file: Callable[[], tuple[str, int]], stack: ExitStack
+        self, path: Path, place: queries.DatabaseRef, new_file: Callable[[], tuple[str, int]], stack: ExitStack
     ) -> None:
         """`stack` closes what is opened, and removes what is left over."""
         self._place = place
@@ -253,7 +253,7 @@ class Upload:
     def __init__(self, queue_dir: str) -> None:
         """Nothing is written yet."""
         self._directory = Path(queue_dir).absolute()
-        self._room = Room.of(queue_dir)
+        self._reserve = DiskReserve.of(queue_dir)
         self.path = self._directory
         self._descriptor = -1
 
@@ -272,7 +272,7 @@ class Upload:
 
     def write(self, octets: bytes) -> None:
         """Take a piece, while there is room beyond what the queue keeps for itself."""
-        if (shortage := self._room.shortage(len(octets))) is not None:
+        if (shortage := self._reserve.shortage(len(octets))) is not None:
             raise shortage
         try:
             view = memoryview(octets)

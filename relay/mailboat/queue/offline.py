@@ -16,7 +16,7 @@ from mailboat.model.envelope import Entry, State
 from mailboat.queue import queries, schema
 from mailboat.queue.faults import storage_error
 from mailboat.queue.store import PAGE_OCTETS, Selection, StateStats, StorageError, total
-from mailboat.queue.transaction import Tally
+from mailboat.queue.transaction import QueueCounters
 
 T = TypeVar("T")
 
@@ -44,9 +44,9 @@ class OfflineQueue:
 
     def stats(self) -> dict[State, StateStats]:
         """The queue's size by state."""
-        return total([_asking(path, partial(Tally.read, db)).stats() for path, db, _ in self._databases()])
+        return total([_asking(path, partial(QueueCounters.read, db)).stats() for path, db, _ in self._databases()])
 
-    def _databases(self) -> Iterator[tuple[Path, sqlite3.Connection, queries.Place]]:
+    def _databases(self) -> Iterator[tuple[Path, sqlite3.Connection, queries.DatabaseRef]]:
         """Each in turn, open until the next."""
         for index, path in self._paths.items():
             db = _asking(path, partial(schema.open_beside, path))
@@ -62,14 +62,14 @@ def _asking(path: Path, question: Callable[[], T]) -> T:
         raise storage_error(error, str(path)) from error
 
 
-def _identify(db: sqlite3.Connection, path: Path, index: int) -> queries.Place:
+def _identify(db: sqlite3.Connection, path: Path, index: int) -> queries.DatabaseRef:
     version = schema.version_of(db, str(path))
     if version != len(schema.MIGRATIONS):
         raise StorageError(f"{path} has format version {version}, this release reads {len(schema.MIGRATIONS)}")
-    return queries.Place(index, schema.read_tag(db))
+    return queries.DatabaseRef(index, schema.read_tag(db))
 
 
-def _walk(db: sqlite3.Connection, place: queries.Place, selection: Selection, path: Path) -> Iterator[Entry]:
+def _walk(db: sqlite3.Connection, place: queries.DatabaseRef, selection: Selection, path: Path) -> Iterator[Entry]:
     after, more = 0, True
     while more:
         step = partial(queries.select, db, place, selection, after, _BATCH, PAGE_OCTETS)

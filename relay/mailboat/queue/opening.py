@@ -16,8 +16,8 @@ from mailboat.model.observer import Observer
 from mailboat.queue import exports, imports, schema, transfers
 from mailboat.queue.faults import storage_error
 from mailboat.queue.lock import Lock, make_directory, private_files, sync_directory
-from mailboat.queue.shelf import Databases, Shelf
 from mailboat.queue.spool import Spool, Tuning, database_path
+from mailboat.queue.spool_set import Databases, SpoolSet
 from mailboat.queue.store import StorageError
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ async def open_store(
     if len(opened) == 1:
         return opened[0]
     log.info("adopted %s", ", ".join(str(spool.path) for spool in opened[1:]))
-    return Shelf(opened[0], opened[1:])
+    return SpoolSet(opened[0], opened[1:])
 
 
 def spare_databases(queue_dir: str, worker: int, nodes: int) -> tuple[Path, list[int]]:

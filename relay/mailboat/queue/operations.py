@@ -84,8 +84,8 @@ class Reserve:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """Write a trifle."""
+class WriteProbe:
+    """Write a test record."""
 
     future: asyncio.Future[None]
 
@@ -111,7 +111,7 @@ class Transfer:
     """About what it adds to the database."""
 
 
-Operation = Accept | Settle | Change | Quarantine | Reschedule | Reserve | Probe | Transfer
+Operation = Accept | Settle | Change | Quarantine | Reschedule | Reserve | WriteProbe | Transfer
 
 Stats = dict[State, StateStats]
 

@@ -30,7 +30,7 @@ _ROW_OCTETS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DatabaseRef:
     """Whose rows these are."""
 
     spool: int
@@ -48,7 +48,7 @@ class Shown(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DueEntries:
     """Entries, and the rows that are not what we wrote."""
 
     entries: list[Entry]
@@ -58,7 +58,7 @@ class Found:
 Cursor = tuple[float, EntryKey]
 
 
-def due(db: sqlite3.Connection, place: Place, until: float, limit: int, after: Cursor | None) -> Found:
+def due(db: sqlite3.Connection, place: DatabaseRef, until: float, limit: int, after: Cursor | None) -> DueEntries:
     """Entries that are due, behind `after` in order of (next_attempt, spool, row)."""
     since, row = float("-inf"), -_LAST  # below every time and row that a damaged database may hold
     if after is not None:
@@ -77,7 +77,7 @@ def due(db: sqlite3.Connection, place: Place, until: float, limit: int, after: C
     return _read(found, place)
 
 
-def due_in(db: sqlite3.Connection, place: Place, domain: str, until: float, limit: int) -> Found:
+def due_in(db: sqlite3.Connection, place: DatabaseRef, domain: str, until: float, limit: int) -> DueEntries:
     """Entries of one domain that are due."""
     found = db.execute(
         "SELECT * FROM listing WHERE state = 0 AND domain = :domain AND next_attempt <= :until"
@@ -211,12 +211,12 @@ def numbers_from(db: sqlite3.Connection, origin: str) -> list[int]:
     return [number for (number,) in db.execute("SELECT id FROM message WHERE origin = ? ORDER BY id", (origin,))]
 
 
-def read(db: sqlite3.Connection, place: Place, selected: Sequence[int]) -> list[Entry]:
+def read(db: sqlite3.Connection, place: DatabaseRef, selected: Sequence[int]) -> list[Entry]:
     """The entries of these rows in order, for people: damaged ones too, as far as they go."""
     return read_some(db, place, selected, _LAST).entries
 
 
-def read_some(db: sqlite3.Connection, place: Place, selected: Sequence[int], most: int) -> Shown:
+def read_some(db: sqlite3.Connection, place: DatabaseRef, selected: Sequence[int], most: int) -> Shown:
     """The same, until they take `most` octets; one entry at least."""
     found = db.execute(
         "SELECT * FROM listing WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
@@ -238,7 +238,7 @@ def read_some(db: sqlite3.Connection, place: Place, selected: Sequence[int], mos
 
 
 def select(
-    db: sqlite3.Connection, place: Place, selection: Selection, after: int, limit: int, octets: int
+    db: sqlite3.Connection, place: DatabaseRef, selection: Selection, after: int, limit: int, octets: int
 ) -> tuple[Shown, int]:
     """Entries of a selection behind a row, up to `limit` and about so many octets; and where to go on, 0 at the end."""
     if selection.ids:
@@ -253,7 +253,7 @@ def select(
 
 
 def rows_of(
-    db: sqlite3.Connection, place: Place, selection: Selection, after: int, limit: int
+    db: sqlite3.Connection, place: DatabaseRef, selection: Selection, after: int, limit: int
 ) -> tuple[list[int], int]:
     """The same, their rows alone."""
     if not selection.ids:
@@ -288,7 +288,7 @@ def oldest(db: sqlite3.Connection, state: int) -> float | None:
     return float(found[0]) if found is not None and rows.is_time(found[0]) else None
 
 
-def _read(found: Sequence[rows.Row], place: Place) -> Found:
+def _read(found: Sequence[rows.Row], place: DatabaseRef) -> DueEntries:
     entries: list[Entry] = []
     damaged: list[rows.Damaged] = []
     for row in found:
@@ -296,4 +296,4 @@ def _read(found: Sequence[rows.Row], place: Place) -> Found:
             entries.append(rows.read_entry(row, place.spool, place.tag))
         except rows.Damaged as error:
             damaged.append(error)
-    return Found(entries, damaged)
+    return DueEntries(entries, damaged)

@@ -21,12 +21,12 @@ DOMAINS_MARKED = 1000
 """Domains of one destination that are remembered at most because the store holds more of their mail."""
 
 
-class Offered(Enum):
+class OfferResult(Enum):
     """What became of an offer."""
 
-    TAKEN = auto()
+    QUEUED = auto()
     """The entry is here, or was already."""
-    MARKED = auto()
+    OVERFLOW = auto()
     """Its destination's share of the memory is used up: the store keeps it, and `more` will name its domain."""
     FULL = auto()
     """No room for anybody: nothing is remembered, it must be offered again."""
@@ -82,10 +82,10 @@ class Schedule:
         """Under way, or done and not recorded yet."""
         self._set_aside: set[EntryKey] = set()
         """Their outcome could not be recorded: left alone for a while."""
-        self._more: dict[str, dict[str, None] | None] = {}
+        self._overflow: dict[str, dict[str, None] | None] = {}
         """By destination, the domains with due entries that only the store holds; None: too many to remember."""
-        self._hungry: dict[str, None] = {}
-        """Destinations in `_more` that run low here, the longest first."""
+        self._low: dict[str, None] = {}
+        """Destinations in `_overflow` that run low here, the longest first."""
         self._changed: set[EntryKey] | None = None
         """Settled or withdrawn since `begin_read`; None when nothing is being read."""
         self._running = 0
@@ -128,26 +128,26 @@ class Schedule:
         """Whether anything stands in a ring."""
         return any(self._rings.values())
 
-    def offer(self, name: str, entry: Entry) -> Offered:
+    def offer(self, name: str, entry: Entry) -> OfferResult:
         """Take a due entry in for destination `name`.
 
         A destination may fill half of the room that is left, so that many slow ones together never shut out
         the others (dynamic thresholds, as switches share their buffers). An entry that is here already is no news.
         """
         if entry.key in self._waiting or entry.key in self._unsettled or entry.key in self._set_aside:
-            return Offered.TAKEN
+            return OfferResult.QUEUED
         if self.is_full:
-            return Offered.FULL
+            return OfferResult.FULL
         destination = self._destinations.get(name)
         if destination is None:
             destination = self._destinations[name] = _Queue()
         elif len(destination.waiting) >= self._share:
             self.mark_more(entry.domain, name)
-            return Offered.MARKED
+            return OfferResult.OVERFLOW
         destination.waiting.append(entry.key)
         self._waiting[entry.key] = entry
         self._take_turn(name, destination)
-        return Offered.TAKEN
+        return OfferResult.QUEUED
 
     def start(self, now: float) -> tuple[str, Entry] | None:
         """The next entry to attempt and its destination; None: nothing may start now."""
@@ -179,7 +179,7 @@ class Schedule:
         self._running += 1
         destination.running += 1
         self._take_turn(name, destination)
-        self._feel_hunger(name)
+        self._mark_low(name)
 
     def finish(self, name: str) -> None:
         """An attempt to this destination is over; its entry stays known until `settled`."""
@@ -249,17 +249,17 @@ class Schedule:
 
     def mark_more(self, domain: str, name: str) -> None:
         """The store holds more due entries of this domain, which is part of destination `name`."""
-        domains = self._more.setdefault(name, {})
+        domains = self._overflow.setdefault(name, {})
         if domains is not None:
             domains[domain] = None
             if len(domains) > DOMAINS_MARKED:
-                self._more[name] = None
-        self._feel_hunger(name)
+                self._overflow[name] = None
+        self._mark_low(name)
 
     @property
     def wants_more(self) -> bool:
         """Whether `more` may name something."""
-        return bool(self._hungry) and not self.is_full
+        return bool(self._low) and not self.is_full
 
     def more(self) -> tuple[str, str] | None:
         """A destination that runs low, and a domain of it with due entries in the store; that is marked no longer.
@@ -268,20 +268,20 @@ class Schedule:
         its beginning, and what finds no room then is marked again.
         """
         while self.wants_more:
-            name = next(iter(self._hungry))
-            del self._hungry[name]
-            if not self._is_hungry(name):
+            name = next(iter(self._low))
+            del self._low[name]
+            if not self._is_low(name):
                 continue
-            domains = self._more[name]
+            domains = self._overflow[name]
             if domains is None:
-                del self._more[name]
+                del self._overflow[name]
                 return name, ""
             domain = next(iter(domains))
             del domains[domain]
             if domains:
-                self._hungry[name] = None  # behind the others
+                self._low[name] = None  # behind the others
             else:
-                del self._more[name]
+                del self._overflow[name]
             return name, domain
         return None
 
@@ -289,15 +289,15 @@ class Schedule:
     def _share(self) -> int:
         return max(1, (self._capacity - len(self._waiting)) // 2)
 
-    def _is_hungry(self, name: str) -> bool:
-        if name not in self._more:
+    def _is_low(self, name: str) -> bool:
+        if name not in self._overflow:
             return False
         destination = self._destinations.get(name)
         return destination is None or len(destination.waiting) < min(LOW_WATER, self._share)
 
-    def _feel_hunger(self, name: str) -> None:
-        if self._more and self._is_hungry(name):
-            self._hungry[name] = None
+    def _mark_low(self, name: str) -> None:
+        if self._overflow and self._is_low(name):
+            self._low[name] = None
 
     def _first_of(self, destination: _Queue) -> Entry | None:
         waiting = destination.waiting

@@ -27,29 +27,29 @@ from mailboat.queue import ids, queries, schema
 from mailboat.queue.bodies import CACHE_OCTETS, BodyCache, BodyFiles
 from mailboat.queue.commit import Committer
 from mailboat.queue.completions import Completions
-from mailboat.queue.faults import Room, storage_error
+from mailboat.queue.faults import DiskReserve, storage_error
 from mailboat.queue.lock import Lock
 from mailboat.queue.operations import (
     Accept,
     Change,
     NewMessage,
     Operation,
-    Probe,
     Quarantine,
     Refused,
     Reschedule,
     Reserve,
     Settle,
     Transfer,
+    WriteProbe,
 )
 from mailboat.queue.reader import Reader
 from mailboat.queue.selection import entries_of
 from mailboat.queue.store import (
     PAGE_OCTETS,
+    AttemptRecord,
     Page,
     QueueListener,
     Selection,
-    Settlement,
     StateStats,
     StorageError,
     Verb,
@@ -75,7 +75,7 @@ class Tuning:
     """What tests and benchmarks set otherwise."""
 
     connect: schema.Connect = schema.connect
-    room: Callable[[str], Room] = Room.of
+    reserve: Callable[[str], DiskReserve] = DiskReserve.of
     cache_octets: int = CACHE_OCTETS
     pressure_operations: int = 2000
     """Operations that wait for a commit when `pressure` is 1."""
@@ -97,7 +97,7 @@ class Spool:
         """For `opening`, which holds the lock; `start` begins. Raises sqlite3.Error, OSError or `StorageError`."""
         self.path = path
         self.index = index
-        self.place = queries.Place(index, identity.tag)
+        self.place = queries.DatabaseRef(index, identity.tag)
         self.clock = clock
         self.bodies = BodyFiles(path.parent, index, identity.first)
         self.bodies.prepare()
@@ -108,13 +108,13 @@ class Spool:
         self._tuning = tuning
         self._loop = asyncio.get_running_loop()
         self._cache = BodyCache(tuning.cache_octets)
-        self._room = tuning.room(str(path.parent))
+        self._reserve = tuning.reserve(str(path.parent))
         self.completions = Completions(index, clock, observer, self.bodies, self._cache)
         self._committer = Committer(
             str(path),
             lambda: Writer(schema.open_writer(str(path), tuning.connect)),
             self.bodies,
-            self._room,
+            self._reserve,
             self.completions.take,
         )
         self.completions.stats = self._committer.stats
@@ -165,7 +165,7 @@ class Spool:
         return queries.with_file(db, numbers)
 
     def databases(self) -> Iterator[Spool]:
-        """Of several databases, each; see `shelf.Shelf`."""
+        """Of several databases, each; see `spool_set.SpoolSet`."""
         yield self
 
     # New messages and outcomes.
@@ -192,7 +192,7 @@ class Spool:
 
     def new_body_file(self) -> tuple[str, int]:
         """A new file for a `SpooledBody`: path and descriptor. Raises OSError, also when room runs short."""
-        if self._room.shortage(0) is not None:
+        if self._reserve.shortage(0) is not None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path.parent))
         return self.bodies.create()
 
@@ -211,7 +211,7 @@ class Spool:
             self._committer.submit(operation)
         return future
 
-    def settle(self, entry: Entry, settlement: Settlement) -> asyncio.Future[None]:
+    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
         """C2. Raises ValueError for a bounce that no store takes."""
         future: asyncio.Future[None] = self._loop.create_future()
         if self.closing:
@@ -295,7 +295,7 @@ class Spool:
     def transfer(self, move: Move, octets: int = 0) -> asyncio.Future[Sequence[int]]:
         """A change of `transfers`, which adds about so many octets; answers with its rows."""
         future: asyncio.Future[Sequence[int]] = self._loop.create_future()
-        if octets and not self.closing and (shortage := self._room.shortage(octets)) is not None:
+        if octets and not self.closing and (shortage := self._reserve.shortage(octets)) is not None:
             future.set_exception(shortage)
             return future
         return self._submit(Transfer(move, future, octets), future)
@@ -339,7 +339,7 @@ class Spool:
         """Entries of one domain that are due."""
         return await self._sound(lambda db: queries.due_in(db, self.place, domain, until, limit))
 
-    async def _sound(self, question: Callable[[sqlite3.Connection], queries.Found]) -> Sequence[Entry]:
+    async def _sound(self, question: Callable[[sqlite3.Connection], queries.DueEntries]) -> Sequence[Entry]:
         """What a question finds, once rows that cannot be read are held: one bad row never stops the others."""
         while True:
             found = await self.reader.ask(question)
@@ -426,7 +426,7 @@ class Spool:
         """Write and sync a test record; sets or clears `fault`."""
         if not self.closing:
             future: asyncio.Future[None] = self._loop.create_future()
-            await self._submit(Probe(future), future)
+            await self._submit(WriteProbe(future), future)
 
 
 def _earlier(earlier: Earlier, attempts: object, next_attempt: object) -> float | None:

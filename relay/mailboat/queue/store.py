@@ -33,7 +33,7 @@ class QueueInUse(StorageError):  # noqa: N818 - the noun that operators know
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class AttemptRecord:
     """What one attempt did to an entry; one commit records it together with the bounce message (C2)."""
 
     remaining: Entry | None
@@ -195,7 +195,7 @@ class Store(Protocol):
     def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
         """Queue a message (C1). Resolved with its entries after the group commit that holds it."""
 
-    def settle(self, entry: Entry, settlement: Settlement) -> asyncio.Future[None]:
+    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
         """Record an attempt (C2). An entry deleted meanwhile stays deleted; one held meanwhile stays held."""
 
     async def due(self, until: float, limit: int, after: tuple[float, EntryKey] | None = None) -> Sequence[Entry]:
@@ -251,7 +251,7 @@ class Store(Protocol):
         """Whether nothing is committed any more, until the process starts again."""
 
     async def probe(self) -> None:
-        """Write and sync a trifle; sets or clears `fault`."""
+        """Write and sync a test record; sets or clears `fault`."""
 
     async def close(self) -> None:
         """Finish what is under way, release the lock."""

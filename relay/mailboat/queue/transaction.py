@@ -21,13 +21,13 @@ from mailboat.queue.operations import (
     Change,
     NewMessage,
     Operation,
-    Probe,
     Quarantine,
     Reschedule,
     Reserve,
     Settle,
     Stats,
     Transfer,
+    WriteProbe,
 )
 from mailboat.queue.schema import PAGE
 from mailboat.queue.store import StateStats, Verb
@@ -71,12 +71,12 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Read the tally. Raises sqlite3.Error."""
         self._connection = connection
-        self._tally = Tally.read(connection)
+        self._counters = QueueCounters.read(connection)
 
     @property
     def stats(self) -> Stats:
         """The queue's size by state, as last committed."""
-        return self._tally.stats()
+        return self._counters.stats()
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
@@ -84,19 +84,19 @@ class Writer:
 
     def apply(self, operations: Sequence[Operation]) -> Applied:
         """Do all of this durably, or none of it. Raises what went wrong, after rolling back."""
-        tally = self._tally.copy()
+        counters = self._counters.copy()
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            applied = _Batch(connection, tally, operations).run()
-            tally.write(connection)
+            applied = _Batch(connection, counters, operations).run()
+            counters.write(connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        self._tally = tally
-        applied.stats = tally.stats()
+        self._counters = counters
+        applied.stats = counters.stats()
         return applied
 
     def spare(self) -> int:
@@ -119,7 +119,7 @@ class Writer:
         return int(pages)
 
 
-class Tally:
+class QueueCounters:
     """Entries and octets by state, kept in the transaction that changes them, so that nothing ever counts rows."""
 
     def __init__(self, counts: dict[int, list[int]], oldest: list[float | None]) -> None:
@@ -129,14 +129,14 @@ class Tally:
         self._touched: set[int] = set()
 
     @classmethod
-    def read(cls, connection: sqlite3.Connection) -> Tally:
+    def read(cls, connection: sqlite3.Connection) -> QueueCounters:
         """The tally as stored."""
         counts = {state: list(counts) for state, counts in queries.tally(connection).items()}
         return cls(counts, [queries.oldest(connection, state) for state in range(len(rows.STATES))])
 
-    def copy(self) -> Tally:
+    def copy(self) -> QueueCounters:
         """One to change while its transaction may still fail."""
-        return Tally({state: list(counts) for state, counts in self._counts.items()}, list(self._oldest))
+        return QueueCounters({state: list(counts) for state, counts in self._counts.items()}, list(self._oldest))
 
     def move(self, size: int, source: int | None, target: int | None) -> None:
         """An entry of this size leaves one state for another; None is outside of the queue."""
@@ -170,9 +170,11 @@ class Tally:
 class _Batch:
     """One transaction, from its operations to what it did."""
 
-    def __init__(self, connection: sqlite3.Connection, tally: Tally, operations: Sequence[Operation]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, counters: QueueCounters, operations: Sequence[Operation]
+    ) -> None:
         self._connection = connection
-        self._tally = tally
+        self._counters = counters
         self._operations = operations
         self._applied = Applied({})
         self._damaged = False
@@ -201,16 +203,16 @@ class _Batch:
                 )
             elif isinstance(operation, Reserve):
                 self._execute("UPDATE meta SET value = max(value, ?) WHERE key = 'reserved'", operation.reserved)
-            elif isinstance(operation, Probe):
+            elif isinstance(operation, WriteProbe):
                 self._execute("UPDATE meta SET value = value + 1 WHERE key = 'probe'")
         if self._damaged:
-            self._tally.count(self._connection)
+            self._counters.count(self._connection)
         return self._applied
 
     def _transfer(self, position: int, transfer: Transfer) -> None:
         moved = transfer.move(self._connection)
         for octets, source, target in moved.sizes:
-            self._tally.move(octets, source, target)
+            self._counters.move(octets, source, target)
         self._applied.changed[position] = moved.rows
         if moved.refused:
             self._applied.refused[position] = moved.refused
@@ -234,7 +236,7 @@ class _Batch:
         self._many(_INSERT_BODY, [(new.number, new.body) for new in messages if new.body is not None])
         self._many(_INSERT_ENTRY, [rows.entry_row(entry) for entry in entries])
         for entry in entries:
-            self._tally.move(entry.message.size, None, rows.STATE_CODES[entry.state])
+            self._counters.move(entry.message.size, None, rows.STATE_CODES[entry.state])
 
     def _bounces(self, settles: Sequence[Settle]) -> list[NewMessage]:
         """Those whose entry still exists: a deleted message is to go without telling anybody."""
@@ -262,7 +264,9 @@ class _Batch:
         if held := [remaining[row] for row, (state, _) in states.items() if state == rows.HELD]:
             transfers.reschedule(self._connection, held)
         for row, (state, size) in states.items():
-            self._tally.move(size, state, rows.HELD if state == rows.HELD else rows.STATE_CODES[remaining[row].state])
+            self._counters.move(
+                size, state, rows.HELD if state == rows.HELD else rows.STATE_CODES[remaining[row].state]
+            )
 
     def _states(self, of: Sequence[int]) -> dict[int, tuple[int, int]]:
         """The state code and size of each of these rows that is there."""
@@ -287,7 +291,7 @@ class _Batch:
         )
         for _, state, size in gone:
             code, octets = self._counted(state, size)
-            self._tally.move(octets, code, None)
+            self._counters.move(octets, code, None)
         if held := [row for row, state, _ in gone if state == rows.HELD]:
             transfers.forget(self._connection, held)
         numbers = {ids.number_of(row) for row, _, _ in gone}
@@ -317,12 +321,12 @@ class _Batch:
             _json(touched),
         )
         for row in touched:
-            self._tally.move(states[row][1], states[row][0], target)
+            self._counters.move(states[row][1], states[row][0], target)
         return touched
 
     def _quarantine(self, quarantine: Quarantine) -> None:
         for state, size in self._states([quarantine.row]).values():
-            self._tally.move(size, state, rows.HELD)
+            self._counters.move(size, state, rows.HELD)
         self._execute(
             "UPDATE entry SET state = ?, next_attempt = NULL, last_reply = ? WHERE id = ?",
             rows.HELD,

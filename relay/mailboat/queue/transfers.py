@@ -20,7 +20,7 @@ import orjson
 from mailboat.model.envelope import Entry
 from mailboat.queue import ids, rows
 from mailboat.queue.operations import Moved, NewMessage
-from mailboat.queue.queries import Place
+from mailboat.queue.queries import DatabaseRef
 
 EXPORTED = "exported"
 IMPORTING = "importing"
@@ -255,7 +255,7 @@ def rows_of(db: sqlite3.Connection, batch: str) -> list[int]:
     return [row for (row,) in db.execute("SELECT entry FROM transfer WHERE batch = ? LIMIT ?", (batch, STEP))]
 
 
-def entries_of(db: sqlite3.Connection, place: Place, batch: str) -> Iterator[Entry]:
+def entries_of(db: sqlite3.Connection, place: DatabaseRef, batch: str) -> Iterator[Entry]:
     """The entries of an export in order, each as it was before. Raises `rows.Damaged`."""
     after = 0
     while True:
@@ -273,7 +273,7 @@ def entries_of(db: sqlite3.Connection, place: Place, batch: str) -> Iterator[Ent
         after = found[-1][2]
 
 
-def sound(db: sqlite3.Connection, place: Place, numbers: Iterable[int]) -> tuple[list[int], list[str]]:
+def sound(db: sqlite3.Connection, place: DatabaseRef, numbers: Iterable[int]) -> tuple[list[int], list[str]]:
     """Those of some messages whose rows can be read, and what is wrong with the others."""
     good: list[int] = []
     faults: list[str] = []

@@ -22,7 +22,7 @@ from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import Result
 from mailboat.queue.opening import open_store
-from mailboat.queue.shelf import Databases
+from mailboat.queue.spool_set import Databases
 from mailboat.queue.store import Selection
 from mailboat.smtp import extensions
 from mailboat.smtp.extensions import Extension, Offers

@@ -52,7 +52,7 @@ async def test_a_queue_moves_to_another_relay_with_all_that_is_known_of_it(
 ) -> None:
     """The ids that clients were told, attempts, times and replies; here it is held, so nothing is delivered twice."""
     archive = tmp_path / "queue.tar"
-    old = RelayConfig(tmp_path / "old", mx.port, nodes)
+    old = RelayConfig(tmp_path / "old", mx.port, nodes, outbound=["temp_fail_intervals=1d*3"])
     new = RelayConfig(tmp_path / "new", mx.port, nodes)
     async with running(old) as relay:
         await held_back(relay, mx, 4)

@@ -11,7 +11,7 @@ from tests.support.stores import draft
 from mailboat.app.clock import ClockWatch
 from mailboat.model.envelope import Entry, State
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.store import Selection, Settlement, StorageError
+from mailboat.queue.store import AttemptRecord, Selection, StorageError
 
 START = 1_000_000.0
 
@@ -44,7 +44,7 @@ class Rig:
     async def begin(self) -> None:
         (entry,) = await self.store.accept(draft())
         waiting = replace(entry, attempts=1, state=State.DEFERRED, next_attempt=START + 60.0)
-        await self.store.settle(entry, Settlement(waiting))
+        await self.store.settle(entry, AttemptRecord(waiting))
 
     async def wait(self) -> float:
         """Seconds that the message still waits for."""

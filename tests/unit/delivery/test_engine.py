@@ -15,7 +15,7 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import BounceResult
 from mailboat.model.outcome import Result
-from mailboat.queue.store import Selection, Settlement, StorageError, Verb
+from mailboat.queue.store import AttemptRecord, Selection, StorageError, Verb
 
 QUICK = (0.01,)
 """One retry, soon."""
@@ -215,9 +215,9 @@ async def test_an_outcome_recorded_after_its_retry_time_is_still_retried() -> No
     rig = Rig(temp_fail_intervals=QUICK * 2)
     rig.attempter.results["one.test"] = Result.DEFERRED
     settle = rig.memory.settle
-    late: list[tuple[Entry, Settlement, asyncio.Future[None]]] = []
+    late: list[tuple[Entry, AttemptRecord, asyncio.Future[None]]] = []
 
-    def settle_late(entry: Entry, settlement: Settlement) -> asyncio.Future[None]:
+    def settle_late(entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
         late.append((entry, settlement, asyncio.get_running_loop().create_future()))
         return late[-1][2]
 

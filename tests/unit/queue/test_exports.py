@@ -21,8 +21,8 @@ from mailboat.queue.archive import ArchiveReader, DamagedArchiveError, chunks
 from mailboat.queue.exports import archive_chunks
 from mailboat.queue.opening import open_spool, open_store
 from mailboat.queue.packed import PackedMessage
-from mailboat.queue.shelf import Databases
-from mailboat.queue.store import Batch, Selection, Settlement, Step, StorageError, Verb
+from mailboat.queue.spool_set import Databases
+from mailboat.queue.store import AttemptRecord, Batch, Selection, Step, StorageError, Verb
 
 START = 1_000_000.0
 EVERYTHING = Selection()
@@ -83,10 +83,10 @@ def _elsewhere(entry: Entry) -> Entry:
     return replace(entry, key=EntryKey(0, 0), message=replace(entry.message, origin=""))
 
 
-@pytest.fixture(params=["spool", "shelf"])
+@pytest.fixture(params=["spool", "set"])
 async def old(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Queue]:
     queue = Queue(tmp_path / "old")
-    if request.param == "shelf":  # a database that a worker left, with held mail
+    if request.param == "set":  # a database that a worker left, with held mail
         spare = await open_spool(queue.directory, 1, queue.clock, Observer())
         await spare.accept(draft("kept@spare.test", sender="spare@spare.test"))
         await spare.change(Verb.HOLD, EVERYTHING)
@@ -110,7 +110,7 @@ async def fill(queue: Queue) -> None:
     facts["recipient_parameters"] = {"b@two.test": {"NOTIFY": "NEVER"}}
     await queue.store.accept(draft("a@one.test", "b@two.test", **facts))
     (deferred,) = await queue.store.accept(draft("c@three.test", notes={"n": 1}, parameters={"SMTPUTF8": ""}))
-    await queue.store.settle(deferred, Settlement(_deferred(deferred, START + 60)))
+    await queue.store.settle(deferred, AttemptRecord(_deferred(deferred, START + 60)))
     await queue.store.accept(draft("d@four.test", sender="", body=spooled(queue)))
     await queue.store.change(Verb.HOLD, Selection(domain="four.test"))
 
@@ -224,8 +224,8 @@ async def test_an_attempt_that_is_under_way_is_waited_for(tmp_path: Path, old: Q
     beginning = asyncio.create_task(exports.export(old.store, Step.BEGIN, batch, Selection(sender="alice@sender.test")))
     await until(lambda: {delivered.key, deferred.key} <= set(old.listener.gone))
     assert not beginning.done()
-    await old.store.settle(delivered, Settlement(None))
-    await old.store.settle(deferred, Settlement(_deferred(deferred, START + 90)))
+    await old.store.settle(delivered, AttemptRecord(None))
+    await old.store.settle(deferred, AttemptRecord(_deferred(deferred, START + 90)))
     for future in old.listener.attempts.values():
         future.set_result(None)
     await beginning
@@ -314,7 +314,7 @@ async def test_an_archive_is_taken_once_also_after_delivery(tmp_path: Path, old:
     count = await imports.take_in(new.store, str(archive))
     assert await imports.take_in(new.store, str(archive)) == 0
     for entry in await new.entries():
-        await new.store.settle(entry, Settlement(None))
+        await new.store.settle(entry, AttemptRecord(None))
     assert await imports.take_in(new.store, str(archive)) == 0
     await new.crash()
     assert await imports.take_in(new.store, str(archive)) == 0
@@ -327,7 +327,7 @@ async def test_what_is_here_stays_and_what_is_lacking_is_added(tmp_path: Path, o
     again = await old.export(tmp_path / "b", Selection(ids=[first.message.id]))
     assert await imports.take_in(new.store, str(both)) == 2
     (here,) = await new.entries(Selection(domain="one.test"))
-    await new.store.settle(here, Settlement(_deferred(here, START + 77)))
+    await new.store.settle(here, AttemptRecord(_deferred(here, START + 77)))
     await new.store.change(Verb.DELETE, Selection(domain="two.test"))
     assert await imports.take_in(new.store, str(again)) == 1
     found = await new.entries()

@@ -11,7 +11,7 @@ from tests.support.facts import entry
 from tests.support.gates import Turnstile
 
 from mailboat.model.envelope import Entry
-from mailboat.queue.schedule import DOMAINS_MARKED, LOW_WATER, Offered, Schedule
+from mailboat.queue.schedule import DOMAINS_MARKED, LOW_WATER, OfferResult, Schedule
 
 
 def make(row: int, domain: str = "a.test") -> Entry:
@@ -45,7 +45,7 @@ def schedule(*, capacity: int = 1000, total: int = 100, each: int = 100) -> Limi
     return Limited(capacity, total, each)
 
 
-def fill(into: Schedule, count: int, domain: str, first: int = 1) -> list[Offered]:
+def fill(into: Schedule, count: int, domain: str, first: int = 1) -> list[OfferResult]:
     return [into.offer(domain, make(row, domain)) for row in range(first, first + count)]
 
 
@@ -99,8 +99,8 @@ def test_a_lowered_limit_holds_for_what_comes_next_and_a_raised_one_at_once() ->
 
 def test_what_is_here_or_not_recorded_yet_is_no_news() -> None:
     it = schedule()
-    assert it.offer("a.test", make(1)) is Offered.TAKEN
-    assert it.offer("a.test", make(1)) is Offered.TAKEN
+    assert it.offer("a.test", make(1)) is OfferResult.QUEUED
+    assert it.offer("a.test", make(1)) is OfferResult.QUEUED
     assert len(it) == 1
     assert len(started(it)) == 1
     it.finish("a.test")
@@ -122,10 +122,10 @@ def test_what_is_withdrawn_does_not_start_and_may_come_back() -> None:
 def test_one_destination_may_fill_half_of_the_room_and_its_domain_is_remembered() -> None:
     it = schedule(capacity=400)
     answers = fill(it, 300, "slow.test")
-    assert 100 <= answers.count(Offered.TAKEN) <= 200
-    assert answers[-1] is Offered.MARKED
+    assert 100 <= answers.count(OfferResult.QUEUED) <= 200
+    assert answers[-1] is OfferResult.OVERFLOW
     assert not it.wants_more  # it has enough here
-    assert set(fill(it, 20, "quick.test", 1001)) == {Offered.TAKEN}
+    assert set(fill(it, 20, "quick.test", 1001)) == {OfferResult.QUEUED}
 
 
 def test_a_destination_that_runs_low_asks_for_more_of_its_domain_once() -> None:
@@ -145,7 +145,7 @@ def test_domains_of_one_destination_are_remembered_each() -> None:
     it = schedule(capacity=4)
     fill(it, 1, "route:x")
     for row, domain in ((11, "a.test"), (12, "b.test")):
-        assert it.offer("route:x", make(row, domain)) is Offered.MARKED
+        assert it.offer("route:x", make(row, domain)) is OfferResult.OVERFLOW
     started(it)
     assert {it.more(), it.more()} == {("route:x", "a.test"), ("route:x", "b.test")}
     assert it.more() is None
@@ -155,7 +155,7 @@ def test_memory_is_bounded_whatever_the_number_of_destinations() -> None:
     it = schedule(capacity=50, total=1)
     answers = [it.offer(f"d{n}.test", make(n, f"d{n}.test")) for n in range(1, 200)]
     assert len(it) == 50
-    assert answers[-1] is Offered.FULL
+    assert answers[-1] is OfferResult.FULL
     assert not it.wants_more
     assert not it.has_room
     for _ in range(20):
@@ -163,7 +163,7 @@ def test_memory_is_bounded_whatever_the_number_of_destinations() -> None:
         assert next_up is not None
         it.finish(next_up[0])
     assert it.has_room
-    assert it.offer("d199.test", make(199)) is Offered.TAKEN
+    assert it.offer("d199.test", make(199)) is OfferResult.QUEUED
 
 
 def test_what_was_settled_or_withdrawn_during_a_read_is_not_believed() -> None:
@@ -191,7 +191,7 @@ def test_the_domains_of_one_destination_that_wait_in_the_store_are_remembered_up
     assert named[1].startswith("d")
     for number in range(200_000):
         it.mark_more(f"d{number}.test", "route:hub")
-    assert gc_size(it._more) < 10_000
+    assert gc_size(it._overflow) < 10_000
     assert it.more() == ("route:hub", "")
     assert it.more() is None
 
@@ -210,10 +210,10 @@ def test_what_is_set_aside_does_not_count_among_what_waits_for_its_record() -> N
         it.finish("a.test")
         it.set_aside(make(row).key)
     assert it.unsettled == 0
-    assert it.offer("a.test", make(1)) is Offered.TAKEN
+    assert it.offer("a.test", make(1)) is OfferResult.QUEUED
     assert len(it) == 0
     it.settled(make(1).key)
-    assert it.offer("a.test", make(1)) is Offered.TAKEN
+    assert it.offer("a.test", make(1)) is OfferResult.QUEUED
     assert len(it) == 1
 
 
@@ -253,8 +253,8 @@ class AgainstANaiveOne(RuleBasedStateMachine):
         known = row in self.here or row in self.running or row in self.unrecorded
         answer = self.it.offer(self.stored[row], make(row, self.stored[row]))
         if known:
-            assert answer is Offered.TAKEN
-        elif answer is Offered.TAKEN:
+            assert answer is OfferResult.QUEUED
+        elif answer is OfferResult.QUEUED:
             self.here.add(row)
         else:
             domain = self.stored[row]

@@ -13,7 +13,7 @@ from mailboat.model.envelope import DEFAULT_TENANT, EntryKey, Noted, State
 from mailboat.queue import ids, queries, schema, transfers
 from mailboat.queue.store import Selection, StorageError
 
-PLACE = queries.Place(0, "TAGTAG")
+PLACE = queries.DatabaseRef(0, "TAGTAG")
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_queue_of_version_1_goes_on_with_all_that_is_in_it(path: str) -> None:
     db.close()
     assert schema.prepare(path).tag == tag
     db = schema.open_reader(path)
-    (entry,) = queries.read(db, queries.Place(0, tag), [row])
+    (entry,) = queries.read(db, queries.DatabaseRef(0, tag), [row])
     db.close()
     assert (entry.attempts, entry.last_reply, entry.noted) == (2, "later", None)
     assert (entry.todo_notes, entry.force_tls) == ({"a": 1}, True)
@@ -92,7 +92,7 @@ def test_a_queue_of_version_2_goes_on_with_all_that_is_in_it(path: str) -> None:
         db.commit()
     assert schema.prepare(path).tag == tag
     with contextlib.closing(schema.open_reader(path)) as db:
-        (entry,) = queries.read(db, queries.Place(0, tag), [row])
+        (entry,) = queries.read(db, queries.DatabaseRef(0, tag), [row])
         assert transfers.unfinished(db) == ([], [])
     assert (entry.state, entry.held_reason, entry.message.origin) == (State.HELD, "", "")
     assert (entry.message.id, entry.attempts, entry.noted) == (f"{tag}-1", 2, Noted({"n": 1}))
@@ -112,7 +112,7 @@ def test_a_queue_of_version_3_goes_on_with_all_that_is_in_it(path: str) -> None:
         db.commit()
     assert schema.prepare(path).tag == tag
     with contextlib.closing(schema.open_reader(path)) as db:
-        (entry,) = queries.read(db, queries.Place(0, tag), [row])
+        (entry,) = queries.read(db, queries.DatabaseRef(0, tag), [row])
     assert (entry.state, entry.held_reason, entry.recipients[0].parameters) == (State.HELD, "exported", {})
     message = entry.message
     assert (message.id, message.origin, message.notes) == ("TAGTAG-7", "TAGTAG-7", {"a": 1})

@@ -26,7 +26,7 @@ from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.offline import OfflineQueue
 from mailboat.queue.opening import open_spool
 from mailboat.queue.spool import Spool, Tuning, database_path
-from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, StorageFull, Verb
+from mailboat.queue.store import AttemptRecord, QueueInUse, Selection, StorageError, StorageFull, Verb
 from mailboat.queue.waits import at_start
 
 START = 1_000_000.0
@@ -58,8 +58,8 @@ async def accept(spool: Spool, *recipients: str, **facts: Any) -> Entry:
     return entry
 
 
-def deferred(entry: Entry, until_: float) -> Settlement:
-    return Settlement(replace(entry, attempts=1, next_attempt=until_, state=State.DEFERRED))
+def deferred(entry: Entry, until_: float) -> AttemptRecord:
+    return AttemptRecord(replace(entry, attempts=1, next_attempt=until_, state=State.DEFERRED))
 
 
 def body_file(spool: Spool, content: bytes = BODY) -> SpooledBody:
@@ -125,7 +125,7 @@ async def test_an_id_is_never_given_twice(opened: Opener) -> None:
     for _ in range(3):
         spool = await opened()
         entry = await accept(spool)
-        await spool.settle(entry, Settlement(None))
+        await spool.settle(entry, AttemptRecord(None))
         ids = {entry.message.id, spool.reserve_id()}
         assert not ids & seen
         seen |= ids
@@ -219,7 +219,7 @@ async def test_an_outcome_waits_until_storage_works_again(opened: Opener) -> Non
     entry = await accept(spool)
     spool.subscribe(listener)
     disk.failure = BROKEN
-    settled = spool.settle(entry, Settlement(None, draft("alice@sender.test", sender="")))
+    settled = spool.settle(entry, AttemptRecord(None, draft("alice@sender.test", sender="")))
     refused = spool.accept(draft())
     with pytest.raises(StorageError):
         await refused
@@ -239,9 +239,9 @@ async def test_outcomes_that_need_no_room_are_recorded_on_a_full_disk(opened: Op
     spool = await opened(disk.tuning())
     gone, bouncing = await accept(spool), await accept(spool)
     disk.failure, disk.when = FULL, lambda statement: statement.startswith("INSERT INTO body")
-    bounced = spool.settle(bouncing, Settlement(None, draft("alice@sender.test", sender="")))
+    bounced = spool.settle(bouncing, AttemptRecord(None, draft("alice@sender.test", sender="")))
     refused = spool.accept(draft())
-    await asyncio.wait_for(spool.settle(gone, Settlement(None)), 10)
+    await asyncio.wait_for(spool.settle(gone, AttemptRecord(None)), 10)
     with pytest.raises(StorageFull):
         await refused
     assert not bounced.done()
@@ -260,7 +260,7 @@ async def test_mail_is_refused_before_the_disk_is_full_and_outcomes_are_not(open
         await spool.accept(draft())
     assert spool.fault
     assert not spool.stalled
-    await spool.settle(entry, Settlement(None))
+    await spool.settle(entry, AttemptRecord(None))
     await spool.probe()
     assert spool.fault
     with pytest.raises(OSError, match="No space"):
@@ -290,7 +290,7 @@ async def test_a_database_that_may_not_grow_is_full_and_drains(opened: Opener) -
     assert len(entries) > 10
     assert await spool.due(START, 1000) == entries
     for entry in entries:
-        await asyncio.wait_for(spool.settle(entry, Settlement(None)), 10)
+        await asyncio.wait_for(spool.settle(entry, AttemptRecord(None)), 10)
     assert await accept(spool, body=b"x" * 8000)
     assert not spool.fault
 
@@ -333,7 +333,7 @@ async def test_closing_gives_up_outcomes_that_cannot_be_stored(opened: Opener) -
     spool = await opened(disk.tuning())
     entry = await accept(spool)
     disk.failure = BROKEN
-    settled = spool.settle(entry, Settlement(None))
+    settled = spool.settle(entry, AttemptRecord(None))
     await asyncio.wait_for(spool.close(), 10)
     with pytest.raises(StorageError, match="closed while storage fails"):
         await settled
@@ -361,7 +361,7 @@ async def test_outcomes_that_wait_for_storage_do_not_keep_new_mail_from_its_answ
     spool = await opened(disk.tuning())
     entries = [await accept(spool) for _ in range(9)]
     disk.failure = BROKEN
-    waiting = [spool.settle(entry, Settlement(None)) for entry in entries]
+    waiting = [spool.settle(entry, AttemptRecord(None)) for entry in entries]
     await until(lambda: spool.stalled)
     async with asyncio.timeout(PATIENCE):
         for _ in range(3):
@@ -381,7 +381,7 @@ async def test_a_commit_thread_that_fails_refuses_what_waits_and_what_comes(open
     async with asyncio.timeout(PATIENCE):
         waiting: list[asyncio.Future[Any]] = [
             spool.accept(draft()),
-            spool.settle(entry, Settlement(None)),
+            spool.settle(entry, AttemptRecord(None)),
             spool.accept(draft()),
         ]
         for error in await asyncio.gather(*waiting, return_exceptions=True):
@@ -579,7 +579,9 @@ async def test_a_bounce_may_have_its_body_in_a_file(opened: Opener) -> None:
     listener = Listener()
     entry = await accept(spool)
     spool.subscribe(listener)
-    await spool.settle(entry, Settlement(None, draft("alice@sender.test", sender="", body=body_file(spool, b"x" * 99))))
+    await spool.settle(
+        entry, AttemptRecord(None, draft("alice@sender.test", sender="", body=body_file(spool, b"x" * 99)))
+    )
     kept = await spool.body(listener.entries[0])
     assert isinstance(kept, SpooledBody)
     assert kept.size == 99

@@ -12,9 +12,9 @@ from tests.support.stores import BODY, Listener, draft, files_in, until
 from mailboat.model.envelope import Entry, EntryKey, State
 from mailboat.model.observer import Observer
 from mailboat.queue.opening import open_spool, open_store
-from mailboat.queue.shelf import Shelf
 from mailboat.queue.spool import Spool
-from mailboat.queue.store import QueueInUse, Selection, Settlement, StorageError, Store, Verb
+from mailboat.queue.spool_set import SpoolSet
+from mailboat.queue.store import AttemptRecord, QueueInUse, Selection, StorageError, Store, Verb
 
 START = 1_000_000.0
 EVERYTHING = Selection()
@@ -74,12 +74,12 @@ async def test_due_entries_of_all_databases_come_in_one_order(tmp_path: Path) ->
 async def test_an_emptied_spare_database_is_removed(tmp_path: Path) -> None:
     (entry,) = await fill(tmp_path, 3, "u@x.test")
     store = await open_worker(tmp_path, 0, 1)
-    assert isinstance(store, Shelf)
+    assert isinstance(store, SpoolSet)
     assert await store.body(entry) == BODY
-    await store.settle(entry, Settlement(None))
+    await store.settle(entry, AttemptRecord(None))
     await until(lambda: databases(tmp_path) == ["queue-0.db"])
     assert await store.due(START, 10) == []
-    await store.settle(entry, Settlement(None, draft("alice@sender.test", sender="")))
+    await store.settle(entry, AttemptRecord(None, draft("alice@sender.test", sender="")))
     with pytest.raises(StorageError, match="gone"):
         await store.body(entry)
     await store.close()
@@ -103,11 +103,11 @@ async def test_deferrals_bounces_and_verbs_reach_the_right_database(tmp_path: Pa
     (own,) = await store.accept(draft("u@own.test"))
     assert own.key.spool == 0
     for entry in (own, spare):
-        await store.settle(entry, Settlement(replace(entry, next_attempt=START + 60, state=State.DEFERRED)))
+        await store.settle(entry, AttemptRecord(replace(entry, next_attempt=START + 60, state=State.DEFERRED)))
     assert await store.change(Verb.FLUSH, EVERYTHING) == 2
     assert store.stats()[State.ACTIVE].messages == 2
     bounce = draft("alice@sender.test", sender="", id=store.reserve_id())
-    await store.settle(spare, Settlement(None, bounce))
+    await store.settle(spare, AttemptRecord(None, bounce))
     (again,) = [entry for entry in listener.entries if entry.message.sender.is_null]
     assert await store.body(again) == BODY
     assert await store.get(again.message.id) == [again]

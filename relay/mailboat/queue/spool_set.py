@@ -19,10 +19,10 @@ from mailboat.queue.selection import order
 from mailboat.queue.spool import Spool, read_place
 from mailboat.queue.store import (
     PAGE_OCTETS,
+    AttemptRecord,
     Page,
     QueueListener,
     Selection,
-    Settlement,
     StateStats,
     StorageError,
     Verb,
@@ -33,7 +33,7 @@ from mailboat.queue.waits import Earlier
 log = logging.getLogger(__name__)
 
 
-class Shelf:
+class SpoolSet:
     """A store over several databases. See `Store` for what its methods promise."""
 
     def __init__(self, primary: Spool, spares: Sequence[Spool]) -> None:
@@ -62,11 +62,11 @@ class Shelf:
         """C1, in the worker's own database."""
         return self._primary.accept(draft)
 
-    def settle(self, entry: Entry, settlement: Settlement) -> asyncio.Future[None]:
+    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
         """C2, in the database that holds the entry: its bounce too, since one commit records both."""
         spool = self._spools.get(entry.key.spool)
         if spool is None:
-            # Only an empty database leaves the shelf: the entry was deleted meanwhile, and stays so.
+            # Only an empty database leaves the set: the entry was deleted meanwhile, and stays so.
             if settlement.bounce is not None:
                 self._primary.bodies.discard(settlement.bounce.body)
             gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -185,7 +185,7 @@ class Shelf:
     def _remove_if_empty(self, spool: Spool) -> None:
         if spool is self._primary or self._closing or not spool.is_empty or spool.index not in self._spools:
             return
-        # Off the shelf first: whatever comes for it from here on finds it gone, as its entries are.
+        # Out of the set first: whatever comes for it from here on finds it gone, as its entries are.
         del self._spools[spool.index]
         task = asyncio.get_running_loop().create_task(_remove(spool))
         self._removals.add(task)
@@ -198,5 +198,5 @@ async def _remove(spool: Spool) -> None:
     await spool.close(and_then=lambda: [remove(path) for path in schema.database_files(spool.path)])
 
 
-Databases = Spool | Shelf
+Databases = Spool | SpoolSet
 """A store that can give entries away to an archive and take them in."""
