@@ -25,6 +25,7 @@ from mailboat.config.hosts import (
 )
 from mailboat.config.intervals import intervals, span
 from mailboat.config.nouns import CPUS, InetPrefer
+from mailboat.model.envelope import TENANT_NAME
 
 __all__ = [
     "auth_type",
@@ -51,6 +52,7 @@ __all__ = [
     "senders",
     "size",
     "size_limit",
+    "tenant_names",
     "text",
     "tls_version",
     "token_url",
@@ -181,6 +183,14 @@ def user_names(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
     if not all(name.isprintable() for name in names):
         raise ValueError("a name holds what cannot be printed")
+    return names
+
+
+def tenant_names(text: str) -> tuple[str, ...]:
+    """Names of tenants, each once."""
+    names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+    if not all(map(TENANT_NAME.fullmatch, names)):
+        raise ValueError("holds what is not a tenant's name: letters, digits, `.`, `_` and `-`")
     return names
 
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mailboat.config.settings import Settings
+from mailboat.config.settings import TENANT_FIELD, Settings, may_name
 from mailboat.hooks.transaction import MessageTransaction
-from mailboat.message import received
+from mailboat.message import headers, received
 from mailboat.message.prepare import Preparation
 from mailboat.model.address import Address, mailboxes
 from mailboat.model.clock import Clock
@@ -193,4 +193,16 @@ class MailTransaction:
             recipient=self.recipients[0].wire if len(self.recipients) == 1 else "",
             smtputf8=self.is_smtputf8,
         )
-        return prepare(settings, self.id, self._date, trace=trace, removed=settings.smtp.message_drop_headers)
+        look = self._read_tenant if settings.tenants else None
+        return prepare(
+            settings, self.id, self._date, trace=trace, removed=settings.smtp.message_drop_headers, look=look
+        )
+
+    def _read_tenant(self, header: bytes) -> None:
+        """The application may have named another tenant in the header; what a plugin said goes before it."""
+        named = (headers.value_of(header, TENANT_FIELD.encode()) or b"").decode("ascii", "replace")
+        view = self._for_hooks
+        if may_name(self.settings.tenants, self.tenant, named) and (view is None or view.tenant == self.tenant):
+            self.tenant = named
+            if view is not None:
+                view.tenant = named

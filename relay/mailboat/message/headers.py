@@ -101,6 +101,12 @@ def without(data: bytes, facts: HeaderFacts, names: Sequence[bytes]) -> bytes:
     return _without(data[: facts.header_end], names) + data[facts.header_end :]
 
 
+def value_of(header: bytes, name: bytes) -> bytes | None:
+    """The value of the first field of this name, unfolded; None when there is none."""
+    found = re.search(_field(name), header, re.IGNORECASE | re.MULTILINE)
+    return None if found is None else _unfold(found[0].partition(b":")[2])
+
+
 def _find_end(data: bytes, *, whole: bool) -> int:
     """Where the header ends, -1 when undecided.
 
@@ -135,8 +141,12 @@ def _missing(facts: HeaderFacts) -> Sequence[bytes]:
 
 
 def _without(header: bytes, names: Sequence[bytes]) -> bytes:
-    field = rb"^(?:" + b"|".join(map(re.escape, names)) + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)"
-    return re.sub(field, b"", header, flags=re.IGNORECASE | re.MULTILINE)
+    return re.sub(_field(*names), b"", header, flags=re.IGNORECASE | re.MULTILINE)
+
+
+def _field(*names: bytes) -> bytes:
+    """A pattern of whole fields of these names, line ends included."""
+    return rb"^(?:" + b"|".join(map(re.escape, names)) + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)"
 
 
 def _token(text: str) -> bytes:

@@ -6,7 +6,7 @@ see its octets. Knows octets only; `queue.body_writer` makes one for each messag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mailboat.message import headers
@@ -47,6 +47,8 @@ class Preparation:
     """Names of the fields that are taken out, in lower case."""
     taps: Sequence[BodyTap] = ()
     """What else sees the octets as they are stored."""
+    look: Callable[[bytes], None] | None = None
+    """Is shown the header before fields are taken out, if any are."""
 
     def head(self, first: bytes, whole: bool) -> bytes:
         """The first octets of the message as they are queued; `whole`: they are all. Raises UnfitError."""
@@ -57,6 +59,8 @@ class Preparation:
         if self.removed:
             if facts.header_end < 0:
                 raise HeaderTooLongError(f"the header is longer than {headers.SCAN_LIMIT} octets")
+            if self.look is not None:
+                self.look(first[: facts.header_end])
             first = headers.without(first, facts, self.removed)
             facts = headers.scan(first, whole=whole)
         return b"".join((self.trace, *headers.complete(first, facts, id=self.id, me=self.me, date=self.date)))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mailboat.config.settings import Nul, Settings
+from mailboat.config.settings import TENANT_FIELD, Nul, Settings
 from mailboat.message import received
 from mailboat.message.prepare import NulError, Preparation, UnfitError
 from mailboat.message.taps import AsciiTap, BodyTap, SizeTap
@@ -35,11 +35,14 @@ def prepare(
     *,
     trace: bytes = b"",
     removed: Sequence[str] = (),
+    look: Callable[[bytes], None] | None = None,
 ) -> Preparation:
     """What is done to a new message with this queue id. `trace`: fields that go below the one of `received_header`."""
+    if settings.tenants:
+        removed = (*removed, TENANT_FIELD)
     trace = received.outbound_trace(settings.outbound.received_header, date) + trace
     names = [name.encode() for name in removed] if removed else ()
-    return Preparation(id, settings.me, date, trace, settings.smtp.max_received, names)
+    return Preparation(id, settings.me, date, trace, settings.smtp.max_received, names, look=look)
 
 
 class BodyWriter:

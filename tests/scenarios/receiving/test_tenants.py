@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.support.ingress import serving
 from tests.support.plugins import chain, loaded
 from tests.support.smtp_client import TEXT
@@ -38,6 +39,61 @@ async def test_mail_belongs_to_the_tenant_of_the_listener_that_it_came_by() -> N
         await client.mail(TEXT)
         await client.quit()
         assert [mail.entry.message.tenant for mail in await rig.mails()] == ["printers"]
+
+
+SENDERS = Tenant("senders", users=("anna@example.com",), may_name=("shop", "billing"))
+
+
+@pytest.mark.parametrize(
+    ("field", "tenant"),
+    [
+        (b"X-Mailboat-Tenant: billing\r\n", "billing"),
+        (b"x-mailboat-tenant :\r\n\tshop \r\nX-Mailboat-Tenant: billing\r\n", "shop"),
+        (b"X-Mailboat-Tenant: other\r\n", "senders"),
+        (b"X-Mailboat-Tenant:\r\n", "senders"),
+        (b"X-Mailboat-Tenant: \xff\r\n", "senders"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 400_000])
+async def test_the_header_names_a_tenant_that_the_client_may_name_and_the_field_is_taken_out(
+    tmp_path: Path, field: bytes, tenant: str, size: int
+) -> None:
+    (tmp_path / "auth_flat_file.ini").write_text(USERS)
+    async with serving(hooks=loaded(tmp_path, "auth_flat_file"), tenants=(SENDERS,)) as rig:
+        client = await rig.greeted()
+        text = b"Subject: a\r\n%bTo: b\r\n\r\n" % field + b"line\r\n" * (size // 6 + 1)
+        await client.mail(text)
+        assert (await client.ask(AUTH)).startswith("235 ")
+        await client.mail(text, sender="anna@example.com")
+        await client.quit()
+        stranger, mail = await rig.mails()
+        assert (stranger.entry.message.tenant, mail.entry.message.tenant) == ("default", tenant)
+        for one in (stranger, mail):
+            assert b"ailboat-tenant" not in one.body.lower()
+            assert b"Subject: a\r\nTo: b\r\n\r\n" in one.body
+
+
+async def test_what_a_plugin_says_goes_before_the_header() -> None:
+    def at_mail(connection: Connection, *_: object) -> None:
+        assert connection.transaction is not None
+        connection.transaction.tenant = "marketing"
+
+    anybody = Tenant("default", may_name=("shop",))
+    async with serving(hooks=chain({Point.MAIL: at_mail}), tenants=(anybody,)) as rig:
+        client = await rig.greeted()
+        await client.mail(b"X-Mailboat-Tenant: shop\r\n" + TEXT)
+        await client.quit()
+        assert [mail.entry.message.tenant for mail in await rig.mails()] == ["marketing"]
+
+
+async def test_without_tenants_the_header_stays_as_it_is() -> None:
+    async with serving() as rig:
+        client = await rig.greeted()
+        await client.mail(b"X-Mailboat-Tenant: shop\r\n" + TEXT)
+        await client.quit()
+        [mail] = await rig.mails()
+        assert b"X-Mailboat-Tenant: shop\r\n" in mail.body
+        assert mail.entry.message.tenant == "default"
 
 
 async def test_a_plugin_labels_a_message_by_its_header_and_may_say_whose_it_is() -> None:

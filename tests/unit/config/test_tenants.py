@@ -26,8 +26,12 @@ def test_a_section_is_a_tenant(directory: Directory) -> None:
     )
     settings = directory.settings()
     assert settings.tenants == (SHOP, PRINTERS)
-    assert as_data(settings)["tenants.ini"]["tenant:shop"] == {"users": ["shop", "shop-batch"], "listeners": []}
-    assert "[tenant:printers]\nusers=\nlisteners=127.0.0.1:2525\n" in as_text(settings)
+    assert as_data(settings)["tenants.ini"]["tenant:shop"] == {
+        "users": ["shop", "shop-batch"],
+        "listeners": [],
+        "may_name": [],
+    }
+    assert "[tenant:printers]\nusers=\nlisteners=127.0.0.1:2525\nmay_name=\n" in as_text(settings)
 
 
 def test_the_hash_is_of_the_file_too(directory: Directory) -> None:
@@ -37,11 +41,14 @@ def test_the_hash_is_of_the_file_too(directory: Directory) -> None:
 
 
 def test_what_is_wrong_is_told_with_its_line(directory: Directory) -> None:
-    directory.write("tenants.ini", "[tenant:a b]\nusers=x\n[tenant:c]\nusers=y, x\nlisteners=127.0.0.1:9\n")
+    directory.write(
+        "tenants.ini", "[tenant:a b]\nusers=x\n[tenant:c]\nusers=y, x\nlisteners=127.0.0.1:9\nmay_name=d, e f\n"
+    )
     assert directory.faults() == [
         "tenants.ini:1: [tenant:a b]: 'a b' is not a tenant's name: letters, digits, `.`, `_` and `-`",
         "tenants.ini:4: [tenant:c] users: 'x' belongs to [tenant:a b] already",
         "tenants.ini:5: [tenant:c] listeners: smtp.ini does not listen on 127.0.0.1:9",
+        "tenants.ini:6: [tenant:c] may_name: holds what is not a tenant's name: letters, digits, `.`, `_` and `-`",
     ]
 
 

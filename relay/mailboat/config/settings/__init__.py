@@ -29,12 +29,13 @@ from mailboat.config.settings.key import Key, NamedKey, keys_of, setting
 from mailboat.config.settings.outbound import BounceTemplates, OutboundSettings, Route
 from mailboat.config.settings.plugins import PluginSettings
 from mailboat.config.settings.smtp import SmtpSettings
-from mailboat.config.settings.tenants import Tenant, tenant_of
+from mailboat.config.settings.tenants import TENANT_FIELD, Tenant, may_name, tenant_of
 from mailboat.config.settings.tls import TlsSettings
 
 __all__ = [
     "CPUS",
     "DEFAULT_RELAY_ACL",
+    "TENANT_FIELD",
     "BareNewline",
     "Bind",
     "BindKind",
@@ -59,6 +60,7 @@ __all__ = [
     "TlsLevel",
     "TlsSettings",
     "keys_of",
+    "may_name",
     "setting",
     "tenant_of",
 ]
