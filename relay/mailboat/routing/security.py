@@ -3,6 +3,9 @@
 Pure. `finder` asks `requirement` once for each target, before anything is connected; `delivery.client` asks
 `check_session` once for each connection, before it says more than EHLO. What comes later (MTA-STS, DANE, REQUIRETLS) is
 one more check in `CHECKS`, in `SESSION_CHECKS`, or in both. What a refusal leads to, `delivery.verdict` says.
+
+A check that needs an answer of others (today the address, by the DNS) has it in `Subject`: `finder` waits for it
+before it asks. So no check waits, and a target costs no await.
 """
 
 from __future__ import annotations
@@ -121,6 +124,13 @@ def _credentials(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement)
     return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="auth_user without auth_without_tls")
 
 
+def _nameless(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
+    """Whatever certificate a unix socket shows, there is no name that it has to be for."""
+    if subject.ip is not None or _STRENGTH[standing.level] < _STRENGTH[TlsLevel.REQUIRED]:
+        return standing
+    return replace(standing, refusal=f"TLS is required ({standing.reason}), but a unix socket has no name to verify")
+
+
 def _stays_here(ip: IPAddress | None) -> bool:
     """Whether what is sent there leaves no machine: a unix socket, or loopback."""
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
@@ -129,10 +139,10 @@ def _stays_here(ip: IPAddress | None) -> bool:
 
 Check: TypeAlias = Callable[[TlsPolicy, Subject, TlsRequirement], TlsRequirement]
 
-CHECKS: tuple[Check, ...] = (_forced_host, _forced_message, _credentials, _reject_unauthorized)
+CHECKS: tuple[Check, ...] = (_forced_host, _forced_message, _credentials, _reject_unauthorized, _nameless)
 """Run in this order, each on what the ones before left standing. Whatever a check answers, nothing is lowered.
 
-One that refuses the target answers with `refusal`.
+One that refuses the target answers with `refusal`. `_nameless` is the last: it judges what the others leave standing.
 """
 
 

@@ -233,6 +233,14 @@ async def test_hops_of_a_plugin_keep_their_order_and_are_looked_up() -> None:
         assert {target.tls.level for target in answer.targets} == {TlsLevel.REQUIRED}
 
 
+async def test_mail_that_asks_for_tls_is_refused_a_unix_socket_and_other_mail_is_not() -> None:
+    async with bench(routes=hub(RouteHost("/run/lmtp"))) as at:
+        for force_tls in (False, True):
+            answer = await at.router.route("d.test", force_tls=force_tls)
+            assert isinstance(answer, Targets)
+            assert ["unix socket" in target.tls.refusal for target in answer.targets] == [force_tls]
+
+
 async def test_a_name_that_a_plugin_gave_and_that_leads_back_is_skipped_when_it_says_so() -> None:
     async with bench() as at:
         at.dns.zone.a("b.test", "127.0.0.1")

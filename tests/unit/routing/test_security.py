@@ -138,6 +138,19 @@ def test_credentials_for_this_machine_want_no_more_than_others(ip: str | None) -
     assert level(requirement(policy(), subject)) == (TlsLevel.OPPORTUNISTIC, False)
 
 
+@pytest.mark.parametrize("wanted", LEVELS)
+@pytest.mark.parametrize("forced", [True, False])
+def test_a_unix_socket_is_refused_where_tls_is_required_for_it_has_no_name_to_verify(
+    wanted: TlsLevel, forced: bool
+) -> None:
+    found = requirement(policy(), Subject("example.test", "/run/lmtp", None, "hub", wanted, forced))
+    by_name = requirement(policy(), Subject("example.test", "h.test", IP, "hub", wanted, forced))
+    required = forced or wanted in (TlsLevel.REQUIRED, TlsLevel.IMPLICIT)
+    assert bool(found.refusal) == required
+    assert not required or found.refusal.startswith("TLS is required (")
+    assert not by_name.refusal
+
+
 def test_a_check_may_refuse_and_the_first_refusal_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     refusing = [lambda *_, why=why: TlsRequirement(refusal=why) for why in ("no usable policy", "another")]
     monkeypatch.setattr(security, "CHECKS", (*refusing, *security.CHECKS))
