@@ -39,6 +39,7 @@ def written_in(*names: str) -> Iterator[Path]:
         ("a key of `outbound.ini` [main] with its field", ("bounce_original_max", "bounceOriginalMaxBytes")),
         ("the same for a route", ("connection_max_messages", "connectionMaxMessages")),
         ("a metric of a new fact", ("mailboat_bind_failures_total", "bind_failed")),
+        ("a verb of the queue API", ("Verb.HOLD",)),
     ],
 )
 def test_a_change_was_written_in_no_more_files_than_the_table_aims_at(change: str, names: tuple[str, ...]) -> None:

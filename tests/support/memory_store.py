@@ -76,12 +76,12 @@ class MemoryStore:
         self._soon(lambda: self._accept(draft, entries, future))
         return future
 
-    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
+    def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
         """C2."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if settlement.bounce is not None and not settlement.bounce.recipients and not settlement.bounce.groups:
+        if record.bounce is not None and not record.bounce.recipients and not record.bounce.groups:
             raise ValueError("a message needs a recipient in each of its groups")
-        self._soon(lambda: self._settle(entry, settlement, future))
+        self._soon(lambda: self._settle(entry, record, future))
         return future
 
     @staticmethod
@@ -123,22 +123,22 @@ class MemoryStore:
         self._rows.update({entry.key.row: entry for entry in entries})
         self._bodies[ids.number_of(entries[0].key.row)] = body
 
-    def _settle(self, entry: Entry, settlement: AttemptRecord, future: asyncio.Future[None]) -> None:
+    def _settle(self, entry: Entry, record: AttemptRecord, future: asyncio.Future[None]) -> None:
         if self._closed:
             future.set_exception(StorageError("the queue is closed"))
             return
         if self._trouble() is not None:
-            self._waiting.append((entry, settlement, future))
+            self._waiting.append((entry, record, future))
             return
         bounced: tuple[Entry, ...] = ()
         stored = self._rows.get(entry.key.row)
         if stored is not None:
-            if settlement.bounce is not None:
-                bounced = self._entries_of(settlement.bounce)
-                self._insert(bounced, settlement.bounce.body)
-            self._keep(stored, settlement.remaining)
-        elif settlement.bounce is not None:
-            _discard(settlement.bounce.body)
+            if record.bounce is not None:
+                bounced = self._entries_of(record.bounce)
+                self._insert(bounced, record.bounce.body)
+            self._keep(stored, record.remaining)
+        elif record.bounce is not None:
+            _discard(record.bounce.body)
         self._observer.committed(0.0, 0)
         if not future.done():
             future.set_result(None)
@@ -163,8 +163,8 @@ class MemoryStore:
         """Storage works again: record the outcomes that waited."""
         self.failure = None
         waiting, self._waiting = self._waiting, []
-        for entry, settlement, future in waiting:
-            self._settle(entry, settlement, future)
+        for entry, record, future in waiting:
+            self._settle(entry, record, future)
 
     async def due(self, until: float, limit: int, after: tuple[float, EntryKey] | None = None) -> Sequence[Entry]:
         """Entries that are due, in order."""

@@ -230,6 +230,7 @@ def _ask_once_more() -> None:
 
 
 DONE = {Verb.FLUSH: "due now", Verb.HOLD: "held", Verb.RELEASE: "released", Verb.DELETE: "deleted"}
+"""What is printed behind the number of entries."""
 
 
 def _change(verb: Verb, config: Path, select: Callable[[], Selection], json: bool) -> int:

@@ -211,16 +211,16 @@ class Spool:
             self._committer.submit(operation)
         return future
 
-    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
+    def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
         """C2. Raises ValueError for a bounce that no store takes."""
         future: asyncio.Future[None] = self._loop.create_future()
         if self.closing:
             future.set_exception(_closed())
             return future
         self._cache.used(ids.number_of(entry.key.row))
-        bounce = settlement.bounce
+        bounce = record.bounce
         new = self._new_message(bounce) if bounce is not None else None
-        operation = Settle(entry.key, settlement.remaining, new, future)
+        operation = Settle(entry.key, record.remaining, new, future)
         self.completions.expect(operation)
         if bounce is not None and isinstance(bounce.body, SpooledBody):
             self._run(self._settle_file(operation, bounce.body))

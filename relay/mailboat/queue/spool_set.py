@@ -62,17 +62,17 @@ class SpoolSet:
         """C1, in the worker's own database."""
         return self._primary.accept(draft)
 
-    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
+    def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
         """C2, in the database that holds the entry: its bounce too, since one commit records both."""
         spool = self._spools.get(entry.key.spool)
         if spool is None:
             # Only an empty database leaves the set: the entry was deleted meanwhile, and stays so.
-            if settlement.bounce is not None:
-                self._primary.bodies.discard(settlement.bounce.body)
+            if record.bounce is not None:
+                self._primary.bodies.discard(record.bounce.body)
             gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             gone.set_result(None)
             return gone
-        done = spool.settle(entry, settlement)
+        done = spool.settle(entry, record)
         if spool is not self._primary:
             done.add_done_callback(lambda _: self._remove_if_empty(spool))
         return done

@@ -163,7 +163,7 @@ class QueueListener(Protocol):
     def withdrawn(self, keys: Collection[EntryKey]) -> None:
         """These were deleted or held: forget them.
 
-        One in flight may finish; its settlement is then ignored, or what is left stays held.
+        One in flight may finish; its record is then ignored, or what is left stays held.
         """
 
     def under_way(self, keys: Collection[EntryKey]) -> Sequence[asyncio.Future[None]]:
@@ -195,7 +195,7 @@ class Store(Protocol):
     def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
         """Queue a message (C1). Resolved with its entries after the group commit that holds it."""
 
-    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
+    def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
         """Record an attempt (C2). An entry deleted meanwhile stays deleted; one held meanwhile stays held."""
 
     async def due(self, until: float, limit: int, after: tuple[float, EntryKey] | None = None) -> Sequence[Entry]:

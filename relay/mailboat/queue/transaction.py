@@ -247,7 +247,7 @@ class _Batch:
         queued: list[NewMessage] = []
         for settle in bouncing:
             assert settle.bounce is not None
-            # Once an entry: a second settlement of the same attempt is a repetition.
+            # Once an entry: a second record of the same attempt is a repetition.
             if alive.pop(settle.key.row, None) is not None:
                 queued.append(settle.bounce)
             else:

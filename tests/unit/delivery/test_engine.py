@@ -217,8 +217,8 @@ async def test_an_outcome_recorded_after_its_retry_time_is_still_retried() -> No
     settle = rig.memory.settle
     late: list[tuple[Entry, AttemptRecord, asyncio.Future[None]]] = []
 
-    def settle_late(entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
-        late.append((entry, settlement, asyncio.get_running_loop().create_future()))
+    def settle_late(entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
+        late.append((entry, record, asyncio.get_running_loop().create_future()))
         return late[-1][2]
 
     rig.memory.settle = settle_late  # type: ignore[method-assign]
@@ -226,9 +226,9 @@ async def test_an_outcome_recorded_after_its_retry_time_is_still_retried() -> No
     await rig.accept("a@one.test")
     await until(lambda: late)
     rig.memory.settle = settle  # type: ignore[method-assign]
-    entry, settlement, future = late[0]
-    assert settlement.remaining is not None
-    retry_at = settlement.remaining.next_attempt or 0.0
+    entry, record, future = late[0]
+    assert record.remaining is not None
+    retry_at = record.remaining.next_attempt or 0.0
     await until(lambda: time.time() > retry_at)
     await rig.accept("b@two.test")
     await rig.attempted(1)
@@ -238,7 +238,7 @@ async def test_an_outcome_recorded_after_its_retry_time_is_still_retried() -> No
     await until(lambda: rig.engine._cursor is not None and rig.engine._cursor[0] > retry_at)
 
     rig.attempter.results.clear()
-    await settle(entry, settlement)
+    await settle(entry, record)
     future.set_result(None)
     await rig.attempted(3)
     rig.attempter.release("three.test")
