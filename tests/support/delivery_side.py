@@ -13,17 +13,20 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.engine_rig import FakeBounces, Rig
+from tests.support.engine_rig import FakeBounces, FakeWay, Rig
 from tests.support.memory_store import MemoryStore
 from tests.support.stores import draft
 
 from mailboat.config.settings import Settings
 from mailboat.delivery.attempt import Attempter, AttemptParts
-from mailboat.delivery.engine import Engine, EngineParts
+from mailboat.delivery.engine import Engine
 from mailboat.delivery.gate import Gate
+from mailboat.delivery.hooks import DeliveryHooks
+from mailboat.delivery.pipeline import DeliveryParts
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources
 from mailboat.delivery.tokens import TokenCache
+from mailboat.hooks import NO_HOOKS
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Entry
@@ -134,11 +137,12 @@ class DeliverySide:
         tokens = TokenCache(self.clock)
         attempts = AttemptParts(self.map, self.pool, self.store, self.log, self.clock, self.gate, tokens)
         self.attempter = Attempter(attempts)
-        parts = EngineParts(
-            *(self.store, self.attempter, FakeBounces(), self.log, self.clock, lambda entry: entry.domain, self.gate),
+        no_hooks = DeliveryHooks(lambda: NO_HOOKS, FakeWay(), self.clock)
+        parts = DeliveryParts(
+            *(self.store, self.attempter, FakeBounces(), self.log, self.clock, self.gate, no_hooks),
             chance=random_numbers.random,
         )
-        self.engine = Engine(parts, self.settings)
+        self.engine = Engine(parts, lambda entry: entry.domain, self.settings)
         self.ahead.ready = self.engine.located
         self.accepted = 0
 

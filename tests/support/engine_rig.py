@@ -14,8 +14,9 @@ from tests.support.memory_store import MemoryStore
 from tests.support.stores import PATIENCE, draft
 
 from mailboat.config.settings import OutboundSettings, Settings
-from mailboat.delivery.engine import Engine, EngineParts
+from mailboat.delivery.engine import Engine
 from mailboat.delivery.hooks import DeliveryHooks
+from mailboat.delivery.pipeline import DeliveryParts
 from mailboat.delivery.places import Place
 from mailboat.hooks import NO_HOOKS, POINTS, Hook, Hooks, Point
 from mailboat.hooks.plugin import HookFunction
@@ -186,13 +187,12 @@ class Rig:
         store, attempter, bounces, observer = self.store, self.attempter, self.bounces, self.observer
         self.whereabouts = Anywhere()
         self.gate = WideGate(self.whereabouts)
-        parts = EngineParts(
-            *(store, attempter, bounces, observer, self.clock, self._destination, self.gate, hooks),
-            chance=lambda: 0.5,
+        self.parts = DeliveryParts(
+            *(store, attempter, bounces, observer, self.clock, self.gate, hooks), chance=lambda: 0.5
         )
-        self.engine = Engine(parts, self.settings)
+        self.engine = Engine(self.parts, self.destination, self.settings)
 
-    def _destination(self, entry: Entry) -> str:
+    def destination(self, entry: Entry) -> str:
         return f"route:{entry.message.sender.domain}" if self.by_sender else entry.domain
 
     def plug(self, **functions: HookFunction) -> None:

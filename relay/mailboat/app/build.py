@@ -14,10 +14,11 @@ from pathlib import Path
 from mailboat.config.settings import Settings
 from mailboat.delivery.attempt import Attempter, AttemptParts
 from mailboat.delivery.bounce import Bounces
-from mailboat.delivery.engine import Engine, EngineParts
+from mailboat.delivery.engine import Engine
 from mailboat.delivery.gate import Gate
 from mailboat.delivery.hooks import DeliveryHooks
 from mailboat.delivery.oauth import TokenSource
+from mailboat.delivery.pipeline import DeliveryParts
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources, pod_ips
 from mailboat.hooks.loader import Plugins
@@ -159,17 +160,9 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     gate = Gate(ahead, chance.random)
     pool = Pool(sources=sources, observer=observer, clock=clock, parked=lambda: gate.places.parked)
     attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens(clock, observer)))
-    engine_parts = EngineParts(
-        store,
-        attempter,
-        Bounces(store, clock, lambda: plugins.hooks),
-        observer,
-        clock,
-        lambda entry: router.destination(entry.domain, entry.message.sender),
-        gate,
-        delivery_hooks,
-    )
-    engine = Engine(engine_parts, settings)
+    bounces = Bounces(store, clock, lambda: plugins.hooks)
+    delivery = DeliveryParts(store, attempter, bounces, observer, clock, gate, delivery_hooks)
+    engine = Engine(delivery, lambda entry: router.destination(entry.domain, entry.message.sender), settings)
     ahead.ready = engine.located
     load = Load()
     admission = Admission(store, load, settings)

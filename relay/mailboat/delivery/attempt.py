@@ -1,7 +1,7 @@
 """One attempt on one entry: routes it, walks the targets, and reports one outcome a recipient.
 
 Owns the order of things, no policy: what a reply or fault means is asked of `delivery.verdict`, connections of
-`delivery.pool`. Does not record anything: `delivery.engine` calls it and settles the report.
+`delivery.pool`. Does not record anything: `delivery.pipeline` calls it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The bounce message for recipients that failed for good: original and outcomes in, a draft for the queue out.
 
 `message.dsn` knows what it looks like, `queue.body_writer` how it is stored; here is only what it is made of. Called by
-`engine`.
+`pipeline`.
 """
 
 from __future__ import annotations

@@ -1,35 +1,25 @@
-"""The queue manager: takes due entries from the store, lets them be attempted in fair order, records what came of it.
+"""The queue manager: reads due entries from the store, has them attempted in fair order, and drains.
 
 It listens to the store (`QueueListener`), so a message that was accepted a moment ago, one that was deferred for a
-day and one found at start take the same path. It decides nothing about replies (`verdict`), order (`queue.schedule`),
-who may start (`gate`) or retries (`queue.entry`); it only joins them.
+day and one found at start take the same path. It decides neither the order (`queue.schedule`) nor who may start
+(`gate`), and of an attempt (`pipeline`) it sees the beginning and the end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
 from mailboat.config.settings import Settings
-from mailboat.delivery import verdict, watch
-from mailboat.delivery.gate import Busy, Gate, PutOff
-from mailboat.delivery.hooks import Consultation, DeliveryHooks
+from mailboat.delivery import watch
+from mailboat.delivery.gate import Busy, PutOff
+from mailboat.delivery.pipeline import DeliveryParts, Pipeline
 from mailboat.delivery.places import Place
-from mailboat.delivery.telling import Telling
-from mailboat.model.clock import Clock, rfc3339
-from mailboat.model.envelope import Draft, Entry, EntryKey
-from mailboat.model.observer import BounceResult, Observer
-from mailboat.model.outcome import AttemptReport, Outcome
+from mailboat.model.envelope import Entry, EntryKey
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.entry import Transition, postponed, transition, undelivered
 from mailboat.queue.schedule import LOW_WATER, OfferResult, Schedule
-from mailboat.queue.store import AttemptRecord, StorageError, Store
-from mailboat.routing.answers import RoutingAnswer
+from mailboat.queue.store import StorageError
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +30,6 @@ SCAN_BATCH = 500
 UNRECORDED_MAX = 2_000
 """Finished attempts that wait for their commit at most: beyond it no new ones start, so that a store that is slow to
 record outcomes does not make duplicates by the thousand."""
-RETRY_BOUNCE = 300.0
-"""Seconds until an entry is attempted again whose bounce could not be queued."""
 SET_ASIDE = 300.0
 """Seconds until an entry is attempted again whose outcome could not be recorded, though storage works."""
 RECHECK = 1.0
@@ -54,58 +42,18 @@ HANG_UP_GRACE = 0.5
 """Seconds for an attempt to report after its connection was dropped."""
 
 
-class Attempter(Protocol):
-    """Attempts on entries, whatever their peers do."""
-
-    async def attempt(
-        self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None, *, place: Place | None = None
-    ) -> AttemptReport:
-        """Never raises for anything that a peer or DNS server does, except Busy: nothing was tried."""
-
-    def past_dot(self, key: EntryKey) -> bool:
-        """Whether the attempt on this entry awaits the reply to its final dot."""
-
-    def hang_up(self, key: EntryKey) -> None:
-        """Drop the connection of an attempt, which then reports what it would if the peer had dropped it."""
-
-
-class BounceWriter(Protocol):
-    """Makes the message that tells a sender of failed recipients."""
-
-    async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
-        """The bounce as a draft for the queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineParts:
-    """What an engine works with."""
-
-    store: Store
-    attempter: Attempter
-    bounces: BounceWriter
-    observer: Observer
-    clock: Clock
-    destination: Callable[[Entry], str]
-    """The key under which an entry takes its turn (`Router.destination`)."""
-    gate: Gate
-    hooks: DeliveryHooks | None = None
-    """None: no plugins, ever."""
-    chance: Callable[[], float] = random.random
-    """Numbers from 0 to 1, which spread retries."""
-
-
 class Engine:
     """Delivers the queue of one worker."""
 
-    def __init__(self, parts: EngineParts, settings: Settings) -> None:
+    def __init__(self, parts: DeliveryParts, destination: Callable[[Entry], str], settings: Settings) -> None:
+        """`destination` gives the key under which an entry takes its turn (`Router.destination`)."""
         self._parts = parts
+        self._destination = destination
         self._gate = parts.gate
         self._schedule = Schedule(IN_MEMORY, parts.gate)
         self._gate.resume = self._schedule.resume
         self._attempts: dict[EntryKey, asyncio.Task[None]] = {}
-        self._telling = Telling(
-            parts.gate, parts.clock, self._pump, lambda: self._settings.outbound.destination_concurrency_max
-        )
+        self._pipeline = Pipeline(parts, self, settings)
         self._cursor: tuple[float, EntryKey] | None = None
         """How far `due` has been read; everything before it is in memory, settled, or marked in the schedule."""
         self._read_until = 0.0
@@ -128,12 +76,16 @@ class Engine:
         """Take new settings; they hold from the next attempt on."""
         outbound = settings.outbound
         self._settings = settings
-        self.plan = RetryPlan.of(outbound.temp_fail_intervals, outbound.max_temp_failures)
-        """The one in force."""
+        self._pipeline.configure(settings)
         self._gate.configure(outbound.concurrency_max, outbound.destination_concurrency_max)
         self._gate.retry_now()
         if self._reader is not None:
             self._pump()
+
+    @property
+    def plan(self) -> RetryPlan:
+        """The one in force."""
+        return self._pipeline.plan
 
     def start(self) -> None:
         """Begin with what is due in the store."""
@@ -155,7 +107,7 @@ class Engine:
             self._reader.cancel()
             await asyncio.wait([self._reader])
         await self._finish(grace)
-        self._telling.cancel()
+        self._pipeline.telling.cancel()
         past_dot = self._parts.attempter.past_dot
         for key, attempt in list(self._attempts.items()):
             if not past_dot(key):
@@ -172,7 +124,7 @@ class Engine:
 
     async def _finish(self, timeout: float | None) -> None:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        while tasks := [*self._attempts.values(), *self._telling.pending]:
+        while tasks := [*self._attempts.values(), *self._pipeline.telling.pending]:
             left = None if deadline is None else deadline - asyncio.get_running_loop().time()
             if left is not None and left <= 0:
                 return
@@ -183,7 +135,7 @@ class Engine:
     def added(self, entries: Sequence[Entry]) -> None:
         """These are new and due."""
         for entry in entries:
-            if self._schedule.offer(self._parts.destination(entry), entry) is OfferResult.FULL:
+            if self._schedule.offer(self._destination(entry), entry) is OfferResult.FULL:
                 self._starved = True
                 self._rewind_to(entry.next_attempt)
         self._pump()
@@ -247,30 +199,12 @@ class Engine:
         self._pump()
 
     async def _attempt(self, name: str, entry: Entry, place: Place | PutOff | None) -> None:
-        parts = self._parts
-        hooks: Consultation | None = None
         try:
             try:
-                if isinstance(place, PutOff):
-                    report = self._put_off(entry, place)
-                else:
-                    if parts.hooks is not None:
-                        hooks = parts.hooks.consult(entry, self._settings)
-                    parts.observer.attempt_started(entry)
-                    attempt = parts.attempter.attempt
-                    if hooks is None:
-                        report = await attempt(entry, self._settings, place=place)
-                    else:
-                        report = await hooks.attempt(partial(attempt, place=place))
-                change = transition(entry, report, self.plan, parts.clock.now(), parts.chance())
-                change, recorded = await self._conclude(entry, change, hooks)
+                await self._pipeline.run(entry, place)
             finally:
                 self._schedule.finish(name)
-                self._gate.end(place, parts.clock.monotonic())
-                if hooks is not None:
-                    hooks.over()
-            if hooks is not None and isinstance(place, Place) and hooks.tells_delivered(change):
-                self._telling.soon(place.destination, hooks, change, recorded)
+                self._gate.end(place, self._parts.clock.monotonic())
         except Busy as busy:
             for address in busy.addresses:
                 self._gate.wait_for(name, address)
@@ -291,87 +225,23 @@ class Engine:
             del self._attempts[entry.key]
         self._pump()
 
-    def _put_off(self, entry: Entry, why: PutOff) -> AttemptReport:
-        """No attempt: what it needs has just failed."""
-        parts = self._parts
-        left = max(0.0, why.until - parts.clock.monotonic())
-        until = parts.clock.now() + left
-        outcomes = verdict.put_off(entry.recipients, why.trouble, f"not tried until {rfc3339(until)}", why.host)
-        # They must not all come back in the same moment: the first that does finds out whether it works again.
-        retry_after = left + max(1.0, 0.2 * left) * parts.chance()
-        return AttemptReport(
-            tuple(outcomes), None, parts.clock.now(), 0.0, retry_after=retry_after, counted=False, excused=True
-        )
+    # What the pipeline tells.
 
-    async def _conclude(
-        self, entry: Entry, change: Transition, hooks: Consultation | None
-    ) -> tuple[Transition, asyncio.Future[None]]:
-        """Ask the hooks, write the bounce, and have it all recorded; the attempt keeps its place meanwhile."""
-        bounce: Draft | None = None
-        try:
-            if hooks is not None and change.report.counted and hooks.asks_after(change):
-                change = await self._ask_after(entry, change, hooks)
-            if change.bounced:
-                bounce = await self._write_bounce(entry, change)
-        except asyncio.CancelledError:
-            # By `drain`. What came of the attempt stands without the hooks; a bounce waits for the next life.
-            self._settle(entry, self._without_bounce(entry, change), None)
-            raise
-        if bounce is None:
-            change = self._without_bounce(entry, change)
-        return change, self._settle(entry, change, bounce)
-
-    async def _ask_after(self, entry: Entry, change: Transition, hooks: Consultation) -> Transition:
-        """What came of an attempt, as hooks leave it.
-
-        However long they take: who has the message now does not get it again, for that is recorded before.
-        """
-        if change.delivered:
-            left = undelivered(entry, change)
-            assert left is not None  # else there is nothing to ask
-            await asyncio.shield(self._parts.store.settle(entry, AttemptRecord(left)))
-            if hooks.tells_delivered(change) and (telling := hooks.tell(change)) is not None:
-                await telling
-        return await hooks.after(change)
-
-    def _without_bounce(self, entry: Entry, change: Transition) -> Transition:
-        """A failure must not be recorded without its bounce; what was delivered must."""
-        if not change.bounced:
-            return change
-        return postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
-
-    def _settle(self, entry: Entry, change: Transition, bounce: Draft | None) -> asyncio.Future[None]:
-        future = self._parts.store.settle(entry, AttemptRecord(change.remaining, bounce))
-        future.add_done_callback(lambda done: self._recorded(done, entry, change))
-        return future
-
-    async def _write_bounce(self, entry: Entry, change: Transition) -> Draft | None:
-        try:
-            return await self._parts.bounces.write(entry, change.bounced, self._settings)
-        except StorageError as error:
-            log.warning("%s failed for good and its bounce cannot be written yet: %s", entry.id, error)
-        except Exception:
-            log.exception("%s failed for good and its bounce cannot be written", entry.id)
-        return None
-
-    def _recorded(self, done: asyncio.Future[None], entry: Entry, change: Transition) -> None:
-        """C2 is durable: tell what happened, and look when it is due again."""
-        if done.cancelled() or (error := done.exception()) is not None:
-            why = "cancelled" if done.cancelled() else error
-            log.error("the outcome of %s could not be recorded, it will be attempted again: %s", entry.id, why)
-            self._set_aside(entry.key)
-            return
+    def recorded(self, entry: Entry, remaining: Entry | None) -> None:
+        """C2 is durable: look when it is due again."""
         self._settled(entry.key)
-        observer = self._parts.observer
-        observer.attempted(entry, change.report, change.remaining, change.delay)
-        if change.bounced:
-            observer.bounce_message(entry, BounceResult.QUEUED)
-        elif change.silenced:
-            observer.bounce_message(entry, BounceResult.SUPPRESSED)
-        if change.remaining is not None and change.remaining.next_attempt is not None:
+        if remaining is not None and remaining.next_attempt is not None:
             # A commit may take longer than the delay was: the cursor can have passed this entry's time meanwhile.
-            self._rewind_to(change.remaining.next_attempt)
-            self._wake_at(change.remaining.next_attempt)
+            self._rewind_to(remaining.next_attempt)
+            self._wake_at(remaining.next_attempt)
+        self._pump()
+
+    def unrecorded(self, entry: Entry) -> None:
+        """C2 has failed."""
+        self._set_aside(entry.key)
+
+    def has_room(self) -> None:
+        """A hook at `delivered` has given its place back."""
         self._pump()
 
     def _settled(self, key: EntryKey) -> None:
@@ -436,7 +306,7 @@ class Engine:
     def _take_in(self, entries: Sequence[Entry]) -> bool:
         """Offer entries in their order, and have the cursor follow; False: there is no room for all."""
         for entry in entries:
-            if self._schedule.offer(self._parts.destination(entry), entry) is OfferResult.FULL:
+            if self._schedule.offer(self._destination(entry), entry) is OfferResult.FULL:
                 return False
             self._cursor = (entry.next_attempt or 0.0, entry.key)
         return True
@@ -453,7 +323,7 @@ class Engine:
             self._schedule.begin_read()
             entries = await self._parts.store.due_in(domain, self._parts.clock.now(), limit)
             # Where routes go by sender, one domain's mail may belong to several destinations.
-            own = [e for e in self._schedule.end_read(entries) if self._parts.destination(e) == destination]
+            own = [e for e in self._schedule.end_read(entries) if self._destination(e) == destination]
             left = any(self._schedule.offer(destination, entry) is not OfferResult.QUEUED for entry in own)
             if left or (own and len(entries) == limit):
                 self._schedule.mark_more(domain, destination)

@@ -1,7 +1,7 @@
 """What plugins make of a delivery: the outbound hooks, from `send_email` to `delivered`.
 
 Asks the hooks and turns what they say into values that `attempt`, `verdict` and `queue.entry` know; decides nothing
-itself. Without a plugin at any of these points `engine` does not come here. Made by `app.build`.
+itself. `pipeline` says when each is asked; without a plugin at any of these points it asks none. Made by `app.build`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ import logging
 import re
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 from mailboat.config.settings import Settings
 from mailboat.delivery import verdict
 from mailboat.delivery.chosen import hop_of, mx_of
-from mailboat.delivery.notes import NoteBook
-from mailboat.hooks import BounceError, Code, Decision, DeferredInfo, Delivered, HMail, Hooks, Point, Running, Todo
+from mailboat.delivery.notes import PluginNotes
+from mailboat.hooks import BounceError, Code, Decision, DeferredInfo, Delivered, Hooks, Point, Running
 from mailboat.model.address import Address
 from mailboat.model.clock import Clock
-from mailboat.model.envelope import Entry, Noted
+from mailboat.model.envelope import Entry
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result
-from mailboat.queue.entry import Transition, delayed, given_up, unannounced
-from mailboat.queue.spool import database_path
+from mailboat.queue.entry import Transition, dropped
 from mailboat.routing.answers import RoutingAnswer
 from mailboat.routing.route import Hop
 
@@ -48,13 +45,6 @@ class Way(Protocol):
 
     async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
         """The targets over hops that a plugin chose."""
-
-
-class Try(Protocol):
-    """An attempt; see `attempt.Attempter`."""
-
-    async def __call__(self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None) -> AttemptReport:
-        """Try to deliver, by routing unless a plugin knows the way."""
 
 
 class DeliveryHooks:
@@ -86,27 +76,22 @@ class Consultation:
 
     def __init__(self, hooks: Hooks, entry: Entry, settings: Settings, way: Way, clock: Clock) -> None:
         self._hooks = hooks
-        self._entry = entry
+        self.entry = entry
+        """With what plugins have noted before the attempt."""
         self._settings = settings
         self._way = way
         self._clock = clock
-        self._book = NoteBook(entry)
-        self.hmail = _hmail(entry, self._book, settings)
+        self._notes = PluginNotes(entry, settings)
         self._told = False
         """Of deliveries, already."""
 
-    async def attempt(self, attempt: Try) -> AttemptReport:
-        """Ask before the attempt, make it unless a hook decided, and report with what hooks noted."""
-        report = await self._decided_before()
-        if not isinstance(report, AttemptReport):
-            report = await attempt(self._as_noted(), self._settings, report)
-        noted = self._noted()
-        return report if noted is None else replace(report, noted=noted)
-
-    async def _decided_before(self) -> AttemptReport | RoutingAnswer | None:
-        domain = self._entry.domain
-        asked = self._hooks.begin_many(_BEFORE_ATTEMPT, self.hmail, domain)
+    async def before(self) -> AttemptReport | RoutingAnswer | None:
+        """Ask `send_email` and `get_mx`: a report where there is to be no attempt, or the way; None: by routing."""
+        domain = self.entry.domain
+        asked = self._hooks.begin_many(_BEFORE_ATTEMPT, self._notes.hmail, domain)
         decision = asked if isinstance(asked, Decision) else await asked.wait()
+        if (noted := self._notes.stored()) is not None:
+            self.entry = replace(self.entry, noted=noted)
         if decision.code is Code.DELAY:
             delay = max(LEAST_DELAY, decision.seconds)
             return self._put_off(f"plugin {decision.plugin} delays it by {delay:g} s", delay)
@@ -121,12 +106,18 @@ class Consultation:
             text = _line(decision.text) or f"Temporary MX lookup error for {domain}"
             return self._settled(Result.DEFERRED, "4.1.2", text)
         hops = [hop_of(mx, self._settings) for mx in decision.mx]
-        return await self._way.via(domain, hops, force_tls=self._as_noted().force_tls)
+        return await self._way.via(domain, hops, force_tls=self.entry.force_tls)
+
+    def with_notes(self, change: Transition) -> Transition:
+        """What is to be recorded, with what plugins have noted at any point."""
+        if change.remaining is None or (noted := self._notes.stored()) is None:
+            return change
+        return replace(change, remaining=replace(change.remaining, noted=noted))
 
     def asks_after(self, change: Transition) -> bool:
         """Whether a hook may change what came of an attempt, or keep it waiting."""
         wants = self._hooks.wants
-        return bool(
+        return change.report.counted and bool(
             (change.deferred and wants(Point.DEFERRED))
             or ((change.bounced or change.silenced) and wants(Point.BOUNCE))
             or (change.bounced and wants(Point.PRE_SEND_TRANS_EMAIL))
@@ -138,11 +129,7 @@ class Consultation:
             change = await self._deferred(change)
         if (change.bounced or change.silenced) and self._hooks.wants(Point.BOUNCE):
             change = await self._bounced(change)
-        noted = self._noted()
-        if noted is None:
-            return change
-        remaining = change.remaining and replace(change.remaining, noted=noted)
-        return replace(change, report=replace(change.report, noted=noted), remaining=remaining)
+        return change
 
     async def _deferred(self, change: Transition) -> Transition:
         failed = change.deferred
@@ -151,10 +138,12 @@ class Consultation:
         info = DeferredInfo(change.delay or 0.0, last.reason, self._people(failed), mx)
         decision = await self._ask(Point.DEFERRED, info)
         if decision.code is Code.OK:
-            log.info("%s: plugin %s gives %d recipients up", self._entry.id, decision.plugin, len(failed))
-            return given_up(change)
-        if decision.code is Code.DENYSOFT and decision.seconds > 0:
-            return delayed(change, decision.seconds, self._clock.now())
+            log.info("%s: plugin %s gives %d recipients up", self.entry.id, decision.plugin, len(failed))
+            report, _ = dropped(change.report, Result.DEFERRED)
+            return replace(change, report=report, remaining=None, delay=None)
+        if decision.code is Code.DENYSOFT and decision.seconds > 0 and change.remaining is not None:
+            remaining = replace(change.remaining, next_attempt=self._clock.now() + decision.seconds)
+            return replace(change, remaining=remaining, delay=decision.seconds)
         return change
 
     async def _bounced(self, change: Transition) -> Transition:
@@ -165,7 +154,10 @@ class Consultation:
         mx = mx_of(last, change.report.peer)
         error = BounceError(last.reason, mx, self._people(expired), self._people(refused))
         decision = await self._ask(Point.BOUNCE, error)
-        return unannounced(change) if decision.code is Code.OK and change.bounced else change
+        if decision.code is Code.OK and change.bounced:
+            report, silenced = dropped(change.report, Result.BOUNCED)
+            return replace(change, report=report, bounced=(), silenced=silenced)
+        return change
 
     def tells_delivered(self, change: Transition) -> bool:
         """Whether somebody wants to hear of the recipients who have it now, and has not yet."""
@@ -176,7 +168,7 @@ class Consultation:
         self._told = True
         deliveries = self._deliveries(change)
         for params in deliveries:
-            asked = self._hooks.begin(Point.DELIVERED, self.hmail, params)
+            asked = self._hooks.begin(Point.DELIVERED, self._notes.hmail, params)
             if not isinstance(asked, Decision):
                 return self._tell_others(asked, deliveries)
         return None
@@ -198,7 +190,7 @@ class Consultation:
                 host=facts.host,
                 ip=facts.ip,
                 response=_text_of(reply.text) if reply is not None else "",
-                delay=max(0.0, self._clock.now() - self._entry.message.queued_at),
+                delay=max(0.0, self._clock.now() - self.entry.message.queued_at),
                 port=facts.port,
                 mode=facts.protocol,
                 ok_recips=self._people(outcomes),
@@ -208,26 +200,18 @@ class Consultation:
 
     def over(self) -> None:
         """The attempt is over, whatever came of it: tell the plugins that want to know."""
-        for function in self.hmail.is_over():
+        for function in self._notes.hmail.is_over():
             try:
                 function()
             except Exception:
-                log.exception("%s: what a plugin wanted to do at the end of the attempt", self._entry.id)
+                log.exception("%s: what a plugin wanted to do at the end of the attempt", self.entry.id)
 
     async def _ask(self, point: Point, *more: object) -> Decision:
-        return await self._hooks.run(point, self.hmail, *more)
+        return await self._hooks.run(point, self._notes.hmail, *more)
 
     def _people(self, outcomes: Sequence[Outcome]) -> list[Address]:
-        addresses = {recipient.id: recipient.address for recipient in self._entry.recipients}
+        addresses = {recipient.id: recipient.address for recipient in self.entry.recipients}
         return [addresses[outcome.recipient] for outcome in outcomes]
-
-    def _noted(self) -> Noted | None:
-        return self._book.noted(self.hmail)
-
-    def _as_noted(self) -> Entry:
-        """The entry with what hooks have noted so far."""
-        noted = self._noted()
-        return self._entry if noted is None else replace(self._entry, noted=noted)
 
     def _put_off(self, reason: str, delay: float | None = None) -> AttemptReport:
         """No attempt: nothing was tried, so nothing is counted."""
@@ -235,28 +219,8 @@ class Consultation:
         return replace(report, retry_after=delay, counted=False)
 
     def _settled(self, result: Result, status: str, reason: str) -> AttemptReport:
-        outcomes = verdict.decided(self._entry.recipients, result, status, reason)
+        outcomes = verdict.decided(self.entry.recipients, result, status, reason)
         return AttemptReport(tuple(outcomes), None, self._clock.now(), 0.0)
-
-
-@lru_cache(maxsize=64)
-def _path(queue_dir: str, spool: int) -> str:
-    """Paths are made slowly, and few."""
-    return str(database_path(Path(queue_dir), spool))
-
-
-def _hmail(entry: Entry, book: NoteBook, settings: Settings) -> HMail:
-    message = entry.message
-    todo = Todo(
-        domain=entry.domain,
-        mail_from=message.sender,
-        rcpt_to=[recipient.address for recipient in entry.recipients],
-        notes=book.todo(),
-        queue_time=int(message.queued_at * 1000),
-        uuid=message.id,
-        force_tls=entry.force_tls,
-    )
-    return HMail(_path(settings.outbound.queue_dir, entry.key.spool), entry.id, entry.attempts, todo, book.hmail())
 
 
 def _line(text: str) -> str:

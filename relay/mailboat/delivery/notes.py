@@ -1,6 +1,6 @@
-"""The notes of a message and of an entry, as hooks are given them and as they are stored afterwards.
+"""What plugins are given of an entry (`hmail`), and what they noted there, as it is stored afterwards.
 
-Hooks get copies that are theirs to change; what they changed is what is stored, as far as it is JSON. Used by
+They get copies that are theirs to change; what they changed is what is stored, as far as it is JSON. Used by
 `delivery.hooks`.
 """
 
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from mailboat.hooks import HMail
+from mailboat.config.settings import Settings
+from mailboat.hooks import HMail, Todo
 from mailboat.model.envelope import Entry, Noted
+from mailboat.queue.spool import database_path
 
 log = logging.getLogger(__name__)
 
@@ -22,30 +26,34 @@ LONGEST = 1 << 20
 _NONE = b"{}"
 
 
-class NoteBook:
-    """The notes of one entry: as they were, and what became of them."""
+class PluginNotes:
+    """One entry as plugins see it, with the notes as they were and as they are."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, settings: Settings) -> None:
         self._entry = entry
         self._hmail = _octets(entry.noted.notes) if entry.noted is not None else _NONE
         self._todo = _octets(entry.todo_notes)
+        message = entry.message
+        todo = Todo(
+            domain=entry.domain,
+            mail_from=message.sender,
+            rcpt_to=[recipient.address for recipient in entry.recipients],
+            notes=_copy(self._todo),
+            queue_time=int(message.queued_at * 1000),
+            uuid=message.id,
+            force_tls=entry.force_tls,
+        )
+        path = _path(settings.outbound.queue_dir, entry.key.spool)
+        self.hmail = HMail(path, entry.id, entry.attempts, todo, _copy(self._hmail))
 
-    def hmail(self) -> dict[str, Any]:
-        """A copy of `hmail.notes` for hooks to change."""
-        return _copy(self._hmail)
-
-    def todo(self) -> dict[str, Any]:
-        """A copy of `todo.notes` for hooks to change."""
-        return _copy(self._todo)
-
-    def noted(self, hmail: HMail) -> Noted | None:
+    def stored(self) -> Noted | None:
         """What is to be stored now; None when nothing differs from what is."""
-        entry, todo = self._entry, hmail.todo
+        entry, hmail, todo = self._entry, self.hmail, self.hmail.todo
         force_tls = bool(todo.force_tls)
         if hmail.notes == todo.notes == {} and self._hmail is self._todo is _NONE and force_tls == entry.force_tls:
             return None  # as mostly
-        of_hmail = self._stored(hmail.notes, self._hmail, "hmail.notes")
-        of_todo = self._stored(todo.notes, self._todo, "todo.notes")
+        of_hmail = self._as_json(hmail.notes, self._hmail, "hmail.notes")
+        of_todo = self._as_json(todo.notes, self._todo, "todo.notes")
         if of_hmail == self._hmail and of_todo == self._todo and force_tls == entry.force_tls:
             return None
         before = entry.noted or Noted()
@@ -55,7 +63,7 @@ class NoteBook:
             before.force_tls if force_tls == entry.force_tls else force_tls,
         )
 
-    def _stored(self, notes: object, before: bytes, name: str) -> bytes:
+    def _as_json(self, notes: object, before: bytes, name: str) -> bytes:
         """Notes as octets, without what is no JSON; as they were when that leaves too much or nothing sensible."""
         try:
             octets = orjson.dumps(notes)
@@ -76,6 +84,12 @@ class NoteBook:
             else:
                 sound[key] = value
         return sound
+
+
+@lru_cache(maxsize=64)
+def _path(queue_dir: str, spool: int) -> str:
+    """Paths are made slowly, and few."""
+    return str(database_path(Path(queue_dir), spool))
 
 
 def _octets(notes: Mapping[str, Any]) -> bytes:

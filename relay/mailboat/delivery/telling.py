@@ -1,7 +1,7 @@
 """Tells the hook `delivered` of deliveries once they are recorded, without keeping the attempts waiting.
 
 A hook that takes long takes places of its own destination, so that its messages come no faster than it can hear of
-them, and the other destinations go on. Owned by `engine`.
+them, and the other destinations go on. Owned by `pipeline`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mailboat.model.envelope import Noted
 from mailboat.model.reply import Reply
 
 
@@ -95,5 +94,3 @@ class AttemptReport:
     """False when this was no attempt (a plugin delayed it, or it is `excused`): `attempts` stays."""
     excused: bool = False
     """Not counted because it says nothing of what the mail can expect; but mail older than its retry plan fails."""
-    noted: Noted | None = None
-    """What hooks left at the entry; None: nothing new."""

@@ -1,6 +1,6 @@
 """What one attempt makes of an entry, and how a message's recipients become entries. Pure; time is an argument.
 
-`delivery.engine` calls `transition` with the report of each attempt; the store then records what it says.
+`delivery.pipeline` calls `transition` with the report of each attempt; the store then records what it says.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Transition:
     delay: float | None
     """Seconds until the next attempt."""
     silenced: tuple[Outcome, ...] = ()
-    """Who failed for good without the sender being told: mail from the null sender, or a plugin said so."""
+    """Who failed for good without the sender being told, as with mail from the null sender."""
 
     @property
     def deferred(self) -> tuple[Outcome, ...]:
@@ -60,7 +60,7 @@ def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float,
     silenced: tuple[Outcome, ...] = ()
     if entry.message.sender.is_null:
         # A message from the null sender never makes another bounce (RFC 5321 4.5.5).
-        report, silenced = _dropped(report, Result.BOUNCED)
+        report, silenced = dropped(report, Result.BOUNCED)
     remaining, delay = None, None
     if left := _left(entry, report):
         delay = next((d for d in (report.retry_after, planned) if d is not None), FALLBACK_DELAY)
@@ -84,40 +84,11 @@ def postponed(entry: Entry, change: Transition, delay: float, now: float) -> Tra
     return Transition(report, remaining, bounced=(), delay=delay)
 
 
-# What plugins may make of it.
-
-
-def delayed(change: Transition, delay: float, now: float) -> Transition:
-    """The same with another wait before the next attempt."""
-    if change.remaining is None:
-        return change
-    return replace(change, remaining=replace(change.remaining, next_attempt=now + delay), delay=delay)
-
-
-def given_up(change: Transition) -> Transition:
-    """The same without another attempt: who was deferred is dropped, and nobody is told."""
-    report, _ = _dropped(change.report, Result.DEFERRED)
-    return replace(change, report=report, remaining=None, delay=None)
-
-
-def unannounced(change: Transition) -> Transition:
-    """The same without a bounce message."""
-    report, silenced = _dropped(change.report, Result.BOUNCED)
-    return replace(change, report=report, bounced=(), silenced=silenced)
-
-
-def undelivered(entry: Entry, change: Transition) -> Entry | None:
-    """The entry as it was, without those who have the message now: what must not be lost while plugins are asked."""
-    done = {o.recipient for o in change.delivered}
-    left = tuple(recipient for recipient in entry.recipients if recipient.id not in done)
-    return replace(entry, recipients=left) if left else None
-
-
-def _dropped(report: AttemptReport, what: Result) -> tuple[AttemptReport, tuple[Outcome, ...]]:
-    """The report with the outcomes of one kind as dropped ones, and these."""
+def dropped(report: AttemptReport, what: Result) -> tuple[AttemptReport, tuple[Outcome, ...]]:
+    """The report with the outcomes of one kind as dropped ones, and these: nobody is told."""
     outcomes = [replace(o, result=Result.DROPPED) if o.result is what else o for o in report.outcomes]
-    dropped = [new for new, old in zip(outcomes, report.outcomes, strict=True) if old.result is what]
-    return (replace(report, outcomes=tuple(outcomes)) if dropped else report), tuple(dropped)
+    found = [new for new, old in zip(outcomes, report.outcomes, strict=True) if old.result is what]
+    return (replace(report, outcomes=tuple(outcomes)) if found else report), tuple(found)
 
 
 def _left(entry: Entry, report: AttemptReport) -> tuple[Recipient, ...]:
@@ -137,7 +108,6 @@ def _remaining(
         state=State.DEFERRED,
         last_reply=last.reason[:MAX_REPLY_KEPT] if last else entry.last_reply,
         last_mx=last.mx if last else entry.last_mx,
-        noted=report.noted or entry.noted,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.engine_rig import Rig
 from tests.support.memory_store import MemoryStore
 
-from mailboat.delivery.engine import Engine, EngineParts
+from mailboat.delivery.engine import Engine
 from mailboat.hooks import (
     CONT,
     DELAY,
@@ -434,11 +434,10 @@ async def test_a_plugin_can_learn_of_the_end_of_an_attempt_however_it_ends(end: 
 def test_what_is_over_already_is_told_at_once() -> None:
     from tests.support.facts import entry
 
-    from mailboat.delivery.hooks import _hmail
-    from mailboat.delivery.notes import NoteBook
+    from mailboat.delivery.notes import PluginNotes
 
     over: list[int] = []
-    hmail = _hmail(entry(), NoteBook(entry()), Rig.with_outbound())
+    hmail = PluginNotes(entry(), Rig.with_outbound()).hmail
     assert not hmail.is_over()
     hmail.when_over(lambda: over.append(1))
     assert (over, hmail.is_over()) == ([1], ())
@@ -514,17 +513,6 @@ async def test_a_drain_does_not_wait_for_hooks_and_nobody_gets_it_twice(point: s
         assert "b@one.test" in left or rig.bounces.written == 1
 
 
-async def test_an_engine_without_hooks_is_as_before() -> None:
-    rig = Rig()
-    parts = rig.engine._parts
-    bare = Engine(replace(parts, hooks=None), rig.settings)
-    assert isinstance(parts, EngineParts)
-    bare.start()
-    await rig.accept("a@one.test")
-    await rig.attempted(1)
-    await bare.drain(1)
-
-
 async def test_when_hooks_cannot_be_consulted_the_attempt_gives_its_place_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -537,7 +525,7 @@ async def test_when_hooks_cannot_be_consulted_the_attempt_gives_its_place_back(
                 raise RuntimeError("a fault of the hooks")
 
     rig = Rig(destination_concurrency_max=1)
-    engine = Engine(replace(rig.engine._parts, hooks=Consulted()), rig.settings)  # type: ignore[arg-type]
+    engine = Engine(replace(rig.parts, hooks=Consulted()), rig.destination, rig.settings)  # type: ignore[arg-type]
     engine.start()
     await rig.accept("a@one.test")
     await rig.accept("b@one.test")

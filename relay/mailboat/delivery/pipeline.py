@@ -1,0 +1,215 @@
+"""One attempt on one entry, from the plugins that are asked before it to those that are told after it: `Pipeline.run`.
+
+Joins the steps and decides none of them. It sees to it that no failure is recorded without its bounce, and that a
+delivery is recorded whatever the steps after it do. `engine` says when an attempt starts, and what follows from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from mailboat.config.settings import Settings
+from mailboat.delivery import verdict
+from mailboat.delivery.gate import Gate, PutOff
+from mailboat.delivery.hooks import Consultation, DeliveryHooks
+from mailboat.delivery.places import Place
+from mailboat.delivery.telling import Telling
+from mailboat.model.clock import Clock, rfc3339
+from mailboat.model.envelope import Draft, Entry, EntryKey
+from mailboat.model.observer import BounceResult, Observer
+from mailboat.model.outcome import AttemptReport, Outcome
+from mailboat.queue.backoff import RetryPlan
+from mailboat.queue.entry import Transition, postponed, transition
+from mailboat.queue.store import AttemptRecord, StorageError, Store
+from mailboat.routing.answers import RoutingAnswer
+
+log = logging.getLogger(__name__)
+
+RETRY_BOUNCE = 300.0
+"""Seconds until an entry is attempted again whose bounce could not be queued."""
+
+
+class Attempts(Protocol):
+    """Makes attempts, whatever the peers do; see `attempt.Attempter`."""
+
+    async def attempt(
+        self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None, *, place: Place | None = None
+    ) -> AttemptReport:
+        """Never raises for anything that a peer or DNS server does, except Busy: nothing was tried."""
+
+    def past_dot(self, key: EntryKey) -> bool:
+        """Whether the attempt on this entry awaits the reply to its final dot."""
+
+    def hang_up(self, key: EntryKey) -> None:
+        """Drop the connection of an attempt, which then reports what it would if the peer had dropped it."""
+
+
+class BounceWriter(Protocol):
+    """Makes the message that tells a sender of failed recipients."""
+
+    async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
+        """The bounce as a draft for the queue. Raises StorageError."""
+
+
+class Scheduler(Protocol):
+    """What `engine` has to know of an attempt."""
+
+    def recorded(self, entry: Entry, remaining: Entry | None) -> None:
+        """The attempt on `entry` is recorded; `remaining` is what is left to attempt."""
+
+    def unrecorded(self, entry: Entry) -> None:
+        """The attempt is over, and could not be recorded."""
+
+    def has_room(self) -> None:
+        """A place is free again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryParts:
+    """What the deliveries of one worker work with, here and in `engine`."""
+
+    store: Store
+    attempter: Attempts
+    bounces: BounceWriter
+    observer: Observer
+    clock: Clock
+    gate: Gate
+    hooks: DeliveryHooks
+    chance: Callable[[], float] = random.random
+    """Numbers from 0 to 1, which spread retries."""
+
+
+class Pipeline:
+    """Takes the entries of one worker through their attempts, any number at once."""
+
+    def __init__(self, parts: DeliveryParts, scheduler: Scheduler, settings: Settings) -> None:
+        self._parts = parts
+        self._scheduler = scheduler
+        self.configure(settings)
+        self.telling = Telling(
+            parts.gate, parts.clock, scheduler.has_room, lambda: self._settings.outbound.destination_concurrency_max
+        )
+        """Step 7, where plugins want to hear of deliveries."""
+
+    def configure(self, settings: Settings) -> None:
+        """Take new settings; they hold from the next attempt on."""
+        self._settings = settings
+        self.plan = RetryPlan.of(settings.outbound.temp_fail_intervals, settings.outbound.max_temp_failures)
+        """The one in force."""
+
+    async def run(self, entry: Entry, place: Place | PutOff | None) -> None:
+        """Attempt an entry at the place that `Gate.begin` gave, which stays the caller's to give back.
+
+        Returns when the store has been given what came of it; the scheduler hears of the commit. Cancelled before
+        step 4, nothing is recorded. Cancelled later, the outcome is recorded without the hooks, and a failure waits
+        for its bounce.
+
+        Raises:
+            Busy: nothing was tried.
+        """
+        parts, settings = self._parts, self._settings
+        hooks: Consultation | None = None
+        bounce: Draft | None = None
+        decided: AttemptReport | RoutingAnswer | None = None
+        try:
+            # 1. Before-hooks: `send_email` and `get_mx`. They are not asked of mail that is put off.
+            if isinstance(place, PutOff):
+                decided, place = self._put_off(entry, place), None
+            else:
+                hooks = parts.hooks.consult(entry, settings)
+                parts.observer.attempt_started(entry)
+                if hooks is not None:
+                    decided = await hooks.before()
+            # 2. The attempt, unless there is a report already.
+            if isinstance(decided, AttemptReport):
+                report = decided
+            else:
+                given = entry if hooks is None else hooks.entry
+                report = await parts.attempter.attempt(given, settings, decided, place=place)
+            # 3. The transition: what is left of the entry.
+            change = transition(entry, report, self.plan, parts.clock.now(), parts.chance())
+            try:
+                # 4. After-hooks: `deferred` and `bounce`.
+                if hooks is not None and hooks.asks_after(change):
+                    change = await self._ask_after(entry, change, hooks)
+                # 5. The bounce.
+                if change.bounced:
+                    bounce = await self._write_bounce(entry, change)
+            except asyncio.CancelledError:
+                self._record(entry, change, None, hooks)
+                raise
+            # 6. The record: C2.
+            recorded = self._record(entry, change, bounce, hooks)
+            # 7. The notifications, after the commit: observers (by `_notify`), and plugins at `delivered`.
+            if hooks is not None and place is not None and hooks.tells_delivered(change):
+                self.telling.soon(place.destination, hooks, change, recorded)
+        finally:
+            if hooks is not None:
+                hooks.over()
+
+    def _put_off(self, entry: Entry, why: PutOff) -> AttemptReport:
+        """No attempt: what it needs has just failed."""
+        parts = self._parts
+        left = max(0.0, why.until - parts.clock.monotonic())
+        until = parts.clock.now() + left
+        outcomes = verdict.put_off(entry.recipients, why.trouble, f"not tried until {rfc3339(until)}", why.host)
+        # They must not all come back in the same moment: the first that does finds out whether it works again.
+        retry_after = left + max(1.0, 0.2 * left) * parts.chance()
+        return AttemptReport(
+            tuple(outcomes), None, parts.clock.now(), 0.0, retry_after=retry_after, counted=False, excused=True
+        )
+
+    async def _ask_after(self, entry: Entry, change: Transition, hooks: Consultation) -> Transition:
+        """What came of an attempt, as plugins leave it.
+
+        Deliveries are recorded before they are asked: however long they take, none is made twice.
+        """
+        if delivered := {outcome.recipient for outcome in change.delivered}:
+            left = tuple(recipient for recipient in entry.recipients if recipient.id not in delivered)
+            await asyncio.shield(self._parts.store.settle(entry, AttemptRecord(replace(entry, recipients=left))))
+            if hooks.tells_delivered(change) and (telling := hooks.tell(change)) is not None:
+                await telling
+        return await hooks.after(change)
+
+    async def _write_bounce(self, entry: Entry, change: Transition) -> Draft | None:
+        """The bounce; None: it cannot be written now."""
+        try:
+            return await self._parts.bounces.write(entry, change.bounced, self._settings)
+        except StorageError as error:
+            log.warning("%s failed for good and its bounce cannot be written yet: %s", entry.id, error)
+        except Exception:
+            log.exception("%s failed for good and its bounce cannot be written", entry.id)
+        return None
+
+    def _record(
+        self, entry: Entry, change: Transition, bounce: Draft | None, hooks: Consultation | None
+    ) -> asyncio.Future[None]:
+        """Have the store record it, with what plugins noted. A failure is postponed where its bounce is not there."""
+        if change.bounced and bounce is None:
+            change = postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
+        if hooks is not None:
+            change = hooks.with_notes(change)
+        recorded = self._parts.store.settle(entry, AttemptRecord(change.remaining, bounce))
+        recorded.add_done_callback(partial(self._notify, entry, change))
+        return recorded
+
+    def _notify(self, entry: Entry, change: Transition, recorded: asyncio.Future[None]) -> None:
+        """The commit is over: tell the schedule, then the observers."""
+        if recorded.cancelled() or (error := recorded.exception()) is not None:
+            why = "cancelled" if recorded.cancelled() else error
+            log.error("the outcome of %s could not be recorded, it will be attempted again: %s", entry.id, why)
+            self._scheduler.unrecorded(entry)
+            return
+        self._scheduler.recorded(entry, change.remaining)
+        observer = self._parts.observer
+        observer.attempted(entry, change.report, change.remaining, change.delay)
+        if change.bounced:
+            observer.bounce_message(entry, BounceResult.QUEUED)
+        elif change.silenced:
+            observer.bounce_message(entry, BounceResult.SUPPRESSED)

@@ -1,0 +1,265 @@
+"""The steps of one attempt: their order, what is recorded when one of them is cut off, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support.engine_rig import FakeAttempter, FakeBounces, Rig
+from tests.support.memory_store import MemoryStore
+
+from mailboat.config.settings import Settings
+from mailboat.delivery.gate import PutOff
+from mailboat.delivery.hooks import DeliveryHooks
+from mailboat.delivery.pipeline import DeliveryParts, Pipeline
+from mailboat.delivery.places import Place
+from mailboat.delivery.verdict import FaultKind, Trouble
+from mailboat.hooks import DeferredInfo, HMail
+from mailboat.model.clock import SystemClock
+from mailboat.model.envelope import Draft, Entry
+from mailboat.model.observer import BounceResult, Observer
+from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
+from mailboat.queue.store import AttemptRecord, StorageError
+
+HOUR = (3600.0,)
+MIXED = {"grey@one.test": Result.DEFERRED, "bad@one.test": Result.BOUNCED}
+
+
+class Steps(MemoryStore, Observer):
+    """A store, observer and scheduler that write down what is asked of them, in one list with attempts and hooks."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.steps: list[str] = []
+        self.settled: list[AttemptRecord] = []
+        self.changed = asyncio.Event()
+
+    def step(self, name: str) -> None:
+        self.steps.append(name)
+        self.changed.set()
+
+    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
+        self.step("settle")
+        self.settled.append(settlement)
+        return super().settle(entry, settlement)
+
+    def attempt_started(self, entry: Entry) -> None:
+        self.step("started")
+
+    def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
+        self.step("attempted")
+
+    def bounce_message(self, entry: Entry, result: BounceResult) -> None:
+        self.step(f"bounce message {result}")
+
+    def recorded(self, entry: Entry, remaining: Entry | None) -> None:
+        self.step("recorded")
+
+    def unrecorded(self, entry: Entry) -> None:
+        self.step("unrecorded")
+
+    def has_room(self) -> None:
+        self.step("room")
+
+
+class SteppingAttempter(FakeAttempter):
+    """Attempts that are steps."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__(lambda: steps.step("attempt"))
+        self.settings: list[Settings] = []
+
+    async def attempt(self, entry: Entry, settings: Settings, *args: Any, **kwargs: Any) -> AttemptReport:
+        self.settings.append(settings)
+        return await super().attempt(entry, settings, *args, **kwargs)
+
+
+class SteppingBounces(FakeBounces):
+    """Bounces that are steps; with `hangs` they are never written."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self.hangs = False
+        self._steps = steps
+
+    async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
+        self._steps.step("write bounce")
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().write(entry, failed, settings)
+
+
+class Line:
+    """A pipeline whose steps are written down; plugins stand at the points named."""
+
+    def __init__(self, *points: str, **outbound: Any) -> None:
+        self.rig = Rig(**{"temp_fail_intervals": HOUR} | outbound)
+        self.log = Steps()
+        self.attempter = SteppingAttempter(self.log)
+        self.attempter.mixed = MIXED
+        self.bounces = SteppingBounces(self.log)
+        self.rig.plug(**{point: self._hook(point) for point in points})
+        hooks = DeliveryHooks(lambda: self.rig.hooks, self.rig.way, self.rig.clock)
+        self.gate = self.rig.gate
+        parts = DeliveryParts(
+            *(self.log, self.attempter, self.bounces, self.log, self.rig.clock, self.gate, hooks), chance=lambda: 0.5
+        )
+        self.pipeline = Pipeline(parts, self.log, self.rig.settings)
+
+    def _hook(self, point: str) -> Any:
+        async def hook(hmail: HMail, *_: object) -> None:
+            self.log.step(point)
+
+        return hook
+
+    async def entry(self, *people: str) -> Entry:
+        """One in the store."""
+        from tests.support.stores import draft
+
+        return (await self.log.accept(draft(*people)))[0]
+
+    def place(self, entry: Entry) -> Place:
+        return self.gate.place_at(entry.domain, self.rig.clock.monotonic())
+
+    async def run(self, entry: Entry, place: Place | PutOff | None = None) -> list[str]:
+        """Run the pipeline and whatever follows the commit; the steps."""
+        await self.pipeline.run(entry, place or self.place(entry))
+        await self.until("attempted")
+        while pending := self.pipeline.telling.pending:
+            await asyncio.wait(pending)
+        return self.log.steps
+
+    async def until(self, step: str) -> None:
+        async with asyncio.timeout(30):
+            while step not in self.log.steps:
+                self.log.changed.clear()
+                await self.log.changed.wait()
+
+
+async def test_the_steps_of_a_delivery_come_in_their_order() -> None:
+    """Before-hooks, attempt, transition, record; after the commit the schedule, observers, and plugins."""
+    line = Line("send_email", "get_mx", "deferred", "bounce", "delivered")
+    steps = await line.run(await line.entry("ok@one.test"))
+    assert steps == [
+        *("started", "send_email", "get_mx", "attempt", "settle"),
+        *("recorded", "attempted", "delivered"),
+    ]
+
+
+async def test_the_steps_of_a_mixed_attempt_come_in_their_order() -> None:
+    """What was delivered is recorded, and told, before plugins are asked of the rest."""
+    line = Line("send_email", "get_mx", "deferred", "bounce", "delivered")
+    steps = await line.run(await line.entry("ok@one.test", "grey@one.test", "bad@one.test"))
+    assert steps == [
+        *("started", "send_email", "get_mx", "attempt"),
+        *("settle", "delivered", "deferred", "bounce", "write bounce", "settle"),
+        *("recorded", "attempted", "bounce message queued"),
+    ]
+    first, last = line.log.settled
+    assert [(first.remaining is not None, first.bounce), last.bounce is not None] == [(True, None), True]
+
+
+async def test_without_plugins_an_attempt_is_one_record() -> None:
+    line = Line()
+    steps = await line.run(await line.entry("ok@one.test", "grey@one.test", "bad@one.test"))
+    assert steps == [
+        *("started", "attempt", "write bounce", "settle"),
+        *("recorded", "attempted", "bounce message queued"),
+    ]
+
+
+async def test_what_is_put_off_is_recorded_without_an_attempt_and_asks_no_plugin() -> None:
+    line = Line("send_email", "get_mx", "deferred")
+    why = PutOff(line.rig.clock.monotonic() + 60, Trouble(Stage.CONNECT, FaultKind.CONNECT, "refused"), "mx.one.test")
+    assert await line.run(await line.entry("ok@one.test"), why) == ["settle", "recorded", "attempted"]
+    (settled,) = line.log.settled
+    assert settled.remaining is not None
+    assert (settled.remaining.attempts, settled.remaining.last_mx) == (0, "mx.one.test")
+
+
+@pytest.mark.parametrize("cut", ["deferred", "bounce", "write bounce"])
+async def test_cut_off_after_the_attempt_its_outcome_is_recorded_without_the_bounce(cut: str) -> None:
+    line = Line("delivered", "deferred", "bounce")
+    line.bounces.hangs = True
+    if cut != "write bounce":
+
+        async def stuck(*_: object) -> None:
+            line.log.step(cut)
+            await asyncio.Event().wait()
+
+        line.rig.plug(**{cut: stuck})
+    entry = await line.entry("ok@one.test", "grey@one.test", "bad@one.test")
+    run = asyncio.create_task(line.pipeline.run(entry, line.place(entry)))
+    await line.until(cut)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await line.until("attempted")
+    remaining, bounce = line.log.settled[-1].remaining, line.log.settled[-1].bounce
+    assert remaining is not None
+    assert [str(recipient.address) for recipient in remaining.recipients] == ["grey@one.test", "bad@one.test"]
+    assert bounce is None
+
+
+async def test_cut_off_before_the_transition_nothing_is_recorded_and_the_place_is_the_callers() -> None:
+    line = Line("send_email")
+    line.attempter.hang("one.test")
+    entry = await line.entry("ok@one.test")
+    place = line.place(entry)
+    run = asyncio.create_task(line.pipeline.run(entry, place))
+    await line.until("attempt")
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert line.log.settled == []
+    assert place in line.gate.places.held
+
+
+async def test_a_commit_that_fails_is_told_to_the_schedule_and_to_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    line = Line("delivered")
+    entry = await line.entry("ok@one.test")
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    failed.set_exception(StorageError("no disk"))
+    line.log.settle = lambda *_: failed  # type: ignore[method-assign]
+    await line.pipeline.run(entry, line.place(entry))
+    await line.until("unrecorded")
+    assert line.log.steps == ["started", "attempt", "unrecorded"]
+    assert "could not be recorded" in caplog.text
+
+
+async def test_what_plugins_noted_at_any_step_is_recorded_with_what_is_left() -> None:
+    line = Line()
+
+    async def send_email(hmail: HMail) -> None:
+        hmail.notes["before"] = 1
+
+    async def deferred(hmail: HMail, _: DeferredInfo) -> None:
+        hmail.notes["after"] = 2
+
+    line.rig.plug(send_email=send_email, deferred=deferred)
+    await line.run(await line.entry("grey@one.test"))
+    (attempted,), (settled,) = line.attempter.started, line.log.settled
+    assert attempted.noted is not None
+    assert attempted.noted.notes == {"before": 1}
+    assert settled.remaining is not None
+    assert settled.remaining.noted is not None
+    assert settled.remaining.noted.notes == {"before": 1, "after": 2}
+
+
+async def test_an_attempt_keeps_the_settings_that_it_began_with() -> None:
+    line = Line()
+    newer = replace(line.rig.settings, me="newer.test")
+
+    async def send_email(_: HMail) -> None:
+        line.pipeline.configure(newer)
+
+    line.rig.plug(send_email=send_email)
+    await line.run(await line.entry("ok@one.test"))
+    line.rig.plug()
+    await line.run(await line.entry("ok@one.test"))
+    assert line.attempter.settings == [line.rig.settings, newer]
