@@ -14,7 +14,7 @@ from tests.support.memory_store import MemoryStore
 from tests.support.stores import BODY, Listener, address, draft, until
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import Draft, Entry, EntryKey, Noted, Recipient, SpooledBody, State
+from mailboat.model.envelope import Draft, Entry, EntryKey, Recipient, SpooledBody, State, StoredNotes
 from mailboat.model.observer import Observer
 from mailboat.queue.opening import open_spool, open_store
 from mailboat.queue.spool import Spool
@@ -261,7 +261,7 @@ async def test_a_deferred_entry_waits_with_what_is_left_of_it(store: Store) -> N
 
 async def test_what_hooks_noted_goes_on_with_the_entry_and_with_no_other_of_its_message(store: Store) -> None:
     first, second = await store.accept(draft("a@one.test", "b@two.test", notes={"pool": "blue"}))
-    noted = Noted({"seen": 1}, {"pool": "green", "list": [None, "é"]}, force_tls=True)
+    noted = StoredNotes({"seen": 1}, {"pool": "green", "list": [None, "é"]}, force_tls=True)
     await store.settle(first, AttemptRecord(replace(first, noted=noted, state=State.DEFERRED, next_attempt=START + 5)))
     (again,) = await store.get(first.id)
     assert again.noted == noted

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.engine_rig import FakeBounces, FakeWay, Rig
+from tests.support.engine_rig import FakeBounces, FakeHopRouter, Rig
 from tests.support.memory_store import MemoryStore
 from tests.support.stores import draft
 
@@ -137,7 +137,7 @@ class DeliverySide:
         tokens = TokenCache(self.clock)
         attempts = AttemptParts(self.map, self.pool, self.store, self.log, self.clock, self.gate, tokens)
         self.attempter = Attempter(attempts)
-        no_hooks = DeliveryHooks(lambda: NO_HOOKS, FakeWay(), self.clock)
+        no_hooks = DeliveryHooks(lambda: NO_HOOKS, FakeHopRouter(), self.clock)
         parts = DeliveryParts(
             *(self.store, self.attempter, FakeBounces(), self.log, self.clock, self.gate, no_hooks),
             chance=random_numbers.random,

@@ -134,7 +134,7 @@ class FakeBounces:
         return draft(str(entry.message.sender), sender="", body=text)
 
 
-class FakeWay:
+class FakeHopRouter:
     """Routing over hops that a plugin chose: remembers them."""
 
     def __init__(self) -> None:
@@ -180,10 +180,10 @@ class Rig:
         self.store: Store = store or self.memory
         self.settings = self.with_outbound(**outbound)
         self.hooks = NO_HOOKS
-        self.way = FakeWay()
+        self.hop_router = FakeHopRouter()
         self.by_sender = False
         """Whether what goes by one way is known by the sender, not by the domain."""
-        hooks = DeliveryHooks(lambda: self.hooks, self.way, self.clock)
+        hooks = DeliveryHooks(lambda: self.hooks, self.hop_router, self.clock)
         store, attempter, bounces, observer = self.store, self.attempter, self.bounces, self.observer
         self.whereabouts = Anywhere()
         self.gate = WideGate(self.whereabouts)

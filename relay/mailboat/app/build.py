@@ -179,7 +179,7 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
 
 async def _locate(router: Router, hooks: DeliveryHooks, clock: Clock, entry: Entry) -> Located:
     """Where an entry's mail goes; where a plugin chooses the route, each domain is a site of its own."""
-    if hooks.choose_way:
+    if hooks.chooses_route:
         return Located(Site(entry.domain, ()), clock.monotonic() + MAX_AGE)
     return await router.locate(entry.domain, entry.message.sender, force_tls=entry.force_tls)
 

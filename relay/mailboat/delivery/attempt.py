@@ -47,7 +47,7 @@ BUSY_DELAY = 5.0
 _FITS = tuple((extension.keyword, extension.fit) for extension in EXTENSIONS if extension.fit is not None)
 
 
-class Router(Protocol):
+class Routing(Protocol):
     """What an attempt asks of routing."""
 
     async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
@@ -58,7 +58,7 @@ class Router(Protocol):
 class AttemptParts:
     """What attempts work with."""
 
-    router: Router
+    router: Routing
     pool: Pool
     store: Store
     observer: Observer

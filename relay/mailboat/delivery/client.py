@@ -16,12 +16,12 @@ import ssl
 from collections.abc import Iterator
 
 from mailboat.config.settings import Protocol, Settings, TlsLevel
-from mailboat.delivery.dial import dial, label, words
+from mailboat.delivery.dial import describe, dial, label
 from mailboat.delivery.offers import PeerOffers, offers_of
 from mailboat.delivery.replies import Broken, RawReply, ReplyStream, decode
 from mailboat.delivery.session import Session
-from mailboat.delivery.source import Source
-from mailboat.delivery.tls import BrokenTls, ClientContexts, describe
+from mailboat.delivery.source import BindSource
+from mailboat.delivery.tls import BrokenTls, ClientContexts, session_tls
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import PeerFacts, Stage
@@ -52,7 +52,7 @@ class Client:
         self._contexts = contexts
         self._broken_tls = broken_tls
 
-    async def open(self, target: Target, source: Source, settings: Settings) -> Session:
+    async def open(self, target: Target, source: BindSource, settings: Settings) -> Session:
         """A session ready for MAIL.
 
         Raises:
@@ -74,7 +74,7 @@ class Client:
             log.info("TLS with %s failed (%s), going on in plaintext", label(target), failure)
         return await self._open(target, source, settings, starttls=False)
 
-    async def _open(self, target: Target, source: Source, settings: Settings, *, starttls: bool) -> Session:
+    async def _open(self, target: Target, source: BindSource, settings: Settings, *, starttls: bool) -> Session:
         sock = await dial(target, source, settings.outbound.connect_timeout)
         self._observer.outbound_connections(1)
         try:
@@ -90,7 +90,7 @@ class Client:
 class _Opening:
     """The dialogue of one connection until MAIL may be said."""
 
-    def __init__(self, target: Target, source: Source, settings: Settings, contexts: ClientContexts) -> None:
+    def __init__(self, target: Target, source: BindSource, settings: Settings, contexts: ClientContexts) -> None:
         self._target = target
         self._source = source
         self._settings = settings
@@ -136,7 +136,7 @@ class _Opening:
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: self._stream, sock=sock, ssl=context, server_hostname=name)
         if context is not None:
-            self._check_tls(describe(self._stream.transport.get_extra_info))
+            self._check_tls(session_tls(self._stream.transport.get_extra_info))
         self._stage = Stage.GREETING
         self._check((await self._stream.collect())[0], 220)
 
@@ -200,7 +200,7 @@ class _Opening:
         self._check(await self._command(b"STARTTLS"), 220)
         async with asyncio.timeout(self._timeout):
             await self._stream.start_tls(context, self._server_name())
-        self._check_tls(describe(self._stream.transport.get_extra_info))
+        self._check_tls(session_tls(self._stream.transport.get_extra_info))
 
     async def _authenticate(self, offers: PeerOffers, credentials: Credentials) -> None:
         self._stage = Stage.AUTH
@@ -261,13 +261,13 @@ class _Opening:
         except Broken as broken:
             raise self._broken(broken.kind, broken.text) from broken
         except ssl.SSLError as error:
-            trouble = Trouble(Stage.TLS, FaultKind.TLS, f"TLS failed: {words(error)}")
+            trouble = Trouble(Stage.TLS, FaultKind.TLS, f"TLS failed: {describe(error)}")
             refused = isinstance(error, ssl.SSLCertVerificationError)
             raise TlsFailed(trouble, refused_certificate=refused) from error
         except TimeoutError as error:
             raise self._broken(FaultKind.TIMEOUT, f"no answer within {self._timeout:g} s") from error
         except OSError as error:
-            raise self._broken(FaultKind.CLOSED, words(error)) from error
+            raise self._broken(FaultKind.CLOSED, describe(error)) from error
 
     def _broken(self, kind: FaultKind, text: str) -> PeerTrouble:
         if kind is FaultKind.TLS:

@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 
-from mailboat.delivery.source import Source, SourceMissing
+from mailboat.delivery.source import BindSource, SourceMissing
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.outcome import Stage
 from mailboat.routing.answers import Target
@@ -27,7 +27,7 @@ def label(target: Target) -> str:
     return target.path or f"{target.host}[{target.ip}]:{target.port}"
 
 
-def words(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An error for people: without the numbers and source lines that only a developer reads."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message or str(error)
@@ -39,7 +39,7 @@ def words(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-async def dial(target: Target, source: Source, timeout: float) -> socket.socket:
+async def dial(target: Target, source: BindSource, timeout: float) -> socket.socket:
     """A connected socket, not blocking.
 
     Raises:
@@ -51,7 +51,7 @@ async def dial(target: Target, source: Source, timeout: float) -> socket.socket:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:  # too many open files, or no IPv6 in this kernel
         kind = FaultKind.LOCAL if error.errno in _OUT_OF else FaultKind.CONNECT
-        raise PeerTrouble(Trouble(Stage.CONNECT, kind, f"no socket: {words(error)}")) from error
+        raise PeerTrouble(Trouble(Stage.CONNECT, kind, f"no socket: {describe(error)}")) from error
     try:
         sock.setblocking(False)
         if family != socket.AF_UNIX:
@@ -66,7 +66,7 @@ async def dial(target: Target, source: Source, timeout: float) -> socket.socket:
             text = f"no connection within {timeout:g} s"
             raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.TIMEOUT, text)) from error
         if isinstance(error, OSError):
-            raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.CONNECT, words(error))) from error
+            raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.CONNECT, describe(error))) from error
         raise
     return sock
 
@@ -77,7 +77,7 @@ def _family(target: Target) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in target.ip else socket.AF_INET
 
 
-def _bind(sock: socket.socket, source: Source) -> None:
+def _bind(sock: socket.socket, source: BindSource) -> None:
     if not source.address:
         return
     with contextlib.suppress(OSError):
@@ -85,5 +85,5 @@ def _bind(sock: socket.socket, source: Source) -> None:
     try:
         sock.bind((source.address, 0))
     except OSError as error:
-        reason = f"cannot send from {source.address}: {words(error)}"
+        reason = f"cannot send from {source.address}: {describe(error)}"
         raise SourceMissing(source.address, reason) from error

@@ -35,7 +35,7 @@ SET_ASIDE = 300.0
 RECHECK = 1.0
 """Seconds until the store is asked again after it failed to answer."""
 LONGEST_SLEEP = 60.0
-"""Seconds between two looks at the store at most: somebody may set the wall clock, by which entries are due."""
+"""Seconds between two looks at the store at most: the wall clock, by which entries are due, may be set."""
 DOT_GRACE = 3.0
 """Seconds that attempts get beyond the drain's grace whose message the peer may have taken already."""
 HANG_UP_GRACE = 0.5
@@ -62,7 +62,7 @@ class Engine:
         """How often the cursor was put back: an answer that was asked for before counts no more."""
         self._look = asyncio.Event()
         self._awaited: dict[EntryKey, asyncio.Future[None]] = {}
-        """Somebody waits for the end of these attempts."""
+        """Futures of those who wait for the end of an attempt."""
         self._starved = False
         """Reading stopped because memory was full."""
         self._reader: asyncio.Task[None] | None = None
@@ -107,7 +107,7 @@ class Engine:
             self._reader.cancel()
             await asyncio.wait([self._reader])
         await self._finish(grace)
-        self._pipeline.telling.cancel()
+        self._pipeline.notifier.cancel()
         past_dot = self._parts.attempter.past_dot
         for key, attempt in list(self._attempts.items()):
             if not past_dot(key):
@@ -124,7 +124,7 @@ class Engine:
 
     async def _finish(self, timeout: float | None) -> None:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        while tasks := [*self._attempts.values(), *self._pipeline.telling.pending]:
+        while tasks := [*self._attempts.values(), *self._pipeline.notifier.pending]:
             left = None if deadline is None else deadline - asyncio.get_running_loop().time()
             if left is not None and left <= 0:
                 return
@@ -148,7 +148,7 @@ class Engine:
         """Resolved as the attempts on these are over and recorded."""
         attempts = [key for key in keys if self._schedule.is_unsettled(key)]
         for key in attempts:
-            if key not in self._awaited or self._awaited[key].done():  # whoever waited has given up
+            if key not in self._awaited or self._awaited[key].done():  # its waiter was cancelled
                 self._awaited[key] = asyncio.get_running_loop().create_future()
         return [self._awaited[key] for key in attempts]
 
@@ -209,7 +209,7 @@ class Engine:
             for address in busy.addresses:
                 self._gate.wait_for(name, address)
             if entry.key in self._awaited:
-                self._settled(entry.key)  # it was withdrawn meanwhile
+                self._settled(entry.key)  # it was withdrawn during the attempt,
                 self._rewind_to(0.0)  # and may be back
                 self._look.set()
             else:
@@ -231,7 +231,7 @@ class Engine:
         """C2 is durable: look when it is due again."""
         self._settled(entry.key)
         if remaining is not None and remaining.next_attempt is not None:
-            # A commit may take longer than the delay was: the cursor can have passed this entry's time meanwhile.
+            # A commit may take longer than the delay was: the cursor may be past this entry's time already.
             self._rewind_to(remaining.next_attempt)
             self._wake_at(remaining.next_attempt)
         self._pump()
@@ -240,8 +240,8 @@ class Engine:
         """C2 has failed."""
         self._set_aside(entry.key)
 
-    def has_room(self) -> None:
-        """A hook at `delivered` has given its place back."""
+    def place_returned(self) -> None:
+        """Another attempt may start."""
         self._pump()
 
     def _settled(self, key: EntryKey) -> None:

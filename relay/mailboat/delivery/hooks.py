@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from mailboat.config.settings import Settings
 from mailboat.delivery import verdict
-from mailboat.delivery.chosen import hop_of, mx_of
 from mailboat.delivery.notes import PluginNotes
+from mailboat.delivery.plugin_routes import hop_of, mx_of
 from mailboat.hooks import BounceError, Code, Decision, DeferredInfo, Delivered, Hooks, Point, Running
 from mailboat.model.address import Address
 from mailboat.model.clock import Clock
@@ -40,7 +40,7 @@ _BEFORE_ATTEMPT = (Point.SEND_EMAIL, Point.GET_MX)
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\s+")
 
 
-class Way(Protocol):
+class HopRouter(Protocol):
     """What is asked of routing."""
 
     async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
@@ -50,43 +50,43 @@ class Way(Protocol):
 class DeliveryHooks:
     """The outbound hooks of one worker."""
 
-    def __init__(self, hooks: Callable[[], Hooks], way: Way, clock: Clock) -> None:
+    def __init__(self, hooks: Callable[[], Hooks], router: HopRouter, clock: Clock) -> None:
         """`hooks` tells those in force now: a reload swaps them, and an attempt keeps those it began with."""
         self._hooks = hooks
-        self._way = way
+        self._router = router
         self._clock = clock
         self._known: Hooks | None = None
         self._wanted = False
 
     @property
-    def choose_way(self) -> bool:
+    def chooses_route(self) -> bool:
         """Whether a plugin may say where mail goes: then it is not looked up before the plugin was asked."""
         return self._hooks().wants(Point.GET_MX)
 
-    def consult(self, entry: Entry, settings: Settings) -> Consultation | None:
-        """What hooks have to say about an attempt; None when no plugin is at any point of delivery."""
+    def for_attempt(self, entry: Entry, settings: Settings) -> AttemptHooks | None:
+        """The hooks of one attempt; None when no plugin is at any point of delivery."""
         hooks = self._hooks()
         if hooks is not self._known:
             self._known, self._wanted = hooks, any(hooks.wants(point) for point in _POINTS)
-        return Consultation(hooks, entry, settings, self._way, self._clock) if self._wanted else None
+        return AttemptHooks(hooks, entry, settings, self._router, self._clock) if self._wanted else None
 
 
-class Consultation:
+class AttemptHooks:
     """One attempt on one entry, as its hooks see it."""
 
-    def __init__(self, hooks: Hooks, entry: Entry, settings: Settings, way: Way, clock: Clock) -> None:
+    def __init__(self, hooks: Hooks, entry: Entry, settings: Settings, router: HopRouter, clock: Clock) -> None:
         self._hooks = hooks
         self.entry = entry
         """With what plugins have noted before the attempt."""
         self._settings = settings
-        self._way = way
+        self._router = router
         self._clock = clock
         self._notes = PluginNotes(entry, settings)
-        self._told = False
-        """Of deliveries, already."""
+        self._notified = False
+        """`delivered` was called."""
 
     async def before(self) -> AttemptReport | RoutingAnswer | None:
-        """Ask `send_email` and `get_mx`: a report where there is to be no attempt, or the way; None: by routing."""
+        """Ask `send_email` and `get_mx`: a report where there is to be no attempt, or the targets; None: by routing."""
         domain = self.entry.domain
         asked = self._hooks.begin_many(_BEFORE_ATTEMPT, self._notes.hmail, domain)
         decision = asked if isinstance(asked, Decision) else await asked.wait()
@@ -98,7 +98,7 @@ class Consultation:
         if decision.code is Code.CONT:
             return None
         if decision.failed:
-            # It must not go a way that the plugin would have changed, and it must not bounce for it.
+            # Routing might send it elsewhere than the plugin would have, and it must not bounce for that.
             return self._put_off("a plugin failed to say where it goes")
         if decision.code is Code.DENY:
             return self._settled(Result.BOUNCED, "5.1.2", _line(decision.text) or f"No MX for {domain}")
@@ -106,7 +106,7 @@ class Consultation:
             text = _line(decision.text) or f"Temporary MX lookup error for {domain}"
             return self._settled(Result.DEFERRED, "4.1.2", text)
         hops = [hop_of(mx, self._settings) for mx in decision.mx]
-        return await self._way.via(domain, hops, force_tls=self.entry.force_tls)
+        return await self._router.via(domain, hops, force_tls=self.entry.force_tls)
 
     def with_notes(self, change: Transition) -> Transition:
         """What is to be recorded, with what plugins have noted at any point."""
@@ -138,7 +138,7 @@ class Consultation:
         info = DeferredInfo(change.delay or 0.0, last.reason, self._people(failed), mx)
         decision = await self._ask(Point.DEFERRED, info)
         if decision.code is Code.OK:
-            log.info("%s: plugin %s gives %d recipients up", self.entry.id, decision.plugin, len(failed))
+            log.info("%s: plugin %s dropped %d recipients", self.entry.id, decision.plugin, len(failed))
             report, _ = dropped(change.report, Result.DEFERRED)
             return replace(change, report=report, remaining=None, delay=None)
         if decision.code is Code.DENYSOFT and decision.seconds > 0 and change.remaining is not None:
@@ -159,21 +159,21 @@ class Consultation:
             return replace(change, report=report, bounced=(), silenced=silenced)
         return change
 
-    def tells_delivered(self, change: Transition) -> bool:
-        """Whether somebody wants to hear of the recipients who have it now, and has not yet."""
-        return bool(change.delivered) and not self._told and self._hooks.wants(Point.DELIVERED)
+    def wants_delivered(self, change: Transition) -> bool:
+        """Whether `delivered` is still to be called for the recipients who have it now."""
+        return bool(change.delivered) and not self._notified and self._hooks.wants(Point.DELIVERED)
 
-    def tell(self, change: Transition) -> Coroutine[Any, Any, None] | None:
-        """Tell of deliveries, once for each host that took the message; what is to be awaited if a hook waits."""
-        self._told = True
+    def notify_delivered(self, change: Transition) -> Coroutine[Any, Any, None] | None:
+        """Call `delivered` once for each host that took the message; what is to be awaited if a hook waits."""
+        self._notified = True
         deliveries = self._deliveries(change)
         for params in deliveries:
             asked = self._hooks.begin(Point.DELIVERED, self._notes.hmail, params)
             if not isinstance(asked, Decision):
-                return self._tell_others(asked, deliveries)
+                return self._notify_others(asked, deliveries)
         return None
 
-    async def _tell_others(self, asked: Running, deliveries: Iterator[Delivered]) -> None:
+    async def _notify_others(self, asked: Running, deliveries: Iterator[Delivered]) -> None:
         await asked.wait()
         for params in deliveries:
             await self._ask(Point.DELIVERED, params)
@@ -199,12 +199,12 @@ class Consultation:
             )
 
     def over(self) -> None:
-        """The attempt is over, whatever came of it: tell the plugins that want to know."""
+        """The attempt is over, whatever came of it: call what plugins left with `when_over`."""
         for function in self._notes.hmail.is_over():
             try:
                 function()
             except Exception:
-                log.exception("%s: what a plugin wanted to do at the end of the attempt", self.entry.id)
+                log.exception("%s: a plugin's function for the end of the attempt", self.entry.id)
 
     async def _ask(self, point: Point, *more: object) -> Decision:
         return await self._hooks.run(point, self._notes.hmail, *more)

@@ -16,7 +16,7 @@ import orjson
 
 from mailboat.config.settings import Settings
 from mailboat.hooks import HMail, Todo
-from mailboat.model.envelope import Entry, Noted
+from mailboat.model.envelope import Entry, StoredNotes
 from mailboat.queue.spool import database_path
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class PluginNotes:
         path = _path(settings.outbound.queue_dir, entry.key.spool)
         self.hmail = HMail(path, entry.id, entry.attempts, todo, _copy(self._hmail))
 
-    def stored(self) -> Noted | None:
+    def stored(self) -> StoredNotes | None:
         """What is to be stored now; None when nothing differs from what is."""
         entry, hmail, todo = self._entry, self.hmail, self.hmail.todo
         force_tls = bool(todo.force_tls)
@@ -56,8 +56,8 @@ class PluginNotes:
         of_todo = self._as_json(todo.notes, self._todo, "todo.notes")
         if of_hmail == self._hmail and of_todo == self._todo and force_tls == entry.force_tls:
             return None
-        before = entry.noted or Noted()
-        return Noted(
+        before = entry.noted or StoredNotes()
+        return StoredNotes(
             _copy(of_hmail),
             before.todo if of_todo == self._todo else _copy(of_todo),
             before.force_tls if force_tls == entry.force_tls else force_tls,

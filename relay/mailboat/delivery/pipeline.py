@@ -1,4 +1,4 @@
-"""One attempt on one entry, from the plugins that are asked before it to those that are told after it: `Pipeline.run`.
+"""One attempt on one entry, from the hooks before it to the notifications after it: `Pipeline.run`.
 
 Joins the steps and decides none of them. It sees to it that no failure is recorded without its bounce, and that a
 delivery is recorded whatever the steps after it do. `engine` says when an attempt starts, and what follows from it.
@@ -17,9 +17,9 @@ from typing import Protocol
 from mailboat.config.settings import Settings
 from mailboat.delivery import verdict
 from mailboat.delivery.gate import Gate, PutOff
-from mailboat.delivery.hooks import Consultation, DeliveryHooks
+from mailboat.delivery.hooks import AttemptHooks, DeliveryHooks
+from mailboat.delivery.notifier import DeliveredNotifier
 from mailboat.delivery.places import Place
-from mailboat.delivery.telling import Telling
 from mailboat.model.clock import Clock, rfc3339
 from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, Observer
@@ -66,8 +66,8 @@ class Scheduler(Protocol):
     def unrecorded(self, entry: Entry) -> None:
         """The attempt is over, and could not be recorded."""
 
-    def has_room(self) -> None:
-        """A place is free again."""
+    def place_returned(self) -> None:
+        """A hook at `delivered` has ended and given its place back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,11 @@ class Pipeline:
         self._parts = parts
         self._scheduler = scheduler
         self.configure(settings)
-        self.telling = Telling(
-            parts.gate, parts.clock, scheduler.has_room, lambda: self._settings.outbound.destination_concurrency_max
+        self.notifier = DeliveredNotifier(
+            parts.gate,
+            parts.clock,
+            scheduler.place_returned,
+            lambda: self._settings.outbound.destination_concurrency_max,
         )
         """Step 7, where plugins want to hear of deliveries."""
 
@@ -114,7 +117,7 @@ class Pipeline:
             Busy: nothing was tried.
         """
         parts, settings = self._parts, self._settings
-        hooks: Consultation | None = None
+        hooks: AttemptHooks | None = None
         bounce: Draft | None = None
         decided: AttemptReport | RoutingAnswer | None = None
         try:
@@ -122,7 +125,7 @@ class Pipeline:
             if isinstance(place, PutOff):
                 decided, place = self._put_off(entry, place), None
             else:
-                hooks = parts.hooks.consult(entry, settings)
+                hooks = parts.hooks.for_attempt(entry, settings)
                 parts.observer.attempt_started(entry)
                 if hooks is not None:
                     decided = await hooks.before()
@@ -147,8 +150,8 @@ class Pipeline:
             # 6. The record: C2.
             recorded = self._record(entry, change, bounce, hooks)
             # 7. The notifications, after the commit: observers (by `_notify`), and plugins at `delivered`.
-            if hooks is not None and place is not None and hooks.tells_delivered(change):
-                self.telling.soon(place.destination, hooks, change, recorded)
+            if hooks is not None and place is not None and hooks.wants_delivered(change):
+                self.notifier.notify(place.destination, hooks, change, recorded)
         finally:
             if hooks is not None:
                 hooks.over()
@@ -165,7 +168,7 @@ class Pipeline:
             tuple(outcomes), None, parts.clock.now(), 0.0, retry_after=retry_after, counted=False, excused=True
         )
 
-    async def _ask_after(self, entry: Entry, change: Transition, hooks: Consultation) -> Transition:
+    async def _ask_after(self, entry: Entry, change: Transition, hooks: AttemptHooks) -> Transition:
         """What came of an attempt, as plugins leave it.
 
         Deliveries are recorded before they are asked: however long they take, none is made twice.
@@ -173,8 +176,8 @@ class Pipeline:
         if delivered := {outcome.recipient for outcome in change.delivered}:
             left = tuple(recipient for recipient in entry.recipients if recipient.id not in delivered)
             await asyncio.shield(self._parts.store.settle(entry, AttemptRecord(replace(entry, recipients=left))))
-            if hooks.tells_delivered(change) and (telling := hooks.tell(change)) is not None:
-                await telling
+            if hooks.wants_delivered(change) and (waiting := hooks.notify_delivered(change)) is not None:
+                await waiting
         return await hooks.after(change)
 
     async def _write_bounce(self, entry: Entry, change: Transition) -> Draft | None:
@@ -188,7 +191,7 @@ class Pipeline:
         return None
 
     def _record(
-        self, entry: Entry, change: Transition, bounce: Draft | None, hooks: Consultation | None
+        self, entry: Entry, change: Transition, bounce: Draft | None, hooks: AttemptHooks | None
     ) -> asyncio.Future[None]:
         """Have the store record it, with what plugins noted. A failure is postponed where its bounce is not there."""
         if change.bounced and bounce is None:

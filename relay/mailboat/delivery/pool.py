@@ -15,7 +15,7 @@ from functools import partial
 from mailboat.config.settings import Settings, TlsSettings
 from mailboat.delivery.client import Client
 from mailboat.delivery.session import Session
-from mailboat.delivery.source import Source, SourceMissing, Sources
+from mailboat.delivery.source import BindSource, SourceMissing, Sources
 from mailboat.delivery.tls import BrokenTls, ClientContexts
 from mailboat.model.clock import Clock
 from mailboat.model.observer import Observer
@@ -81,14 +81,14 @@ class Pool:
         session.stream.on_closed = partial(self._gone, session)
         return session
 
-    def _source(self, target: Target, settings: Settings) -> Source:
+    def _source(self, target: Target, settings: Settings) -> BindSource:
         try:
             return self._sources.pick(settings, target)
         except SourceMissing as missing:
             self._observer.bind_failed(missing.source)
             raise
 
-    async def _dial(self, target: Target, source: Source, settings: Settings) -> Session:
+    async def _dial(self, target: Target, source: BindSource, settings: Settings) -> Session:
         most = settings.outbound.concurrency_max
         self._dialling += 1
         try:
@@ -154,7 +154,7 @@ class Pool:
             session.stream.abort()
         await self._all_closed.wait()
 
-    def _key(self, target: Target, source: Source, tls: TlsSettings) -> Hashable:
+    def _key(self, target: Target, source: BindSource, tls: TlsSettings) -> Hashable:
         """What two messages must agree in to share a connection."""
         if tls is not self._tls:
             self._tls_changes += tls != self._tls

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from mailboat.delivery.dial import words
+from mailboat.delivery.dial import describe
 from mailboat.delivery.verdict import FaultKind
 from mailboat.model.reply import Reply
 
@@ -263,7 +263,7 @@ class ReplyStream(asyncio.Protocol):
         self._closed = True
         self._cancel_timer()
         if isinstance(exc, ssl.SSLError):
-            self._break(FaultKind.TLS, f"TLS failed: {words(exc)}")
+            self._break(FaultKind.TLS, f"TLS failed: {describe(exc)}")
         why = f"connection lost: {exc}" if exc is not None else "connection closed by the peer"
         self._break(FaultKind.CLOSED, why)
         if self.on_closed is not None:

@@ -21,7 +21,7 @@ _NAME = re.compile(r"[!-~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BindSource:
     """Where a connection comes from."""
 
     address: str
@@ -88,7 +88,7 @@ class Sources:
             self._entry = next((binds[name] for name in self._names if name and name in binds), None)
         return self._entry
 
-    def pick(self, settings: Settings, target: Target) -> Source:
+    def pick(self, settings: Settings, target: Target) -> BindSource:
         """The source for a target.
 
         Raises:
@@ -100,19 +100,19 @@ class Sources:
         if target.ehlo and not _NAME.fullmatch(ehlo):
             raise PeerTrouble(Trouble(Stage.BIND, FaultKind.BIND, f"{ehlo[:80]!r} is no name to say at EHLO"))
         if target.path:
-            return Source("", ehlo)
+            return BindSource("", ehlo)
         if target.bind:
-            return Source(_chosen(target), ehlo)
+            return BindSource(_chosen(target), ehlo)
         if entry is None or entry == Bind(ehlo=entry.ehlo):
-            return Source("", ehlo)
+            return BindSource("", ehlo)
         version = 6 if ":" in target.ip else 4
         wanted = self._wanted(entry)[version]
         if wanted is None:
             reason = f"[bind] has no IPv{version} address, and {target.ip} needs one"
             raise PeerTrouble(Trouble(Stage.BIND, FaultKind.BIND, reason))
         if isinstance(wanted, ipaddress.IPv4Network | ipaddress.IPv6Network):
-            return Source(str(self._own_within(wanted)), ehlo)
-        return Source(str(wanted), ehlo)
+            return BindSource(str(self._own_within(wanted)), ehlo)
+        return BindSource(str(wanted), ehlo)
 
     def _wanted(self, entry: Bind) -> Mapping[int, IPAddress | Network | None]:
         """The source of each IP version; None where the entry has none. SourceMissing where it has none at all."""

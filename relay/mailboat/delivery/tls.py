@@ -103,7 +103,7 @@ class BrokenTls:
         return False
 
 
-def describe(transport_info: Callable[[str], Any]) -> SessionTls:
+def session_tls(transport_info: Callable[[str], Any]) -> SessionTls:
     """The TLS of a connection, from its transport's `get_extra_info`."""
     tls = transport_info("ssl_object")
     if tls is None:

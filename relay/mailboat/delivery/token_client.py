@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 
 from mailboat.config.settings import OAuthGrant
-from mailboat.delivery.dial import words
+from mailboat.delivery.dial import describe
 from mailboat.delivery.oauth import Granted, TokenError, form, read_answer
 
 TIMEOUT: Final = 20.0
@@ -31,9 +31,9 @@ async def request_token(grant: OAuthGrant, refresh_token: str, timeout: float = 
     except TimeoutError:
         raise TokenError(f"no answer within {timeout:g} s") from None
     except aiohttp.ClientConnectorCertificateError as error:
-        raise TokenError(f"its certificate does not verify: {words(error.certificate_error)}") from None
+        raise TokenError(f"its certificate does not verify: {describe(error.certificate_error)}") from None
     except aiohttp.ClientConnectorError as error:
-        raise TokenError(f"no connection: {words(error.os_error)}") from None
+        raise TokenError(f"no connection: {describe(error.os_error)}") from None
     except aiohttp.ClientPayloadError:
         raise TokenError("its answer broke off") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:

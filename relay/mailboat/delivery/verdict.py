@@ -62,7 +62,7 @@ class Action(Enum):
     """Once more on the same connection: the transaction had no room for this recipient."""
 
 
-class Kind(StrEnum):
+class ReplyClass(StrEnum):
     """The classes of replies that the table tells apart."""
 
     SUCCESS = "2yz"
@@ -70,6 +70,14 @@ class Kind(StrEnum):
     TRANSIENT = "4yz"
     CLOSING = "421"
     PERMANENT = "5yz"
+
+
+_BY_DIGIT = {
+    2: ReplyClass.SUCCESS,
+    3: ReplyClass.INTERMEDIATE,
+    4: ReplyClass.TRANSIENT,
+    5: ReplyClass.PERMANENT,
+}
 
 
 class Signal(Enum):
@@ -117,8 +125,8 @@ class PeerTrouble(Exception):  # noqa: N818 - the noun says what it is
 # now: the next one is asked. 421 is how a server takes its leave (RFC 5321 3.8), at any stage. After the dot a host had
 # the whole message: its 4yz is the answer for this attempt. A 2yz to DATA is no answer to it at all.
 _NEXT, _DEFER, _BOUNCE, _PASS = Action.NEXT, Action.DEFER, Action.BOUNCE, Action.PASS
-REPLIES: dict[Stage, dict[Kind, Action]] = {
-    stage: dict(zip((Kind.SUCCESS, Kind.INTERMEDIATE, Kind.TRANSIENT, Kind.CLOSING, Kind.PERMANENT), row, strict=True))
+REPLIES: dict[Stage, dict[ReplyClass, Action]] = {
+    stage: dict(zip(ReplyClass, row, strict=True))
     for stage, row in {
         #                2yz               3yz     4yz     421     5yz
         Stage.GREETING: (_PASS, _NEXT, _NEXT, _NEXT, _NEXT),
@@ -209,16 +217,16 @@ class Judgement:
     trouble: Trouble | None = None
 
 
-def kind_of(reply: Reply) -> Kind:
+def class_of(reply: Reply) -> ReplyClass:
     """The class of a reply. Codes outside 200 to 599 never become a `Reply`."""
     if reply.code == 421:
-        return Kind.CLOSING
-    return (Kind.SUCCESS, Kind.INTERMEDIATE, Kind.TRANSIENT, Kind.PERMANENT)[reply.code // 100 - 2]
+        return ReplyClass.CLOSING
+    return _BY_DIGIT[reply.code // 100]
 
 
 def action_for(stage: Stage, reply: Reply) -> Action:
     """What a reply leads to at a stage."""
-    action = REPLIES[stage][kind_of(reply)]
+    action = REPLIES[stage][class_of(reply)]
     if stage is Stage.RCPT:
         if reply.code == 552:
             return Action.AGAIN if _is_full(reply) else Action.NEXT  # RFC 5321 4.5.3.1.10: 552 at RCPT means 452
@@ -234,10 +242,10 @@ def signal_of(trouble: Trouble) -> Signal:
         if trouble.kind is FaultKind.CLOSED and stage in _FIRST_STAGES:
             return Signal.REFUSED
         return _SIGNALS[trouble.kind] if trouble.kind is not None else Signal.NOTHING
-    kind = kind_of(reply)
-    if kind in (Kind.CLOSING, Kind.TRANSIENT) and (stage in _FIRST_STAGES or _CROWDED.search(reply.text)):
+    kind = class_of(reply)
+    if kind in (ReplyClass.CLOSING, ReplyClass.TRANSIENT) and (stage in _FIRST_STAGES or _CROWDED.search(reply.text)):
         return Signal.TURNED_AWAY
-    if kind is Kind.CLOSING:
+    if kind is ReplyClass.CLOSING:
         return Signal.FAILED
     if stage in _MESSAGE_STAGES:
         return Signal.WELL
@@ -402,7 +410,7 @@ def _judge_rcpts(
         else:
             kept = judgement.answered if action is Action.NEXT else judgement.outcomes
             kept.append(answered(recipient, Stage.RCPT, reply, action, mx))
-        if kind_of(reply) is Kind.CLOSING:
+        if class_of(reply) is ReplyClass.CLOSING:
             judgement.trouble = Trouble(Stage.RCPT, reply=reply)
     if len(transcript.rcpts) < len(recipients):
         judgement.unsettled.extend(recipients[len(transcript.rcpts) :])
@@ -423,7 +431,7 @@ def _judge_data(judgement: Judgement, transcript: Transcript, accepted: list[Rec
     if dots and not transcript.per_recipient:
         dots = dots * len(accepted)
     for recipient, reply in zip(accepted, dots, strict=False):
-        action = REPLIES[Stage.DOT][kind_of(reply)]
+        action = REPLIES[Stage.DOT][class_of(reply)]
         judgement.outcomes.append(answered(recipient, Stage.DOT, reply, action, mx))
     missing = accepted[len(dots) :]
     if not missing:
@@ -437,7 +445,7 @@ def _judge_data(judgement: Judgement, transcript: Transcript, accepted: list[Rec
 
 def _settle_all(judgement: Judgement, stage: Stage, reply: Reply, recipients: Sequence[Recipient], mx: str) -> None:
     action = action_for(stage, reply)
-    if stage is Stage.DATA and kind_of(reply) is Kind.INTERMEDIATE:
+    if stage is Stage.DATA and class_of(reply) is ReplyClass.INTERMEDIATE:
         action = Action.DEFER  # another 3yz than 354 asks for something that we do not have
     if reply.is_success:
         judgement.unsettled.extend(recipients)
@@ -445,7 +453,7 @@ def _settle_all(judgement: Judgement, stage: Stage, reply: Reply, recipients: Se
         return
     kept = judgement.answered if action is Action.NEXT else judgement.outcomes
     kept.extend(answered(r, stage, reply, action, mx) for r in recipients)
-    if kind_of(reply) is Kind.CLOSING:
+    if class_of(reply) is ReplyClass.CLOSING:
         judgement.trouble = Trouble(stage, reply=reply)
 
 

@@ -71,7 +71,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class StoredNotes:
     """What hooks of earlier attempts left at an entry; JSON values only."""
 
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -113,7 +113,7 @@ class Entry:
     """Why the last attempt deferred, as text; empty before the first."""
     last_mx: str = ""
     """The host that gave `last_reply`; empty when none was reached."""
-    noted: Noted | None = None
+    noted: StoredNotes | None = None
     """None: no hook has left anything."""
     held_reason: str = ""
     """Why it is held, where that was not an operator's verb: `exported`, or `importing` until an import is complete."""

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey, Message, Noted, Parameters, Recipient, State
+from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey, Message, Parameters, Recipient, State, StoredNotes
 from mailboat.queue import ids
 
 STATE_CODES = {State.ACTIVE: 0, State.DEFERRED: 1, State.HELD: 2}
@@ -128,7 +128,7 @@ def parameters_text(recipients: Sequence[Recipient]) -> str | None:
     return _json(said) if said else None
 
 
-def noted_text(noted: Noted | None) -> str | None:
+def noted_text(noted: StoredNotes | None) -> str | None:
     """What hooks left, as JSON; nothing for nearly every entry. Raises TypeError when it is not JSON."""
     if noted is None:
         return None
@@ -233,12 +233,12 @@ def _read_parameters(said: object) -> Parameters:
     return {keyword: _text(value) for keyword, value in said.items()}
 
 
-def _read_noted(text: str) -> Noted:
+def _read_noted(text: str) -> StoredNotes:
     said = orjson.loads(text)
     if not isinstance(said, dict):
         raise TypeError("what hooks noted is no JSON object")
     todo, force_tls = said.get("todo"), said.get("force_tls")
-    return Noted(
+    return StoredNotes(
         dict(said.get("notes", {})),
         None if todo is None else dict(todo),
         None if force_tls is None else bool(force_tls),

@@ -96,7 +96,7 @@ async def test_the_hops_of_get_mx_are_used_in_the_order_given() -> None:
     given = ["b.test:2525", Mx(exchange="a.test", priority=-5, bind="192.0.2.9", bind_helo="out.test"), "lmtp://c.test"]
     rig.plug(get_mx=says((OK, given)))
     await one_attempt(rig)
-    ((domain, hops, force_tls),) = rig.way.asked
+    ((domain, hops, force_tls),) = rig.hop_router.asked
     assert (domain, force_tls) == ("one.test", False)
     assert [(hop.host, hop.port) for hop in hops] == [("b.test", 2525), ("a.test", 25), ("c.test", 24)]
     assert (hops[1].bind, hops[1].ehlo) == ("192.0.2.9", "out.test")
@@ -519,7 +519,7 @@ async def test_when_hooks_cannot_be_consulted_the_attempt_gives_its_place_back(
     class Consulted:
         times = 0
 
-        def consult(self, *_: Any) -> None:
+        def for_attempt(self, *_: Any) -> None:
             self.times += 1
             if self.times == 1:
                 raise RuntimeError("a fault of the hooks")

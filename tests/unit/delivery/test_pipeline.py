@@ -61,8 +61,8 @@ class Steps(MemoryStore, Observer):
     def unrecorded(self, entry: Entry) -> None:
         self.step("unrecorded")
 
-    def has_room(self) -> None:
-        self.step("room")
+    def place_returned(self) -> None:
+        self.step("place returned")
 
 
 class SteppingAttempter(FakeAttempter):
@@ -102,7 +102,7 @@ class Line:
         self.attempter.mixed = MIXED
         self.bounces = SteppingBounces(self.log)
         self.rig.plug(**{point: self._hook(point) for point in points})
-        hooks = DeliveryHooks(lambda: self.rig.hooks, self.rig.way, self.rig.clock)
+        hooks = DeliveryHooks(lambda: self.rig.hooks, self.rig.hop_router, self.rig.clock)
         self.gate = self.rig.gate
         parts = DeliveryParts(
             *(self.log, self.attempter, self.bounces, self.log, self.rig.clock, self.gate, hooks), chance=lambda: 0.5
@@ -128,7 +128,7 @@ class Line:
         """Run the pipeline and whatever follows the commit; the steps."""
         await self.pipeline.run(entry, place or self.place(entry))
         await self.until("attempted")
-        while pending := self.pipeline.telling.pending:
+        while pending := self.pipeline.notifier.pending:
             await asyncio.wait(pending)
         return self.log.steps
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mailboat.config.settings import Bind, BindKind, IPAddress, OutboundSettings, Settings
-from mailboat.delivery.source import Source, SourceMissing, Sources, noted, pod_ips
+from mailboat.delivery.source import BindSource, SourceMissing, Sources, noted, pod_ips
 from mailboat.delivery.verdict import PeerTrouble
 from mailboat.routing.answers import Target
 
@@ -38,11 +38,11 @@ def test_the_pods_entry_goes_before_the_hosts_before_default(pod: str, host: str
 
 
 def test_without_an_entry_the_system_chooses_and_the_name_is_this_hosts() -> None:
-    assert Sources("pod", "host", tuple).pick(settings(("other", Bind(V4))), TARGET4) == Source("", "me.test")
+    assert Sources("pod", "host", tuple).pick(settings(("other", Bind(V4))), TARGET4) == BindSource("", "me.test")
 
 
 def test_an_entry_with_only_a_name_leaves_the_address_to_the_system() -> None:
-    assert Sources("", "", tuple).pick(settings(("default", Bind(ehlo="a.test"))), TARGET6) == Source("", "a.test")
+    assert Sources("", "", tuple).pick(settings(("default", Bind(ehlo="a.test"))), TARGET6) == BindSource("", "a.test")
 
 
 def test_each_family_has_its_address() -> None:
@@ -82,16 +82,16 @@ def test_new_settings_take_effect() -> None:
 def test_what_the_target_says_goes_first_and_a_socket_has_no_address() -> None:
     sources, both = Sources("", "", tuple), settings(("default", Bind(V4, V6, "out.test")))
 
-    assert sources.pick(both, replace(TARGET4, bind="192.0.2.9", ehlo="x.test")) == Source("192.0.2.9", "x.test")
-    assert sources.pick(both, replace(TARGET4, ip="", path="/run/lmtp")) == Source("", "out.test")
+    assert sources.pick(both, replace(TARGET4, bind="192.0.2.9", ehlo="x.test")) == BindSource("192.0.2.9", "x.test")
+    assert sources.pick(both, replace(TARGET4, ip="", path="/run/lmtp")) == BindSource("", "out.test")
 
 
 def test_pod_ip_means_what_the_environment_says() -> None:
     sources = Sources("", "", tuple, [V4, V6])
     pod = settings(("default", Bind(ehlo="a.test", kind=BindKind.POD_IP)))
 
-    assert sources.pick(pod, TARGET4) == Source("192.0.2.1", "a.test")
-    assert sources.pick(pod, TARGET6) == Source("2001:db8::1", "a.test")
+    assert sources.pick(pod, TARGET4) == BindSource("192.0.2.1", "a.test")
+    assert sources.pick(pod, TARGET6) == BindSource("2001:db8::1", "a.test")
 
 
 def test_a_pod_without_an_address_of_the_family_is_refused() -> None:

@@ -12,15 +12,15 @@ from mailboat.delivery.verdict import (
     REPLIES,
     Action,
     FaultKind,
-    Kind,
+    ReplyClass,
     Transcript,
     Trouble,
     action_for,
+    class_of,
     deferred,
     ends_attempt,
     exhausted,
     judge,
-    kind_of,
     status_of,
     was_dead,
 )
@@ -35,20 +35,20 @@ CLOSED = Trouble(Stage.RCPT, FaultKind.CLOSED, "connection closed by the peer")
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        (200, Kind.SUCCESS),
-        (299, Kind.SUCCESS),
-        (300, Kind.INTERMEDIATE),
-        (354, Kind.INTERMEDIATE),
-        (400, Kind.TRANSIENT),
-        (421, Kind.CLOSING),
-        (422, Kind.TRANSIENT),
-        (499, Kind.TRANSIENT),
-        (500, Kind.PERMANENT),
-        (599, Kind.PERMANENT),
+        (200, ReplyClass.SUCCESS),
+        (299, ReplyClass.SUCCESS),
+        (300, ReplyClass.INTERMEDIATE),
+        (354, ReplyClass.INTERMEDIATE),
+        (400, ReplyClass.TRANSIENT),
+        (421, ReplyClass.CLOSING),
+        (422, ReplyClass.TRANSIENT),
+        (499, ReplyClass.TRANSIENT),
+        (500, ReplyClass.PERMANENT),
+        (599, ReplyClass.PERMANENT),
     ],
 )
-def test_a_code_belongs_to_one_class(code: int, kind: Kind) -> None:
-    assert kind_of(Reply(code, "")) is kind
+def test_a_code_belongs_to_one_class(code: int, kind: ReplyClass) -> None:
+    assert class_of(Reply(code, "")) is kind
 
 
 def test_the_table_answers_every_class_at_every_stage_that_has_replies() -> None:
@@ -62,7 +62,7 @@ def test_the_table_answers_every_class_at_every_stage_that_has_replies() -> None
         Stage.DATA,
         Stage.DOT,
     }
-    assert all(set(row) == set(Kind) for row in REPLIES.values())
+    assert all(set(row) == set(ReplyClass) for row in REPLIES.values())
     assert set(FAULTS) == set(FaultKind)
 
 

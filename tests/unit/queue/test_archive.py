@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.stores import BODY, address
 
-from mailboat.model.envelope import Entry, EntryKey, Message, Noted, Recipient, State
+from mailboat.model.envelope import Entry, EntryKey, Message, Recipient, State, StoredNotes
 from mailboat.queue import archive, ids
 from mailboat.queue.archive import ArchiveReader, DamagedArchiveError, chunks, verify
 from mailboat.queue.packed import PackedMessage, pack, unpack
@@ -29,7 +29,9 @@ def message(number: int = 1, body: bytes = BODY, **facts: object) -> tuple[Packe
     shared = Message(name, address("alice@sender.test"), len(body), 1_000_000.25, notes={"a": [1]}, origin=name)
     to = (Recipient(1, address("bob@there.test")),)
     entry = Entry(EntryKey(0, ids.row_of(number, 3)), f"{name}.3", shared, "there.test", to, 2, 1_000_060.5)
-    entry = replace(entry, state=State.DEFERRED, last_reply="450 4.2.0 später", last_mx="mx", noted=Noted({"n": 1}))
+    entry = replace(
+        entry, state=State.DEFERRED, last_reply="450 4.2.0 später", last_mx="mx", noted=StoredNotes({"n": 1})
+    )
     return PackedMessage((replace(entry, **facts),), hashlib.sha256(body).hexdigest()), [body]  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.facts import T0, address, entry, message, outcome, report
 
 from mailboat.config.intervals import intervals as parsed
-from mailboat.model.envelope import Entry, Noted, State
+from mailboat.model.envelope import Entry, State, StoredNotes
 from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
 from mailboat.model.reply import Reply
 from mailboat.queue.backoff import RetryPlan
@@ -45,7 +45,7 @@ reports = st.builds(
 
 
 def test_what_is_noted_of_an_entry_goes_on_with_it() -> None:
-    noted = Noted({"n": 1})
+    noted = StoredNotes({"n": 1})
     change = transition(replace(entry(), noted=noted), report(outcome(1, Result.DEFERRED)), PLAN, T0)
     assert change.remaining is not None
     assert change.remaining.noted == noted

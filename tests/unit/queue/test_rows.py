@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey, Message, Noted, Recipient, State
+from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey, Message, Recipient, State, StoredNotes
 from mailboat.queue import ids, rows
 
 TAG = "7K3QZD"
@@ -52,7 +52,7 @@ entries = st.builds(
     st.sampled_from(State),
     texts,
     texts,
-    st.none() | st.builds(Noted, json_objects, st.none() | json_objects, st.none() | st.booleans()),
+    st.none() | st.builds(StoredNotes, json_objects, st.none() | json_objects, st.none() | st.booleans()),
 )
 
 

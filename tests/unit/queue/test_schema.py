@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailboat.model.envelope import DEFAULT_TENANT, EntryKey, Noted, State
+from mailboat.model.envelope import DEFAULT_TENANT, EntryKey, State, StoredNotes
 from mailboat.queue import ids, queries, schema, transfers
 from mailboat.queue.store import Selection, StorageError
 
@@ -95,7 +95,7 @@ def test_a_queue_of_version_2_goes_on_with_all_that_is_in_it(path: str) -> None:
         (entry,) = queries.read(db, queries.DatabaseRef(0, tag), [row])
         assert transfers.unfinished(db) == ([], [])
     assert (entry.state, entry.held_reason, entry.message.origin) == (State.HELD, "", "")
-    assert (entry.message.id, entry.attempts, entry.noted) == (f"{tag}-1", 2, Noted({"n": 1}))
+    assert (entry.message.id, entry.attempts, entry.noted) == (f"{tag}-1", 2, StoredNotes({"n": 1}))
 
 
 def test_a_queue_of_version_3_goes_on_with_all_that_is_in_it(path: str) -> None:

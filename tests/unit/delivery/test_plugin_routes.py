@@ -8,7 +8,7 @@ import pytest
 from tests.support.facts import PEER, outcome
 
 from mailboat.config.settings import OutboundSettings, Protocol, Settings, TlsLevel
-from mailboat.delivery.chosen import hop_of, mx_of
+from mailboat.delivery.plugin_routes import hop_of, mx_of
 from mailboat.hooks import Mx
 from mailboat.model.outcome import PeerFacts, Result
 

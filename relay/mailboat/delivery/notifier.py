@@ -1,7 +1,7 @@
-"""Tells the hook `delivered` of deliveries once they are recorded, without keeping the attempts waiting.
+"""Calls the hook `delivered` once deliveries are recorded, without keeping the attempts waiting.
 
-A hook that takes long takes places of its own destination, so that its messages come no faster than it can hear of
-them, and the other destinations go on. Owned by `pipeline`.
+A slow hook takes places of its own destination, so that mail is delivered there no faster than the hook can follow, and
+other destinations go on. Owned by `pipeline`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 
 from mailboat.delivery.destination import Destination
 from mailboat.delivery.gate import Gate
-from mailboat.delivery.hooks import Consultation
+from mailboat.delivery.hooks import AttemptHooks
 from mailboat.delivery.places import Place
 from mailboat.model.clock import Clock
 from mailboat.queue.entry import Transition
 
 
-class Telling:
-    """The hooks that are being told."""
+class DeliveredNotifier:
+    """The calls of `delivered` that are due or under way."""
 
     def __init__(self, gate: Gate, clock: Clock, room: Callable[[], None], places: Callable[[], int]) -> None:
-        """`room` is called when there is room for attempts again; `places` says how many a destination has."""
+        """`room` is called when a place is free again; `places` says how many a destination has."""
         self._gate = gate
         self._clock = clock
         self._room = room
@@ -39,13 +39,13 @@ class Telling:
 
     @property
     def pending(self) -> list[asyncio.Future[None]]:
-        """What there is to wait for until everybody has been told."""
+        """What there is to wait for until no call is left."""
         return [*self._recording, *self._tasks]
 
-    def soon(
-        self, destination: Destination, hooks: Consultation, change: Transition, recorded: asyncio.Future[None]
+    def notify(
+        self, destination: Destination, hooks: AttemptHooks, change: Transition, recorded: asyncio.Future[None]
     ) -> None:
-        """Tell of a change once `recorded` is done."""
+        """Call the hook for a change once `recorded` is done."""
         self._recording.add(recorded)
         self._counts[destination] += 1
         # Attempts that end faster than the disk records them would all have hooks at once, later.
@@ -54,7 +54,7 @@ class Telling:
         recorded.add_done_callback(partial(self._recorded, destination, hooks, change, place))
 
     def cancel(self) -> None:
-        """Tell nobody any more."""
+        """Call the hook no more."""
         self._cancelled = True
         self._recording.clear()
         for task in self._tasks:
@@ -63,7 +63,7 @@ class Telling:
     def _recorded(
         self,
         destination: Destination,
-        hooks: Consultation,
+        hooks: AttemptHooks,
         change: Transition,
         place: Place | None,
         recorded: asyncio.Future[None],
@@ -72,21 +72,21 @@ class Telling:
         self._counts[destination] -= 1
         if not self._counts[destination]:
             del self._counts[destination]
-        telling = None
-        # What is not recorded will be attempted again, and told then.
+        call = None
+        # What is not recorded will be attempted again, and the hook is called then.
         if not (self._cancelled or recorded.cancelled() or recorded.exception()):
-            telling = hooks.tell(change)
-        if telling is not None:
+            call = hooks.notify_delivered(change)
+        if call is not None:
             place = place or self._occupy(destination)
-            task = asyncio.get_running_loop().create_task(self._wait(place, telling))
+            task = asyncio.get_running_loop().create_task(self._wait(place, call))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif place is not None:
             self._leave(place)
 
-    async def _wait(self, place: Place, telling: Coroutine[Any, Any, None]) -> None:
+    async def _wait(self, place: Place, call: Coroutine[Any, Any, None]) -> None:
         try:
-            await telling
+            await call
         finally:
             self._leave(place)
 
