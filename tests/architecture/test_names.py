@@ -6,9 +6,6 @@ from collections import defaultdict
 
 from tests.architecture.test_layout import SOURCES, classes_of, name_of
 
-STILL_DOUBLE = frozenset({"Attempter", "Router"})
-"""Doubles that are still to be renamed; the list only gets shorter."""
-
 
 def places_by_class() -> dict[str, list[str]]:
     """Where each class is defined, nested ones included."""
@@ -21,4 +18,4 @@ def places_by_class() -> dict[str, list[str]]:
 
 def test_a_class_name_stands_once_in_the_tree() -> None:
     double = {name: places for name, places in places_by_class().items() if len(places) > 1}
-    assert double.keys() - STILL_DOUBLE == set(), double
+    assert double == {}

@@ -71,11 +71,11 @@ class Map:
         way = self.ways.get(entry.domain, Unroutable(False, "4.4.3", "no answer"))
         if isinstance(way, Unroutable):
             return Located(way, now + 3)
-        rungs: dict[int, list[Spot]] = {}
+        tiers: dict[int, list[Spot]] = {}
         for target in way:
-            rungs.setdefault(target.priority, []).append(target.spot)
+            tiers.setdefault(target.priority, []).append(target.spot)
         names = ",".join(sorted({target.host for target in way}))
-        return Located(Site(names, tuple(tuple(rungs[p]) for p in sorted(rungs))), now + 60)
+        return Located(Site(names, tuple(tuple(tiers[p]) for p in sorted(tiers))), now + 60)
 
     async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
         """The targets of a domain."""

@@ -123,9 +123,9 @@ class Destination:
         "conversing",
         "host",
         "key",
-        "rungs",
         "running",
         "site",
+        "tiers",
         "trouble",
         "unproven",
         "window",
@@ -134,9 +134,9 @@ class Destination:
     def __init__(self, key: str) -> None:
         self.key = key
         self.site: Site | None = None
-        """What `rungs` were made of."""
+        """What `tiers` were made of."""
         self.window = Window()
-        self.rungs: tuple[tuple[HostAddress, ...], ...] = ()
+        self.tiers: tuple[tuple[HostAddress, ...], ...] = ()
         """Its addresses by preference, the most preferred first."""
         self.addresses: tuple[HostAddress, ...] = ()
         """All of them."""
@@ -153,9 +153,9 @@ class Destination:
         self.unproven: dict[str, None] = {}
         """Queues that wait for their turn among those whose hosts are not proven, as far as they are remembered."""
 
-    def lead_to(self, rungs: tuple[tuple[HostAddress, ...], ...]) -> None:
+    def lead_to(self, tiers: tuple[tuple[HostAddress, ...], ...]) -> None:
         """These are its addresses from now on, by preference."""
-        self.rungs, self.addresses = rungs, tuple(address for rung in rungs for address in rung)
+        self.tiers, self.addresses = tiers, tuple(address for tier in tiers for address in tier)
 
     def is_proven(self, now: float) -> bool:
         """Whether one of its addresses is expected to answer."""
@@ -177,9 +177,9 @@ class Destination:
 
         Mail does not go to a host of lower preference because a better one is busy, only when that does not work.
         """
-        for rung in self.rungs:
+        for tier in self.tiers:
             busy = False
-            for address in rung:
+            for address in tier:
                 if now >= address.dead_until and now >= address.last_until:
                     if address.open < address.cap:
                         return address
@@ -190,7 +190,7 @@ class Destination:
 
     def in_the_way(self, now: float) -> Sequence[HostAddress]:
         """Where none has room: the addresses that it waits for. Empty where none is alive, too."""
-        for rung in self.rungs:
-            if busy := [a for a in rung if now >= a.dead_until and now >= a.last_until]:
+        for tier in self.tiers:
+            if busy := [a for a in tier if now >= a.dead_until and now >= a.last_until]:
                 return busy
         return [address for address in self.addresses if now >= address.dead_until]

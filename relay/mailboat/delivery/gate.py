@@ -309,7 +309,7 @@ class Gate:
             known.move_to_end(site.key)
         if destination.site is not site:
             destination.site = site
-            destination.lead_to(tuple(tuple(self._address(spot) for spot in rung) for rung in site.rungs))
+            destination.lead_to(tuple(tuple(self._address(spot) for spot in tier) for tier in site.tiers))
         return destination
 
     def _address(self, spot: Spot) -> HostAddress:

@@ -74,7 +74,7 @@ class Site:
 
     key: str
     """The host names in alphabetical order joined by `,`, or `route:NAME`."""
-    rungs: tuple[tuple[Spot, ...], ...]
+    tiers: tuple[tuple[Spot, ...], ...]
     """Addresses by preference, the most preferred first."""
 
 

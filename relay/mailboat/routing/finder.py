@@ -1,4 +1,4 @@
-"""One look for the way to a destination, under one configuration: by route, by literal, by MX, or by a plugin's hops.
+"""Finds where mail goes, under one configuration: by route, by literal, by MX, or by a plugin's hops.
 
 Asks the DNS (`resolver`) and lets the pure rules (`mx`, `route`, `security`) decide; keeps nothing. `router` makes one
 for each configuration, and remembers what it finds.
@@ -18,15 +18,15 @@ from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.routing import mx, security
 from mailboat.routing.answers import Site, Target, Unroutable
-from mailboat.routing.ladder import MAX_TARGETS, Host, Ladder
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.mx import MxHost
-from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, NxDomain
+from mailboat.routing.records import Answer, Lookup, LookupFailure, MxRecord, NoData, NxDomain
 from mailboat.routing.resolver import Families, Resolver
 from mailboat.routing.route import Hop, RouteTable, hops
+from mailboat.routing.target_plan import MAX_TARGETS, Host, TargetPlan
 
 MAX_AGE = 60.0
-"""Seconds that a way is kept at most: this machine's addresses, or a host whose look-up failed, may have changed."""
+"""Seconds that a result is kept at most: this machine's addresses, or a host whose look-up failed, may have changed."""
 MAX_HOSTS = 12
 """MX hosts of a domain that are looked up at most."""
 _HOSTS_AT_ONCE = 4
@@ -36,8 +36,8 @@ _Record = TypeVar("_Record", str, MxRecord)
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """What a way is wanted for."""
+class RouteQuery:
+    """Which mail is to be routed."""
 
     domain: str
     """Normalised (`Address.ascii_domain`), or an address literal in brackets."""
@@ -47,18 +47,18 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A way, or why there is none."""
+class RouteResult:
+    """The targets of some mail, or why there are none."""
 
-    way: Ladder | Unroutable
+    plan: TargetPlan | Unroutable
     expires: float
     """Monotonic time until which this holds."""
     site: Site | None = None
-    """What the way shares with those of other domains; None without a way."""
+    """What the mail shares with that of other domains; None without targets."""
 
 
 class Finder:
-    """Finds ways under one configuration."""
+    """Asks the DNS for the targets of mail, under one configuration."""
 
     def __init__(self, settings: Settings, local: LocalAddresses, resolver: Resolver, clock: Clock) -> None:
         outbound = settings.outbound
@@ -76,87 +76,87 @@ class Finder:
         """The `[route]` that takes mail from a sender to a domain."""
         return self._routes.find(domain, sender)
 
-    async def find(self, errand: Errand, route: Route | None, chance: Random) -> Found:
-        """The way to a domain or address literal; over `route`, where one takes it."""
+    async def find(self, query: RouteQuery, route: Route | None, chance: Random) -> RouteResult:
+        """Where mail to a domain or address literal goes; over `route`, where one takes it."""
         if route is not None and route.waits:
             # Over at once: mail is put off, and no attempt of the plan is spent on it.
             why = Unroutable(False, "4.3.5", f"route {route.name} waits: {route.waits}")
-            return Found(why, self._clock.monotonic())
+            return RouteResult(why, self._clock.monotonic())
         if route is not None:
-            return await self.by_hops(replace(errand, route=route.name), hops(route, self._mx_port))
-        literal = mx.literal(errand.domain)
+            return await self.by_hops(replace(query, route=route.name), hops(route, self._mx_port))
+        literal = mx.literal(query.domain)
         if literal is None:
-            return await self._by_mx(errand, chance)
-        return self._by_literal(errand, literal)
+            return await self._by_mx(query, chance)
+        return self._by_literal(query, literal)
 
-    async def by_hops(self, errand: Errand, given: Sequence[Hop]) -> Found:
-        """The way over hosts that somebody chose, by priority. Without any: defer, for a person can mend it."""
-        notes = _Notes(self._clock)
+    async def by_hops(self, query: RouteQuery, given: Sequence[Hop]) -> RouteResult:
+        """Over hosts that a route or plugin chose, by priority. Without any: defer, for a person can mend it."""
+        lifetime = _Lifetime(self._clock)
         by_priority = sorted(given, key=lambda hop: hop.priority)
-        found = await self._look_up(by_priority, notes)
+        found = await self._look_up(by_priority, lifetime)
         usable = [(hop, host) for hop, host in found if hop.path or host.addresses]
         if usable:
-            return self._found(errand, usable, notes.expires(usable=True))
-        return Found(_no_hop(errand.route, [host for _, host in found]), notes.expires(usable=False))
+            return self._found(query, usable, lifetime.expires(usable=True))
+        return RouteResult(_no_hop(query.route, [host for _, host in found]), lifetime.expires(usable=False))
 
-    async def _by_mx(self, errand: Errand, chance: Random) -> Found:
-        notes = _Notes(self._clock)
-        answer = notes.take(await self._resolver.mx(errand.domain))
-        records = mx.exchanges(errand.domain, answer)
+    async def _by_mx(self, query: RouteQuery, chance: Random) -> RouteResult:
+        lifetime = _Lifetime(self._clock)
+        answer = lifetime.note(await self._resolver.mx(query.domain))
+        records = mx.exchanges(query.domain, answer)
         if not isinstance(records, Unroutable) and not self._local_ok:
-            records = mx.preferred_to(self._me, records) or mx.loops(errand.domain, f"{self._me} is its MX")
+            records = mx.preferred_to(self._me, records) or mx.loops(query.domain, f"{self._me} is its MX")
         if isinstance(records, Unroutable):
-            return Found(records, notes.expires(usable=False))
+            return RouteResult(records, lifetime.expires(usable=False))
         # Mixed first, so that where equals are too many to look up all, not always the same ones are left out.
         mixed = sorted(chance.sample(records, len(records)), key=lambda record: record.preference)
         wanted = [self._mx_hop(record) for record in mixed[:MAX_HOSTS]]
-        found = await self._look_up(wanted, notes)
+        found = await self._look_up(wanted, lifetime)
         exists = not isinstance(answer, NxDomain)
-        hosts = mx.reachable(errand.domain, [host for _, host in found], self._prefer, exists=exists)
+        hosts = mx.reachable(query.domain, [host for _, host in found], self._prefer, exists=exists)
         if isinstance(hosts, Unroutable):
-            return Found(hosts, notes.expires(usable=False))
+            return RouteResult(hosts, lifetime.expires(usable=False))
         usable = [(hop, host) for hop, host in found if host in hosts]
-        return self._found(errand, usable, notes.expires(usable=True))
+        return self._found(query, usable, lifetime.expires(usable=True))
 
-    def _by_literal(self, errand: Errand, literal: IPAddress | Unroutable) -> Found:
+    def _by_literal(self, query: RouteQuery, literal: IPAddress | Unroutable) -> RouteResult:
         """The host that a literal is (RFC 5321 4.1.3)."""
         until = self._clock.monotonic() + MAX_AGE
         if isinstance(literal, Unroutable):
-            return Found(literal, until)
+            return RouteResult(literal, until)
         if not self._local_ok and (mx.never_leaves(literal) or self._local.contains(literal)):
-            return Found(mx.loops(errand.domain, f"{literal} does not leave it"), until)
+            return RouteResult(mx.loops(query.domain, f"{literal} does not leave it"), until)
         if literal.version not in self._prefer.versions:
-            reason = f"{errand.domain} is not an {mx.address_of(self._prefer)}"
-            return Found(Unroutable(True, "5.4.4", reason), until)
+            reason = f"{query.domain} is not an {mx.address_of(self._prefer)}"
+            return RouteResult(Unroutable(True, "5.4.4", reason), until)
         record = MxRecord(0, str(literal))
-        return self._found(errand, [(self._mx_hop(record), MxHost(record.exchange, 0, ((literal,),)))], until)
+        return self._found(query, [(self._mx_hop(record), MxHost(record.exchange, 0, ((literal,),)))], until)
 
     def _mx_hop(self, record: MxRecord) -> Hop:
         return Hop(record.exchange, self._mx_port, priority=record.preference, local_ok=self._local_ok, by_system=False)
 
-    async def _look_up(self, wanted: Sequence[Hop], notes: _Notes) -> list[tuple[Hop, MxHost]]:
+    async def _look_up(self, wanted: Sequence[Hop], lifetime: _Lifetime) -> list[tuple[Hop, MxHost]]:
         """The hops with their addresses, until there are enough for one attempt."""
         found: list[tuple[Hop, MxHost]] = []
         for start in range(0, len(wanted), _HOSTS_AT_ONCE):
             wave = wanted[start : start + _HOSTS_AT_ONCE]
             if len(wave) == 1:  # mostly: no task for it
-                hosts = [await self._host(wave[0], notes)]
+                hosts = [await self._host(wave[0], lifetime)]
             else:
-                hosts = await asyncio.gather(*(self._host(hop, notes) for hop in wave))
+                hosts = await asyncio.gather(*(self._host(hop, lifetime) for hop in wave))
             found += zip(wave, hosts, strict=True)
             addresses = sum(len(family) for _, host in found for family in host.addresses)
             # Where the DNS is slow to fail, mail does not wait for more hosts than it needs.
-            if addresses >= MAX_TARGETS or (addresses and notes.failed):
+            if addresses >= MAX_TARGETS or (addresses and lifetime.failed):
                 break
         return found
 
-    async def _host(self, hop: Hop, notes: _Notes) -> MxHost:
+    async def _host(self, hop: Hop, lifetime: _Lifetime) -> MxHost:
         if hop.path:
             return MxHost(hop.path, hop.priority)
         name, prefer = hop.name_of_host.lower(), hop.inet or self._prefer
         v6, v4 = self._without_dns(name) or await self._ask(hop, prefer.versions)
         is_ours: Callable[[IPAddress], bool] | None = None if hop.local_ok else self._local.contains
-        return mx.host(MxRecord(hop.priority, name), notes.take(v6), notes.take(v4), prefer, is_ours)
+        return mx.host(MxRecord(hop.priority, name), lifetime.note(v6), lifetime.note(v4), prefer, is_ours)
 
     async def _ask(self, hop: Hop, versions: Sequence[int]) -> Families:
         if hop.by_system:
@@ -175,24 +175,24 @@ class Finder:
         found, other = Answer((name,), until), NoData(until)
         return (found, other) if version == 6 else (other, found)
 
-    def _found(self, errand: Errand, usable: Sequence[tuple[Hop, MxHost]], expires: float) -> Found:
-        ladder = self._ladder(errand, usable)
+    def _found(self, query: RouteQuery, usable: Sequence[tuple[Hop, MxHost]], expires: float) -> RouteResult:
+        plan = self._plan(query, usable)
         names = sorted({host.name.lower() for _, host in usable})
-        key = f"route:{errand.route}" if errand.route else ",".join(names)
-        return Found(ladder, expires, Site(key, ladder.spots()))
+        key = f"route:{query.route}" if query.route else ",".join(names)
+        return RouteResult(plan, expires, Site(key, plan.spots()))
 
-    def _ladder(self, errand: Errand, usable: Sequence[tuple[Hop, MxHost]]) -> Ladder:
-        rungs: dict[int, list[Host]] = {}
+    def _plan(self, query: RouteQuery, usable: Sequence[tuple[Hop, MxHost]]) -> TargetPlan:
+        tiers: dict[int, list[Host]] = {}
         for hop, host in usable:
             families: list[list[IPAddress | None]] = [list(family) for family in host.addresses] or [[None]]
-            targets = [[self._target(errand, hop, ip) for ip in family] for family in families]
-            rungs.setdefault(hop.priority, []).append(targets)
-        return Ladder(list(rungs.values()))
+            targets = [[self._target(query, hop, ip) for ip in family] for family in families]
+            tiers.setdefault(hop.priority, []).append(targets)
+        return TargetPlan(list(tiers.values()))
 
-    def _target(self, errand: Errand, hop: Hop, ip: IPAddress | None) -> Target:
+    def _target(self, query: RouteQuery, hop: Hop, ip: IPAddress | None) -> Target:
         name = hop.name or hop.name_of_host
         secret = hop.credentials is not None and not hop.auth_without_tls
-        subject = security.Subject(errand.domain, name, ip, errand.route, hop.tls, errand.force_tls, secret)
+        subject = security.Subject(query.domain, name, ip, query.route, hop.tls, query.force_tls, secret)
         tls = security.requirement(self._policy, subject)
         return Target(
             host=name,
@@ -209,17 +209,17 @@ class Finder:
         )
 
 
-class _Notes:
-    """Remembers until when the look-ups behind a way hold."""
+class _Lifetime:
+    """How long the look-ups behind a result hold."""
 
     def __init__(self, clock: Clock) -> None:
         self._known = self._failed = clock.monotonic() + MAX_AGE
         self.failed = False
         """Whether any look-up failed so far."""
 
-    def take(self, found: Lookup[_Record]) -> Lookup[_Record]:
+    def note(self, found: Lookup[_Record]) -> Lookup[_Record]:
         """Note a look-up, and pass it on."""
-        if isinstance(found, Failure):
+        if isinstance(found, LookupFailure):
             self.failed = True
             self._failed = min(self._failed, found.expires)
         else:

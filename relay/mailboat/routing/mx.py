@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mailboat.config.settings import InetPrefer, IPAddress
 from mailboat.routing.answers import Unroutable
-from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, NxDomain, is_hostname
+from mailboat.routing.records import Answer, Lookup, LookupFailure, MxRecord, NoData, NxDomain, is_hostname
 
 MAX_ADDRESSES = 5
 """Addresses of one family that are kept of one host: a host with many leaves room for the other family and hosts."""
@@ -37,7 +37,7 @@ class MxHost:
 def exchanges(domain: str, found: Lookup[MxRecord]) -> tuple[MxRecord, ...] | Unroutable:
     """The exchangers of a domain, most preferred first, or why it has none."""
     match found:
-        case Failure(reason):
+        case LookupFailure(reason):
             return Unroutable(False, "4.4.3", reason)
         case NoData() | NxDomain():
             # RFC 5321 5.1: an empty list makes the host itself an implicit MX of preference 0. Some servers, those of
@@ -72,7 +72,7 @@ def host(
 ) -> MxHost:
     """One exchanger from its two look-ups. `is_ours` None: every address is good, wherever it leads (`local_mx_ok`)."""
     order = [{4: v4, 6: v6}[version] for version in prefer.versions]
-    failure = next((found.reason for found in order if isinstance(found, Failure)), "")
+    failure = next((found.reason for found in order if isinstance(found, LookupFailure)), "")
     families, ours, skipped = [], False, ""
     for found in order:
         usable = []

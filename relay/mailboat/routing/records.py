@@ -83,7 +83,7 @@ class NxDomain:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class LookupFailure:
     """Nobody could say: SERVFAIL, silence, or nonsense. Never a reason to bounce."""
 
     reason: str
@@ -91,7 +91,7 @@ class Failure:
     expires: float
 
 
-Lookup: TypeAlias = Answer[T] | NoData | NxDomain | Failure
+Lookup: TypeAlias = Answer[T] | NoData | NxDomain | LookupFailure
 
 
 def is_hostname(name: str) -> bool:

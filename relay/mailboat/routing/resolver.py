@@ -18,7 +18,7 @@ from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
 from mailboat.routing import dnsquery
 from mailboat.routing.dnsquery import BadResponse, InvalidName, Response
-from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, NxDomain, RecordType, TlsaRecord
+from mailboat.routing.records import Answer, Lookup, LookupFailure, MxRecord, NoData, NxDomain, RecordType, TlsaRecord
 from mailboat.routing.system import REFRESH, HostAddresses, SystemFiles, candidates
 
 POSITIVE_TTL = (5.0, 86_400.0)
@@ -81,7 +81,7 @@ class Resolver:
         self._servers: tuple[Endpoint, ...] = ()
         self._silent: dict[Endpoint, float] = {}
         self._cache: OrderedDict[_Key, Lookup[Any]] = OrderedDict()
-        self._flights: dict[_Key, asyncio.Task[Lookup[Any]]] = {}
+        self._lookups: dict[_Key, asyncio.Task[Lookup[Any]]] = {}
         self._tasks: set[asyncio.Task[Lookup[Any]]] = set()
 
     def configure(self, servers: Sequence[Endpoint]) -> None:
@@ -98,7 +98,7 @@ class Resolver:
         self._silent = {}
         self._cache = OrderedDict()
         # Look-ups in flight end as they began, for those who wait; nobody joins them, and they are not remembered.
-        self._flights = {}
+        self._lookups = {}
 
     async def mx(self, name: str) -> Lookup[MxRecord]:
         """The MX records of a name (lower case, A-labels, no final dot)."""
@@ -128,7 +128,7 @@ class Resolver:
         for candidate in candidates(name, self._system.resolv_conf()):
             found = await self.families(candidate, versions)
             # Where nobody can say, the next one might be another host than the one that is meant.
-            if any(isinstance(family, Answer | Failure) for family in found):
+            if any(isinstance(family, Answer | LookupFailure) for family in found):
                 break
         assert found is not None
         return found
@@ -169,22 +169,22 @@ class Resolver:
             self._cache.move_to_end(key)
             self._observer.dns_query(DnsResult.CACHED)
             return known
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = asyncio.get_running_loop().create_task(self._fly(key))
-            self._tasks.add(flight)
-            flight.add_done_callback(self._tasks.discard)
-        return flight
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            lookup = self._lookups[key] = asyncio.get_running_loop().create_task(self._resolve(key))
+            self._tasks.add(lookup)
+            lookup.add_done_callback(self._tasks.discard)
+        return lookup
 
-    async def _fly(self, key: _Key) -> Lookup[Any]:
-        cache, flights = self._cache, self._flights
+    async def _resolve(self, key: _Key) -> Lookup[Any]:
+        cache, lookups = self._cache, self._lookups
         try:
             async with asyncio.timeout(self._patience.total):
                 found = await self._follow(*key)
         except TimeoutError:
             found = self._failure(*key, f"no answer within {self._patience.total:g} s")
         finally:
-            flights.pop(key, None)
+            lookups.pop(key, None)
         cache[key] = found
         cache.move_to_end(key)
         while len(cache) > self._patience.cache_size:
@@ -258,8 +258,9 @@ class Resolver:
         expires = self._until(response.ttl, NEGATIVE_TTL)
         return NoData(expires, response.secure) if response.exists else NxDomain(expires, response.secure)
 
-    def _failure(self, name: str, rdtype: RecordType, why: str) -> Failure:
-        return Failure(f"{rdtype.name} look-up of {name[:255]} failed: {why}", self._clock.monotonic() + FAILURE_TTL)
+    def _failure(self, name: str, rdtype: RecordType, why: str) -> LookupFailure:
+        reason = f"{rdtype.name} look-up of {name[:255]} failed: {why}"
+        return LookupFailure(reason, self._clock.monotonic() + FAILURE_TTL)
 
     def _until(self, ttl: float, bounds: tuple[float, float]) -> float:
         return self._clock.monotonic() + min(max(ttl, bounds[0]), bounds[1])

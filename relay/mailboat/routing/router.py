@@ -1,4 +1,4 @@
-"""The way for a domain: a smart host's or the MX's, each target with its TLS requirement. What delivery asks.
+"""Where mail to a domain goes: to a smart host or the MX, each target with its TLS requirement. What delivery asks.
 
 Remembers what `finder` found until the first of the DNS answers behind it expires, so that a busy destination costs one
 dictionary look-up a message. A new configuration forgets all of it. Decides nothing itself.
@@ -16,13 +16,13 @@ from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
 from mailboat.routing.answers import Located, RoutingAnswer, Unroutable
-from mailboat.routing.finder import Errand, Finder, Found
+from mailboat.routing.finder import Finder, RouteQuery, RouteResult
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.route import Hop
 
-MAX_WAYS = 50_000
-"""Ways that are remembered; those unused for longest go first."""
+MAX_RESULTS = 50_000
+"""Results that are remembered; those unused for longest go first."""
 
 
 class Router:
@@ -36,13 +36,13 @@ class Router:
         self._clock = clock
         self._chance = chance or random.Random()  # noqa: S311 - fairness, not secrecy
         self._finder: Finder | None = None
-        self._ways: OrderedDict[tuple[str, str, bool], Found] = OrderedDict()
+        self._results: OrderedDict[tuple[str, str, bool], RouteResult] = OrderedDict()
 
     def configure(self, settings: Settings, local: LocalAddresses) -> None:
         """Route by these settings from now on. A look that is under way ends by the old ones, and is not kept."""
         self._resolver.configure(settings.outbound.dns_servers)
         self._finder = Finder(settings, local, self._resolver, self._clock)
-        self._ways = OrderedDict()
+        self._results = OrderedDict()
 
     def destination(self, domain: str, sender: Address = NULL_SENDER) -> str:
         """What shares limits and fairness with this mail: `route:NAME` of the route that takes it, else its domain."""
@@ -54,34 +54,34 @@ class Router:
         return self._answer(await self._find(domain, sender, force_tls=force_tls))
 
     async def locate(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> Located:
-        """What mail shares with other mail, by its way, which is remembered for `route`."""
+        """What mail shares with other mail, by where it goes, which is remembered for `route`."""
         found = await self._find(domain, sender, force_tls=force_tls)
         if found.site is not None:
             return Located(found.site, found.expires)
-        assert isinstance(found.way, Unroutable)
-        return Located(found.way, found.expires)
+        assert isinstance(found.plan, Unroutable)
+        return Located(found.plan, found.expires)
 
-    async def _find(self, domain: str, sender: Address, *, force_tls: bool) -> Found:
+    async def _find(self, domain: str, sender: Address, *, force_tls: bool) -> RouteResult:
         finder = self._configured()
         route = finder.route_of(domain, sender)
-        ways, key = self._ways, (domain, "" if route is None else route.name, force_tls)
-        found = ways.get(key)
+        results, key = self._results, (domain, "" if route is None else route.name, force_tls)
+        found = results.get(key)
         if found is not None and self._clock.monotonic() < found.expires:
             self._observer.dns_query(DnsResult.CACHED)
         else:
-            found = ways[key] = await finder.find(Errand(domain, force_tls), route, self._chance)
-            if len(ways) > MAX_WAYS:
-                ways.popitem(last=False)
-        ways.move_to_end(key)
+            found = results[key] = await finder.find(RouteQuery(domain, force_tls), route, self._chance)
+            if len(results) > MAX_RESULTS:
+                results.popitem(last=False)
+        results.move_to_end(key)
         return found
 
     async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
         """The targets over hops that a plugin chose, in the order given; their names are looked up."""
         ordered = [replace(hop, priority=place) for place, hop in enumerate(hops)]
-        return self._answer(await self._configured().by_hops(Errand(domain, force_tls), ordered))
+        return self._answer(await self._configured().by_hops(RouteQuery(domain, force_tls), ordered))
 
-    def _answer(self, found: Found) -> RoutingAnswer:
-        return found.way if isinstance(found.way, Unroutable) else found.way.climb(self._chance)
+    def _answer(self, found: RouteResult) -> RoutingAnswer:
+        return found.plan if isinstance(found.plan, Unroutable) else found.plan.order(self._chance)
 
     def _configured(self) -> Finder:
         if self._finder is None:

@@ -6,7 +6,7 @@ import pytest
 from tests.support.dns_server import Behaviour
 from tests.support.routing import bench
 
-from mailboat.routing.records import Answer, Failure, NoData, NxDomain, RecordType, TlsaRecord
+from mailboat.routing.records import Answer, LookupFailure, NoData, NxDomain, RecordType, TlsaRecord
 
 
 async def test_the_strings_of_a_txt_record_are_one_text() -> None:
@@ -83,4 +83,4 @@ async def test_a_failure_of_any_type_is_a_failure() -> None:
             await at.resolver.tlsa("d.test"),
             await at.resolver.cname("d.test"),
         ):
-            assert isinstance(found, Failure)
+            assert isinstance(found, LookupFailure)

@@ -26,9 +26,9 @@ def told(*signals: Signal, now: float = 0.0) -> HostAddress:
     return address
 
 
-def of(*rungs: Sequence[HostAddress]) -> Destination:
+def of(*tiers: Sequence[HostAddress]) -> Destination:
     destination = Destination("mx.test")
-    destination.lead_to(tuple(tuple(rung) for rung in rungs))
+    destination.lead_to(tuple(tuple(tier) for tier in tiers))
     return destination
 
 

@@ -249,7 +249,7 @@ class Simulation:
             if not isinstance(place, Place):
                 self.gate.end(place, self.now)
                 continue
-            spot = self.gate._whereabouts.where(name, started, self.now).rungs[0][0]  # type: ignore[union-attr]
+            spot = self.gate._whereabouts.where(name, started, self.now).tiers[0][0]  # type: ignore[union-attr]
             if self.gate.approach(place, spot, self.now)[0] is not Approach.GO:
                 self.gate.end(place, self.now)
                 continue

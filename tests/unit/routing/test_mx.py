@@ -12,7 +12,7 @@ from mailboat.config.settings import InetPrefer, IPAddress
 from mailboat.routing import mx
 from mailboat.routing.answers import Unroutable
 from mailboat.routing.mx import MxHost
-from mailboat.routing.records import Answer, Failure, Lookup, MxRecord, NoData, NxDomain
+from mailboat.routing.records import Answer, Lookup, LookupFailure, MxRecord, NoData, NxDomain
 
 LATER = 100.0
 
@@ -66,7 +66,7 @@ def test_a_domain_that_does_not_exist_bounces() -> None:
 
 
 def test_a_failing_look_up_defers_and_says_why() -> None:
-    assert mx.exchanges("d.test", Failure("SERVFAIL", LATER)) == Unroutable(False, "4.4.3", "SERVFAIL")
+    assert mx.exchanges("d.test", LookupFailure("SERVFAIL", LATER)) == Unroutable(False, "4.4.3", "SERVFAIL")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_preferred_family_comes_first_and_the_other_stays_unless_it_is_not_t
 
 
 def test_one_family_that_fails_leaves_the_other() -> None:
-    found = host(Failure("SERVFAIL", LATER), addresses("192.0.2.1"))
+    found = host(LookupFailure("SERVFAIL", LATER), addresses("192.0.2.1"))
     assert shown(found) == ["192.0.2.1"]
     assert found.failure == "SERVFAIL"
 

@@ -13,7 +13,7 @@ from tests.support.routing import DnsTally
 from mailboat.config.settings import Endpoint
 from mailboat.model.observer import DnsResult
 from mailboat.routing.dnsquery import BadResponse, InvalidName, Response
-from mailboat.routing.records import Answer, Failure, NoData, NxDomain, RecordType
+from mailboat.routing.records import Answer, LookupFailure, NoData, NxDomain, RecordType
 from mailboat.routing.resolver import FAILURE_TTL, MAX_ALIASES, Patience, Resolver
 from mailboat.routing.system import REFRESH, SystemFiles
 
@@ -140,7 +140,7 @@ async def test_a_silent_server_is_followed_by_the_next_and_then_asked_last() -> 
 async def test_silence_everywhere_is_waited_for_twice_a_server_and_fails() -> None:
     desk = Desk(Servers(one=TimeoutError(), two=OSError("unreachable")))
     found = await desk.ask()
-    assert isinstance(found, Failure)
+    assert isinstance(found, LookupFailure)
     assert "192.0.2.1:53" in found.reason
     assert "unreachable" in found.reason
     assert [server for server, _ in desk.servers.asked] == [ONE, TWO, ONE, TWO]
@@ -149,7 +149,7 @@ async def test_silence_everywhere_is_waited_for_twice_a_server_and_fails() -> No
 
 async def test_a_server_that_says_it_cannot_is_not_asked_twice() -> None:
     desk = Desk(Servers(one=Response(failure="SERVFAIL"), two=BadResponse("nonsense")))
-    assert isinstance(await desk.ask(), Failure)
+    assert isinstance(await desk.ask(), LookupFailure)
     assert len(desk.servers.asked) == 2
     assert desk.tally.results == [DnsResult.SERVFAIL, DnsResult.INVALID]
 
@@ -174,7 +174,7 @@ async def test_an_alias_is_followed_and_lasts_as_long_as_its_shortest_part() -> 
 
 async def test_aliases_without_end_fail() -> None:
     desk = Desk(Servers(one=Response(alias="a.test", ttl=10)))
-    assert isinstance(await desk.ask(), Failure)
+    assert isinstance(await desk.ask(), LookupFailure)
     assert len(desk.servers.asked) == MAX_ALIASES
 
 
@@ -218,7 +218,7 @@ async def test_a_look_up_is_bounded_in_all() -> None:
     servers.gate.clear()
     desk = Desk(servers, Patience(query=10, total=0.01))
     found = await desk.ask()
-    assert isinstance(found, Failure)
+    assert isinstance(found, LookupFailure)
     assert "0.01 s" in found.reason
 
 

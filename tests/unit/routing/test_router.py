@@ -25,8 +25,8 @@ async def test_a_router_without_a_configuration_says_so() -> None:
         await router.route("d.test")
 
 
-async def test_ways_are_bounded_and_those_unused_for_longest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WAYS", 2)
+async def test_results_are_bounded_and_those_unused_for_longest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_RESULTS", 2)
     async with bench() as at:
         kept = {}
         for literal in ("[192.0.2.1]", "[192.0.2.2]", "[192.0.2.1]", "[192.0.2.3]"):

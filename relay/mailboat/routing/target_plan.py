@@ -1,7 +1,7 @@
-"""Targets in fair order: by preference, and by chance where preference is equal.
+"""The targets of one destination in fair order: by preference, and by chance where preference is equal.
 
-Pure; the source of chance is an argument. `router` builds one ladder a destination, keeps it while the DNS answers
-behind it last, and climbs it anew for each message, so that equal hosts share the load.
+Pure; the source of chance is an argument. `router` builds one plan a destination, keeps it while the DNS answers
+behind it last, and orders it for each message, so that equal hosts share the load.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ Family: TypeAlias = Sequence[Target]
 """The addresses of one host in one address family: equals."""
 Host: TypeAlias = Sequence[Family]
 """One host: the preferred family first, so that the other is its fallback."""
-Rung: TypeAlias = Sequence[Host]
+Tier: TypeAlias = Sequence[Host]
 """The hosts of one preference: equals."""
 
 _T = TypeVar("_T")
 
 
-class Ladder:
+class TargetPlan:
     """All that may be tried for one destination."""
 
-    __slots__ = ("_fixed", "_rungs")
+    __slots__ = ("_fixed", "_tiers")
 
-    def __init__(self, rungs: Sequence[Rung]) -> None:
-        """Take rungs, most preferred first; together they hold one target at least."""
-        self._rungs = rungs
+    def __init__(self, tiers: Sequence[Tier]) -> None:
+        """Take tiers, most preferred first; together they hold one target at least."""
+        self._tiers = tiers
         # Most destinations leave no choice: their order is made once, not for each message.
-        self._fixed = None if _has_equals(rungs) else Targets(tuple(islice(_flat(rungs, None), MAX_TARGETS)))
+        self._fixed = None if _has_equals(tiers) else Targets(tuple(islice(_flat(tiers, None), MAX_TARGETS)))
 
     def spots(self) -> tuple[tuple[Spot, ...], ...]:
         """The addresses by preference."""
         return tuple(
-            tuple(dict.fromkeys(target.spot for host in rung for family in host for target in family))
-            for rung in self._rungs
+            tuple(dict.fromkeys(target.spot for host in tier for family in host for target in family))
+            for tier in self._tiers
         )
 
-    def climb(self, chance: Random) -> Targets:
+    def order(self, chance: Random) -> Targets:
         """The targets of one attempt, any order of equals as likely as any other."""
         if self._fixed is not None:
             return self._fixed
-        return Targets(tuple(islice(_flat(self._rungs, chance), MAX_TARGETS)))
+        return Targets(tuple(islice(_flat(self._tiers, chance), MAX_TARGETS)))
 
 
-def _has_equals(rungs: Sequence[Rung]) -> bool:
-    return any(len(rung) > 1 or any(len(family) > 1 for host in rung for family in host) for rung in rungs)
+def _has_equals(tiers: Sequence[Tier]) -> bool:
+    return any(len(tier) > 1 or any(len(family) > 1 for host in tier for family in host) for tier in tiers)
 
 
-def _flat(rungs: Sequence[Rung], chance: Random | None) -> Iterator[Target]:
-    for rung in rungs:
+def _flat(tiers: Sequence[Tier], chance: Random | None) -> Iterator[Target]:
+    for tier in tiers:
         # RFC 5321 5.1: hosts of equal preference are taken at random, which spreads the load over them.
-        for host in _mixed(rung, chance):
+        for host in _mixed(tier, chance):
             for family in host:
                 yield from _mixed(family, chance)
 
