@@ -32,7 +32,7 @@ test: $(VENV)/.dev ## Run every test that needs neither root nor a cluster
 test-pythons: $(VENV)/.dev ## Run the tests on each Python from 3.11 to 3.14 that is found, and list the others
 	scripts/test-pythons $(ARGS)
 
-crash: $(VENV)/.dev ## Kill the relay at random instants, ROUNDS times (200), and miss no mail
+crash: $(VENV)/.dev ## Kill the relay at random instants, ROUNDS times (200), and check that no mail is lost
 	MAILBOAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -m crash -s $(ARGS)
 
 interop: $(VENV)/.dev ## Run the tests with other people's software; as root, it is installed where missing
@@ -53,7 +53,7 @@ lint: $(VENV)/.dev ## Check style, types and who imports whom
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.long_files
 
-format: $(VENV)/.dev ## Put the code into its usual shape
+format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -65,10 +65,10 @@ lock: $(VENV)/.dev ## Renew requirements/; UPGRADE=1 takes the newest versions
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra operator --group dev --constraint requirements/build.txt \
 		--constraint requirements/operator.txt --output-file requirements/dev.txt
 
-charts: $(VENV)/.dev ## Write the charts' copy of the resource type and their tables of values anew
+charts: $(VENV)/.dev ## Write the charts' copy of the resource type and their tables of values
 	$(BIN)/python -m scripts.charts
 
-docs: $(VENV)/.dev ## Write the reference pages and the dashboard anew from the code
+docs: $(VENV)/.dev ## Write the reference pages and the dashboard from the code
 	$(BIN)/python -m scripts.docs
 
 bench: $(VENV)/.dev ## Measure against other relays; prints a table

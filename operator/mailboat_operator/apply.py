@@ -1,7 +1,7 @@
 """The only writer of the API: does what `plan` says, and writes the status. Called by `reconcile`.
 
 A child that is not there is created, which the API server refuses should there be one after all; one that is there is
-written by server-side apply under its uid, so that neither can hit what belongs to somebody else.
+written by server-side apply under its uid, so that neither can hit what another owner has.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Applier:
             answer = await writing
         except ApiError as error:
             if error.status in (404, 409):
-                # Created, deleted or replaced meanwhile: look, so that the next try knows.
+                # Created, deleted or replaced by another writer: read it for the next try.
                 await self._look(child.owner, child.key)
             raise
         self._cache.wrote(child.key.kind.value, answer)
@@ -106,7 +106,7 @@ class Applier:
             self._cache.put(child.kind.value, body)
 
     async def _stamp(self, key: ObjectKey, workload: str, hash_: str) -> None:
-        """No force: the annotation is ours, and nobody else writes it."""
+        """No force: the annotation is ours, no other writer uses it."""
         body = {
             "apiVersion": "apps/v1",
             "kind": "StatefulSet",

@@ -1,6 +1,6 @@
 """Follows the references of a spec: what they give, or everything that is wrong with them. Pure; `reconcile` calls it.
 
-What is wrong is told with the object's name, and never with its content.
+Faults name the object, and never its content.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class _Resolver:
                 self._take(ref, name, content, line_fault(content), RefReason.INVALID_CREDENTIALS)
 
     def token(self, ref: Reference | None) -> None:
-        """Whether the token may be used. One that is missing stops nothing: it is told when somebody needs it."""
+        """Whether the token may be used. One that is missing stops nothing: it is reported when it is needed."""
         if ref is not None and (source := self._sources.get(ref.source)) is not None:
             self._is_allowed(ref, source)
 

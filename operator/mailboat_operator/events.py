@@ -66,7 +66,7 @@ class EventRecorder:
             await asyncio.sleep(_PAUSE)
 
     async def _post(self, event: Event, body: dict[str, object]) -> bool:
-        """Post an Event; False: it is to be tried again, for nobody answers, or this replica must not write now."""
+        """Post an Event; False: try again, for the API server does not answer, or this replica must not write now."""
         try:
             await self._kube.write("POST", core(event.key.namespace, "events"), body)
         except RetryAfter:

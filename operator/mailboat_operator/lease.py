@@ -1,7 +1,7 @@
 """One writer among several replicas: a Lease that is held, renewed, and left before it is over. Used by `app`.
 
 A holder that cannot renew for `DEADLINE` seconds may not write until it can again, and others may take over only after
-`DURATION`: between the two nobody writes. Times are this machine's own; clocks of different machines are not compared.
+`DURATION`: between the two no replica writes. Times are this machine's own: clocks of two machines are not compared.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Lease:
         log.info("%s holds the lease %s/%s", self.identity, self._namespace, NAME)
 
     async def keep(self) -> None:
-        """Renew until somebody else has it. While the API server is away nobody can take it, and nothing is written."""
+        """Renew until another replica has it. While the API server is away none can take it, and nothing is written."""
         while True:
             await asyncio.sleep(PERIOD)
             was_held = self.held
@@ -103,7 +103,7 @@ class Lease:
         log.error("%s has lost the lease %s/%s", self.identity, self._namespace, NAME)
 
     async def release(self) -> None:
-        """Give it to whoever waits, at once."""
+        """Release it, so that another replica gets it at once."""
         if not self.held:
             return
         self._renewed = None

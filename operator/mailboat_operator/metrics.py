@@ -72,7 +72,7 @@ class Metrics:
         )
         self.drift = self._counter(
             f"{name}_drift_corrections_total",
-            "Children that somebody else had changed or deleted, written anew.",
+            "Children that another writer had changed or deleted, written again.",
             "kind",
         )
         self.loaded = self._histogram(

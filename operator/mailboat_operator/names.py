@@ -33,7 +33,7 @@ CREDENTIALS = "-credentials"
 """What a child's name adds to that of its OutboundConfig."""
 HASH_KEY = "hash.key"
 HASH_KEY_SIZE = 32
-"""ObjectKey of `<name>-credentials` whose octets, random, make hashes of secrets that nobody can guess by."""
+"""Key of `<name>-credentials` whose octets, random, make hashes of secrets that no password can be guessed from."""
 
 ADMIN_PORT = 9025
 """Of a relay pod that has no port named `ADMIN_PORT_NAME`."""

@@ -79,7 +79,7 @@ class PodState:
     error: str = ""
     """Why it refuses the files that it sees."""
     warnings: tuple[str, ...] = ()
-    """What it says that somebody should look at."""
+    """What it says should be looked at."""
     unbound: tuple[str, ...] = ()
     """Those of them that are of source addresses which are not there: their mail waits."""
     silence: str = ""

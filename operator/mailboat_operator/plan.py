@@ -1,6 +1,6 @@
 """What has to be done so that what is there becomes what should be there. Pure; `apply` does it.
 
-What belongs to somebody else is never touched: it is told, and then nothing is written at all.
+What another owner has is never touched: it is reported, and then nothing is written at all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Write a child anew over the one with this uid."""
+    """Write a child over the one with this uid."""
 
     child: Child
     uid: str
@@ -55,7 +55,7 @@ class Plan:
     actions: tuple[Action, ...] = ()
     foreign: tuple[ChildKey, ...] = ()
     drifted: tuple[ChildKey, ...] = ()
-    """Children that somebody else has changed or deleted since this very configuration was written."""
+    """Children that another writer has changed or deleted since this very configuration was written."""
 
 
 def plan(observed: Observed, spec: Spec, desired: Desired) -> Plan:
@@ -85,7 +85,7 @@ def plan(observed: Observed, spec: Spec, desired: Desired) -> Plan:
 
 
 def _is_ours(child: LiveChild, name: str) -> bool:
-    """Controlled by an OutboundConfig of this name, or by nobody and labelled as its child."""
+    """Controlled by an OutboundConfig of this name, or by none and labelled as its child."""
     kind, owner, _ = child.controller
     if kind:
         return (kind, owner) == (names.KIND, name)

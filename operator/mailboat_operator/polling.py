@@ -44,7 +44,7 @@ class PodPoller:
                 asked = [(key, pod) for key, pods in self._followed.items() for pod in pods]
                 pause = max(self._interval / max(len(asked), 1), 1 / _RATE)
                 for key, pod in asked:
-                    # A pod that does not answer holds up nobody else.
+                    # A pod that does not answer delays no other.
                     if pod not in self._asking:
                         self._asking.add(pod)
                         group.create_task(self._look(key, pod))

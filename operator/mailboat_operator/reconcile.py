@@ -124,7 +124,7 @@ class Reconciler:
         return replace(findings, load_status=load_status, pods=pods, flushed=flushed)
 
     async def _flush(self, observed: Observed, spec: Spec) -> bool:
-        """Ask every ready relay to attempt its deferred mail; what comes of it is told."""
+        """Ask every ready relay to attempt its deferred mail; the result becomes an Event."""
         token = checks.admin_token(spec, observed.sources)
         in_the_way = obstacle(observed, spec)
         results = {} if in_the_way else await self._observer.flush(observed.key, spec, token)

@@ -1,7 +1,7 @@
 """Whether a relay takes what would be written: its own code reads it, before it is. Called by `reconcile`.
 
 What a relay pod would refuse at its next start must not take the place of what it runs. Most of it has been told by
-`spec` and `checks`, with better names; what OpenSSL says of certificates, parameters and ciphers is told here.
+`spec` and `checks`, with better names; what OpenSSL says of certificates, parameters and ciphers is reported here.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from mailboat_operator.observed import ObjectKey
 log = logging.getLogger(__name__)
 
 AGAIN = 2.0
-"""Seconds between a watch that begins anew and the resync, since others may begin anew too; and after a failed one."""
+"""Seconds between a watch that begins again and the resync, since others may follow; and after a failed one."""
 _SPREAD = 60.0
 """Seconds over which the resources are looked at again after it."""
 
@@ -47,7 +47,7 @@ class Resync:
         self._wanted = asyncio.Event()
 
     def soon(self) -> None:
-        """A watch begins anew with a list: what was deleted meanwhile, it will not tell."""
+        """A watch begins again with a list, which does not show what was deleted in between."""
         self._wanted.set()
 
     async def run(self) -> None:

@@ -174,7 +174,7 @@ def _programmed(findings: Findings) -> Verdict:
         return Verdict("False", Reason.LAST_GOOD_KEPT, "what was rendered before, if anything, stays in force")
     if findings.foreign:
         mine = ", ".join(f"{key.kind} {key.name}" for key in findings.foreign)
-        return Verdict("False", Reason.CHILD_NOT_OWNED, f"{mine} belongs to somebody else; rename or delete it")
+        return Verdict("False", Reason.CHILD_NOT_OWNED, f"{mine} belongs to another owner; rename or delete it")
     if findings.refused:
         return Verdict("False", Reason.WRITE_REFUSED, _short(findings.refused))
     return Verdict("True", Reason.PROGRAMMED, "")

@@ -86,7 +86,7 @@ class WatchCache:
         return 0.0 if oldest is None else self._clock() - oldest
 
     def forget_expectations(self) -> None:
-        """The watches begin anew: what is missing will be in their lists."""
+        """The watches begin again: their lists will show what is missing."""
         self._expected.clear()
 
     # Writing: each returns the OutboundConfigs that have to be looked at.
@@ -267,7 +267,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _trimmed(body: Object) -> dict[str, Any]:
-    """A resource without what nobody here reads; a thousand of them stay in memory."""
+    """A resource without what is not read here; a thousand of them stay in memory."""
     metadata = body["metadata"]
     annotations = metadata.get("annotations") or {}
     kept = {name: metadata[name] for name in _KEPT if name in metadata}

@@ -177,7 +177,7 @@ def test_what_belongs_to_somebody_else_is_told_and_left_alone(api: KubeApi) -> N
 
     api.until_condition("relay", "Programmed", "False", "ChildNotOwned")
 
-    assert "ConfigMap relay-tls belongs to somebody else" in api.message("relay", "Ready")
+    assert "ConfigMap relay-tls belongs to another owner" in api.message("relay", "Ready")
     assert api.get("configmaps", "relay-tls")["data"] == {"mine": "yes"}
 
     api.delete("configmaps", "relay-tls")

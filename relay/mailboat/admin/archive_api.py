@@ -75,7 +75,7 @@ class ArchiveApi:
                 raise
             log.warning("export %s broke off: %s", batch.id, error)
             if request.transport is not None:
-                request.transport.abort()  # so that nobody takes what was sent for all of it
+                request.transport.abort()  # so that the client does not take what was sent for the whole
             return response
         finally:
             lines.close()

@@ -1,7 +1,7 @@
 """Who may use `/v1/` of the admin listener: `server` asks here before anything else.
 
-On a loopback listener whoever is on this machine may, but no web page that a browser on this machine shows: those
-are told by `Origin`, and a page that has its name resolve to loopback (DNS rebinding) by `Host`. Elsewhere the
+On a loopback listener every process on this machine may, but no web page in a browser on this machine: those are
+recognised by `Origin`, and a page that has its name resolve to loopback (DNS rebinding) by `Host`. Elsewhere the
 bearer token of `http.ini` `token_file` is asked for (RFC 6750), of readers too: the queue names senders and recipients.
 """
 
@@ -23,13 +23,13 @@ _MAX_TOKEN = 4096
 
 
 class TokenFile:
-    """The bearer token in a file, read anew each time: a Secret that is rotated needs no restart."""
+    """The bearer token in a file, read each time: a Secret that is rotated needs no restart."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def __call__(self) -> str:
-        """The token; empty when no file is named or it cannot be read: nobody is let in then."""
+        """The token; empty when no file is named or it cannot be read: no request passes then."""
         if not self._path:
             return ""
         try:
@@ -49,7 +49,7 @@ class Guard:
         self._token = token
 
     def admit(self, request: web.Request) -> None:
-        """Let the request pass or raise `ProblemError`. Probes and metrics are for everybody: do not ask here."""
+        """Let the request pass or raise `ProblemError`. Not called for probes and metrics, which need no token."""
         presented = request.headers.get("Authorization")
         if presented is not None and self._known(presented):
             return

@@ -1,6 +1,6 @@
 """What the admin listener needs of a relay, and how a queue entry is shown: the interface that `app` implements.
 
-A relay may be one process or a fleet of workers behind a channel; nobody here can tell. Knows no HTTP.
+A relay may be one process or a fleet of workers behind a channel; it makes no difference here. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ConfigStatus:
     error: str | None = None
     """Why the files as they are now were refused; None: they are what runs."""
     warnings: Sequence[str] = ()
-    """What somebody should look at although the configuration is good."""
+    """What should be looked at although the configuration is good."""
     unbound: Sequence[str] = ()
     """Those of the warnings that are of source addresses which this machine does not have: their mail waits."""
 

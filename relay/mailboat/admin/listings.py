@@ -1,7 +1,7 @@
 """Whose turn it is to list the queue: one at a time, with a pause after each. Used by `queue_api`.
 
 A page costs the interpreter as much as dozens of messages do. Readers that ask for one after the other leave the mail
-most of the time nevertheless: nobody is served during the pause.
+most of the time nevertheless: no listing is served during the pause.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from http import HTTPStatus
 from mailboat.admin.problem import ProblemError
 
 PAUSE = 2.0
-"""How many times as long as a page took nobody is served after it."""
+"""The pause after a page, as a multiple of the time that the page took."""
 LONGEST_PAUSE = 1.0
 """Seconds."""
 PATIENCE = 20.0

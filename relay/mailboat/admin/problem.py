@@ -59,7 +59,7 @@ def _problem(status: HTTPStatus, detail: str, headers: Mapping[str, str]) -> web
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns what a handler raises into a problem; what nobody expected is logged with its traceback, not shown."""
+    """Turns what a handler raises into a problem; what is unexpected is logged with its traceback, not shown."""
     try:
         return await handler(request)
     except ProblemError as error:

@@ -37,7 +37,7 @@ def _long_texts(error: BaseException | None) -> Iterator[str]:
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)
-        # asyncio shows an exception that nobody retrieved by its repr.
+        # asyncio shows an exception that was never retrieved by its repr.
         yield from (said for said in (str(error), repr(error)) if len(said) > SAID_LIMIT)
         error = error.__cause__ or error.__context__
 

@@ -1,6 +1,6 @@
 """What every process of a relay has in common: its event loop, its memory management, its diagnostics, its signals.
 
-Also the entry of a worker process: `python -m mailboat.app.process`, started by `fleet` and by nobody else.
+Also the entry of a worker process: `python -m mailboat.app.process`, started by `fleet` only.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ async def _stragglers() -> int:
         return 0
     _, pending = await asyncio.wait(left, timeout=LAST_GRACE)
     if pending:
-        log.warning("%d tasks do not let themselves be cancelled: they end with the process", len(pending))
+        log.warning("%d tasks ignored cancellation: they end with the process", len(pending))
     return len(pending)
 
 
@@ -169,7 +169,7 @@ async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> i
         return worker
     on_last_good = bool(worker.config.settings.copies)
     supervisor = asyncio.create_task(serve(channel, worker, questions, on_last_good=on_last_good))
-    supervisor.add_done_callback(lambda _: stop.set())  # it is gone: nobody would end this process any more
+    supervisor.add_done_callback(lambda _: stop.set())  # it is gone: nothing else would end this process
     code = await stopped_or_failed(stop, worker)
     await worker.stop()
     supervisor.cancel()

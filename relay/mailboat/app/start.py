@@ -55,7 +55,7 @@ def fall_back(options: WorkerOptions, bad: Loaded, faults: Sequence[Fault], mark
     stored = _stored(queue_dir, faults)
     good = load(options.directory, os.environ, stored.path)
     if _stored(queue_dir, faults) != stored:
-        raise BadConfigurationError([*faults, f"the last good set in {queue_dir / FOLDER} has changed meanwhile"])
+        raise BadConfigurationError([*faults, f"the last good set in {queue_dir / FOLDER} has changed since"])
     if good.settings is None:
         raise BadConfigurationError([*faults, *_unusable(stored.stored_at, good.faults)])
     if Path(good.queue_dir) != queue_dir:

@@ -110,7 +110,7 @@ class Worker:
         # Whatever goes wrong here, the store is closed: it still has outcomes to commit.
         await _finished(parts.listener.finish(grace), parts.engine.drain(grace))
         await _finished(parts.plugins.close(PLUGIN_GRACE))  # they may still send
-        # What came of the attempts first: whoever loses patience with us now makes no duplicates.
+        # Record the attempts first: if the process is killed now, nothing is delivered twice.
         sending.unbind()
         await parts.store.close()
         parts.ahead.close()
@@ -204,7 +204,7 @@ class Worker:
 
 
 async def _finished(*steps: Awaitable[None]) -> None:
-    """Wait for all of them; one that fails is told of in the log, and keeps no other from its end."""
+    """Wait for all of them; one that fails is logged, and the others are still waited for."""
     for result in await asyncio.gather(*steps, return_exceptions=True):
         if isinstance(result, Exception):
             log.error("the relay could not end as it should", exc_info=result)

@@ -191,7 +191,7 @@ def _refused(error: aiosmtplib.SMTPResponseException, about: str = "") -> int:
 
 
 async def _leave(client: aiosmtplib.SMTP) -> None:
-    """Say QUIT where there is still somebody to hear it; the mail's fate is decided already."""
+    """Say QUIT if the connection is still open; the mail has been decided already."""
     try:
         if client.is_connected:
             await client.quit(timeout=5)

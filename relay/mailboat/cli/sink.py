@@ -187,7 +187,7 @@ class _Connection(asyncio.Protocol):
             plain.abort()
             return
         if upgraded is None:
-            return  # the connection went away meanwhile
+            return  # the connection is gone by now
         self._transport = upgraded
         self._tls = upgraded.get_extra_info("ssl_object").version() or "TLS"
         self._session.restart(self._offers(tls=True))

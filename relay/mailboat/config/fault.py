@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, and where: the one shape in which every fault and warning is told. Pure."""
+"""What is wrong with a configuration, and where: the form of every fault and warning. Pure."""
 
 from __future__ import annotations
 

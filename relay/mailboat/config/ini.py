@@ -3,7 +3,7 @@
 A line is blank, a comment (`;` or `#` first), a `[section]`, or `key=value`. Keys before any section are in `[main]`;
 a section may come again and goes on. `key[]=value` repeats and makes a list. A `\\` at the end joins the next line.
 There are no comments behind a value. Unlike Haraka, all values are text until the parser of their key reads them
-(`0123` stays `0123`), a key given twice is a fault and not the last one's victory, and every fault is told, with its
+(`0123` stays `0123`), a key given twice is a fault (the last one does not win), and every fault is reported, with its
 line.
 """
 
@@ -172,7 +172,7 @@ class _Reader:
     def __init__(self, file: str) -> None:
         self.file = file
         self.section: str | None = MAIN
-        """None below a section line that could not be read: nobody knows where its keys belong."""
+        """None below a section line that could not be read: where its keys belong is unknown."""
         self.entries: list[IniEntry] = []
         self.sections: dict[str, int] = {}
         self.faults: list[Fault] = []

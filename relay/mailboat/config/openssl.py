@@ -21,7 +21,7 @@ VERSIONS = {
     "TLSv1.2": ssl.TLSVersion.TLSv1_2,
     "TLSv1.3": ssl.TLSVersion.TLSv1_3,
 }
-"""What `minVersion` names, for whoever builds a context."""
+"""What `minVersion` names, for building a context."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from mailboat.config.text import quoted
 
 
 def read_section(file: IniFile, section: str, kind: type, report: Report) -> dict[str, Any]:
-    """The values that a section gives, by field name. A key with a fault is told and left out."""
+    """The values that a section gives, by field name. A key with a fault is reported and left out."""
     known = _known(kind)
     values: dict[str, Any] = {}
     for entry in file.of(section):

@@ -41,7 +41,7 @@ def _default_files(given: Mapping[str, Any], files: ConfigFiles) -> dict[str, st
     """The certificate that Haraka looks for when none is named: used where it exists, no fault where it does not."""
     names = {f.name: str(f.default) for f in fields(TlsSettings) if f.name in ("key", "cert")}
     if given.keys() & names.keys():
-        # Whoever names one of the two means a pair; the other keeps its default name and must exist.
+        # To name one of the two means a pair; the other keeps its default name and must exist.
         return {}
     present = [files.has_named(name) for name in names.values()]  # each is asked for: a change of it is noticed
     return {} if any(present) else dict.fromkeys(names, "")

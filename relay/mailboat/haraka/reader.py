@@ -91,7 +91,7 @@ def is_number(text: str) -> bool:
 
 
 class HarakaDirectory:
-    """The files of one directory. What nobody asks for is known in the end."""
+    """The files of one directory. It knows at the end which of them were not asked for."""
 
     def __init__(self, path: Path, journal: Journal) -> None:
         self.path = path

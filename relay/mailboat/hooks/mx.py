@@ -49,7 +49,7 @@ class Mx:
     """`PLAIN`, `LOGIN` or `CRAM-MD5`; empty: the strongest that is offered."""
     auth_without_tls: bool = False
     """With a user TLS must be had and verified, unless the host is loopback or a unix socket, `tls` is `disabled`, or
-    this is true: then whoever is on the way may read the password."""
+    this is true: then anyone on the path may read the password."""
     ca: str = ""
     """Roots that its certificate is verified by, PEM text (not a file's name); empty: those of tls.ini."""
     tls: TlsLevel | None = None

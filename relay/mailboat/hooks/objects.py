@@ -90,10 +90,10 @@ class Transaction(Protocol):
 
 
 class Connection(Protocol):
-    """A client, or whoever sends from within."""
+    """A client, or the relay itself."""
 
     relaying: bool
-    """Whether this client may send to everybody. May be set: in `rcpt` it counts for that recipient, in `mail` for that
+    """Whether this client may relay. May be set: in `rcpt` it counts for that recipient, in `mail` for that
     message, before that for the connection."""
 
     @property
@@ -122,7 +122,7 @@ class Connection(Protocol):
 
     @property
     def auth_user(self) -> str | None:
-        """Who authenticated; None for nobody."""
+        """The authenticated user; None without AUTH."""
 
     @property
     def notes(self) -> Notes:

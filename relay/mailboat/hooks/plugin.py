@@ -72,7 +72,7 @@ class Plugin:
     ) -> None:
         """Have `function` called at `point`; hooks of lower priority come first.
 
-        `on_failure` is what the client is told when the function raises, takes too long or answers nonsense, at
+        `on_failure` is the answer when the function raises, takes too long or gives an invalid answer, at
         points of the client's side; CONT lets the mail pass. ValueError for an unknown point, or a failure that
         the point does not take.
         """

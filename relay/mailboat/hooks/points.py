@@ -157,7 +157,7 @@ POINTS: Mapping[Point, PointFacts] = MappingProxyType(
             "recipients have failed for now; not when the last attempt is over, then they bounce",
             ("hmail", "info"),
             MappingProxyType({Code.OK: Value.NOTHING, Code.DENYSOFT: Value.SECONDS}),
-            {Code.OK: "they are dropped, and nobody is told", Code.DENYSOFT: "again after so many seconds"},
+            {Code.OK: "they are dropped, and no bounce is sent", Code.DENYSOFT: "again after so many seconds"},
         ),
         Point.BOUNCE: PointFacts(
             "recipients have failed for good", ("hmail", "error"), _NOTED, {Code.OK: "no bounce message is sent"}

@@ -325,7 +325,7 @@ class ServerConnection(asyncio.Protocol):
         upgrade = asyncio.ensure_future(loop.start_tls(self._transport, self, context, server_side=True))
         if self._hello:
             await asyncio.sleep(0)  # `start_tls` puts its own protocol in our place,
-            await asyncio.sleep(0)  # and is told of the connection
+            await asyncio.sleep(0)  # and calls its `connection_made`
             if not upgrade.done():
                 feed(cast("asyncio.BufferedProtocol", self._transport.get_protocol()), self._hello)
             self._hello = b""

@@ -157,7 +157,7 @@ class Policy:
         return None
 
     def _must_authenticate(self) -> bool:
-        """Whether this client came in where nobody may send without AUTH (RFC 6409 4.3), and has not relayed yet."""
+        """Whether this client is connected where AUTH is required (RFC 6409 4.3), and may not relay yet."""
         if self._client.relaying or self._dialogue.session.offers.auth is None:
             return False
         return self._submission or self._client.local_port == self._context.submission_port

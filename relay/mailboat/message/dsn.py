@@ -87,7 +87,7 @@ def frame(dsn: Dsn, texts: templates.Templates, *, is_ascii: bool) -> tuple[byte
 
     `dsn.original` is its beginning. The caller puts it between, as `text.wrapped` makes its lines.
     """
-    # Whoever wrote the original could not know this: it depends on when the report is made. Nor the boundaries.
+    # The author of the original could not know this: it depends on when the report is made. Nor the boundaries.
     stand_in = b"%b%b\r\n" % (_boundary_base(dsn).encode(), b"" if is_ascii else b"\xff")
     before, _, behind = _report(dsn, texts, stand_in).partition(stand_in)
     return before, behind
@@ -119,7 +119,7 @@ def _top(dsn: Dsn, facts: headers.HeaderFacts, template: templates.ParsedTemplat
         ("Subject", given.get("subject") or templates.DEFAULT_SUBJECT),
         ("Date", rfc5322_date(dsn.now).decode()),
         ("Message-ID", f"<{_token(dsn.id)}@{_token(dsn.me)}>"),
-        ("Auto-Submitted", "auto-replied"),  # RFC 3834 5: answered by nobody's autoresponder
+        ("Auto-Submitted", "auto-replied"),  # RFC 3834 5: so that autoresponders do not answer
         ("MIME-Version", "1.0"),
     ]
     if reference := _MESSAGE_ID.fullmatch(facts.message_id):

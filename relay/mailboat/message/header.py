@@ -1,7 +1,7 @@
 """A message's header while plugins may change it: fields in their order, found by name, and octets again.
 
 What is not touched comes out octet for octet. What is added is one field and stays one: it can end neither the line
-nor the header. Pure; `hooks.transaction` makes it for whoever has a message.
+nor the header. Pure; `hooks.transaction` makes it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is found out of a new message while its octets stream by, so that nobody reads it a second time.
+"""What is computed from a new message while its octets stream by, so that it is read once.
 
 Knows octets only. `message.prepare` says which taps a message has; `queue.body_writer` feeds them.
 """

@@ -16,7 +16,7 @@ LINE_LIMIT = 998
 _FOLD_AT = 76
 """Header lines are folded at this length where a blank allows it (RFC 5322 2.1.1 asks for 78)."""
 _FOLD_HARD = 900
-"""A word longer than this is broken: no receiver must accept more, and nobody's real word is as long."""
+"""A word longer than this is broken: no receiver must accept more, and no real word is as long."""
 _VALUE_LIMIT = 8192
 """Octets of one header value; the rest is cut. Values may carry a hostile server's reply."""
 

@@ -192,7 +192,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_events_dropped_total",
         MetricKind.COUNTER,
-        "Lines of the event log that were lost because nobody read them fast enough.",
+        "Lines of the event log that were lost because the reader of stdout was too slow.",
     ),
     Metric(
         "mailboat_hook_failures_total",

@@ -185,7 +185,7 @@ class EventLog(Observer):
         )
 
     def _time(self) -> str:
-        """Now, made anew only when the millisecond has changed."""
+        """Now, formatted again only when the millisecond has changed."""
         now = self._now()
         millisecond = int(now * 1000)
         if millisecond != self._stamped:

@@ -38,7 +38,7 @@ def pack(counters: Iterable[CounterSnapshot]) -> dict[str, PluginCounter]:
 
 
 def add(into: dict[str, PluginCounter], other: Mapping[str, PluginCounter]) -> None:
-    """Sum up. Where two do not have the same labels, for a plugin was changed meanwhile, the later one's hold."""
+    """Sum up. Where two do not have the same labels, because a plugin was changed, the later one's hold."""
     for name, counter in other.items():
         series = dict(into[name]["series"]) if name in into else {}
         for values, number in counter["series"].items():

@@ -38,7 +38,7 @@ class LineWriter:
 
     @property
     def lost(self) -> int:
-        """Lines that nobody will read: the buffer was full, or writing failed."""
+        """Lines that are lost: the buffer was full, or writing failed."""
         return self._refused + self._failed
 
     def put(self, line: bytes) -> bool:
@@ -67,7 +67,7 @@ class LineWriter:
             self._wake.wait()
             self._closing.wait(_LINGER)
             self._wake.clear()
-            # Before emptying, not after: a line that comes meanwhile is either seen now or wakes us again.
+            # Before emptying, not after: a line that comes in between is either seen now or wakes us again.
             self._awake = False
             self._drain()
         self._drain()
@@ -99,5 +99,5 @@ class LineWriter:
             try:
                 data = data[os.write(self._fd, data) :]
             except BlockingIOError:
-                # Somebody made the descriptor non-blocking; it is shared with whoever started us.
+                # The descriptor was made non-blocking; it is shared with the parent process.
                 select.select([], [self._fd], [])

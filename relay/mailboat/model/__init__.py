@@ -1,1 +1,1 @@
-"""The nouns of a relay, and nothing that happens to them. Standard library only; everybody may import this."""
+"""The nouns of a relay, and nothing that happens to them. Standard library only; every package may import this."""

@@ -1,6 +1,6 @@
 """Facts of the relay, and the one interface that they are reported to. Metrics and the event log are two observers.
 
-Each fact is told once, on the event loop, after what it says has become true. An observer never raises, never
+Each fact is reported once, on the event loop, after what it says has become true. An observer never raises, never
 blocks and never awaits.
 """
 

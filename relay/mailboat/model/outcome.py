@@ -1,4 +1,4 @@
-"""What came of an attempt, recipient by recipient. Only `delivery.verdict` makes these; everybody reads them."""
+"""What came of an attempt, recipient by recipient. Only `delivery.verdict` makes these."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Result(StrEnum):
     DEFERRED = "deferred"
     BOUNCED = "bounced"
     DROPPED = "dropped"
-    """Failed, and nobody is told: a null sender, or a plugin said so."""
+    """Failed, and no bounce is sent: a null sender, or a plugin said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class PeerFacts:
 
 @dataclass(frozen=True, slots=True)
 class AttemptReport:
-    """One attempt on one entry, complete: what transition, hooks and observers are told."""
+    """One attempt on one entry, complete, for transition, hooks and observers."""
 
     outcomes: tuple[Outcome, ...]
     """One a recipient of the entry, in the entry's order."""

@@ -8,7 +8,7 @@ from mailboat.hooks import PluginConfig
 
 
 def only(config: PluginConfig[None], known: Mapping[str, Collection[str] | None]) -> None:
-    """Refuse sections and keys that are not known: a slip would change nothing, and nobody would see it.
+    """Refuse sections and keys that are not known: a slip would change nothing, and go unnoticed.
 
     `known` has the keys of each section, None where any will do. Raises ValueError.
     """

@@ -25,7 +25,7 @@ class PasswordCheck:
 
     run: Callable[[], bool]
     memory: int
-    """Octets that it takes meanwhile; 0: it takes no time either."""
+    """Octets that it takes while it runs; 0: it takes no time either."""
 
 
 class Hashing:
@@ -57,7 +57,7 @@ class Hashing:
                 self._over(check)
             raise
 
-        def over() -> None:  # also when nobody waits for the answer any more: the thread has been at it until now
+        def over() -> None:  # also when the answer is not waited for any more: the thread was busy until now
             self._over(check)
 
         job = self._threads.submit(check.run)
@@ -81,7 +81,7 @@ class Hashing:
             queue.popleft()
 
     def _has_room(self, check: PasswordCheck) -> bool:
-        """One always may: else a costly hash, or a small limit, would keep everybody out."""
+        """One always may: else a costly hash, or a small limit, would keep all clients out."""
         return not self._running or (self._running < self._cpus and self._in_use + check.memory <= self._memory)
 
     def _over(self, check: PasswordCheck) -> None:
@@ -91,5 +91,5 @@ class Hashing:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, over: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop is closed: the relay has ended meanwhile
+    with suppress(RuntimeError):  # the loop is closed: the relay has ended
         loop.call_soon_threadsafe(over)

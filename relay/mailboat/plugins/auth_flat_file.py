@@ -114,7 +114,7 @@ def may_send(user: str, sender: Address) -> bool:
 
 
 def _organisation(domain: str) -> str:
-    """The domain that somebody registered, such as `example.co.uk`; where the list knows none, the name itself."""
+    """The registered domain, such as `example.co.uk`; where the list knows none, the name itself."""
     return _suffixes().privatesuffix(domain) or domain
 
 
@@ -131,7 +131,7 @@ def parse(config: PluginConfig[None]) -> Users:
     passwords = {user: config.read(user, _passwords.checked, "", "users") for user in config.section("users")}
     hashed = [stored for stored in passwords.values() if _passwords.is_hash(stored)]
     methods = config.read("methods", _methods, _DEFAULT, "core")
-    if hashed:  # whoever is offered CRAM-MD5 takes it, and a hash cannot answer it
+    if hashed:  # clients that are offered CRAM-MD5 use it, and a hash cannot answer it
         methods = tuple(name for name in methods if name != "CRAM-MD5")
         if not methods:
             raise ValueError("[core] methods: CRAM-MD5 alone needs passwords in clear, and there are hashed ones")

@@ -76,7 +76,7 @@ class Limiter:
         turn = hmail.notes.get(NOTE)
         if isinstance(turn, int | float) and turn < now + FARTHEST + rate.span:
             if turn > now:
-                return turn - now  # somebody flushed the queue
+                return turn - now  # the queue was flushed
             del hmail.notes[NOTE]
             return 0.0
         turn = self._turns.take(name, rate, now)

@@ -73,7 +73,7 @@ def write(plugin: Plugin, path: Path | None, event: dict[str, Any]) -> None:
     if path is None:
         plugin.logger.info("%s", line.decode())
         return
-    # Opened anew for each line: whoever rotates the file need not tell us.
+    # Opened for each line, so that rotating the file needs no signal.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
     try:
         os.write(descriptor, line + b"\n")

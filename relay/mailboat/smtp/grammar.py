@@ -18,8 +18,8 @@ MAX_DOMAIN = 255
 MAX_PATH = 254
 """RFC 5321 4.5.3.1.3: 256 octets with the angle brackets.
 
-Nothing else limits a local part: 64 octets (4.5.3.1.1) are what everybody must take at least; those of VERP, SRS and
-ticket systems are longer."""
+Nothing else limits a local part: 64 octets (4.5.3.1.1) are what every server must accept at least; those of VERP, SRS
+and ticket systems are longer."""
 
 _UTF8 = r"\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
 """What RFC 6531 3.3 adds to a local part, without what ends a line somewhere (C1 controls, U+2028, U+2029) and without

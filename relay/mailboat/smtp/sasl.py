@@ -57,7 +57,7 @@ class Mechanism:
     steps: Callable[[bytes], Steps]
     """Begins an exchange; the argument is a ticket that was never used before."""
     shows_password: bool
-    """Whoever listens has the password: for TLS only."""
+    """An eavesdropper gets the password: for TLS only."""
     client_first: bool = True
     """The client may say its first response with the command."""
 

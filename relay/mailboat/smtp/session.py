@@ -151,7 +151,7 @@ class ServerSession:
         return f"250 {self.host}\r\n".encode()
 
     def restart(self, offers: Offers) -> None:
-        """Begin anew inside TLS: the client must say EHLO again, and AUTH (RFC 3207 4.2)."""
+        """Start again inside TLS: the client must say EHLO again, and AUTH (RFC 3207 4.2)."""
         self._lines.clear()
         self.offers = offers
         self._move(Trigger.TLS)

@@ -24,7 +24,7 @@ class HttpSettings:
     read_without_token: bool = setting(
         False,
         values.boolean,
-        "Let everybody who reaches a listener that is not loopback read `/v1/`, senders and recipients included; what "
+        "Let every client of a listener that is not loopback read `/v1/`, senders and recipients included; what "
         "changes something asks for the token all the same.",
         restart=True,
     )

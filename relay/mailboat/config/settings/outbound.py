@@ -106,7 +106,7 @@ class Route:
     auth_without_tls: bool = setting(
         False,
         values.boolean,
-        "With a user, `tls=opportunistic` stays so: whoever is on the way may read the password or access token, or "
+        "With a user, `tls=opportunistic` stays so: anyone on the path may read the password or access token, or "
         "take the host's place. CRAM-MD5, where the host offers it, does not show it.",
     )
     ca_pem: str = field(default="", repr=False)
@@ -126,7 +126,7 @@ class Route:
 
     @property
     def user(self) -> str:
-        """Who AUTH names, wherever that stands; empty: nobody."""
+        """Who AUTH names, wherever that stands; empty: no user."""
         return self.auth_user or self.auth_user_read
 
     @property
@@ -160,7 +160,7 @@ class OutboundSettings:
         100,
         values.integer(1, 100_000),
         "Connections at once, in each worker; idle ones count. Those whose host keeps silent come on top, up to "
-        "sixteen times as many, so that they hold nobody else up.",
+        "sixteen times as many, so that they delay no other host.",
     )
     enable_tls: bool = setting(True, values.boolean, "Use STARTTLS where a host offers it.")
     always_split: bool = setting(

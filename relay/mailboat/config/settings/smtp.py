@@ -43,7 +43,7 @@ class SmtpSettings:
         "Seconds that a client may take for one command, or between two pieces of a message (RFC 5321 4.5.3.2.7).",
     )
     max_connections: int = setting(
-        1000, values.integer(1, 1_000_000), "Inbound connections at once, in each worker; one more is told 421."
+        1000, values.integer(1, 1_000_000), "Inbound connections at once, in each worker; one more gets 421."
     )
     max_connections_per_client: int = setting(
         100,
@@ -61,13 +61,13 @@ class SmtpSettings:
         60.0,
         values.seconds(0, 86400),
         "Seconds that an address (IPv6: a /64), and that a user name, is refused AUTH at most after failures: from the "
-        "fifth on, in whatever connections they were, the next attempt is told 454 for 1 second, then 2, 4, … A client "
+        "fifth on, in whatever connections they were, the next attempt gets 454 for 1 second, then 2, 4, … A client "
         "that has authenticated as this user before is excepted. In each worker; `0`: never.",
     )
     max_recipients: int = setting(
         1000,
         values.integer(1, 1_000_000),
-        "Recipients a message; one more is told 452 4.5.3. RFC 5321 4.5.3.1.8 asks for at least 100.",
+        "Recipients a message; one more gets 452 4.5.3. RFC 5321 4.5.3.1.8 asks for at least 100.",
     )
     max_errors: int = setting(
         20,
@@ -111,10 +111,10 @@ class SmtpSettings:
     strict_rfc1869: bool = setting(
         False,
         values.boolean,
-        "Refuse addresses without angle brackets (`MAIL FROM:a@b`) from everybody. Without it they are taken from "
+        "Refuse addresses without angle brackets (`MAIL FROM:a@b`) from all clients. Without it they are accepted from "
         "clients that may relay: printers, scanners and the like send them.",
     )
-    await_outbound: bool = setting(False, values.boolean, "Let mail wait as long as there is no `outbound.ini`.")
+    await_outbound: bool = setting(False, values.boolean, "Hold delivery until `outbound.ini` exists.")
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
