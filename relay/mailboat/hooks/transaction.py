@@ -138,9 +138,10 @@ class MessageTransaction:
         """The labels in order; what cannot be one is left out, and said in the log."""
         if not self.labels:
             return ()
-        kept = [label for label in self.labels if _is_label(label)]
-        for label in self.labels.difference(kept):
-            log.error("%s: %.80r cannot be a label", self.uuid, label)
+        kept = {label for label in self.labels if _is_label(label)}
+        for label in self.labels:
+            if not _is_label(label):
+                log.error("%s: %.80r cannot be a label", self.uuid, label)
         return tuple(sorted(kept)[:MOST_LABELS])
 
 

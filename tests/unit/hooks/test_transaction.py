@@ -174,3 +174,9 @@ async def test_mail_made_here_is_shown_before_it_is_queued(store: Store, files: 
 async def test_where_nobody_asks_the_draft_is_the_same(files: Files) -> None:
     draft = Draft(ANNA, [ANNA], HEAD + TEXT, id="ID-1")
     assert await before_queueing(Hooks((), (), Observer()), draft, files) is draft
+
+
+def test_a_list_of_labels_that_a_plugin_has_put_there_will_do() -> None:
+    transaction = MessageTransaction("ID-1", ANNA, [])
+    transaction.labels = ["weekly", "news", "weekly", ["no"]]  # type: ignore[assignment]
+    assert transaction.stored_labels() == ("news", "weekly")
