@@ -38,7 +38,7 @@ class Type(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons of conditions; those of ResolvedRefs are in `checks`, those of ConfigLoaded in `relays_seen`."""
+    """Reasons of conditions; those of ResolvedRefs are in `checks`, those of ConfigLoaded in `pod_status`."""
 
     ACCEPTED = "Accepted"
     INVALID_SPEC = "InvalidSpec"
