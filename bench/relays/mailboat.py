@@ -71,7 +71,17 @@ class Mailboat:
     def fill(self, queue: Path, messages: int, due: int) -> int:
         """Adds deferred messages to a queue, in the format of this very commit; see `long_queue.fill`."""
         path = f"PYTHONPATH={self._tree / 'relay'}:{self._tree}"
-        words: list[str | Path] = ["env", path, self._interpreter.python, "-c", _FILL, queue, str(messages), str(due)]
+        words: list[str | Path] = [
+            "env",
+            path,
+            self._interpreter.python,
+            "-P",
+            "-c",
+            _FILL,
+            queue,
+            str(messages),
+            str(due),
+        ]
         return int(process.run(words, timeout=_FILL_TIMEOUT))
 
     def stop(self, place: Place, service: Service) -> None:  # noqa: ARG002 - the protocol's
