@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import kopf
-import uvloop
 from kubernetes.aio.config import ConfigException
 
 from mailboat_operator import handlers, logs
@@ -71,7 +70,8 @@ def operator(options: OperatorOptions) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     logs.set_up(text=options.log_text)
     handlers.quiet()
-    return uvloop.run(_operator(options))
+    # Not uvloop: a connection whose TLS fails there takes another one's descriptor along, and watches end for good.
+    return asyncio.run(_operator(options))
 
 
 def own_namespace() -> str:

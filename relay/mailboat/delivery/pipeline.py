@@ -128,6 +128,8 @@ class Pipeline:
                 hooks = parts.hooks.for_attempt(entry, settings)
                 parts.observer.attempt_started(entry)
                 if hooks is not None:
+                    if place is not None:  # while plugins decide, others may have the room at its host
+                        parts.gate.leave(place, parts.clock.monotonic())
                     decided = await hooks.before()
             # 2. The attempt, unless there is a report already.
             if isinstance(decided, AttemptReport):

@@ -12,6 +12,7 @@ from tests.support.engine_rig import FakeAttempter, FakeBounces, Rig
 from tests.support.memory_store import MemoryStore
 
 from mailboat.config.settings import Settings
+from mailboat.delivery.destination import HostAddress
 from mailboat.delivery.gate import PutOff
 from mailboat.delivery.hooks import DeliveryHooks
 from mailboat.delivery.pipeline import DeliveryParts, Pipeline
@@ -169,6 +170,15 @@ async def test_without_plugins_an_attempt_is_one_record() -> None:
         *("started", "attempt", "write bounce", "settle"),
         *("recorded", "attempted", "bounce message queued"),
     ]
+
+
+async def test_while_plugins_decide_no_room_is_reserved_at_a_host() -> None:
+    line = Line("get_mx")
+    entry = await line.entry("ok@one.test")
+    place, address = line.place(entry), HostAddress()
+    place.reserved, address.open = address, 1
+    await line.run(entry, place)
+    assert address.open == 0
 
 
 async def test_what_is_put_off_is_recorded_without_an_attempt_and_asks_no_plugin() -> None:
