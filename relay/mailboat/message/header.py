@@ -19,7 +19,7 @@ _ENCODED_LIMIT = 8192
 
 
 class MessageHeader:
-    """The fields of one message; `mailboat.hooks.MessageHeader` says what each method promises."""
+    """The fields of one message; `mailboat.hooks.Header` says what each method promises."""
 
     def __init__(self, octets: bytes, *, utf8: bool = False, whole: bool = True) -> None:
         """`octets` are the header with its line ends, without the blank line behind it.
