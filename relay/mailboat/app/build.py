@@ -7,7 +7,7 @@ import os
 import random
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mailboat.delivery.hooks import DeliveryHooks
 from mailboat.delivery.oauth import TokenSource
 from mailboat.delivery.pipeline import DeliveryParts
 from mailboat.delivery.pool import Pool
-from mailboat.delivery.source import Sources, pod_ips
+from mailboat.delivery.source import Sources, chosen_source, pod_ips
 from mailboat.hooks.loader import Plugins
 from mailboat.ingress.admission import Admission, Load, Refusal
 from mailboat.ingress.context import IngressContext
@@ -36,7 +36,7 @@ from mailboat.queue.opening import open_store
 from mailboat.queue.spool_set import Databases
 from mailboat.queue.store import Store
 from mailboat.routing.ahead import Ahead
-from mailboat.routing.answers import Located, Site
+from mailboat.routing.answers import Located, Site, Unroutable
 from mailboat.routing.finder import MAX_AGE
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
@@ -162,7 +162,7 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens(clock, observer)))
     bounces = Bounces(store, clock, lambda: plugins.hooks)
     delivery = DeliveryParts(store, attempter, bounces, observer, clock, gate, delivery_hooks)
-    engine = Engine(delivery, lambda entry: router.destination(entry.domain, entry.message.sender), settings)
+    engine = Engine(delivery, partial(_ready_queue, router), settings)
     ahead.ready = engine.located
     load = Load()
     admission = Admission(store, load, settings)
@@ -177,11 +177,23 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     )
 
 
+def _ready_queue(router: Router, entry: Entry) -> str:
+    """The queue in which an entry waits for its turn: its destination, and its source if that is not the usual one."""
+    destination = router.destination(entry.domain, entry.message.sender)
+    source = chosen_source(entry)
+    return destination if source is None else source.qualified(destination)
+
+
 async def _locate(router: Router, hooks: DeliveryHooks, clock: Clock, entry: Entry) -> Located:
     """Where an entry's mail goes; where a plugin chooses the route, each domain is a site of its own."""
     if hooks.chooses_route:
-        return Located(Site(entry.domain, ()), clock.monotonic() + MAX_AGE)
-    return await router.locate(entry.domain, entry.message.sender, force_tls=entry.force_tls)
+        located = Located(Site(entry.domain, ()), clock.monotonic() + MAX_AGE)
+    else:
+        located = await router.locate(entry.domain, entry.message.sender, force_tls=entry.force_tls)
+    source = chosen_source(entry)
+    if source is None or isinstance(located.where, Unroutable):
+        return located
+    return replace(located, where=replace(located.where, key=source.qualified(located.where.key)))
 
 
 def _numbers(recorder: Recorder, store: Store) -> Mapping[str, Mapping[str, float]]:

@@ -25,7 +25,7 @@ from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.places import Place
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.session import FileBody, Session
-from mailboat.delivery.source import noted
+from mailboat.delivery.source import chosen_source
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Signal, Trouble
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
@@ -129,11 +129,11 @@ class Attempter:
             permanent, status, reason = answer.permanent, answer.status, answer.reason
             walk.settle(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))
             return
-        notes = entry.todo_notes
+        source = chosen_source(entry)
         for target in self._parts.gate.order(answer.targets, self._parts.clock.monotonic()):
             if not walk.goes_on(target):
                 break
-            await walk.visit(noted(target, notes) if notes else target)
+            await walk.visit(target if source is None else source.applied_to(target))
             if not walk.pending:
                 return
         walk.exhaust()

@@ -1,7 +1,8 @@
 """Which of our addresses a delivery comes from, and by which name it says hello: the `[bind]` section.
 
 Never chooses another address in silence: what is configured is used, or the delivery waits. Does not open sockets.
-Used by `delivery.pool`.
+What a message chooses is known before it is scheduled (`chosen_source`), so that a ready queue is a destination and a
+source; `delivery.pool` asks for the address in the end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from mailboat.config.settings import Bind, BindKind, IPAddress, Network, Settings
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
+from mailboat.model.envelope import Entry
 from mailboat.model.outcome import Stage
 from mailboat.routing.answers import Target
 
@@ -37,15 +39,31 @@ class SourceMissing(PeerTrouble):
         self.source = source
 
 
-def noted(target: Target, notes: Mapping[str, object]) -> Target:
-    """A target with the source that the message's notes ask for.
+@dataclass(frozen=True, slots=True)
+class ChosenSource:
+    """The source that a message asks for, by its notes. It is known before the message is scheduled."""
 
-    `outbound_helo` goes before what a plugin chose with the host, `outbound_ip` does not.
-    """
+    bind: str
+    """`outbound_ip`; empty: what `[bind]` says."""
+    ehlo: str
+    """`outbound_helo`; empty as well."""
+
+    def qualified(self, name: str) -> str:
+        """The name of a destination as this source sees it: it waits, and has its limits, apart from all others."""
+        return f"{name} from {self.bind or '-'} as {self.ehlo or '-'}"
+
+    def applied_to(self, target: Target) -> Target:
+        """A target with this source. Its EHLO name goes before that of the target, its address behind it."""
+        return replace(target, bind=target.bind or self.bind, ehlo=self.ehlo or target.ehlo)
+
+
+def chosen_source(entry: Entry) -> ChosenSource | None:
+    """None: the message goes from where `[bind]` says, as nearly all do."""
+    notes = entry.todo_notes
+    if not notes:
+        return None
     ip, helo = notes.get("outbound_ip"), notes.get("outbound_helo")
-    if ip and not target.bind:
-        target = replace(target, bind=str(ip))
-    return replace(target, ehlo=str(helo)) if helo else target
+    return ChosenSource(str(ip or ""), str(helo or "")) if ip or helo else None
 
 
 def _chosen(target: Target) -> str:

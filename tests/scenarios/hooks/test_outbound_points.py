@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.plugin_relay import NOTING, PluginConfig, noted
 from tests.support.relay_process import Relay, running
-from tests.support.scripted_mx import ScriptedMx
+from tests.support.scripted_mx import Held, ScriptedMx
 
 from mailboat.queue.backoff import JITTER
 
@@ -348,6 +348,31 @@ async def test_the_notes_outbound_ip_and_outbound_helo_choose_the_source(config:
         await relay.submit()
         (delivered,) = await relay.event("delivered")
     assert (delivered["source"], mx.connections[0].names) == ("127.0.0.8", ["noted.test"])
+
+
+async def test_mail_from_another_source_does_not_wait_for_that_of_the_usual_one(
+    config: PluginConfig, mx: ScriptedMx
+) -> None:
+    """A destination and a source share a queue and its limits, not the destination alone."""
+    config.plug(
+        "p",
+        """
+        async def hook_queue_outbound(connection):
+            if connection.transaction.mail_from.user == "other":
+                connection.transaction.notes["outbound_ip"] = "127.0.0.8"
+        """,
+    )
+    config.outbound_is("destination_concurrency_max=1")
+    mx.on(".", Held("250 2.0.0 taken"))
+    async with running(config) as relay:
+        await relay.submit()
+        await mx.wait_for(lambda mx: len(mx.mails) == 1)
+        await relay.submit()
+        await relay.submit(sender="other@here.test")
+        await mx.wait_for(lambda mx: len(mx.mails) == 2)
+        assert mx.mails[1].sender == "other@here.test"
+        mx.release()
+        assert len(await relay.event("delivered", 3)) == 3
 
 
 async def test_force_tls_set_while_receiving_delivers_over_tls_or_waits(config: PluginConfig, mx: ScriptedMx) -> None:

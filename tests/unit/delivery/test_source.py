@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from tests.support import facts
 
 from mailboat.config.settings import Bind, BindKind, IPAddress, OutboundSettings, Settings
-from mailboat.delivery.source import BindSource, SourceMissing, Sources, noted, pod_ips
+from mailboat.delivery.source import BindSource, ChosenSource, SourceMissing, Sources, chosen_source, pod_ips
 from mailboat.delivery.verdict import PeerTrouble
 from mailboat.routing.answers import Target
 
@@ -171,9 +173,29 @@ def test_a_chosen_name_that_would_be_another_command_is_refused(name: str) -> No
         Sources("", "", tuple).pick(settings(), replace(TARGET4, ehlo=name))
 
 
+def chosen(notes: Mapping[str, object]) -> ChosenSource | None:
+    return chosen_source(facts.entry(of=replace(facts.message(), notes=notes)))
+
+
 def test_notes_choose_the_address_unless_a_plugin_did_and_the_name_in_any_case() -> None:
-    notes = {"outbound_ip": "192.0.2.7", "outbound_helo": "noted.test"}
-    chosen = noted(replace(TARGET4, bind="192.0.2.9", ehlo="plugin.test"), notes)
-    assert (noted(TARGET4, notes).bind, noted(TARGET4, notes).ehlo) == ("192.0.2.7", "noted.test")
-    assert (chosen.bind, chosen.ehlo) == ("192.0.2.9", "noted.test")
-    assert noted(TARGET4, {"other": 1}) == TARGET4
+    source = chosen({"outbound_ip": "192.0.2.7", "outbound_helo": "noted.test"})
+    assert source is not None
+    plugins, usual = (
+        source.applied_to(replace(TARGET4, bind="192.0.2.9", ehlo="plugin.test")),
+        source.applied_to(TARGET4),
+    )
+    assert (usual.bind, usual.ehlo) == ("192.0.2.7", "noted.test")
+    assert (plugins.bind, plugins.ehlo) == ("192.0.2.9", "noted.test")
+
+
+def test_one_note_leaves_the_other_part_of_the_source_as_it_is() -> None:
+    source = chosen({"outbound_helo": "noted.test"})
+    assert source is not None
+    assert source.applied_to(replace(TARGET4, bind="192.0.2.9")).bind == "192.0.2.9"
+    assert chosen({"other": 1}) is None
+
+
+def test_each_source_makes_a_queue_of_its_own_of_a_destination() -> None:
+    notes = [{"outbound_ip": "192.0.2.7"}, {"outbound_ip": "192.0.2.8"}, {"outbound_helo": "192.0.2.7"}]
+    sources = [chosen(note) for note in notes]
+    assert len({source.qualified("there.test") for source in sources if source is not None} | {"there.test"}) == 4
