@@ -13,9 +13,8 @@ from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigFiles, FileError, decode
 from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.openssl import roots
-from mailboat.config.sections import parse_entry, read_section, warn_of_sections
+from mailboat.config.sections import named_sections, parse_entry, read_section, warn_of_sections
 from mailboat.config.settings import Bind, OutboundSettings, Route, TlsLevel
-from mailboat.config.text import quoted
 
 BIND = "bind"
 ROUTE = "route:"
@@ -58,13 +57,7 @@ def _binds(file: IniFile, report: Report) -> Iterator[tuple[str, Bind]]:
 def _routes(file: IniFile, files: ConfigFiles, report: Report) -> tuple[Route, ...]:
     routes = []
     owners: dict[tuple[str, str], str] = {}
-    for section, line in file.sections.items():
-        if not section.startswith(ROUTE):
-            continue
-        name = section.removeprefix(ROUTE)
-        if not _ROUTE_NAME.fullmatch(name):
-            message = f"{quoted(name)} is not a route's name: letters, digits, `.`, `_` and `-`"
-            report.faults.append(Fault(file.file, line, section, "", message))
+    for section, name in named_sections(file, ROUTE, _ROUTE_NAME, report):
         route = Route(name=name, **read_section(file, section, Route, report))
         report.faults += _route_faults(route, section, file)
         if route.senders and not file.get(section, "domains"):

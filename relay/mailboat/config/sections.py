@@ -6,7 +6,8 @@ Unknown names are warnings, never faults: a file may be written for a newer Mail
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -43,6 +44,18 @@ def warn_of_sections(file: IniFile, known: Collection[str], report: Report) -> N
         removed = REMOVED_SECTIONS.get(file.file, {}).get(section)
         message = f"is not read: {removed}" if removed else f"unknown section{nearest(section, known)}"
         report.warnings.append(Fault(file.file, line, section, "", message))
+
+
+def named_sections(file: IniFile, prefix: str, names: re.Pattern[str], report: Report) -> Iterator[tuple[str, str]]:
+    """The sections that begin with `prefix`, such as `route:`, and their names; one that `names` lacks is a fault."""
+    for section, line in file.sections.items():
+        if not section.startswith(prefix):
+            continue
+        name = section.removeprefix(prefix)
+        if not names.fullmatch(name):
+            message = f"{quoted(name)} is not a {prefix.rstrip(':')}'s name: letters, digits, `.`, `_` and `-`"
+            report.faults.append(Fault(file.file, line, section, "", message))
+        yield section, name
 
 
 def nearest(name: str, known: Iterable[str], alike: float = 0.6) -> str:

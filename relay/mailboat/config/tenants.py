@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from mailboat.config.fault import Fault, Report
+from mailboat.config.fault import Report
 from mailboat.config.ini import IniFile
-from mailboat.config.sections import read_section, warn_of_sections
+from mailboat.config.sections import named_sections, read_section, warn_of_sections
 from mailboat.config.settings import Endpoint, Tenant
 from mailboat.config.text import quoted
 from mailboat.model.envelope import TENANT_NAME
@@ -19,13 +19,7 @@ def read_tenants(file: IniFile, listened: Collection[Endpoint], report: Report) 
     warn_of_sections(file, (TENANT,), report)
     tenants = []
     owners: dict[str, str] = {}
-    for section, line in file.sections.items():
-        if not section.startswith(TENANT):
-            continue
-        name = section.removeprefix(TENANT)
-        if not TENANT_NAME.fullmatch(name):
-            message = f"{quoted(name)} is not a tenant's name: letters, digits, `.`, `_` and `-`"
-            report.faults.append(Fault(file.file, line, section, "", message))
+    for section, name in named_sections(file, TENANT, TENANT_NAME, report):
         tenant = Tenant(name=name, **read_section(file, section, Tenant, report))
         for endpoint in tenant.listeners:
             if endpoint not in listened:

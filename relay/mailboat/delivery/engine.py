@@ -322,7 +322,7 @@ class Engine:
             limit = SCAN_BATCH + LOW_WATER + self._schedule.unsettled
             self._schedule.begin_read()
             entries = await self._parts.store.due_in(domain, self._parts.clock.now(), limit)
-            # Where routes go by sender, one domain's mail may belong to several destinations.
+            # Where routes go by sender, or messages choose a source, one domain's mail may stand in several queues.
             own = [e for e in self._schedule.end_read(entries) if self._destination(e) == destination]
             left = any(self._schedule.offer(destination, entry) is not OfferResult.QUEUED for entry in own)
             if left or (own and len(entries) == limit):

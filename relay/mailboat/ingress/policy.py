@@ -32,7 +32,14 @@ class Policy:
     """Decides about one client."""
 
     __slots__ = (
-        *("_gate", "_context", "_dialogue", "_entered", "_may_relay_anyway", "_settings", "_submission", "_client"),
+        "_client",
+        "_context",
+        "_dialogue",
+        "_entered",
+        "_gate",
+        "_may_relay_anyway",
+        "_settings",
+        "_submission",
         "authenticator",
     )
 
@@ -135,7 +142,7 @@ class Policy:
         """Have the session offer what plugins offer to this client now."""
         hooks, session = self._context.hooks, self._dialogue.session
         if hooks.wants(Point.AUTH):
-            offered = tuple(name.upper() for name in hooks.auth_mechanisms(self._client))
+            offered = hooks.auth_mechanisms(self._client)
             known = tuple(name for name in offered if name in MECHANISMS)
             if unknown := set(offered) - set(known):
                 log.error("plugins offer AUTH mechanisms that cannot be spoken here: %s", ", ".join(sorted(unknown)))

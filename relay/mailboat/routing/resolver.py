@@ -104,10 +104,6 @@ class Resolver:
         """The MX records of a name (lower case, A-labels, no final dot)."""
         return cast("Lookup[MxRecord]", await self._look_up(name, RecordType.MX))
 
-    async def addresses(self, name: str, rdtype: RecordType) -> Lookup[str]:
-        """The addresses of a name in one family, as text."""
-        return cast("Lookup[str]", await self._look_up(name, rdtype))
-
     async def families(self, name: str, versions: Sequence[int]) -> Families:
         """The addresses of one absolute name, of the IP versions that are wanted; there are none of others."""
         v6, v4 = (

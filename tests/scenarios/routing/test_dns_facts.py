@@ -6,7 +6,7 @@ import pytest
 from tests.support.dns_server import Behaviour
 from tests.support.routing import bench
 
-from mailboat.routing.records import Answer, LookupFailure, NoData, NxDomain, RecordType, TlsaRecord
+from mailboat.routing.records import Answer, LookupFailure, NoData, NxDomain, TlsaRecord
 
 
 async def test_the_strings_of_a_txt_record_are_one_text() -> None:
@@ -41,10 +41,10 @@ async def test_an_answer_names_the_aliases_that_led_to_it() -> None:
         at.dns.zone.cname("a.test", "b.test")
         at.dns.zone.cname("b.test", "c.test")
         at.dns.zone.a("c.test", "192.0.2.1")
-        found = await at.resolver.addresses("a.test", RecordType.A)
+        _, found = await at.resolver.families("a.test", (4,))
         assert isinstance(found, Answer)
         assert found.aliases == ("b.test", "c.test")
-        plain = await at.resolver.addresses("c.test", RecordType.A)
+        _, plain = await at.resolver.families("c.test", (4,))
         assert isinstance(plain, Answer)
         assert plain.aliases == ()
 
@@ -57,9 +57,8 @@ async def test_an_answer_says_whether_it_is_authenticated(secure: bool, cut: boo
         at.dns.zone.a("a.test", "192.0.2.1")
         if cut:
             at.dns.zone.behave("a.test", Behaviour.TRUNCATED)
-        answer = await at.resolver.addresses("a.test", RecordType.A)
-        no_data = await at.resolver.addresses("a.test", RecordType.AAAA)
-        no_name = await at.resolver.addresses("b.test", RecordType.A)
+        no_data, answer = await at.resolver.families("a.test", (6, 4))
+        _, no_name = await at.resolver.families("b.test", (4,))
         assert isinstance(answer, Answer)
         assert isinstance(no_data, NoData)
         assert isinstance(no_name, NxDomain)
