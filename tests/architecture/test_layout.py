@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from scripts import long_files
 
+from mailboat.config.plugins import SHARED_MODULES
+
 ROOT = Path(__file__).resolve().parents[2]
 RELAY = ROOT / "relay" / "mailboat"
 OPERATOR = ROOT / "operator" / "mailboat_operator"
@@ -236,3 +238,8 @@ def test_the_tree_names_no_place_of_the_machine_it_was_made_on() -> None:
         if path.is_file() and path != Path(__file__) and home.search(path.read_bytes()):
             found.append(name)
     assert found == []
+
+
+def test_the_names_of_modules_that_shipped_plugins_share_are_those_of_the_folder() -> None:
+    """`config.plugins` refuses them as plugins, and may not look: it does no I/O."""
+    assert {path.stem for path in (RELAY / "plugins").glob("_*.py")} == SHARED_MODULES

@@ -20,8 +20,8 @@ PLUGIN_DIRECTORY = "plugins.d"
 TIMEOUT = "plugin_timeout"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
-_MODULES = frozenset({"__init__", "_checks", "_hashing", "_passwords", "_selecting", "_turns"})
-"""What stands in `mailboat.plugins` and is no plugin."""
+SHARED_MODULES = frozenset({"__init__", "_checks", "_hashing", "_passwords", "_selecting", "_turns"})
+"""What stands in `mailboat.plugins` and is no plugin; a test holds it to the folder."""
 _DEFAULT_TIMEOUT = 30.0
 _timeout: Callable[[str], float] = values.seconds(0, 86400)
 
@@ -52,7 +52,7 @@ def _names(files: ConfigFiles, report: Report) -> dict[str, int]:
     seen: dict[str, int] = {}
     for number, name in files.lines(LIST) or ():
         first = next((line for other, line in seen.items() if plain(other) == plain(name)), None)
-        if plain(name) in _MODULES and not files.has(f"{PLUGIN_DIRECTORY}/{plain(name)}.py"):
+        if plain(name) in SHARED_MODULES and not files.has(f"{PLUGIN_DIRECTORY}/{plain(name)}.py"):
             message = "is a module of Mailboat's own, and no plugin: a start leaves it out, a reload is refused"
             report.tolerate(LIST, f"{name} {message}", number)
             continue
