@@ -37,8 +37,8 @@ from mailboat.queue.spool_set import Databases
 from mailboat.queue.store import Store
 from mailboat.routing.ahead import Ahead
 from mailboat.routing.answers import Located, Site, Unroutable
-from mailboat.routing.finder import MAX_AGE
 from mailboat.routing.local import LocalAddresses
+from mailboat.routing.lookups import MAX_AGE
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
 from mailboat.submission.submitter import Submitter

@@ -187,6 +187,8 @@ class _Walk:
         self._costs: set[Cost] = set()
         """What failed targets cost, if no message was offered."""
         self._silences = 0
+        self._refused = 0
+        """Targets that the TLS policy refuses: they are passed over without trying them."""
         self._renewed = False
         """An access token that a host did not take was renewed."""
         self._token_later: float | None = None
@@ -198,7 +200,7 @@ class _Walk:
             raise Busy  # there is a way now, for which it needs a place
         now = self._parts.clock.monotonic()
         is_over = now - self._place.began >= self._settings.outbound.attempt_timeout
-        if len(self._troubles) >= ADDRESSES or self._silences >= SILENCES or is_over:
+        if len(self._troubles) - self._refused >= ADDRESSES or self._silences >= SILENCES or is_over:
             return False
         # A host of lower preference is for when the better ones do not work, not for when they are busy.
         return not self._passed or not any(
@@ -210,6 +212,7 @@ class _Walk:
         gate, place, clock = self._parts.gate, self._place, self._parts.clock
         assert place is not None
         if target.tls.refusal:  # a connection that other mail has left open is refused as well
+            self._refused += 1
             self._failed(target, PeerTrouble(Trouble(Stage.TLS, FaultKind.NO_TLS, target.tls.refusal)))
             return
         if target.credentials is not None:

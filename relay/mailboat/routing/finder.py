@@ -1,7 +1,7 @@
 """Finds where mail goes, under one configuration: by route, by literal, by MX, or by a plugin's hops.
 
-Asks the DNS (`resolver`) and lets the pure rules (`mx`, `route`, `security`) decide; keeps nothing. `router` makes one
-for each configuration, and remembers what it finds.
+Asks the DNS (by `lookups`) and lets the pure rules (`mx`, `route`, `security`) decide; keeps nothing. `router` makes
+one for each configuration, and remembers what it finds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TypeVar
 
 from mailboat.config.settings import IPAddress, Route, Settings
 from mailboat.model.address import NULL_SENDER, Address
@@ -19,20 +18,17 @@ from mailboat.model.clock import Clock
 from mailboat.routing import mx, security
 from mailboat.routing.answers import Site, Target, Unroutable
 from mailboat.routing.local import LocalAddresses
+from mailboat.routing.lookups import MAX_AGE, QueryLookups
 from mailboat.routing.mx import MxHost
-from mailboat.routing.records import Answer, Lookup, LookupFailure, MxRecord, NoData, NxDomain
-from mailboat.routing.resolver import Families, Resolver
+from mailboat.routing.records import Answer, Families, MxRecord, NoData, NxDomain
+from mailboat.routing.resolver import Resolver
 from mailboat.routing.route import Hop, RouteTable, hops
 from mailboat.routing.target_plan import MAX_TARGETS, Host, TargetPlan
 
-MAX_AGE = 60.0
-"""Seconds that a result is kept at most: this machine's addresses, or a host whose look-up failed, may have changed."""
 MAX_HOSTS = 12
 """MX hosts of a domain that are looked up at most."""
 _HOSTS_AT_ONCE = 4
 """Hosts of one destination looked up together. With more, one domain with many MXs would crowd out the others."""
-
-_Record = TypeVar("_Record", str, MxRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,38 +83,37 @@ class Finder:
         literal = mx.literal(query.domain)
         if literal is None:
             return await self._by_mx(query, chance)
-        return self._by_literal(query, literal)
+        return await self._by_literal(query, literal)
 
     async def by_hops(self, query: RouteQuery, given: Sequence[Hop]) -> RouteResult:
         """Over hosts that a route or plugin chose, by priority. Without any: defer, for a person can mend it."""
-        lifetime = _Lifetime(self._clock)
+        lookups = self._lookups()
         by_priority = sorted(given, key=lambda hop: hop.priority)
-        found = await self._look_up(by_priority, lifetime)
-        usable = [(hop, host) for hop, host in found if hop.path or host.addresses]
+        found = await self._look_up(query, by_priority, lookups)
+        usable = [candidate for candidate in found if candidate.targets]
         if usable:
-            return self._found(query, usable, lifetime.expires(usable=True))
-        return RouteResult(_no_hop(query.route, [host for _, host in found]), lifetime.expires(usable=False))
+            return _found(query, usable, lookups)
+        return RouteResult(_no_hop(query.route, [at.host for at in found]), lookups.expires(usable=False))
 
     async def _by_mx(self, query: RouteQuery, chance: Random) -> RouteResult:
-        lifetime = _Lifetime(self._clock)
-        answer = lifetime.note(await self._resolver.mx(query.domain))
+        lookups = self._lookups()
+        answer = await lookups.mx(query.domain)
         records = mx.exchanges(query.domain, answer)
         if not isinstance(records, Unroutable) and not self._local_ok:
             records = mx.preferred_to(self._me, records) or mx.loops(query.domain, f"{self._me} is its MX")
         if isinstance(records, Unroutable):
-            return RouteResult(records, lifetime.expires(usable=False))
+            return RouteResult(records, lookups.expires(usable=False))
         # Mixed first, so that where equals are too many to look up all, not always the same ones are left out.
         mixed = sorted(chance.sample(records, len(records)), key=lambda record: record.preference)
         wanted = [self._mx_hop(record) for record in mixed[:MAX_HOSTS]]
-        found = await self._look_up(wanted, lifetime)
+        found = await self._look_up(query, wanted, lookups)
         exists = not isinstance(answer, NxDomain)
-        hosts = mx.reachable(query.domain, [host for _, host in found], self._prefer, exists=exists)
+        hosts = mx.reachable(query.domain, [at.host for at in found], self._prefer, exists=exists)
         if isinstance(hosts, Unroutable):
-            return RouteResult(hosts, lifetime.expires(usable=False))
-        usable = [(hop, host) for hop, host in found if host in hosts]
-        return self._found(query, usable, lifetime.expires(usable=True))
+            return RouteResult(hosts, lookups.expires(usable=False))
+        return _found(query, [candidate for candidate in found if candidate.host in hosts], lookups)
 
-    def _by_literal(self, query: RouteQuery, literal: IPAddress | Unroutable) -> RouteResult:
+    async def _by_literal(self, query: RouteQuery, literal: IPAddress | Unroutable) -> RouteResult:
         """The host that a literal is (RFC 5321 4.1.3)."""
         until = self._clock.monotonic() + MAX_AGE
         if isinstance(literal, Unroutable):
@@ -128,72 +123,53 @@ class Finder:
         if literal.version not in self._prefer.versions:
             reason = f"{query.domain} is not an {mx.address_of(self._prefer)}"
             return RouteResult(Unroutable(True, "5.4.4", reason), until)
-        record = MxRecord(0, str(literal))
-        return self._found(query, [(self._mx_hop(record), MxHost(record.exchange, 0, ((literal,),)))], until)
+        lookups, record = self._lookups(), MxRecord(0, str(literal))
+        host = MxHost(record.exchange, 0, ((literal,),))
+        return _found(query, [await self._candidate(query, self._mx_hop(record), host, lookups)], lookups)
+
+    def _lookups(self) -> QueryLookups:
+        return QueryLookups(self._resolver, self._clock)
 
     def _mx_hop(self, record: MxRecord) -> Hop:
         return Hop(record.exchange, self._mx_port, priority=record.preference, local_ok=self._local_ok, by_system=False)
 
-    async def _look_up(self, wanted: Sequence[Hop], lifetime: _Lifetime) -> list[tuple[Hop, MxHost]]:
-        """The hops with their addresses, until there are enough for one attempt."""
-        found: list[tuple[Hop, MxHost]] = []
+    async def _look_up(self, query: RouteQuery, wanted: Sequence[Hop], lookups: QueryLookups) -> list[_Candidate]:
+        """The hosts with their targets, until there are enough for one attempt."""
+        found: list[_Candidate] = []
         for start in range(0, len(wanted), _HOSTS_AT_ONCE):
             wave = wanted[start : start + _HOSTS_AT_ONCE]
             if len(wave) == 1:  # mostly: no task for it
-                hosts = [await self._host(wave[0], lifetime)]
+                found.append(await self._look_up_host(query, wave[0], lookups))
             else:
-                hosts = await asyncio.gather(*(self._host(hop, lifetime) for hop in wave))
-            found += zip(wave, hosts, strict=True)
-            addresses = sum(len(family) for _, host in found for family in host.addresses)
+                found += await asyncio.gather(*(self._look_up_host(query, hop, lookups) for hop in wave))
+            usable = sum(candidate.usable for candidate in found)
             # Where the DNS is slow to fail, mail does not wait for more hosts than it needs.
-            if addresses >= MAX_TARGETS or (addresses and lifetime.failed):
+            if usable >= MAX_TARGETS or (usable and lookups.failed):
                 break
         return found
 
-    async def _host(self, hop: Hop, lifetime: _Lifetime) -> MxHost:
+    async def _look_up_host(self, query: RouteQuery, hop: Hop, lookups: QueryLookups) -> _Candidate:
         if hop.path:
-            return MxHost(hop.path, hop.priority)
+            return await self._candidate(query, hop, MxHost(hop.path, hop.priority), lookups)
         name, prefer = hop.name_of_host.lower(), hop.inet or self._prefer
-        v6, v4 = self._without_dns(name) or await self._ask(hop, prefer.versions)
+        v6, v4 = self._without_dns(name) or await _addresses(hop, prefer.versions, lookups)
         is_ours: Callable[[IPAddress], bool] | None = None if hop.local_ok else self._local.contains
-        return mx.host(MxRecord(hop.priority, name), lifetime.note(v6), lifetime.note(v4), prefer, is_ours)
+        host = mx.host(MxRecord(hop.priority, name), v6, v4, prefer, is_ours)
+        return await self._candidate(query, hop, host, lookups)
 
-    async def _ask(self, hop: Hop, versions: Sequence[int]) -> Families:
-        if hop.by_system:
-            return await self._resolver.host(hop.host.lower(), versions)
-        return await self._resolver.families(hop.name_of_host.lower(), versions)
+    async def _candidate(self, query: RouteQuery, hop: Hop, host: MxHost, lookups: QueryLookups) -> _Candidate:
+        """A host with a target for each of its addresses; waits for the checks of `security`."""
+        families: Sequence[Sequence[IPAddress | None]] = ((None,),) if hop.path else host.addresses
+        targets = [[await self._target(query, hop, ip, lookups) for ip in family] for family in families]
+        return _Candidate(host, targets)
 
-    def _without_dns(self, name: str) -> Families | None:
-        """What an address, or a name that is loopback by itself (RFC 6761 6.3), resolves to; None: ask a server."""
-        until = self._clock.monotonic() + MAX_AGE
-        if name == "localhost" or name.endswith(".localhost"):
-            return Answer(("::1",), until), Answer(("127.0.0.1",), until)
-        try:
-            version = ipaddress.ip_address(name).version
-        except ValueError:
-            return None
-        found, other = Answer((name,), until), NoData(until)
-        return (found, other) if version == 6 else (other, found)
-
-    def _found(self, query: RouteQuery, usable: Sequence[tuple[Hop, MxHost]], expires: float) -> RouteResult:
-        plan = self._plan(query, usable)
-        names = sorted({host.name.lower() for _, host in usable})
-        key = f"route:{query.route}" if query.route else ",".join(names)
-        return RouteResult(plan, expires, Site(key, plan.spots()))
-
-    def _plan(self, query: RouteQuery, usable: Sequence[tuple[Hop, MxHost]]) -> TargetPlan:
-        tiers: dict[int, list[Host]] = {}
-        for hop, host in usable:
-            families: list[list[IPAddress | None]] = [list(family) for family in host.addresses] or [[None]]
-            targets = [[self._target(query, hop, ip) for ip in family] for family in families]
-            tiers.setdefault(hop.priority, []).append(targets)
-        return TargetPlan(list(tiers.values()))
-
-    def _target(self, query: RouteQuery, hop: Hop, ip: IPAddress | None) -> Target:
+    async def _target(self, query: RouteQuery, hop: Hop, ip: IPAddress | None, lookups: QueryLookups) -> Target:
         name = hop.name or hop.name_of_host
         secret = hop.credentials is not None and not hop.auth_without_tls
-        subject = security.Subject(query.domain, name, ip, query.route, hop.tls, query.force_tls, secret)
-        tls = security.requirement(self._policy, subject)
+        subject = security.Subject(
+            *(query.domain, name, ip, query.route, hop.tls, query.force_tls, secret), lookups=lookups
+        )
+        tls = await security.requirement(self._policy, subject)
         return Target(
             host=name,
             ip="" if ip is None else str(ip),
@@ -208,27 +184,47 @@ class Finder:
             route=hop.route,
         )
 
+    def _without_dns(self, name: str) -> Families | None:
+        """What an address, or a name that is loopback by itself (RFC 6761 6.3), resolves to; None: ask a server."""
+        until = self._clock.monotonic() + MAX_AGE
+        if name == "localhost" or name.endswith(".localhost"):
+            return Answer(("::1",), until), Answer(("127.0.0.1",), until)
+        try:
+            version = ipaddress.ip_address(name).version
+        except ValueError:
+            return None
+        found, other = Answer((name,), until), NoData(until)
+        return (found, other) if version == 6 else (other, found)
 
-class _Lifetime:
-    """How long the look-ups behind a result hold."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._known = self._failed = clock.monotonic() + MAX_AGE
-        self.failed = False
-        """Whether any look-up failed so far."""
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A host that was looked up, and what may be tried of it: nothing where it has no address."""
 
-    def note(self, found: Lookup[_Record]) -> Lookup[_Record]:
-        """Note a look-up, and pass it on."""
-        if isinstance(found, LookupFailure):
-            self.failed = True
-            self._failed = min(self._failed, found.expires)
-        else:
-            self._known = min(self._known, found.expires)
-        return found
+    host: MxHost
+    targets: Host
 
-    def expires(self, *, usable: bool) -> float:
-        """A failure beside hosts that work is looked into again after `MAX_AGE`; one that defers mail, soon."""
-        return self._known if usable else min(self._known, self._failed)
+    @property
+    def usable(self) -> int:
+        """How many targets the TLS policy does not refuse."""
+        return sum(not target.tls.refusal for family in self.targets for target in family)
+
+
+def _found(query: RouteQuery, candidates: Sequence[_Candidate], lookups: QueryLookups) -> RouteResult:
+    tiers: dict[int, list[Host]] = {}
+    for candidate in candidates:
+        tiers.setdefault(candidate.host.preference, []).append(candidate.targets)
+    plan = TargetPlan(list(tiers.values()))
+    names = sorted({candidate.host.name.lower() for candidate in candidates})
+    key = f"route:{query.route}" if query.route else ",".join(names)
+    usable = any(candidate.usable for candidate in candidates)
+    return RouteResult(plan, lookups.expires(usable=usable), Site(key, plan.spots()))
+
+
+async def _addresses(hop: Hop, versions: Sequence[int], lookups: QueryLookups) -> Families:
+    if hop.by_system:
+        return await lookups.host(hop.host.lower(), versions)
+    return await lookups.families(hop.name_of_host.lower(), versions)
 
 
 def _no_hop(route: str, hosts: Sequence[MxHost]) -> Unroutable:

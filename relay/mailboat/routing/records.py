@@ -92,6 +92,8 @@ class LookupFailure:
 
 
 Lookup: TypeAlias = Answer[T] | NoData | NxDomain | LookupFailure
+Families: TypeAlias = tuple[Lookup[str], Lookup[str]]
+"""The IPv6 and the IPv4 addresses of one name."""
 
 
 def is_hostname(name: str) -> bool:

@@ -18,7 +18,17 @@ from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
 from mailboat.routing import dnsquery
 from mailboat.routing.dnsquery import BadResponse, InvalidName, Response
-from mailboat.routing.records import Answer, Lookup, LookupFailure, MxRecord, NoData, NxDomain, RecordType, TlsaRecord
+from mailboat.routing.records import (
+    Answer,
+    Families,
+    Lookup,
+    LookupFailure,
+    MxRecord,
+    NoData,
+    NxDomain,
+    RecordType,
+    TlsaRecord,
+)
 from mailboat.routing.system import REFRESH, HostAddresses, SystemFiles, candidates
 
 POSITIVE_TTL = (5.0, 86_400.0)
@@ -35,8 +45,6 @@ _DEMOTED = 30.0
 Query: TypeAlias = Callable[[Endpoint, str, RecordType], Awaitable[Response]]
 _Key: TypeAlias = tuple[str, RecordType]
 _Begun: TypeAlias = Lookup[Any] | asyncio.Task[Lookup[Any]]
-Families: TypeAlias = tuple[Lookup[str], Lookup[str]]
-"""The IPv6 and the IPv4 addresses of one name."""
 
 
 @dataclass(frozen=True, slots=True)

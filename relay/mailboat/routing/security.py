@@ -4,19 +4,20 @@ Pure. `finder` asks `requirement` once for each target, before anything is conne
 `check_session` once for each connection, before it says more than EHLO. What comes later (MTA-STS, DANE, REQUIRETLS) is
 one more check in `CHECKS`, in `SESSION_CHECKS`, or in both. What a refusal leads to, `delivery.verdict` says.
 
-A check that needs an answer of others (today the address, by the DNS) has it in `Subject`: `finder` waits for it
-before it asks. So no check waits, and a target costs no await.
+A check of `CHECKS` may wait: it is then a coroutine function, and looks up in `Subject.lookups` what it has to know.
+Only its own destination waits (`routing.ahead`). Where none waits, `requirement` does not suspend.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from mailboat.config.settings import IPAddress, Network, TlsLevel, TlsSettings
 from mailboat.routing.answers import SessionTls, TlsRequirement
+from mailboat.routing.records import Families, Lookup, MxRecord, TlsaRecord
 
 _STRENGTH = {level: strength for strength, level in enumerate(TlsLevel)}
 
@@ -59,6 +60,29 @@ class TlsPolicy:
         return cls(enable_tls, tls.reject_unauthorized, force, never)
 
 
+class Lookups(Protocol):
+    """The look-ups that a check may wait for. Names are lower case, A-labels, without the final dot.
+
+    A look-up raises nothing, and ends within `resolver.Patience.total`: with a `LookupFailure` where nobody could say.
+    A check that has to know then refuses the target. What the resolver remembers costs no wait.
+    """
+
+    async def mx(self, name: str) -> Lookup[MxRecord]:
+        """The MX records of a name."""
+
+    async def families(self, name: str, versions: Sequence[int]) -> Families:
+        """The addresses of a name, of these IP versions."""
+
+    async def texts(self, name: str) -> Lookup[str]:
+        """The TXT records of a name, the strings of each joined."""
+
+    async def tlsa(self, name: str) -> Lookup[TlsaRecord]:
+        """The TLSA records of a name."""
+
+    async def cname(self, name: str) -> Lookup[str]:
+        """The name that a name is itself an alias of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """One target that a requirement is wanted for."""
@@ -77,13 +101,18 @@ class Subject:
     """The message asks for TLS or nothing."""
     has_secret: bool = False
     """The host is given credentials that nobody else may read."""
+    lookups: Lookups = field(kw_only=True, repr=False)
+    """For what a check has to know besides."""
 
 
-def requirement(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
+async def requirement(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
     """The requirement for one target: the base level, raised by each check in turn, or refused by one."""
     standing = _base(policy, subject)
     for check in CHECKS:
-        standing = _higher(standing, check(policy, subject, standing))
+        proposed = check(policy, subject, standing)
+        if not isinstance(proposed, TlsRequirement):
+            proposed = await proposed
+        standing = _higher(standing, proposed)
     return standing
 
 
@@ -137,7 +166,7 @@ def _stays_here(ip: IPAddress | None) -> bool:
     return ip is None or (mapped or ip).is_loopback
 
 
-Check: TypeAlias = Callable[[TlsPolicy, Subject, TlsRequirement], TlsRequirement]
+Check: TypeAlias = Callable[[TlsPolicy, Subject, TlsRequirement], TlsRequirement | Awaitable[TlsRequirement]]
 
 CHECKS: tuple[Check, ...] = (_forced_host, _forced_message, _credentials, _reject_unauthorized, _nameless)
 """Run in this order, each on what the ones before left standing. Whatever a check answers, nothing is lowered.

@@ -12,6 +12,7 @@ import pytest
 from tests.support.attempts import Rig, delivery_rig, make_entry
 from tests.support.delivery_side import delivery_side
 from tests.support.scripted_mx import ScriptedMx
+from tests.support.tls_checks import Subject, requirement
 from tests.support.token_server import HttpAnswer, Silent, TokenServer
 
 from mailboat.config.settings import OAuthGrant
@@ -19,7 +20,7 @@ from mailboat.delivery.oauth import TokenError
 from mailboat.delivery.token_client import request_token
 from mailboat.model.outcome import Outcome, Result, Stage
 from mailboat.routing.answers import Credentials, Target
-from mailboat.routing.security import Subject, TlsPolicy, requirement
+from mailboat.routing.security import TlsPolicy
 
 CHALLENGE = base64.b64encode(b'{"status":"401","schemes":"bearer"}').decode()
 EXPIRED = "535 5.7.3 Authentication unsuccessful"

@@ -11,11 +11,12 @@ import pytest
 from tests.support.attempts import delivery_rig
 from tests.support.pem import self_signed
 from tests.support.scripted_mx import ScriptedMx
+from tests.support.tls_checks import Subject, requirement
 
 from mailboat.config.settings import TlsLevel
 from mailboat.model.outcome import Result, Stage
 from mailboat.routing.answers import Credentials, Target
-from mailboat.routing.security import Subject, TlsPolicy, requirement
+from mailboat.routing.security import TlsPolicy
 
 USER = Credentials("user", "secret", required=True)
 ELSEWHERE = ip_address("192.0.2.1")

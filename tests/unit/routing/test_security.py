@@ -6,11 +6,12 @@ import ipaddress
 from itertools import product
 
 import pytest
+from tests.support.tls_checks import Subject, requirement
 
 from mailboat.config.settings import TlsLevel, TlsSettings
 from mailboat.routing import security
 from mailboat.routing.answers import SessionTls, TlsRequirement
-from mailboat.routing.security import HostList, Subject, TlsPolicy, check_session, requirement
+from mailboat.routing.security import HostList, TlsPolicy, check_session
 
 LEVELS = list(TlsLevel)
 IP = ipaddress.ip_address("1.2.3.4")
