@@ -383,7 +383,7 @@ class _Walk:
         if not recipients:
             self._release(keep=True)
             return _After.LEAVE
-        envelope = envelope_for(self.entry.message, recipients, session.offers)
+        envelope = envelope_for(self.entry.message, recipients, session.offers, self._parts.clock.now())
         try:
             transcript = await session.transact(envelope, body, self._settings.outbound)
         except OSError as error:

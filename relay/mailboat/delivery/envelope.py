@@ -22,14 +22,14 @@ class Envelope:
     rcpts: Sequence[bytes]
 
 
-def envelope_for(message: Message, recipients: Sequence[Recipient], offers: PeerOffers) -> Envelope:
-    """MAIL with the parameters that the peer knows, and one RCPT a recipient."""
+def envelope_for(message: Message, recipients: Sequence[Recipient], offers: PeerOffers, now: float) -> Envelope:
+    """MAIL with the parameters that the peer knows, and one RCPT a recipient. `now`: seconds since the epoch."""
     utf8 = message.smtputf8 and SMTPUTF8 in offers
     mail = f"MAIL FROM:<{_path(message.sender, utf8=utf8)}>"
     for extension in offers.extensions:
         if extension.at_mail is None:
             mail += _again(extension.mail, message.parameters)
-        elif said := extension.at_mail(message):
+        elif said := extension.at_mail(message, now):
             mail += f" {said}"
     return Envelope(mail.encode(), [_rcpt(recipient, offers, utf8=utf8) for recipient in recipients])
 

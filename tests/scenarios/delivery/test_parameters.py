@@ -5,10 +5,11 @@ By an extension that is written here: one module is all that an extension needs,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.attempts import delivery_rig
+from tests.support.attempts import delivery_rig, make_entry
 from tests.support.fixed_clock import FixedClock
 from tests.support.ingress import serving
 from tests.support.plugins import chain
@@ -18,7 +19,7 @@ from tests.support.smtp_client import TEXT
 from mailboat.delivery import offers
 from mailboat.hooks import Connection, Point
 from mailboat.model.address import Address
-from mailboat.model.envelope import Entry
+from mailboat.model.envelope import Entry, Message
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import Result
 from mailboat.queue.opening import open_store
@@ -38,10 +39,19 @@ def _colour(value: str, _: Offers) -> str:
 COLOUR = Extension("COLOURS", "RFC 0", mail={"COLOUR": _colour}, rcpt={"SHADE": lambda value, _: value})
 
 
+def _seconds_left(message: Message, now: float) -> str:
+    within = message.parameters.get("WITHIN")
+    return "" if within is None else f"WITHIN={int(within) - round(now - message.queued_at)}"
+
+
+WITHIN = Extension("WITHIN", "RFC 0", mail={"WITHIN": lambda value, _: value}, at_mail=_seconds_left)
+"""As DELIVERBY (RFC 2852 4.1.4.2), which has to say what is left of the client's time."""
+
+
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """COLOURS is one of the extensions."""
-    every = (*extensions.EXTENSIONS, COLOUR)
+    """COLOURS and WITHIN are extensions as well."""
+    every = (*extensions.EXTENSIONS, COLOUR, WITHIN)
     monkeypatch.setattr(extensions, "EXTENSIONS", every)
     monkeypatch.setattr(offers, "EXTENSIONS", every)
     monkeypatch.setitem(extensions._AT_MAIL, "COLOUR", _colour)
@@ -92,6 +102,17 @@ async def test_they_are_said_again_to_a_peer_that_offers_the_extension(tmp_path:
             *("MAIL FROM:<a@here.test> BODY=8BITMIME COLOUR=red", "RCPT TO:<b@there.test> SHADE=dark"),
             "RCPT TO:<c@there.test>",
         ]
+
+
+async def test_of_a_span_that_a_client_gave_the_peer_is_told_what_is_left() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["WITHIN"]
+        entry = make_entry(parameters={"WITHIN": "100000"})
+        waited = replace(entry, message=replace(entry.message, queued_at=rig.clock.now() - 40_000))
+        assert (await rig.outcome(mx.target(), entry=waited)).result is Result.DELIVERED
+        [(keyword, _, left)] = [param.partition("=") for param in mx.mails[0].params]
+        assert keyword == "WITHIN"
+        assert 59_000 < int(left) <= 60_000
 
 
 async def test_they_are_not_said_to_a_peer_that_does_not_offer_it(tmp_path: Path) -> None:

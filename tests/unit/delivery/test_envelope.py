@@ -20,7 +20,7 @@ def message(sender: Address = NULL_SENDER, *, smtputf8: bool = False) -> Message
 def test_commands_carry_what_was_offered() -> None:
     entry = make_entry("a@there.test", "b@there.test", parameters={"SMTPUTF8": "", "BODY": "8BITMIME"})
     offers = PeerOffers({"SIZE": "", "8BITMIME": "", "SMTPUTF8": ""})
-    envelope = envelope_for(entry.message, entry.recipients, offers)
+    envelope = envelope_for(entry.message, entry.recipients, offers, 0.0)
 
     assert envelope.mail == b"MAIL FROM:<sender@here.test> SIZE=29 BODY=8BITMIME SMTPUTF8"
     assert envelope.rcpts == [b"RCPT TO:<a@there.test>", b"RCPT TO:<b@there.test>"]
@@ -29,13 +29,13 @@ def test_commands_carry_what_was_offered() -> None:
 def test_an_international_domain_goes_as_a_labels_without_smtputf8_and_as_is_with_it() -> None:
     people = [Recipient(1, UMLAUT)]
 
-    assert envelope_for(message(), people, PeerOffers()).rcpts == ["RCPT TO:<jürgen@xn--bcher-kva.test>".encode()]
-    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers({"SMTPUTF8": ""}))
+    assert envelope_for(message(), people, PeerOffers(), 0.0).rcpts == ["RCPT TO:<jürgen@xn--bcher-kva.test>".encode()]
+    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers({"SMTPUTF8": ""}), 0.0)
     assert with_utf8.rcpts == ["RCPT TO:<jürgen@bücher.test>".encode()]
 
 
 def test_a_final_dot_of_the_domain_is_not_passed_on() -> None:
     people = [Recipient(1, Address("r", "example.net.", "example.net"))]
-    assert envelope_for(message(), people, PeerOffers()).rcpts == [b"RCPT TO:<r@example.net>"]
-    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers({"SMTPUTF8": ""}))
+    assert envelope_for(message(), people, PeerOffers(), 0.0).rcpts == [b"RCPT TO:<r@example.net>"]
+    with_utf8 = envelope_for(message(smtputf8=True), people, PeerOffers({"SMTPUTF8": ""}), 0.0)
     assert with_utf8.rcpts == [b"RCPT TO:<r@example.net>"]

@@ -78,7 +78,10 @@ class Extension:
     """Its parameters of RCPT."""
     stored: bool = True
     """Whether the queue keeps its parameters. A peer that offers the extension is told them again."""
-    at_mail: Callable[[Message], str] | None = None
-    """What a peer that offers it is told at MAIL instead of the parameters that are stored; empty: nothing."""
+    at_mail: Callable[[Message, float], str] | None = None
+    """What a peer that offers it is told at MAIL instead of the parameters that are stored; empty: nothing.
+
+    Given the message and the time, in seconds since the epoch: of a client's time limit a peer is told what is left.
+    """
     fit: Fit | None = None
     """None: every message fits every peer."""

@@ -54,6 +54,6 @@ SIZE = Extension(
     value=lambda offers: str(offers.max_size),
     mail={"SIZE": _read},
     stored=False,
-    at_mail=lambda message: f"SIZE={message.size}",  # RFC 1870 6
+    at_mail=lambda message, _now: f"SIZE={message.size}",  # RFC 1870 6
     fit=_fit,
 )
