@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mailboat.config.settings import OutboundSettings, Route, TlsSettings, keys_of
+from mailboat.config.settings import OutboundSettings, Route, Tenant, TlsSettings, keys_of
 
 OUTBOUND: Mapping[str, str] = MappingProxyType(
     {
@@ -109,6 +109,9 @@ TLS_OUTBOUND: Mapping[str, str] = MappingProxyType(
 )
 """`tls.ini` [outbound] -> `spec.tls.outbound`."""
 
+TENANT: Mapping[str, str] = MappingProxyType({"users": "users", "listeners": "listeners", "may_name": "mayName"})
+"""`tenants.ini` [tenant:NAME] -> `spec.tenants[]`."""
+
 REFERENCES = frozenset(
     {
         "certificateSecretRef",
@@ -125,7 +128,10 @@ UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         **{
             (file, key.ini): key.key.no_field
-            for file, kind in (("outbound.ini", OutboundSettings), ("outbound.ini", Route), ("tls.ini", TlsSettings))
+            for file, kind in (
+                *(("outbound.ini", OutboundSettings), ("outbound.ini", Route)),
+                *(("tls.ini", TlsSettings), ("tenants.ini", Tenant)),
+            )
             for key in keys_of(kind)
             if key.key.no_field
         },

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mailboat.config import ini
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import GivenFiles
 from mailboat.config.ini import MAIN
 from mailboat.config.parse import settings_of
+from mailboat.config.tenants import TENANT
 from mailboat_operator import fields
 from mailboat_operator.checks import RefFault, RefReason
 from mailboat_operator.desired.children import Desired
 from mailboat_operator.references import Reference
-from mailboat_operator.spec import Spec
+from mailboat_operator.spec import Spec, TenantSpec
 
 _HOST_NAME = "relay.invalid"
 """Each pod has its own (RFC 2606)."""
@@ -36,6 +38,9 @@ def relay_faults(spec: Spec, desired: Desired) -> RelayFaults:
     """Everything that a relay would refuse in the files of these children, each told where it is given."""
     report = Report()
     contents = {name: content for child in desired.children for name, content in child.data.items()}
+    if listened := dict.fromkeys(address for tenant in spec.tenants for address in _listeners(tenant)):
+        # Where the pods listen is not known here: wherever a tenant's mail is to come in.
+        contents["smtp.ini"] = ini.write({MAIN: {"listen": ", ".join(listened)}}).encode()
     settings_of(GivenFiles(contents, report), report, host_name=_HOST_NAME)
     found = list(dict.fromkeys(_told(spec, fault) for fault in report.faults))
     return RelayFaults(
@@ -44,9 +49,16 @@ def relay_faults(spec: Spec, desired: Desired) -> RelayFaults:
     )
 
 
+def _listeners(tenant: TenantSpec) -> list[str]:
+    return [address for address in str(tenant.keys.get("listeners", "")).split(", ") if address]
+
+
 def _told(spec: Spec, fault: Fault) -> str | RefFault:
     if fault.file == "tls.ini":
         return _told_of_tls(spec, fault)
+    for number, tenant in enumerate(spec.tenants):
+        if fault.section == f"{TENANT}{tenant.name}" and fault.key in fields.TENANT:
+            return f"spec.tenants[{number}].{fields.TENANT[fault.key]}: {fault.message}"
     for route in spec.routes:
         if fault.section == f"route:{route.name}" and (ref := route.files.get(fault.key)):
             bundle = fault.key in fields.ROUTE_BUNDLES

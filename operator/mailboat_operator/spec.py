@@ -12,10 +12,10 @@ from enum import StrEnum
 from itertools import product
 from typing import Any
 
-from mailboat.config.settings import NamedKey, OutboundSettings, Route, RouteHost, TlsSettings, keys_of
+from mailboat.config.settings import NamedKey, OutboundSettings, Route, RouteHost, Tenant, TlsSettings, keys_of
 from mailboat.config.show import text_of
 from mailboat.config.text import quoted
-from mailboat.config.values import TOKEN_MECHANISMS, route_hosts
+from mailboat.config.values import TOKEN_MECHANISMS, route_hosts, tenant_names
 from mailboat_operator import fields
 from mailboat_operator.egress import Binds, read_egress
 from mailboat_operator.reader import SpecReader
@@ -54,6 +54,14 @@ class RouteSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantSpec:
+    """Whose mail it is."""
+
+    name: str
+    keys: Section
+
+
+@dataclass(frozen=True, slots=True)
 class BounceSpec:
     """The bounce message: its text, or where it stands."""
 
@@ -74,6 +82,7 @@ class Spec:
     tls: TlsSpec
     tls_outbound: TlsSpec
     bounce: BounceSpec
+    tenants: tuple[TenantSpec, ...] = ()
     target: str = ""
     """Name of the StatefulSet; empty: none."""
     token: Reference | None = None
@@ -117,6 +126,7 @@ def parse(resource: Mapping[str, Any]) -> tuple[Spec | None, tuple[str, ...]]:
         tls=_tls(tls, fields.TLS),
         tls_outbound=_tls(outbound_tls, fields.TLS_OUTBOUND, inherited=tls),
         bounce=_bounce(spec.child("bounceMessage")),
+        tenants=_tenants(spec),
         target=name,
         token=allowed_key(token, "key", "token") if token else None,
         reload=spec.word("reload", {word.value: word for word in Reload}, Reload.HOT),
@@ -266,6 +276,22 @@ def _host(reader: SpecReader) -> str:
     if (parsed.port, parsed.priority) != (wanted.port, wanted.priority):
         reader.fault("host", f"{quoted(wanted.host)} says more than a host: port and priority have their own fields")
     return str(parsed)
+
+
+def _tenants(spec: SpecReader) -> tuple[TenantSpec, ...]:
+    tenants = tuple(map(_tenant, spec.children("tenants")))
+    if len({tenant.name for tenant in tenants}) < len(tenants):
+        spec.fault("tenants", "two have the same name")
+    return tenants
+
+
+def _tenant(reader: SpecReader) -> TenantSpec:
+    name = reader.text("name")
+    try:
+        name = _only(tenant_names(name), name)
+    except ValueError as error:
+        reader.fault("name", str(error))
+    return TenantSpec(name, _keys(reader, Tenant, fields.TENANT))
 
 
 def _tls(reader: SpecReader, names: Mapping[str, str], inherited: SpecReader | None = None) -> TlsSpec:

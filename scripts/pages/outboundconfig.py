@@ -18,6 +18,7 @@ _KEYS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "spec.outbound": ("outbound.ini", fields.OUTBOUND),
     "spec.routes[]": ("outbound.ini [route:NAME]", fields.ROUTE),
     "spec.routes[].oauth": ("outbound.ini [route:NAME]", fields.ROUTE_OAUTH),
+    "spec.tenants[]": ("tenants.ini [tenant:NAME]", fields.TENANT),
     "spec.tls": ("tls.ini", fields.TLS),
     "spec.tls.outbound": ("tls.ini [outbound]", fields.TLS_OUTBOUND),
 }

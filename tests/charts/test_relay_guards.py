@@ -80,6 +80,16 @@ def test_files_that_the_chart_writes_come_from_nowhere_else(helm: Helm, name: st
         helm.template("mailboat-relay", values={"config": {way: given}})
 
 
+@pytest.mark.parametrize("way", ["files", "existingSecrets", "existingConfigMaps"])
+def test_tenants_of_pods_with_an_outbound_config_stand_in_it(helm: Helm, way: str) -> None:
+    given: Any = (
+        {"tenants.ini": "x"} if way == "files" else [{"name": "mine", "items": [{"key": "x", "path": "tenants.ini"}]}]
+    )
+    helm.template("mailboat-relay", values={"config": {way: given}})
+    with pytest.raises(RefusedError, match=r"give outboundConfig\.spec\.tenants instead"):
+        helm.template("mailboat-relay", values={"config": {way: given}, "outboundConfig": {"create": True}})
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.outbound_config import crd, schema
 
-from mailboat.config.settings import NamedKey, OutboundSettings, Route, TlsSettings, keys_of
+from mailboat.config.settings import NamedKey, OutboundSettings, Route, Tenant, TlsSettings, keys_of
 from mailboat.config.show import text_of
 from mailboat_operator import fields
 
@@ -16,14 +16,15 @@ TABLES: list[tuple[str, type, Mapping[str, str], tuple[str, ...]]] = [
     ("outbound.ini", OutboundSettings, fields.OUTBOUND, ("outbound",)),
     ("outbound.ini", Route, fields.ROUTE, ("routes", "[]")),
     ("outbound.ini", Route, fields.ROUTE_OAUTH, ("routes", "[]", "oauth")),
+    ("tenants.ini", Tenant, fields.TENANT, ("tenants", "[]")),
     ("tls.ini", TlsSettings, fields.TLS, ("tls",)),
     ("tls.ini [outbound]", TlsSettings, fields.TLS_OUTBOUND, ("tls", "outbound")),
 ]
-NOT_OF_A_FILE = {"routes": {"name", "oauth"}, "tls": {"outbound"}}
+NOT_OF_A_FILE = {"routes": {"name", "oauth"}, "tenants": {"name"}, "tls": {"outbound"}}
 """Fields that are no key: the name of a section, a section, keys of one that stand together."""
 UNSET = {
     *("tempFailIntervals", "maxTempFailures", "dnsServers", "ciphers", "authType", "forceTLSHosts", "noTLSHosts"),
-    *("tokenURL", "clientID", "scope"),
+    *("tokenURL", "clientID", "scope", "users", "listeners", "mayName"),
 }
 """Fields without a default: unset is a value of its own, or it would contradict another field."""
 

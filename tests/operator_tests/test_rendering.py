@@ -206,6 +206,10 @@ STRINGS = [
     ("routes", "[]", "domains", "[]"),
     ("routes", "[]", "hosts", "[]", "host"),
     ("routes", "[]", "name"),
+    ("tenants", "[]", "name"),
+    ("tenants", "[]", "users", "[]"),
+    ("tenants", "[]", "listeners", "[]"),
+    ("tenants", "[]", "mayName", "[]"),
 ]
 
 
@@ -215,7 +219,7 @@ STRINGS = [
 def test_no_text_becomes_configuration(path: tuple[str, ...], text: str) -> None:
     """Even where no schema was asked: refused, or there as one value of its own key, and nothing beside it."""
     route: dict[str, Any] = {"name": "a", "domains": ["example.com"], "hosts": [{"host": "smtp.example.net"}]}
-    spec: dict[str, Any] = {"routes": [route]}
+    spec: dict[str, Any] = {"routes": [route], "tenants": [{"name": "a", "users": ["u"]}]}
     keys = structure(spec)
     place: Any = spec
     for name in path[:-1]:
@@ -228,8 +232,9 @@ def test_no_text_becomes_configuration(path: tuple[str, ...], text: str) -> None
         found = structure(spec)
     except (AssertionError, ValueError):
         return
-    added = {("route:a" if section == f"route:{text}" else section, key) for section, key in found} - keys
-    assert added <= {("main", fields_of(path)), ("bind", "default")}
+    renamed = {f"route:{text}": "route:a", f"tenant:{text.strip()}": "tenant:a"}
+    added = {(renamed.get(section, section), key) for section, key in found} - keys
+    assert added <= {("main", fields_of(path)), ("bind", "default"), *(("tenant:a", key) for key in fields.TENANT)}
 
 
 def structure(spec: dict[str, Any]) -> set[tuple[str, str]]:

@@ -42,6 +42,7 @@ are half of what the registries have. The relay refuses 75 %.
   {{- if has $name $own -}}
     {{- fail (printf "config.files: %s is written by the chart from other values" $name) -}}
   {{- end -}}
+  {{- include "mailboat-relay.validateTenants" (list $ "config.files" $name) -}}
 {{- end -}}
 {{- range concat .Values.config.existingSecrets .Values.config.existingConfigMaps -}}
   {{- $source := .name -}}
@@ -49,6 +50,7 @@ are half of what the registries have. The relay refuses 75 %.
     {{- if has (clean .path) $own -}}
       {{- fail (printf "%s: %s is written by the chart from other values" $source .path) -}}
     {{- end -}}
+    {{- include "mailboat-relay.validateTenants" (list $ $source (clean .path)) -}}
   {{- end -}}
 {{- end -}}
 {{- $plugins := list -}}
@@ -60,6 +62,13 @@ are half of what the registries have. The relay refuses 75 %.
 {{- end -}}
 {{- if and .Values.smtps.enabled (not .Values.tls.secretName) -}}
   {{- fail "smtps.enabled needs tls.secretName: without a certificate the relay does not start" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The hash that pods report is of tenants.ini too, so the operator must know it. Takes a list: the context, where, and a file's name. */}}
+{{- define "mailboat-relay.validateTenants" -}}
+{{- if and (index . 0).Values.outboundConfig.create (eq (index . 2) "tenants.ini") -}}
+  {{- fail (printf "%s: tenants.ini: give outboundConfig.spec.tenants instead; pods would never report the configuration that the OutboundConfig describes" (index . 1)) -}}
 {{- end -}}
 {{- end -}}
 

@@ -13,7 +13,7 @@ from typing import Any
 from mailboat.config.hash import config_hash
 from mailboat_operator import names
 from mailboat_operator.checks import Resolved
-from mailboat_operator.desired.files import bounce_files, outbound_ini, tls_ini
+from mailboat_operator.desired.files import bounce_files, outbound_ini, tenants_ini, tls_ini
 from mailboat_operator.observed import ChildKey, ObjectKey, digest
 from mailboat_operator.references import SourceKind
 from mailboat_operator.spec import Spec
@@ -76,18 +76,19 @@ def build(key: ObjectKey, uid: str, spec: Spec, resolved: Resolved, hash_key: by
     }
     outbound = outbound_ini(spec, resolved, hash_key).encode()
     tls = tls_ini(spec, resolved, hash_key).encode()
-    bounce = {name: text.encode() for name, text in bounce_files(resolved).items()}
+    given = {**bounce_files(resolved), "tenants.ini": tenants_ini(spec)}
+    others = {name: text.encode() for name, text in given.items() if text is not None}
     credentials = {**resolved.files, names.HASH_KEY: hash_key} if resolved.files else {}
     contents: dict[ChildKey, Mapping[str, bytes]] = {
         ChildKey(SourceKind.SECRET, key.name + names.CREDENTIALS): credentials,
-        ChildKey(SourceKind.CONFIG_MAP, key.name + names.OUTBOUND): {"outbound.ini": outbound, **bounce},
+        ChildKey(SourceKind.CONFIG_MAP, key.name + names.OUTBOUND): {"outbound.ini": outbound, **others},
         ChildKey(SourceKind.CONFIG_MAP, key.name + names.TLS): {"tls.ini": tls},
     }
     for child, data in contents.items():
         if (size := sum(map(len, data.values()))) > MAX_SIZE:
             raise ValueError(f"{child.kind} {child.name} would have {size} octets, more than {MAX_SIZE}")
     children = tuple(Child(child, key, reference, data) for child, data in contents.items() if data)
-    return Desired(children, config_hash(outbound, tls))
+    return Desired(children, config_hash(outbound, tls, others.get("tenants.ini")))
 
 
 def possible(name: str) -> tuple[ChildKey, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from mailboat.config import bounce, ini
 from mailboat.config.ini import MAIN
+from mailboat.config.tenants import TENANT
 from mailboat_operator.checks import ROUTE_FILE, Resolved, route_file
 from mailboat_operator.spec import Section, Spec, TlsSpec
 
@@ -38,6 +39,13 @@ def tls_ini(spec: Spec, resolved: Resolved, hash_key: bytes) -> str:
         sections["outbound"] = outbound
     files = {name: content for name, content in resolved.files.items() if not name.startswith(ROUTE_FILE)}
     return _head({"credentials": _mark(files, hash_key)}) + ini.write(sections)
+
+
+def tenants_ini(spec: Spec) -> str | None:
+    """`tenants.ini`; None without tenants. ValueError for a value that cannot be written."""
+    if not spec.tenants:
+        return None
+    return _HEAD + ini.write({f"{TENANT}{tenant.name}": tenant.keys for tenant in spec.tenants})
 
 
 def bounce_files(resolved: Resolved) -> dict[str, str]:
