@@ -28,6 +28,7 @@ PURE = (
     "smtp",
     "message",
     "config",
+    "dkim",
     "queue/entry.py",
     "queue/backoff.py",
     "queue/schedule.py",

@@ -25,6 +25,7 @@ app.command(
     name="plugin",
     help="See plugins and the order in which they are asked, or begin a new one.",
 )
+app.command("mailboat.cli.dkim:app", name="dkim", help="Make DKIM keys, check them against the DNS, verify a mail.")
 app.command(
     "mailboat.cli.send:send",
     name="send",

@@ -27,7 +27,7 @@ class MessageHeader:
         `utf8`: the message may hold UTF-8 in its header (RFC 6532), so text is not encoded. Not `whole`: the header
         is so large that only its beginning is known, and it cannot be changed.
         """
-        self._fields = [field for field in _FIELDS.findall(octets) if field]
+        self._fields = split_fields(octets)
         self._utf8 = utf8
         self._whole = whole
         self.changed = False
@@ -86,6 +86,11 @@ class MessageHeader:
             raise ValueError(f"the value for {name} has a line over {LINE_LIMIT} octets: fold it")
         self._change()
         return field
+
+
+def split_fields(header: bytes) -> list[bytes]:
+    """The fields of a header, each with its line end, continuation lines included."""
+    return [field for field in _FIELDS.findall(header) if field]
 
 
 def _is(field: bytes, name: str) -> bool:

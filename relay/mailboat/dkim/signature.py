@@ -1,0 +1,91 @@
+"""The DKIM-Signature field: what is signed and how it is written (RFC 6376 3.5, 3.7). Pure; time is an argument.
+
+The lines of the field are made once, to stay as they are: nobody folds it again behind the signature.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mailboat.dkim.canonical import Canonicalization, canonical_field
+from mailboat.dkim.coverage import Coverage, covered
+from mailboat.dkim.keys import SigningKey
+
+_LINE = 74
+"""Octets of a line behind its tab."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureForm:
+    """How signatures are made."""
+
+    header: Canonicalization = Canonicalization.RELAXED
+    body: Canonicalization = Canonicalization.RELAXED
+    coverage: Coverage = field(default_factory=Coverage)
+    lifetime: int | None = None
+    """Seconds from signing until `x=`; None: no `x=`."""
+
+
+def signature(key: SigningKey, fields: Sequence[bytes], body_digest: bytes, form: SignatureForm, now: int) -> bytes:
+    """The DKIM-Signature field, with its line end, for a message.
+
+    `fields` are the header's, each with its line end; `body_digest` is that of `form.body`. Raises what the key
+    raises when it cannot sign.
+    """
+    names = form.coverage.names(fields)
+    unsigned = unsigned_field(key, names, body_digest, form, now)
+    signed = base64.b64encode(key.sign(header_digest(fields, names, unsigned, form.header)))
+    return unsigned + _folded(signed.decode()).encode() + b"\r\n"
+
+
+def unsigned_field(key: SigningKey, names: Iterable[str], body_digest: bytes, form: SignatureForm, now: int) -> bytes:
+    """The field up to its empty `b=`, without a line end: what the signature itself covers last (RFC 6376 3.7)."""
+    tags = [
+        f"v=1; a={key.algorithm.tag}; c={form.header}/{form.body}; d={key.domain};",
+        f"s={key.selector}; t={now};" + (f" x={now + form.lifetime};" if form.lifetime is not None else ""),
+        f"h={_folded_names(names)};",
+        f"bh={_folded(base64.b64encode(body_digest).decode())};",
+        "b=",
+    ]
+    return ("DKIM-Signature: " + "\r\n\t".join(_split_long(tags))).encode("ascii")
+
+
+def header_digest(
+    fields: Sequence[bytes], names: Iterable[str], unsigned: bytes, canonicalization: Canonicalization
+) -> bytes:
+    """The SHA-256 that is signed: the covered fields, then the signature's own, without its line end."""
+    digest = hashlib.sha256()
+    for covered_field in covered(fields, names):
+        digest.update(canonical_field(covered_field, canonicalization))
+    digest.update(canonical_field(unsigned + b"\r\n", canonicalization).removesuffix(b"\r\n"))
+    return digest.digest()
+
+
+def _split_long(tags: Iterable[str]) -> Iterable[str]:
+    """A line of several tags that is too long, as a line for each."""
+    for line in tags:
+        if len(line) + len("DKIM-Signature: ") > _LINE and "; " in line:
+            yield from (f"{tag.rstrip(';')};" for tag in line.split("; "))
+        else:
+            yield line
+
+
+def _folded_names(names: Iterable[str]) -> str:
+    """Names joined by colons, folded behind them."""
+    lines, line = [], ""
+    for name in names:
+        if line and len(line) + len(name) + 2 > _LINE:
+            lines.append(line)
+            line = ""
+        line += f"{name}:"
+    return "\r\n\t".join([*lines, line.removesuffix(":")])
+
+
+def _folded(text: str) -> str:
+    """Base64, folded; shorter at first, for the tag before it."""
+    first = _LINE - len("bh=")
+    pieces = [text[:first], *(text[at : at + _LINE] for at in range(first, len(text), _LINE))]
+    return "\r\n\t".join(pieces)
