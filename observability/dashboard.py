@@ -92,6 +92,12 @@ def mail() -> Sequence[Builder[Panel]]:
             Look("cps"),
         ),
         graph(
+            "DKIM signatures",
+            "Where there are keys: signatures made, messages that no key is for, and those that could not be signed.",
+            [Query(total(rate("mailboat_dkim_signatures_total"), "algorithm, result"), "{{algorithm}} {{result}}")],
+            Look("cps"),
+        ),
+        graph(
             "Deferred and bounced",
             "Share of all outcomes.",
             [Query(share(_DELIVERIES, f'outcome="{outcome}"'), outcome) for outcome in ("deferred", "bounced")],

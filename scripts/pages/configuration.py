@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mailboat.config.settings import (
+    DkimDomain,
+    DkimSettings,
     HttpSettings,
     NamedKey,
     OutboundSettings,
@@ -27,6 +29,8 @@ _TABLES: Mapping[str, type] = {
     "outbound.ini": OutboundSettings,
     "route": Route,
     "tls.ini": TlsSettings,
+    "dkim.ini": DkimSettings,
+    "domain": DkimDomain,
     "tenants.ini": Tenant,
 }
 _HEAD = "| key | default | meaning | a change |\n|---|---|---|---|"

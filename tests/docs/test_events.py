@@ -13,6 +13,7 @@ from tests.support.facts import StoppedClock, entry, message, outcome, report
 from mailboat.metrics.events import EventLog
 from mailboat.metrics.rejections import LIMIT
 from mailboat.metrics.writer import LineWriter
+from mailboat.model.envelope import SignedBy
 from mailboat.model.observer import BounceResult, ConfigReloaded, Received, Rejected, RejectReason
 from mailboat.model.outcome import PeerFacts, Result, Stage
 
@@ -26,7 +27,8 @@ def told() -> list[dict[str, Any]]:
         writer = LineWriter(file.fileno(), limit=40_000)
         log = EventLog(writer, clock=StoppedClock())
         plain = PeerFacts("mx")
-        log.received(Received(message(), ["bob@example.net"], "::1", "ESMTP"))
+        signed = [SignedBy("example.org", "mb20261128r", "rsa-sha256")]
+        log.received(Received(message(), ["bob@example.net"], "::1", "ESMTP", signed_by=signed))
         log.rejected(Rejected(RejectReason.LOOP, "::1", "554 5.4.6 Loop"))
         for _ in range(LIMIT):
             log.rejected(Rejected(RejectReason.LOOP, "::1", "554 5.4.6 Loop"))

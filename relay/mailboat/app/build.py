@@ -160,7 +160,7 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     gate = Gate(ahead, chance.random)
     pool = Pool(sources=sources, observer=observer, clock=clock, parked=lambda: gate.places.parked)
     attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens(clock, observer)))
-    bounces = Bounces(store, clock, lambda: plugins.hooks)
+    bounces = Bounces(store, clock, observer, lambda: plugins.hooks)
     delivery = DeliveryParts(store, attempter, bounces, observer, clock, gate, delivery_hooks)
     engine = Engine(delivery, partial(_ready_queue, router), settings)
     ahead.ready = engine.located

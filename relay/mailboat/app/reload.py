@@ -98,6 +98,8 @@ class ConfigWatch:
         elif vanished := self._used - loaded.contents.keys():
             # Not by accident: mail for a smart host would go by MX, from any address, because a ConfigMap was deleted.
             self._refuse(f"{' and '.join(sorted(vanished))} vanished; to go on without, restart")
+        elif self.settings.signer and not loaded.settings.signer and loaded.settings.dkim.enabled:
+            self._refuse("all keys in dkim/ vanished; to go on without, set enabled=false in dkim.ini, or restart")
         else:
             self._used |= loaded.contents.keys() & DELIVERY_FILES
             if loaded.settings != self.settings or self.error is not None or plugins:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mailboat.config import dkim
 from mailboat.config.fault import Fault, Report
 from mailboat.config.ini import MAIN
 from mailboat.config.settings import Settings
@@ -39,9 +40,22 @@ def _without(settings: Settings, fault: Fault) -> tuple[Settings, str] | None:
     elif (fault.file, fault.section) == ("tls.ini", MAIN) and fault.key in _CERTIFICATE:
         if not _is_certificate_wanted(settings):
             return _without_certificate(settings), "STARTTLS is not offered, and no certificate is shown"
+    elif domain := _signing_domain(fault):
+        signer = dkim.without_keys(settings.signer, settings.dkim, domain, fault.message)
+        return replace(settings, signer=signer), f"mail of {domain} is put off, or goes unsigned with strict=false"
     elif (fault.file, fault.key) == ("http.ini", "token_file"):
         return replace(settings, http=replace(settings.http, token_file="")), "there is no token"
     return None
+
+
+def _signing_domain(fault: Fault) -> str:
+    """The domain whose key a fault is about; empty when it is about something else."""
+    folder, _, name = fault.file.partition("/")
+    if folder == dkim.FOLDER and name:
+        return name.removesuffix(dkim.SUFFIX).partition("._domainkey.")[2].lower()
+    if fault.file == dkim.FILE and fault.key == "selectors":
+        return fault.section.removeprefix(dkim.DOMAIN)
+    return ""
 
 
 def _without_route(settings: Settings, fault: Fault) -> Settings:

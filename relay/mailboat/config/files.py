@@ -55,6 +55,10 @@ class ConfigFiles(ABC):
         """Whether there is anything at a path as a key names it."""
 
     @abstractmethod
+    def names_in(self, folder: str) -> list[str]:
+        """The names in a folder of the configuration, in order; none without it. FileError: it cannot be read."""
+
+    @abstractmethod
     def absolute(self, path: str) -> str:
         """A path as a key names it, relative to the directory of the configuration; the directory itself for "."."""
 
@@ -113,6 +117,10 @@ class GivenFiles(ConfigFiles):
 
     def has_named(self, path: str) -> bool:
         return path in self._contents
+
+    def names_in(self, folder: str) -> list[str]:
+        inside = (path.removeprefix(f"{folder}/") for path in self._contents if path.startswith(f"{folder}/"))
+        return sorted(name for name in inside if "/" not in name)
 
     def absolute(self, path: str) -> str:
         return posixpath.normpath(posixpath.join(self._directory, path))

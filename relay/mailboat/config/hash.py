@@ -1,10 +1,11 @@
 """The hash that names a configuration from end to end: the operator renders it, the relay reports it. Pure.
 
-Of `outbound.ini`, `tls.ini` and `tenants.ini`, in this order, each that exists adds its name, a space, its length in
-octets in decimal, a line feed, and its content; the hash is `sha256:` and the SHA-256 of all that in lower-case
-hexadecimal. The lengths keep text from moving between the files unnoticed. The same in a shell, where all exist:
+Of `outbound.ini`, `tls.ini`, `dkim.ini` and `tenants.ini`, in this order, each that exists adds its name, a space, its
+length in octets in decimal, a line feed, and its content; the hash is `sha256:` and the SHA-256 of all that in
+lower-case hexadecimal. The lengths keep text from moving between the files unnoticed. The same in a shell, where all
+exist:
 
-    for f in outbound.ini tls.ini tenants.ini; do printf '%s %d\\n' $f $(wc -c <$f); cat $f; done | sha256sum
+    for f in outbound.ini tls.ini dkim.ini tenants.ini; do printf '%s %d\\n' $f $(wc -c <$f); cat $f; done | sha256sum
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 import hashlib
 
 
-def config_hash(outbound: bytes | None, tls: bytes | None, tenants: bytes | None = None) -> str:
+def config_hash(
+    outbound: bytes | None, tls: bytes | None, tenants: bytes | None = None, *, dkim: bytes | None = None
+) -> str:
     """The hash of these files' contents; None where a file does not exist."""
-    return "sha256:" + framed_digest((("outbound.ini", outbound), ("tls.ini", tls), ("tenants.ini", tenants)))
+    named = (("outbound.ini", outbound), ("tls.ini", tls), ("dkim.ini", dkim), ("tenants.ini", tenants))
+    return "sha256:" + framed_digest(named)
 
 
 def framed_digest(parts: tuple[tuple[str, bytes | None], ...]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from mailboat.config import bounce, values
 from mailboat.config.acl import read_relay_acl
+from mailboat.config.dkim import FILE, read_dkim
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import ConfigFiles, FileError
 from mailboat.config.hash import config_hash
@@ -19,7 +20,7 @@ from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.outbound import read_outbound, secret
 from mailboat.config.plugins import read_plugins
 from mailboat.config.sections import read_section, warn_of_sections
-from mailboat.config.settings import BounceTemplates, Endpoint, HttpSettings, Settings, SmtpSettings
+from mailboat.config.settings import BounceTemplates, Endpoint, HttpSettings, OutboundSettings, Settings, SmtpSettings
 from mailboat.config.tenants import read_tenants
 from mailboat.config.tls import read_tls
 
@@ -35,7 +36,8 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
     smtp = files.ini("smtp.ini", files.content("smtp.ini"))
     http = files.ini("http.ini", files.content("http.ini"))
     # Read once: what is hashed is what is parsed.
-    outbound, tls, tenants = (files.content(name) for name in ("outbound.ini", "tls.ini", "tenants.ini"))
+    read = ("outbound.ini", "tls.ini", FILE, "tenants.ini")
+    outbound, tls, dkim, tenants = map(files.content, read)
     me = _me(files, host_name, report)
     for file in (smtp, http):
         warn_of_sections(file, (MAIN,), report)
@@ -49,6 +51,9 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
     tls_inbound, tls_outbound = read_tls(files.ini("tls.ini", tls), files, report)
     if smtp_settings.smtps_listen and not tls_inbound.cert:
         report.faults.append(smtp.fault(MAIN, "smtps_listen", "needs a key and a certificate in tls.ini"))
+    dkim_settings, dkim_domains, signer = read_dkim(
+        files.ini(FILE, dkim), files, _longest_wait(outbound_settings), report
+    )
     report.faults += _listen_faults(smtp, smtp_settings, http, http_settings)
     return Settings(
         directory=files.absolute("."),
@@ -61,11 +66,21 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
         relay_acl=read_relay_acl(files, report),
         senders_allow=_senders_allow(files, report),
         tenants=read_tenants(files.ini("tenants.ini", tenants), smtp_settings.endpoints, report),
+        dkim=dkim_settings,
+        dkim_domains=dkim_domains,
+        signer=signer,
         awaits_outbound=awaits,
         bounce=_bounce(files, report),
         plugins=read_plugins(files, report),
-        hash=config_hash(outbound, tls, tenants),
+        hash=config_hash(outbound, tls, tenants, dkim=dkim),
     )
+
+
+def _longest_wait(outbound: OutboundSettings) -> float:
+    """Seconds that a message may wait in the queue: the sum of `queue.backoff`'s delays."""
+    if outbound.temp_fail_intervals is not None:
+        return sum(outbound.temp_fail_intervals)
+    return float(sum(1 << i + 5 for i in range(1, outbound.max_temp_failures)))
 
 
 def _bounce(files: ConfigFiles, report: Report) -> BounceTemplates:

@@ -79,8 +79,13 @@ def _ini_files(settings: Settings) -> dict[str, list[tuple[str, Any]]]:
         "http.ini": [(MAIN, settings.http)],
         "outbound.ini": [(MAIN, outbound), *binds, *((f"route:{r.name}", r) for r in outbound.routes)],
         "tls.ini": [(MAIN, settings.tls), ("outbound", settings.tls_outbound)],
+        **({"dkim.ini": _dkim(settings)} if settings.signer or settings.dkim_domains else {}),
         **({"tenants.ini": [(f"tenant:{t.name}", t) for t in settings.tenants]} if settings.tenants else {}),
     }
+
+
+def _dkim(settings: Settings) -> list[tuple[str, Any]]:
+    return [(MAIN, settings.dkim), *((f"domain:{domain.name}", domain) for domain in settings.dkim_domains)]
 
 
 def _templates(settings: Settings) -> dict[str, bool]:

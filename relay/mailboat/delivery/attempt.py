@@ -427,7 +427,7 @@ class _Walk:
             body = await self._parts.store.body(self.entry)
             if isinstance(body, SpooledBody):
                 file = await asyncio.to_thread(Path(body.path).open, "rb")
-                self._body = FileBody(file, body.size)
+                self._body = FileBody(file, body.size, body.head)
             else:
                 self._body = body
         elif isinstance(self._body, FileBody):

@@ -21,10 +21,12 @@ from mailboat.message.text import wrapped
 from mailboat.model.address import NULL_SENDER
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft, Entry, Parameters, SpooledBody
+from mailboat.model.observer import Observer
 from mailboat.model.outcome import Outcome
 from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
 from mailboat.queue.entry import group
 from mailboat.queue.faults import storage_error
+from mailboat.queue.signing import sign
 from mailboat.queue.store import Store
 from mailboat.smtp.extensions.eightbitmime import with_body
 
@@ -32,10 +34,13 @@ from mailboat.smtp.extensions.eightbitmime import with_body
 class Bounces:
     """Writes bounce messages."""
 
-    def __init__(self, store: Store, clock: Clock, hooks: Callable[[], Hooks] = lambda: NO_HOOKS) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, observer: Observer, hooks: Callable[[], Hooks] = lambda: NO_HOOKS
+    ) -> None:
         """`hooks` tells those in force now."""
         self._store = store
         self._clock = clock
+        self._observer = observer
         self._hooks = hooks
 
     async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
@@ -64,9 +69,12 @@ class Bounces:
             tenant=entry.message.tenant,
         )
         try:
-            return await before_queueing(self._hooks(), draft, self._store.new_body_file)
+            draft = await before_queueing(self._hooks(), draft, self._store.new_body_file)
+            if settings.signer is not None:
+                draft = await sign(draft, writer.text_digest, settings.signer, self._clock, self._observer)
+            return draft
         except BaseException as error:
-            discard_body(text)
+            discard_body(draft.body)
             if isinstance(error, OSError):
                 raise storage_error(error, "the bounce message") from error
             raise
@@ -102,7 +110,7 @@ def _octets(report: dsn.Dsn, settings: Settings, body: Body) -> Iterator[bytes]:
         return
     with open(body.path, "rb") as original:  # noqa: PTH123 - a plain path of the store's
         cut, header_only = body.size > dsn.HEAD, 0 < most < body.size
-        report = replace(report, original=original.read(dsn.HEAD), cut=cut or header_only)
+        report = replace(report, original=body.head + original.read(dsn.HEAD), cut=cut or header_only)
         if header_only or not cut:
             yield dsn.build(report, texts)
             return
@@ -110,7 +118,7 @@ def _octets(report: dsn.Dsn, settings: Settings, body: Body) -> Iterator[bytes]:
         before, behind = dsn.frame(report, texts, is_ascii=is_ascii)
         original.seek(0)
         yield before
-        for lines in _lines(original):
+        for lines in _lines(body.head, original):
             yield wrapped(lines)
         yield behind
 
@@ -120,9 +128,8 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Whole lines, many at once; the last one as it is."""
-    rest = b""
+def _lines(rest: bytes, file: BinaryIO) -> Iterator[bytes]:
+    """Whole lines of `rest` and the file behind it, many at once; the last one as it is."""
     for piece in _pieces(file):
         whole, end, rest = (rest + piece).rpartition(b"\n")
         if end:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from mailboat.config.settings import OutboundSettings
@@ -39,10 +39,13 @@ class FileBody:
 
     file: BinaryIO
     size: int
+    """Octets, `begin` included."""
+    begin: bytes = field(default=b"", repr=False)
+    """What stands before the octets of the file."""
 
     def head(self) -> bytes:
         """Enough of it to hold the header of any sane message."""
-        head = self.file.read(HEAD)
+        head = self.begin + self.file.read(HEAD)
         self.file.seek(0)
         return head
 
@@ -230,7 +233,7 @@ class Session:
     async def _write_file(self, transcript: Transcript, body: FileBody, limits: OutboundSettings) -> None:
         stream = self.stream
         self._written = 0
-        async with aclosing(pieces(body.file, body.size)) as stream_of_pieces:
+        async with aclosing(pieces(body.file, body.size, body.begin)) as stream_of_pieces:
             async for piece in stream_of_pieces:
                 await stream.drain(limits.data_timeout)
                 if stream.answered_early:

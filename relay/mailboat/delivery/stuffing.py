@@ -47,14 +47,18 @@ class Stuffer:
         return END if self._tail == b"\r\n" else b"\r\n" + END
 
 
-async def pieces(file: BinaryIO, size: int) -> AsyncGenerator[bytes, None]:
+async def pieces(file: BinaryIO, size: int, begin: bytes = b"") -> AsyncGenerator[bytes, None]:
     """A file's body stuffed, piece by piece, with its end; read in a thread, because a disk may be slow.
+
+    `begin` goes before the file, and counts in `size`.
 
     Raises:
         OSError: the file cannot be read; ShortBodyError: it has fewer octets than it should.
     """
     stuffer = Stuffer()
-    left = size
+    left = size - len(begin)
+    if begin:
+        yield stuffer.feed(begin)
     while left > 0:
         piece = await asyncio.to_thread(file.read, min(PIECE, left))
         if not piece:

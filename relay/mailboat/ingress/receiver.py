@@ -22,8 +22,10 @@ from mailboat.ingress.policy_gate import PolicyGate
 from mailboat.ingress.transaction import MailTransaction
 from mailboat.message import received
 from mailboat.message.prepare import UnfitError
-from mailboat.model.envelope import DEFAULT_TENANT, Body, Entry
+from mailboat.model.envelope import DEFAULT_TENANT, Body, Draft, Entry, SignedBy
 from mailboat.model.observer import Received, RejectReason
+from mailboat.queue.body_writer import discard_body
+from mailboat.queue.signing import sign
 from mailboat.queue.store import StorageError
 from mailboat.smtp import events
 from mailboat.smtp.data import DataFault
@@ -38,7 +40,7 @@ _BEFORE_QUEUEING = (Point.DATA_POST, Point.QUEUE_OUTBOUND, Point.PRE_SEND_TRANS_
 class MessageReceiver:
     """Takes one client's messages, one after another."""
 
-    __slots__ = ("_client", "_context", "_dialogue", "_gate", "_policy", "_settings")
+    __slots__ = ("_client", "_context", "_dialogue", "_gate", "_policy", "_settings", "_signed_by")
 
     def __init__(self, context: IngressContext, dialogue: Dialogue, gate: PolicyGate, policy: Policy) -> None:
         self._context = context
@@ -47,6 +49,8 @@ class MessageReceiver:
         self._gate = gate
         self._policy = policy
         self._client = gate.client
+        self._signed_by: Sequence[SignedBy] = ()
+        """Of the message that is being committed."""
 
     # The open transaction.
 
@@ -249,6 +253,30 @@ class MessageReceiver:
         except OSError as error:
             self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
             return
+        if (signer := message.settings.signer) is None:
+            self._commit(draft)
+            return
+        self._dialogue.committing = True
+        context = self._context
+        signing = asyncio.ensure_future(sign(draft, message.text_digest, signer, context.clock, context.observer))
+        signing.add_done_callback(partial(self._signed, draft.body))
+
+    def _signed(self, body: Body, done: asyncio.Future[Draft]) -> None:
+        """The draft has its signatures, or is to wait for them."""
+        error = StorageError("given up") if done.cancelled() else done.exception()
+        if error is None and not self._dialogue.closing:
+            self._commit(done.result())
+            return
+        discard_body(body)
+        self._dialogue.committing = False
+        if error is None or self._dialogue.closing:  # no 250 was sent
+            self.drop()
+        else:
+            self._storage_failed(error)
+            self._dialogue.go_on()
+
+    def _commit(self, draft: Draft) -> None:
+        self._signed_by = draft.signed_by
         committed = self._context.store.accept(draft)
         self._dialogue.committing = True
         committed.add_done_callback(self._committed)
@@ -289,7 +317,7 @@ class MessageReceiver:
         recipients = [str(address) for address in message.recipients]
         user = self._client.auth_user or ""
         self._context.observer.received(
-            Received(entries[0].message, recipients, self._dialogue.client_address, protocol, user)
+            Received(entries[0].message, recipients, self._dialogue.client_address, protocol, user, self._signed_by)
         )
 
     def _confirm(self) -> None:

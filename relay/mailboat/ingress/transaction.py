@@ -103,6 +103,11 @@ class MailTransaction:
         """A NUL octet came, whatever was done to it."""
         return self._writer.has_nul
 
+    @property
+    def text_digest(self) -> bytes | None:
+        """See `BodyWriter`."""
+        return self._writer.text_digest
+
     def write(self, octets: bytes) -> asyncio.Future[None] | None:
         """Add octets of the message; after a fault they are only counted. See `BodyWriter.write`."""
         self.size += len(octets)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mailboat.config.fault import Report
 from mailboat.config.files import ConfigFiles, FileError
-from mailboat.loading.fingerprint import Mark, file_mark
+from mailboat.loading.fingerprint import Mark, file_mark, folder_mark
 
 MAX_SIZE = 2**20
 """Octets of one file. ConfigMaps hold no more either."""
@@ -86,6 +86,16 @@ class ConfigDirectory(ConfigFiles):
     def has_named(self, path: str) -> bool:
         self.watch(self.path / path)
         return os.path.lexists(self.path / path)
+
+    def names_in(self, folder: str) -> list[str]:
+        where = self.path / folder
+        self.marks.setdefault(where, folder_mark(where))
+        try:
+            return sorted(os.listdir(where))  # noqa: PTH208 - names
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise FileError(f"cannot be read: {error.strerror}") from None
 
     def absolute(self, path: str) -> str:
         # Symlinks stay: a mounted Secret swaps them.

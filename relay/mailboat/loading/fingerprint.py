@@ -16,10 +16,22 @@ Mark: TypeAlias = tuple[str | int, ...]
 Marks: TypeAlias = Mapping[Path, Mark]
 """The mark of each file, there or not."""
 
+_FOLDER = "/"
+"""Begins the mark of a folder; no file has this name."""
+
 
 def changed(marks: Marks) -> bool:
     """Whether one of the files may be another than its mark says. Never raises."""
-    return any(file_mark(path) != mark for path, mark in marks.items())
+    return any((folder_mark if mark[0] == _FOLDER else file_mark)(path) != mark for path, mark in marks.items())
+
+
+def folder_mark(path: Path) -> Mark:
+    """The same for a folder whose names count: it is another one when a file comes or goes."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        return (_FOLDER, error.errno or 0)
+    return (_FOLDER, found.st_dev, found.st_ino, found.st_mtime_ns)
 
 
 def file_mark(path: Path) -> Mark:

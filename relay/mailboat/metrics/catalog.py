@@ -79,6 +79,14 @@ METRICS: tuple[Metric, ...] = (
         tuple(RejectReason),
     ),
     Metric(
+        "mailboat_dkim_signatures_total",
+        MetricKind.COUNTER,
+        "DKIM signatures made; where there are keys, also messages that no key is for (`unsigned`) or that a key is "
+        "for and could not sign (`error`), with the algorithm `none`.",
+        "algorithm result",
+        ("rsa signed", "ed25519 signed", "none unsigned", "none error"),
+    ),
+    Metric(
         "mailboat_nul_messages_total",
         MetricKind.COUNTER,
         "Messages with NUL octets, by what `smtp.ini` `nul` did to them.",

@@ -55,21 +55,22 @@ class EventLog(Observer):
         message = fact.message
         recipients = fact.recipients
         shown = recipients if len(recipients) < 2 else next(_chunks(recipients))
-        self._tell(
-            {
-                "time": self._time(),
-                "event": "received",
-                "id": message.id,
-                "sender": _clip(str(message.sender)),
-                "recipients": shown,
-                "recipient_count": len(recipients),
-                "size": message.size,
-                "client": fact.client,
-                "protocol": fact.protocol,
-                "user": _clip(fact.user),
-                "tenant": message.tenant,
-            }
-        )
+        line: dict[str, Any] = {
+            "time": self._time(),
+            "event": "received",
+            "id": message.id,
+            "sender": _clip(str(message.sender)),
+            "recipients": shown,
+            "recipient_count": len(recipients),
+            "size": message.size,
+            "client": fact.client,
+            "protocol": fact.protocol,
+            "user": _clip(fact.user),
+            "tenant": message.tenant,
+        }
+        if fact.signed_by:
+            line["dkim"] = [{"d": by.domain, "s": by.selector, "a": by.algorithm} for by in fact.signed_by]
+        self._tell(line)
 
     def rejected(self, fact: Rejected) -> None:
         waits = self._rejections.has_omitted

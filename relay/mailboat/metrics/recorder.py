@@ -21,6 +21,7 @@ from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import (
     BounceResult,
     ConfigReloaded,
+    DkimResult,
     DnsResult,
     HookFailure,
     Observer,
@@ -104,6 +105,9 @@ class Recorder(Observer):
 
     def rejected(self, fact: Rejected) -> None:
         self._counters["mailboat_rejected_total"][fact.reason] += 1
+
+    def dkim_judged(self, result: DkimResult, algorithm: str = "none") -> None:
+        self._counters["mailboat_dkim_signatures_total"][f"{algorithm} {result}"] += 1
 
     def nul_found(self, action: str) -> None:
         self._counters["mailboat_nul_messages_total"][action] += 1

@@ -137,9 +137,23 @@ class SpooledBody:
 
     path: str
     size: int
+    """Octets, `head` included."""
+    head: bytes = field(default=b"", repr=False)
+    """The first octets, which are stored with the row: those that were known only when the file was whole."""
 
 
 Body = bytes | SpooledBody
+
+
+class SignedBy(NamedTuple):
+    """One DKIM signature that a message was given here (RFC 6376 3.5)."""
+
+    domain: str
+    """`d=`"""
+    selector: str
+    """`s=`"""
+    algorithm: str
+    """`a=`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +176,4 @@ class Draft:
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tenant: str = DEFAULT_TENANT
     labels: tuple[str, ...] = ()
+    signed_by: Sequence[SignedBy] = ()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mailboat.model.envelope import Entry, Message
+from mailboat.model.envelope import Entry, Message, SignedBy
 from mailboat.model.outcome import AttemptReport
 
 
@@ -77,6 +77,16 @@ class HookFailure(StrEnum):
     INVALID_ANSWER = "nonsense"
 
 
+class DkimResult(StrEnum):
+    """What came of signing a message. The values are those of the metric."""
+
+    SIGNED = "signed"
+    UNSIGNED = "unsigned"
+    """No key is for it."""
+    ERROR = "error"
+    """A key is, and could not be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """A message was answered 250."""
@@ -89,6 +99,8 @@ class Received:
     """`ESMTP`, `ESMTPS`, `ESMTPSA`, `SMTP`, … (RFC 3848)."""
     user: str = ""
     """Who has authenticated; empty without AUTH."""
+    signed_by: Sequence[SignedBy] = ()
+    """The DKIM signatures that it was given here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +134,9 @@ class Observer:
 
     def nul_found(self, action: str) -> None:
         """A message held NUL octets: what was done, as `smtp.ini` `nul` says it."""
+
+    def dkim_judged(self, result: DkimResult, algorithm: str = "none") -> None:
+        """A message was signed with a key of this algorithm, or by none."""
 
     def attempt_started(self, entry: Entry) -> None:
         """Delivery of an entry begins."""
@@ -180,6 +195,10 @@ class Observers(Observer):
     def nul_found(self, action: str) -> None:
         for observer in self._observers:
             observer.nul_found(action)
+
+    def dkim_judged(self, result: DkimResult, algorithm: str = "none") -> None:
+        for observer in self._observers:
+            observer.dkim_judged(result, algorithm)
 
     def attempt_started(self, entry: Entry) -> None:
         for observer in self._observers:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mailboat.config.settings import TENANT_FIELD, Nul, Settings
 from mailboat.message import received
+from mailboat.message.body_hash import TextHashTap
 from mailboat.message.prepare import NulError, Preparation, UnfitError
 from mailboat.message.taps import AsciiTap, BodyTap, SizeTap
 from mailboat.model.envelope import Body, SpooledBody
@@ -42,7 +43,8 @@ def prepare(
         removed = (*removed, TENANT_FIELD)
     trace = received.outbound_trace(settings.outbound.received_header, date) + trace
     names = [name.encode() for name in removed] if removed else ()
-    return Preparation(id, settings.me, date, trace, settings.smtp.max_received, names, look=look)
+    taps = () if settings.signer is None else (TextHashTap(settings.signer.form.body),)
+    return Preparation(id, settings.me, date, trace, settings.smtp.max_received, names, taps, look)
 
 
 class BodyWriter:
@@ -72,6 +74,12 @@ class BodyWriter:
         self._path = ""
         self._size = SizeTap()
         self._taps: tuple[BodyTap, ...] = ()
+
+    @property
+    def text_digest(self) -> bytes | None:
+        """What a DKIM signature says of the text, once the message is finished; None when it cannot be signed."""
+        tap = next((tap for tap in self._taps if isinstance(tap, TextHashTap)), None)
+        return None if tap is None else tap.digest()
 
     def write(self, octets: bytes) -> asyncio.Future[None] | None:
         """Take octets of the message. Where a future comes back, wait for it before anything else: the disk is slower.

@@ -189,12 +189,12 @@ def _with_body(
         digest, octets = hashlib.sha256(body), len(body)
         pieces = iter([body])
     else:
-        path = BodyFiles.path_in(directory, body)
-        digest, octets = hashlib.sha256(), 0
+        path = BodyFiles.path_in(directory, body.name)
+        digest, octets = hashlib.sha256(body.head), len(body.head)
         for piece in _pieces(path):
             digest.update(piece)
             octets += len(piece)
-        pieces = _pieces(path)
+        pieces = itertools.chain([body.head] if body.head else [], _pieces(path))
     if octets != message.size:
         raise StorageError(f"the body of {message.id} has {octets} octets, not {message.size}")
     return PackedMessage(entries, digest.hexdigest()), pieces

@@ -236,9 +236,9 @@ def _find(database: _Database, packed: PackedMessage) -> int | None:
 
 def _digest(db: sqlite3.Connection, directory: Path, number: int) -> str:
     body = queries.body(db, number)
-    digest = hashlib.sha256(body if isinstance(body, bytes) else b"")
-    if isinstance(body, str):
-        with BodyFiles.path_in(directory, body).open("rb") as file:
+    digest = hashlib.sha256(body.head if isinstance(body, queries.StoredFile) else body or b"")
+    if isinstance(body, queries.StoredFile):
+        with BodyFiles.path_in(directory, body.name).open("rb") as file:
             while piece := file.read(PIECE):
                 digest.update(piece)
     return digest.hexdigest()

@@ -25,6 +25,8 @@ class NewMessage:
     """None: it is in `file`."""
     file: str | None = None
     """Name below `bodies/`, already synced; its directory is not yet."""
+    head: bytes = field(default=b"", repr=False)
+    """What stands before the octets of `file`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,8 +118,16 @@ def next_due(db: sqlite3.Connection, after: float) -> float | None:
     return float(found) if rows.is_time(found) else None  # text, if damaged, sorts behind all numbers
 
 
-def body(db: sqlite3.Connection, number: int) -> bytes | str | None:
-    """A message's octets, or the name of its file; None when there is no such message."""
+class StoredFile(NamedTuple):
+    """A body in a file."""
+
+    name: str
+    head: bytes
+    """What stands before the octets of the file."""
+
+
+def body(db: sqlite3.Connection, number: int) -> bytes | StoredFile | None:
+    """A message's octets, or its file; None when there is no such message."""
     found = db.execute(
         "SELECT body.data, message.file FROM message LEFT JOIN body ON body.id = message.id WHERE message.id = ?",
         (number,),
@@ -129,7 +137,7 @@ def body(db: sqlite3.Connection, number: int) -> bytes | str | None:
     data: bytes | None
     file: str | None
     data, file = found
-    return data if data is not None else file
+    return data if file is None else StoredFile(file, data or b"")
 
 
 def with_file(db: sqlite3.Connection, numbers: Sequence[int]) -> set[int]:

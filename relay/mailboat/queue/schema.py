@@ -155,7 +155,11 @@ def _add_parameters(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Step, ...] = (_create, _add_what_hooks_note, _add_transfers, _add_parameters)
+def _allow_heads_of_files(_: sqlite3.Connection) -> None:
+    """From here on `body` may also hold the first octets of a body in a file, which earlier releases took for all."""
+
+
+MIGRATIONS: tuple[Step, ...] = (_create, _add_what_hooks_note, _add_transfers, _add_parameters, _allow_heads_of_files)
 """Step i makes version i + 1 of version i; an empty file is version 0."""
 
 

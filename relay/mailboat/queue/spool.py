@@ -273,7 +273,7 @@ class Spool:
 
     async def _secure(self, message: NewMessage, body: SpooledBody) -> NewMessage:
         name = await self._loop.run_in_executor(self._syncing, self.bodies.secure, body, message.number)
-        return replace(message, file=name)
+        return replace(message, file=name, head=body.head)
 
     # Changes of rows.
 
@@ -365,7 +365,7 @@ class Spool:
             return found
         if found is None:
             raise StorageError(f"{self.path}: the body of {entry.id} is gone")
-        return SpooledBody(str(self.bodies.path_of(found)), entry.message.size)
+        return SpooledBody(str(self.bodies.path_of(found.name)), entry.message.size, found.head)
 
     async def page(self, selection: Selection, limit: int, after: str | None = None) -> Page:
         """Entries for people to see. Raises ValueError for an `after` that no page gave."""

@@ -233,7 +233,8 @@ class _Batch:
         self._many(
             _INSERT_MESSAGE, [rows.message_row(new.number, new.entries[0].message, new.file) for new in messages]
         )
-        self._many(_INSERT_BODY, [(new.number, new.body) for new in messages if new.body is not None])
+        stored = [(new.number, new.body if new.file is None else new.head or None) for new in messages]
+        self._many(_INSERT_BODY, [row for row in stored if row[1] is not None])
         self._many(_INSERT_ENTRY, [rows.entry_row(entry) for entry in entries])
         for entry in entries:
             self._counters.move(entry.message.size, None, rows.STATE_CODES[entry.state])

@@ -24,6 +24,7 @@ from mailboat.model.observer import Observer, Received
 from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
 from mailboat.queue.entry import group
 from mailboat.queue.faults import storage_error
+from mailboat.queue.signing import sign
 from mailboat.queue.store import StorageError, Store
 from mailboat.smtp.extensions.eightbitmime import with_body
 from mailboat.submission.content import Normalizer
@@ -104,7 +105,9 @@ class Submission:
         except ValueError as error:
             raise RefusedError(str(error)) from None
         recipients = [str(address) for address in self._request.recipients]
-        self._submitter.observer.received(Received(entries[0].message, recipients, "", self._protocol))
+        self._submitter.observer.received(
+            Received(entries[0].message, recipients, "", self._protocol, signed_by=draft.signed_by)
+        )
         if self._request.origin:
             log.info("%s was submitted by %s", self._id, self._request.origin)
         return self._id
@@ -135,9 +138,13 @@ class Submission:
             raise _public(error) from None
 
     async def _shown(self, draft: Draft) -> Draft:
-        """The draft as plugins leave it."""
+        """The draft as plugins leave it, signed."""
+        submitter, signer = self._submitter, self._settings.signer
         try:
-            return await before_queueing(self._submitter.hooks, draft, self._submitter.store.new_body_file)
+            draft = await before_queueing(submitter.hooks, draft, submitter.store.new_body_file)
+            if signer is not None:
+                draft = await sign(draft, self._body.text_digest, signer, submitter.clock, submitter.observer)
+            return draft
         except BaseException as error:
             discard_body(draft.body)
             if isinstance(error, OSError):

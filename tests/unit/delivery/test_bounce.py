@@ -62,7 +62,7 @@ async def bounced(store: Spool, entry: Entry, most: int = 0) -> Draft:
     reply = Reply(550, "5.1.1 no such user")
     outcome = Outcome(entry.recipients[0].id, Result.BOUNCED, "5.1.1", Stage.RCPT, str(reply), reply, "mx.there.test")
     settings = replace(SETTINGS, outbound=OutboundSettings(bounce_original_max=most))
-    return await Bounces(store, FixedClock()).write(entry, [outcome], settings)
+    return await Bounces(store, FixedClock(), Observer()).write(entry, [outcome], settings)
 
 
 async def written(store: Spool, original: bytes, most: int = 0) -> Draft:

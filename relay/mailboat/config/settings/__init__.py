@@ -24,6 +24,7 @@ from mailboat.config.nouns import (
     RouteHost,
     TlsLevel,
 )
+from mailboat.config.settings.dkim import DkimDomain, DkimSettings
 from mailboat.config.settings.http import HttpSettings
 from mailboat.config.settings.key import Key, NamedKey, keys_of, setting
 from mailboat.config.settings.outbound import BounceTemplates, OutboundSettings, Route
@@ -31,6 +32,7 @@ from mailboat.config.settings.plugins import PluginSettings
 from mailboat.config.settings.smtp import SmtpSettings
 from mailboat.config.settings.tenants import TENANT_FIELD, Tenant, may_name, tenant_of
 from mailboat.config.settings.tls import TlsSettings
+from mailboat.dkim.signer import Signer
 
 __all__ = [
     "CPUS",
@@ -40,6 +42,8 @@ __all__ = [
     "Bind",
     "BindKind",
     "BounceTemplates",
+    "DkimDomain",
+    "DkimSettings",
     "Endpoint",
     "HttpSettings",
     "IPAddress",
@@ -90,6 +94,10 @@ class Settings:
     normalised; None: as anybody."""
     tenants: tuple[Tenant, ...] = ()
     """`tenants.ini`: whose mail it is."""
+    dkim: DkimSettings = field(default_factory=DkimSettings)
+    dkim_domains: tuple[DkimDomain, ...] = ()
+    signer: Signer | None = field(default=None, repr=False)
+    """The keys in `dkim/` and how they sign; None: nothing is signed."""
     awaits_outbound: bool = False
     """`smtp.ini` says `await_outbound`, and there is no `outbound.ini`: mail waits for it."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)

@@ -1,0 +1,141 @@
+"""`dkim.ini` and the keys in `dkim/`, into what signs. Pure; `parse` calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from mailboat.config.fault import Report
+from mailboat.config.files import ConfigFiles, FileError
+from mailboat.config.hosts import domain_name
+from mailboat.config.ini import MAIN, IniFile
+from mailboat.config.sections import read_section, warn_of_sections
+from mailboat.config.settings import DkimDomain, DkimSettings
+from mailboat.dkim.canonical import Canonicalization
+from mailboat.dkim.coverage import ALWAYS, AS_PRESENT, WHEN_PRESENT, Coverage
+from mailboat.dkim.keys import Algorithm, SigningKey, parse_key, split_dns_name
+from mailboat.dkim.signature import SignatureForm
+from mailboat.dkim.signer import Signer, SigningDomain
+
+FILE = "dkim.ini"
+FOLDER = "dkim"
+SUFFIX = ".pem"
+DOMAIN = "domain:"
+_AFTER_THE_QUEUE = 7 * 86_400.0
+"""Seconds that hosts behind the next one may keep a message."""
+
+
+def key_of(name: str, content: bytes) -> SigningKey:
+    """The key in a file of this name, `SELECTOR._domainkey.DOMAIN.pem`. Raises ValueError: what is wrong with it."""
+    selector, domain = split_dns_name(name.removesuffix(SUFFIX))
+    return SigningKey(domain_name(domain), selector, *parse_key(content))
+
+
+def is_key_file(name: str) -> bool:
+    """Whether a file in `dkim/` is to be a key: the others are those that Kubernetes and editors put beside them."""
+    return name.endswith(SUFFIX) and not name.startswith(".")
+
+
+def read_dkim(
+    file: IniFile, files: ConfigFiles, lifetime: float, report: Report
+) -> tuple[DkimSettings, tuple[DkimDomain, ...], Signer | None]:
+    """The settings, and what signs: None without keys. `lifetime`: seconds that a message may wait in the queue."""
+    warn_of_sections(file, (MAIN, DOMAIN), report)
+    settings = DkimSettings(**read_section(file, MAIN, DkimSettings, report))
+    if 0 < settings.expire <= lifetime + _AFTER_THE_QUEUE:
+        message = f"mail may wait here for {lifetime:.0f} s and elsewhere for 7 days: signatures would expire before"
+        report.faults.append(file.fault(MAIN, "expire", message))
+    domains = tuple(_domains(file, report))
+    by_domain: dict[str, list[SigningKey]] = {}
+    for key in _keys(files, report):
+        by_domain.setdefault(key.domain, []).append(key)
+    signing = {name: SigningDomain(_in_use(keys)) for name, keys in by_domain.items()}
+    for domain in domains:
+        keys = by_domain.get(domain.name, [])
+        chosen = tuple(_chosen(domain, keys, file, report)) if domain.selectors else _in_use(keys)
+        signing[domain.name] = SigningDomain(chosen, domain.subdomains, domain.always)
+    if settings.fallback_domain and settings.fallback_domain not in signing:
+        report.warnings.append(file.fault(MAIN, "fallback_domain", f"there is no key of it in {FOLDER}/"))
+    signer = _signer(settings, signing) if settings.enabled and signing else None
+    return settings, domains, signer
+
+
+def without_keys(signer: Signer | None, settings: DkimSettings, domain: str, trouble: str) -> Signer | None:
+    """The same, but this domain has keys that cannot be used."""
+    if not settings.enabled:
+        return None
+    signer = signer or _signer(settings, {})
+    broken = replace(signer.domains.get(domain, SigningDomain(())), trouble=trouble)
+    return replace(signer, domains={**signer.domains, domain: broken})
+
+
+def _signer(settings: DkimSettings, domains: Mapping[str, SigningDomain]) -> Signer:
+    header, _, body = settings.canonicalization.partition("/")
+    over = set(settings.oversign)
+    coverage = Coverage(
+        always=(*ALWAYS, *_besides(settings.oversign, ALWAYS)),
+        when_present=tuple(name for name in WHEN_PRESENT if name.lower() not in over),
+        as_present=(
+            *(name for name in AS_PRESENT if name.lower() not in over),
+            *_besides(settings.headers, (*ALWAYS, *WHEN_PRESENT, *AS_PRESENT, *over)),
+        ),
+    )
+    lifetime = int(settings.expire) or None
+    form = SignatureForm(Canonicalization(header), Canonicalization(body), coverage, lifetime)
+    return Signer(domains, form, settings.fallback_domain, settings.strict)
+
+
+def _besides(names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    lower = {name.lower() for name in known}
+    return (name for name in names if name not in lower)
+
+
+def _domains(file: IniFile, report: Report) -> Iterator[DkimDomain]:
+    for section, line in file.sections.items():
+        if section.startswith(DOMAIN):
+            try:
+                name = domain_name(section.removeprefix(DOMAIN))
+            except ValueError as error:
+                report.fault(FILE, f"[{section}] {error}", line)
+            else:
+                yield DkimDomain(name=name, **read_section(file, section, DkimDomain, report))
+
+
+def _keys(files: ConfigFiles, report: Report) -> Iterator[SigningKey]:
+    try:
+        names = files.names_in(FOLDER)
+    except FileError as error:
+        report.fault(FOLDER, str(error))
+        return
+    for name in filter(is_key_file, names):
+        try:
+            key = key_of(name, files.named(f"{FOLDER}/{name}"))
+        except (FileError, ValueError) as error:
+            report.fault(f"{FOLDER}/{name}", str(error))
+        else:
+            if key.warning:
+                report.warn(f"{FOLDER}/{name}", key.warning)
+            yield key
+
+
+def _in_use(keys: Iterable[SigningKey]) -> tuple[SigningKey, ...]:
+    """Of each algorithm the key whose selector is the last: two signatures of one kind help nobody."""
+    last = {key.algorithm: key for key in sorted(keys, key=lambda key: key.selector)}
+    return tuple(last[algorithm] for algorithm in Algorithm if algorithm in last)
+
+
+def _chosen(domain: DkimDomain, keys: Iterable[SigningKey], file: IniFile, report: Report) -> Iterator[SigningKey]:
+    by_selector = {key.selector: key for key in keys}
+    found = []
+    for choice in domain.selectors:
+        key = by_selector.get(choice.selector)
+        if key is None:
+            message = f"there is no {FOLDER}/{choice.selector}._domainkey.{domain.name}{SUFFIX}"
+        elif choice.public_hash not in ("", key.public_hash):
+            message = f"the key of {choice.selector} is {key.public_hash}"
+        else:
+            found.append(key)
+            continue
+        report.faults.append(file.fault(f"{DOMAIN}{domain.name}", "selectors", message))
+    order = list(Algorithm)
+    yield from sorted(found, key=lambda key: order.index(key.algorithm))

@@ -1,0 +1,61 @@
+"""From the text of `dkim.ini` to values. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mailboat.config import hosts, values
+from mailboat.dkim.canonical import Canonicalization
+from mailboat.dkim.coverage import may_be_covered
+from mailboat.dkim.keys import SELECTOR
+
+_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorChoice:
+    """A key that signs."""
+
+    selector: str
+    public_hash: str = ""
+    """As in `SigningKey.public_hash`; empty: whatever key has this selector."""
+
+    def __str__(self) -> str:
+        return f"{self.selector} {self.public_hash}".rstrip()
+
+
+def covered_names(text: str) -> tuple[str, ...]:
+    """Names of header fields that a signature can cover, in lower case."""
+    names = values.field_names(text)
+    for name in names:
+        if not may_be_covered(name):
+            raise ValueError(f"{name} changes on the way: it cannot be signed")
+    return names
+
+
+def canonicalization(text: str) -> str:
+    """`HEADER/BODY`, each `relaxed` or `simple`."""
+    form = text.strip().lower()
+    if not all(half in list(Canonicalization) for half in form.split("/")) or form.count("/") != 1:
+        raise ValueError("is not two of relaxed and simple, such as relaxed/simple")
+    return form
+
+
+def domain_or_none(text: str) -> str:
+    """A domain, normalised, or nothing."""
+    return hosts.domain_name(text) if text else ""
+
+
+def selectors(text: str) -> tuple[SelectorChoice, ...]:
+    """Selectors, each with the hash of its key or without."""
+    found = {}
+    for item in text.split(",") if text.strip() else ():
+        selector, _, public_hash = item.strip().lower().partition(" ")
+        public_hash = public_hash.strip()
+        if not SELECTOR.fullmatch(selector) or (public_hash and not _HASH.fullmatch(public_hash)):
+            raise ValueError("is not SELECTOR, or SELECTOR sha256:HEX, separated by commas")
+        if selector in found:
+            raise ValueError(f"{selector} stands twice")
+        found[selector] = SelectorChoice(selector, public_hash)
+    return tuple(found.values())
