@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mailboat.haraka import incoming, outgoing, plugins, security
+from mailboat.haraka import incoming, outgoing, plugins, security, signing
 from mailboat.haraka.journal import Journal, SourceLine
 from mailboat.haraka.product import Product
 from mailboat.haraka.reader import HarakaDirectory
@@ -31,7 +31,8 @@ _FATE = {
     "limit.ini": "the plugin limit is not listed",
     "quarantine.ini": "the plugin queue/quarantine is not listed",
     "tls": "only one key and certificate serve all names; see key and cert in tls.ini",
-    "dkim": "mail is not signed; a plugin can do it at pre_send_trans_email",
+    "dkim": "the plugin dkim is not listed",
+    "dkim.ini": "the plugin dkim is not listed",
 }
 
 
@@ -42,6 +43,7 @@ def convert(directory: Path) -> Product:
     outgoing.convert(source, product)
     security.convert(source, product)  # before the ports: TLS from the first octet needs a certificate
     incoming.convert(source, product)
+    signing.convert(source, product)
     plugins.convert(source, product)
     for name in source.unasked():
         shown = name if name.isprintable() else ascii(name)

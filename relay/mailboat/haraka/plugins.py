@@ -32,8 +32,8 @@ _FATE = {
     "queue/lmtp": "write a [route:NAME] with protocol=lmtp",
     "headers": _HEADERS,
     "data.headers": _HEADERS,
-    "dkim_sign": "mail is not signed; a plugin can do it at pre_send_trans_email",
-    "dkim": "mail is not signed; a plugin can do it at pre_send_trans_email",
+    "dkim_sign": "built in: see dkim.ini and dkim/",
+    "dkim": "built in: see dkim.ini and dkim/",
     **dict.fromkeys(
         ("access", "attachment", "bounce", "clamd", "dnsbl", "dns-list", "fcrdns", "geoip", "greylist", "helo.checks",
          "karma", "mail_from.is_resolvable", "p0f", "rcpt_to.in_host_list", "rspamd", "spamassassin", "spf", "uribl"),

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 
 from mailboat.config import ini
 from mailboat.config.fault import Fault
-from mailboat.config.settings import HttpSettings, OutboundSettings, Route, SmtpSettings, TlsSettings, keys_of
+from mailboat.config.settings import (
+    DkimSettings,
+    HttpSettings,
+    OutboundSettings,
+    Route,
+    SmtpSettings,
+    TlsSettings,
+    keys_of,
+)
 from mailboat.haraka.journal import Journal, SourceLine
 
 _KINDS: dict[str, type] = {
@@ -18,6 +26,7 @@ _KINDS: dict[str, type] = {
     "smtp.ini": SmtpSettings,
     "tls.ini": TlsSettings,
     "http.ini": HttpSettings,
+    "dkim.ini": DkimSettings,
 }
 
 

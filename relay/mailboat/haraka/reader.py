@@ -142,6 +142,12 @@ class HarakaDirectory:
         text = self.text(name)
         return Ini(name) if text is None else _parse(name, text, self.journal)
 
+    def names_in(self, folder: str) -> list[str]:
+        """The folders in a folder."""
+        self._asked.add(folder)
+        where = self.path / folder
+        return sorted(path.name for path in where.iterdir() if path.is_dir()) if where.is_dir() else []
+
     def unasked(self) -> list[str]:
         """Files and directories that no part of the conversion looked at."""
         try:

@@ -14,6 +14,7 @@ from tests.support.pem import self_signed
 
 from mailboat.cli.config import _plugin_faults, import_haraka
 from mailboat.config.settings import Endpoint, InetPrefer, Protocol, Settings, TlsLevel
+from mailboat.dkim.keys import Algorithm, make_key, to_pem
 from mailboat.haraka.conversion import convert
 from mailboat.haraka.writing import write
 from mailboat.loading.load import load
@@ -406,3 +407,34 @@ def test_smtp_forward_goes_before_next_hops_of_relay_as_in_haraka(tmp_path: Path
     )
     made, _, _ = imported(tmp_path / "off", {**files, "smtp_forward.ini": "enable_outbound=false\nhost=192.0.2.2\n"})
     assert [(route.domains, str(route.hosts[0])) for route in made.outbound.routes] == [(("one.example",), "192.0.2.1")]
+
+
+def test_dkim_keys_sign_here_too_under_the_names_that_the_dns_has(tmp_path: Path) -> None:
+    key = to_pem(make_key(Algorithm.ED25519)).decode()
+    settings, notes, target = imported(
+        tmp_path,
+        {
+            "plugins": "dkim\n",
+            "dkim.ini": "[sign]\nenabled=true\nselector=main\ndomain=example.net\nheaders=From, Precedence\n"
+            "[verify]\ntimeout=9\n",
+            "dkim/Example.com/private": key,
+            "dkim/Example.com/selector": "S1\n",
+            "dkim/broken.example/selector": "S1\n",
+            "dkim.private.key": key,
+        },
+    )
+    assert settings.signer is not None
+    assert set(settings.signer.domains) == {"example.com", "example.net"}
+    assert (settings.signer.fallback, settings.dkim.headers) == ("example.net", ("from", "precedence"))
+    file = target / "dkim" / "s1._domainkey.example.com.pem"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert any("dkim/broken.example/private" in note for note in notes)
+    assert any("signed, not verified" in note for note in notes)
+
+
+@pytest.mark.parametrize("text", ["", "[sign]\nenabled=false\n"])
+def test_dkim_that_did_not_sign_there_does_not_sign_here(tmp_path: Path, text: str) -> None:
+    key = to_pem(make_key(Algorithm.ED25519)).decode()
+    files = {"plugins": "dkim\n", "dkim.ini": text, "dkim/a.example/private": key, "dkim/a.example/selector": "s"}
+    settings, _, _ = imported(tmp_path, files)
+    assert settings.signer is None
