@@ -167,6 +167,25 @@ async def test_a_large_signed_mail_is_delivered_after_a_kill(config: PluginConfi
     assert verified(mail.body, key) == [True]
 
 
+async def test_thirty_mebibytes_are_signed_in_the_memory_of_one(config: PluginConfig, mx: ScriptedMx) -> None:
+    key = add_key(config, Algorithm.ED25519)
+    config.smtp, config.outbound = ["databytes=41943040"], ["disabled=true"]
+    config.write()
+    async with running(config) as relay:
+
+        def most() -> int:
+            status = Path(f"/proc/{relay.process.pid}/status").read_text()
+            return int(status.partition("VmHWM:")[2].split()[0])
+
+        await relay.submit(body=LARGE)
+        before = most()
+        await relay.submit(body=LARGE + b"a  line \t of text\r\n" * 1_650_000)
+        assert most() - before < 16 * 1024
+        config.outbound_is()
+        await relay.event("delivered", 2)
+    assert [verified(mail.body, key) for mail in mx.mails] == [[True]] * 2
+
+
 async def test_a_bad_key_leaves_those_in_force_and_is_named(config: PluginConfig, mx: ScriptedMx) -> None:
     key = add_key(config, Algorithm.ED25519)
     async with running(config) as relay:
