@@ -39,9 +39,10 @@ async def sign(draft: Draft, text_digest: bytes | None, signer: Signer, clock: C
         signed = await asyncio.get_running_loop().run_in_executor(_THREADS, signing)
     except CannotSignError as error:
         observer.dkim_judged(DkimResult.ERROR)
+        waits = "is put off" if signer.strict else "goes out without a DKIM signature"
+        log.error("%s %s: %s", draft.id, waits, error)  # noqa: TRY400 - the reason is enough
         if signer.strict:
             raise StorageError(f"{draft.id} cannot be signed: {error}") from error
-        log.error("%s goes out without a DKIM signature: %s", draft.id, error)  # noqa: TRY400 - the reason is enough
         return draft
     for by in signed.signed_by:
         observer.dkim_judged(DkimResult.SIGNED, by.algorithm.partition("-")[0])
