@@ -378,8 +378,7 @@ class _Walk:
         except (StorageError, OSError) as error:
             return self._unreadable(error)
         reused = session.used > 0
-        self._pass_misfits(session.offers, target.host, body)
-        recipients = self._offered()
+        recipients = self._fitting(session.offers, target.host, body)
         if not recipients:
             self._release(keep=True)
             return _After.LEAVE
@@ -411,15 +410,16 @@ class _Walk:
             return _After.LEAVE
         return _After.AGAIN if judgement.again else _After.LEAVE
 
-    def _pass_misfits(self, offers: PeerOffers, mx: str, body: bytes | FileBody) -> None:
-        """Leave to other hosts what this one cannot take anyway, without saying MAIL."""
+    def _fitting(self, offers: PeerOffers, mx: str, body: bytes | FileBody) -> list[Recipient]:
+        """Those to offer to this host; what it cannot take anyway is left to other hosts, without saying MAIL."""
+        offered = self._offered()
         head = partial(_head_of, body)
         for keyword, fit in _FITS:
-            if offered := self._offered():
-                value = offers.values.get(keyword)
-                misfit = fit(self.entry.message, offered, head, host=mx, value=value)
-                if misfit is not None:
-                    self._pass_on(verdict.cannot_take(misfit, mx))
+            misfit = fit(self.entry.message, offered, head, host=mx, value=offers.values.get(keyword))
+            if misfit is not None:
+                self._pass_on(verdict.cannot_take(misfit, mx))
+                offered = self._offered()
+        return offered
 
     async def _load(self) -> bytes | FileBody:
         """The body, at its beginning."""

@@ -15,10 +15,10 @@ class PeerOffers:
     values: Mapping[str, str] = field(default_factory=dict)
     """What stands behind each keyword; both in capitals."""
     extensions: tuple[Extension, ...] = field(init=False, compare=False, repr=False)
-    """Those of ours, in the order of `EXTENSIONS`: found once a session, used by each message."""
+    """Those of ours that have parameters, in the order of `EXTENSIONS`: found once a session, used by each message."""
 
     def __post_init__(self) -> None:
-        extensions = tuple(extension for extension in EXTENSIONS if extension in self)
+        extensions = tuple(e for e in EXTENSIONS if e in self and (e.at_mail or e.mail or e.rcpt))
         object.__setattr__(self, "extensions", extensions)
 
     def __contains__(self, extension: Extension) -> bool:

@@ -45,7 +45,7 @@ def printable(text: str) -> str:
     """A peer's text made safe to show: no control or other unprintable characters but LF, and not too long."""
     if len(text) > MAX_TEXT:
         text = text[:MAX_TEXT] + " ..."
-    if text.isprintable():
+    if text.replace("\n", "").isprintable():
         return text
     return "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
 

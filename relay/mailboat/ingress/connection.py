@@ -23,7 +23,7 @@ from mailboat.ingress.policy_gate import PolicyGate
 from mailboat.ingress.receiver import MessageReceiver
 from mailboat.model.observer import RejectReason
 from mailboat.smtp import events
-from mailboat.smtp.extensions import Offers
+from mailboat.smtp.extensions import Offers, offers_before_auth
 from mailboat.smtp.session import ServerSession, SessionLimits
 
 HANDSHAKE_TIMEOUT = 30.0
@@ -117,10 +117,9 @@ class ServerConnection(asyncio.Protocol):
             elif self._implicit_tls:
                 self._hello += data
             return  # behind STARTTLS, what was said in clear is dropped (RFC 3207 4.2)
-        session = self.session
-        session.feed(data)
+        self.session.feed(data)
         self._run()
-        if session.buffered > MAX_BUFFERED:
+        if (self.committing or self.held or self._unread) and self.session.buffered > MAX_BUFFERED:
             self._stop_reading()
 
     def eof_received(self) -> bool:
@@ -170,7 +169,7 @@ class ServerConnection(asyncio.Protocol):
         return f"<{secrets.token_hex(16)}.{self._context.clock.now():.0f}@{self._settings.me}>".encode()
 
     def _offers(self, *, inside_tls: bool) -> Offers:
-        return Offers(self._settings.smtp.databytes, starttls=self._context.tls.available and not inside_tls)
+        return offers_before_auth(self._settings.smtp.databytes, self._context.tls.available and not inside_tls)
 
     def _run(self) -> None:
         session = self.session

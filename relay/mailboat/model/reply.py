@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:\s|$)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What a server answered to one command."""
 
@@ -22,7 +21,7 @@ class Reply:
         text = self.text.replace("\n", " ")
         return f"{self.code} {text}" if text else str(self.code)
 
-    @cached_property
+    @property
     def enhanced(self) -> str | None:
         """The enhanced status code of the last line that carries one, such as `5.7.26`, if its class fits the reply."""
         for line in reversed(self.text.split("\n")):

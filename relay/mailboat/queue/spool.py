@@ -236,7 +236,7 @@ class Spool:
         try:
             if isinstance(draft.body, SpooledBody):
                 self.bodies.check(draft.body)
-            name = ids.message_id(self.place.tag, number)
+            name = draft.id if ours else ids.message_id(self.place.tag, number)
             entries = entries_of(draft, name, EntryKey(self.index, ids.row_of(number, 0)), self.clock.now())
         except ValueError:
             self.bodies.discard(draft.body)

@@ -31,6 +31,7 @@ __all__ = [
     "Offers",
     "ehlo_reply",
     "mail_parameters",
+    "offers_before_auth",
     "rcpt_parameters",
     "stored",
 ]
@@ -60,6 +61,15 @@ def ehlo_reply(host: str, greeting: str, offers: Offers) -> bytes:
     lines = [f"{host} {greeting}", *(f"{e.keyword} {e.value(offers)}".rstrip() for e in offered)]
     head = "".join(f"250-{line}\r\n" for line in lines[:-1])
     return f"{head}250 {lines[-1]}\r\n".encode()
+
+
+@lru_cache(maxsize=16)
+def offers_before_auth(max_size: int, starttls: bool) -> Offers:
+    """What a client is offered without AUTH.
+
+    Equal offers are one object, so that the cache of `ehlo_reply` compares nothing.
+    """
+    return Offers(max_size, starttls)
 
 
 def mail_parameters(text: str, offers: Offers) -> Parameters:
