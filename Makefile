@@ -41,8 +41,8 @@ interop: $(VENV)/.dev ## Run the tests with other people's software; as root, it
 
 e2e: export HELM := $(HELM)
 e2e: $(VENV)/.dev ## Run the tests in a real cluster, which they make themselves, as root and with Go; HELM=both for Helm 3 and 4
-	@tests/cluster/setup
-	$(BIN)/python -m tests.cluster build
+	@tools/cluster/setup
+	$(BIN)/python -m tools.cluster build
 	# The fault proxy's TLS connections to the API server end with its event loop, which Python says is too early.
 	$(BIN)/python -m pytest -m "apiserver or helm or e2e" -W ignore::pytest.PytestUnraisableExceptionWarning $(ARGS)
 

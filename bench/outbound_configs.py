@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.apiserver import ApiServer, running
 from tests.support.kube_api import KubeApi
 from tests.support.operator_process import OperatorProcess
+from tools.cluster.apiserver import ApiServer, running
 
 from bench import machine
 from bench.fault import BenchError

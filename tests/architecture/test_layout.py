@@ -212,7 +212,7 @@ def test_no_package_is_called_operator() -> None:
 
 
 def test_test_directories_are_not_packages() -> None:
-    assert list((ROOT / "tests").rglob("__init__.py")) == []
+    assert [*(ROOT / "tests").rglob("__init__.py"), *(ROOT / "tools").rglob("__init__.py")] == []
 
 
 @pytest.mark.parametrize("name", ["relay.txt", "operator.txt", "build.txt", "dev.txt"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.cluster.programs import HELMS
 from tests.support.helm import Helm, helm
+from tools.cluster.programs import HELMS
 
 
 @pytest.fixture(scope="session", params=HELMS, name="helm")

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.apiserver import ApiServer, running
-from tests.cluster.kubectl import Failed, Kubectl
 from tests.support.helm import CHARTS, EXAMPLES, Helm, RefusedError
+from tools.cluster.apiserver import ApiServer, running
+from tools.cluster.kubectl import Failed, Kubectl
 
 pytestmark = pytest.mark.apiserver
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.apiserver import ApiServer, running
-from tests.cluster.kubectl import Kubectl
-from tests.cluster.programs import HELM, program
 from tests.support.helm import CHARTS, Helm
 from tests.support.pem import self_signed
-from tests.support.relay_process import COMMAND, free_ports
+from tests.support.relay_process import COMMAND
+from tools.cluster.apiserver import ApiServer, running
+from tools.cluster.kubectl import Kubectl
+from tools.cluster.programs import HELM, program
+from tools.ports import free_ports
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 

@@ -7,8 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from tests.support.relay_process import RelayConfig, free_ports, running
+from tests.support.relay_process import RelayConfig, running
 from tests.support.scripted_mx import ScriptedMx
+from tools.ports import free_ports
 
 PROGRAM = Path(__file__).resolve().parents[2] / "charts" / "mailboat-relay" / "files" / "send_test.py"
 

@@ -16,8 +16,9 @@ from typing import Any
 import aiohttp
 import pytest
 from tests.support.fixed_clock import FixedClock
-from tests.support.relay_process import PATIENCE, Relay, RelayConfig, command, free_ports, running
+from tests.support.relay_process import PATIENCE, Relay, RelayConfig, command, running
 from tests.support.stores import draft
+from tools.ports import free_ports
 
 from mailboat.model.envelope import State
 from mailboat.model.observer import Observer

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from tests.support.ledger import Ledger
 from tests.support.plugin_relay import PluginConfig
-from tests.support.relay_process import RelayConfig, free_ports, launch, running
+from tests.support.relay_process import RelayConfig, launch, running
+from tools.ports import free_ports
 
 ROUNDS = int(os.environ.get("MAILBOAT_CRASH_ROUNDS", "20"))
 SEED = int(os.environ.get("MAILBOAT_CRASH_SEED", str(time.time_ns() % 1_000_000)))

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster import images, use
-from tests.cluster.helm import Helm
-from tests.cluster.kubectl import Failed, Kubectl
-from tests.cluster.programs import HELM, Unable
 from tests.e2e import sink as sinks
 from tests.e2e.releases import Releases
 from tests.e2e.sink import Sink
+from tools.cluster import images, use
+from tools.cluster.helm import Helm
+from tools.cluster.kubectl import Failed, Kubectl
+from tools.cluster.programs import HELM, Unable
 
 _OPEN = pytest.StashKey[ExitStack]()
 _CLUSTER = pytest.StashKey[use.Cluster]()

@@ -14,10 +14,10 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from tests.cluster.kubectl import Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.sink import Sink
 from tests.support.ledger import Arrival, Ledger
+from tools.cluster.kubectl import Kubectl, until
+from tools.cluster.use import Cluster
 
 CLIENTS = 4
 PACE = 0.1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cluster.kubectl import Kubectl
+from tools.cluster.kubectl import Kubectl
 
 SMTP = 2525
 ADMIN = 9025

@@ -8,8 +8,8 @@ from typing import Any
 
 import aiosmtplib
 from prometheus_client.parser import text_string_to_metric_families
-from tests.cluster.kubectl import Failed, Kubectl, until
-from tests.cluster.use import Cluster, container_state
+from tools.cluster.kubectl import Failed, Kubectl, until
+from tools.cluster.use import Cluster, container_state
 
 ADMIN = 9025
 SMTP = 2525

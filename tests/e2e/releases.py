@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.helm import Helm
-from tests.cluster.images import ROOT
-from tests.cluster.kubectl import Failed, Kubectl
-from tests.cluster.use import Cluster
 from tests.e2e.relays import Relays
 from tests.e2e.sink import Sink
+from tools.cluster.helm import Helm
+from tools.cluster.images import ROOT
+from tools.cluster.kubectl import Failed, Kubectl
+from tools.cluster.use import Cluster
 
 OPERATOR, RELAY = "mailboat-operator", "mailboat-relay"
 """Names of the charts, of the releases, and of their objects."""

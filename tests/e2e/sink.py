@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tests.cluster.kubectl import Kubectl, until
+from tools.cluster.kubectl import Kubectl, until
 
 PORT = 25
 EVERYWHERE = "everywhere"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import urllib.request
 
 import aiosmtplib
-from tests.cluster.kubectl import Failed, Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.relays import ADMIN, SMTP
 from tests.e2e.releases import OPERATOR, RELAY, Releases
 from tests.e2e.sink import Sink
+from tools.cluster.kubectl import Failed, Kubectl, until
+from tools.cluster.use import Cluster
 
 API_SERVER = "kube-apiserver"
 DELIVERED = 'mailboat_deliveries_total{outcome="delivered"} '

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.cluster.kubectl import Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.relays import Relays
 from tests.e2e.releases import RELAY, Releases
 from tests.e2e.sink import Sink
 from tests.e2e.tls import certificate, put, starttls
 from tests.support.pem import self_signed
+from tools.cluster.kubectl import Kubectl, until
+from tools.cluster.use import Cluster
 
 SECRET = "relay-tls"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from tests.cluster.kubectl import Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.load import load, more, settle
 from tests.e2e.releases import RELAY, Releases
 from tests.e2e.sink import Sink
 from tests.e2e.tls import certificate, starttls
+from tools.cluster.kubectl import Kubectl, until
+from tools.cluster.use import Cluster
 
 
 def test_a_certificate_is_rotated_under_load_and_nothing_is_lost(

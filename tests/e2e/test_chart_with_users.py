@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.helm import Helm
-from tests.cluster.kubectl import Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.sink import Sink
 from tests.support.pem import self_signed
+from tools.cluster.helm import Helm
+from tools.cluster.kubectl import Kubectl, until
+from tools.cluster.use import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "mailboat-relay"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.cluster.kubectl import Failed, Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.load import load, more, settle
 from tests.e2e.releases import RELAY, Releases
 from tests.e2e.sink import Sink
+from tools.cluster.kubectl import Failed, Kubectl, until
+from tools.cluster.use import Cluster
 
 
 def evict(kubectl: Kubectl, pod: str) -> str:

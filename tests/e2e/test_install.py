@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.cluster.helm import Helm
-from tests.cluster.kubectl import Kubectl
-from tests.cluster.programs import HELMS
-from tests.cluster.use import Cluster
 from tests.e2e.relays import ADMIN, Relays
 from tests.e2e.releases import RELAY, Releases
 from tests.e2e.sink import Sink
 from tests.support.prometheus_server import Prometheus, until
+from tools.cluster.helm import Helm
+from tools.cluster.kubectl import Kubectl
+from tools.cluster.programs import HELMS
+from tools.cluster.use import Cluster
 
 
 @pytest.fixture(params=HELMS)

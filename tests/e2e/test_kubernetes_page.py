@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster import images
-from tests.cluster.kubectl import Kubectl, run, until
-from tests.cluster.programs import HELMS, program
-from tests.cluster.use import Cluster
 from tests.e2e.sink import Sink
+from tools.cluster import images
+from tools.cluster.kubectl import Kubectl, run, until
+from tools.cluster.programs import HELMS, program
+from tools.cluster.use import Cluster
 
 from mailboat import __version__
 

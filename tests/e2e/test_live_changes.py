@@ -7,12 +7,12 @@ import smtplib
 import ssl
 
 import pytest
-from tests.cluster.kubectl import Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.relays import Relays
 from tests.e2e.releases import RELAY, Releases, Values
 from tests.e2e.sink import Sink
 from tests.e2e.tls import certificate, starttls
+from tools.cluster.kubectl import Kubectl, until
+from tools.cluster.use import Cluster
 
 SECONDS = 60
 """That a change may take; measured are 3 to 10 on a machine of two cores."""

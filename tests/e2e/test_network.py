@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.cluster import images
-from tests.cluster.kubectl import Kubectl
-from tests.cluster.use import Cluster
 from tests.e2e import manifests
 from tests.e2e.relays import Relays
 from tests.e2e.sink import Sink
+from tools.cluster import images
+from tools.cluster.kubectl import Kubectl
+from tools.cluster.use import Cluster
 
 
 async def test_mx_records_lead_to_the_sink(cluster: Cluster, kubectl: Kubectl, sink: Sink) -> None:

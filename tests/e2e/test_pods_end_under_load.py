@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.cluster.kubectl import Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.load import load, more, settle
 from tests.e2e.relays import Relays
 from tests.e2e.releases import RELAY, Releases
 from tests.e2e.sink import Sink
+from tools.cluster.kubectl import Kubectl, until
+from tools.cluster.use import Cluster
 
 SERVICE = f"service/{RELAY}"
 

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import yaml
-from tests.cluster.helm import Helm
-from tests.cluster.kubectl import Kubectl, until
 from tests.e2e.relays import Relays
 from tests.e2e.releases import CHARTS, OPERATOR, RELAY, TYPE, Releases, Values
 from tests.e2e.sink import Sink
+from tools.cluster.helm import Helm
+from tools.cluster.kubectl import Kubectl, until
 
 
 def test_helm_test_sends_a_mail_through_the_service(helm: Helm, releases: Releases) -> None:

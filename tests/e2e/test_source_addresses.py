@@ -10,13 +10,13 @@ import re
 from functools import partial
 
 import pytest
-from tests.cluster import images
-from tests.cluster.kubectl import Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e import sink as sinks
 from tests.e2e.relays import Relays
 from tests.e2e.releases import RELAY, Releases, Values
 from tests.e2e.sink import EVERYWHERE, Sink
+from tools.cluster import images
+from tools.cluster.kubectl import Kubectl, until
+from tools.cluster.use import Cluster
 
 SECOND = "10.91.0.0/24"
 PODS = (0, 1, 2)

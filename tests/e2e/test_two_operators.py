@@ -7,9 +7,9 @@ import urllib.request
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from tests.cluster.kubectl import Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.releases import OPERATOR, Releases
+from tools.cluster.kubectl import Kubectl, until
+from tools.cluster.use import Cluster
 
 FAIL_OVER = 15
 """Seconds within which the other has taken over."""

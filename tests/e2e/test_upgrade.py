@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.cluster import earlier
-from tests.cluster.kubectl import Failed, Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e.load import load, more, settle
 from tests.e2e.relays import SMTP, Relays
 from tests.e2e.releases import CHARTS, OPERATOR, RELAY, Releases, Values, merged
 from tests.e2e.sink import Sink
+from tools.cluster import earlier
+from tools.cluster.kubectl import Failed, Kubectl, until
+from tools.cluster.use import Cluster
 
 USERS, TOKEN, PROVIDER = "relay-users", "relay-admin", "provider"
 """Secrets, none of them labelled."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import aiosmtplib
 import pytest
-from tests.cluster import images
-from tests.cluster.kubectl import Failed, Kubectl, until
-from tests.cluster.use import Cluster
 from tests.e2e import manifests
 from tests.e2e.load import load, more, settle
 from tests.e2e.relays import Relays
 from tests.e2e.sink import Sink
+from tools.cluster import images
+from tools.cluster.kubectl import Failed, Kubectl, until
+from tools.cluster.use import Cluster
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import json
 from functools import partial
 
 import pytest
-from tests.cluster.kubectl import Kubectl, until
 from tests.e2e.relays import Relays
 from tests.e2e.releases import OPERATOR, RELAY, Releases
 from tests.e2e.sink import Sink
+from tools.cluster.kubectl import Kubectl, until
 
 from mailboat.config.hash import config_hash
 

@@ -6,9 +6,9 @@ import base64
 import smtplib
 import ssl
 
-from tests.cluster.kubectl import Kubectl
-from tests.cluster.use import Cluster
 from tests.support.pem import self_signed
+from tools.cluster.kubectl import Kubectl
+from tools.cluster.use import Cluster
 
 SUBMISSION = 2587
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from tests.cluster import credentials
+from tools.cluster import credentials
 
 Rule = Callable[[str, str], int | None]
 """Method and path (with its query) -> status."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.cluster.programs import program
+from tools.cluster.programs import program
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"

@@ -28,7 +28,7 @@ class Refused(AssertionError):  # noqa: N818 - it fails the test as a sentence
 
 
 class KubeApi:
-    """Calls as the user of a kubeconfig that `tests.cluster` has written."""
+    """Calls as the user of a kubeconfig that `tools.cluster` has written."""
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         config = json.loads(kubeconfig.read_text())

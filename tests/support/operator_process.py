@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.kube_api import until
-from tests.support.relay_process import free_ports
+from tools.ports import free_ports
 
 COMMAND = str(Path(sys.executable).with_name("mailboat"))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from tests.support import programs
 from tests.support.pem import self_signed
-from tests.support.relay_process import free_ports
+from tools.ports import free_ports
 
 _TEMPLATES = Path(__file__).resolve().parents[1] / "interop" / "postfix"
 _PLACE = re.compile(r"@([A-Z_]+)@")

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from tests.support import programs
 from tests.support.monitoring import ALERTS
-from tests.support.relay_process import free_ports
+from tools.ports import free_ports
 
 NAMESPACE, JOB = "mail", "mail/relay"
 PATIENCE = 60.0

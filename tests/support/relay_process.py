@@ -11,12 +11,9 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,23 +21,11 @@ from typing import Any
 import aiohttp
 import aiosmtplib
 from prometheus_client.parser import text_string_to_metric_families
+from tools.ports import free_ports
 
 COMMAND = str(Path(sys.executable).with_name("mailboat"))
 PATIENCE = 30.0
 """Seconds after which a test that waits has failed."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nothing listens on, below the range that the kernel hands out to everybody meanwhile."""
-    chance = random.SystemRandom()
-    ports: list[int] = []
-    with ExitStack() as stack:
-        while len(ports) < count:
-            port = chance.randrange(10_000, 32_000)
-            with contextlib.suppress(OSError):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-                ports.append(port)
-    return ports
 
 
 @dataclass

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.pem import self_signed
-from tests.support.relay_process import Relay, RelayConfig, free_ports, running
+from tests.support.relay_process import Relay, RelayConfig, running
+from tools.ports import free_ports
 
 
 class TlsRelay:

@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.cluster import images
-from tests.cluster.cache import digest, entry
-from tests.cluster.kubectl import Failed, run, until
-from tests.cluster.processes import Service
+from tools.cluster import images
+from tools.cluster.cache import digest, entry
+from tools.cluster.kubectl import Failed, run, until
+from tools.cluster.processes import Service
 
 
 def configuration(root: Path, socket: Path, networks: Path) -> str:

@@ -1,4 +1,4 @@
-"""The parts of the test cluster that need no cluster: the cache, the zone, how the sink's log is read."""
+"""The parts of the test cluster that need no cluster: the cache and the zone."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.cluster import cache, programs
-from tests.cluster.images import ROOT, context_files
-from tests.cluster.names import Zone
-from tests.e2e import sink
+from tools.cluster import cache, programs
+from tools.cluster.images import ROOT, context_files
+from tools.cluster.names import Zone
 
-from mailboat.cli.sink import SinkMail, line_of
-
-SETUP = Path(__file__).parents[1] / "cluster" / "setup"
+SETUP = Path(__file__).parents[1] / "setup"
 
 
 @pytest.fixture(autouse=True)
@@ -140,14 +137,3 @@ def test_records_are_replaced_and_each_change_has_a_new_serial_number(tmp_path: 
     assert "one.test. 1 IN A 10.91.0.7" in zone.path.read_text()
     assert "one.test. 1 IN AAAA fd90::7" in zone.path.read_text()
     assert len(serials) == 2
-
-
-@pytest.mark.parametrize("tls", ["", "TLSv1.3"])
-@pytest.mark.parametrize("subject", ["hi", "it's", 'a "b" -> c'])
-def test_a_line_of_the_sinks_log_is_read_as_it_was_meant(tls: str, subject: str) -> None:
-    body = f"Subject: {subject}\r\n\r\n.\r\n".encode()
-    mail = SinkMail("a@b.test", "10.91.0.3", "relay-0.test", tls, ["c@d.test", "e@f.test"], body)
-    read = sink.parsed(line_of(mail, 1_700_000_000.0))
-    assert read == sink.Delivery(
-        "a@b.test", ("c@d.test", "e@f.test"), len(body), "relay-0.test", "10.91.0.3", tls, subject
-    )

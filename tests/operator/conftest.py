@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.kubectl import Kubectl
 from tests.support.kube_api import KubeApi
 from tests.support.operator_process import OperatorProcess, operator
 from tests.support.outbound_config import CRD_FILE
+from tools.cluster.apiserver import ApiServer
+from tools.cluster.kubectl import Kubectl
 
 _numbers = itertools.count(1)
 

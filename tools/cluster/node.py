@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import containerd
-from tests.cluster.control_plane import ControlPlane
+from tools.cluster import containerd
+from tools.cluster.control_plane import ControlPlane
 
 ADDRESS = "10.89.0.1"
 NAME = "node1"

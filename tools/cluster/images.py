@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.cluster.cache import alone, digest, entry
-from tests.cluster.programs import Unable, program
+from tools.cluster.cache import alone, digest, entry
+from tools.cluster.programs import Unable, program
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"

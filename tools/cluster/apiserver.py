@@ -26,12 +26,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster import credentials
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.kubectl import Kubectl
-from tests.cluster.processes import Service
-from tests.cluster.programs import program
-from tests.support.relay_process import free_ports
+from tools.cluster import credentials
+from tools.cluster.control_plane import ControlPlane
+from tools.cluster.kubectl import Kubectl
+from tools.cluster.processes import Service
+from tools.cluster.programs import program
+from tools.ports import free_ports
 
 _PATIENCE = 60.0
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.apiserver import ApiServer
 from tests.support.kube_api import KubeApi, until
 from tests.support.operator_process import OperatorProcess, operator
 from tests.support.pem import self_signed
+from tools.cluster.apiserver import ApiServer
 
 pytestmark = pytest.mark.apiserver
 

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import images
-from tests.cluster.helm import Helm
-from tests.cluster.kubectl import Failed, Kubectl, until
-from tests.cluster.machine import Machine
-from tests.cluster.programs import all_programs, program
-from tests.cluster.way_in import WayIn, opened
+from tools.cluster import images
+from tools.cluster.helm import Helm
+from tools.cluster.kubectl import Failed, Kubectl, until
+from tools.cluster.machine import Machine
+from tools.cluster.programs import all_programs, program
+from tools.cluster.way_in import WayIn, opened
 
 
 class Cluster:

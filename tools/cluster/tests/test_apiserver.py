@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.kubectl import Failed, until
-from tests.cluster.programs import kubernetes_version
+from tools.cluster.apiserver import ApiServer
+from tools.cluster.kubectl import Failed, until
+from tools.cluster.programs import kubernetes_version
 
 pytestmark = pytest.mark.apiserver
 

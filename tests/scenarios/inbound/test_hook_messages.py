@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.scenarios.receiving.test_large_bodies import spooling
+from tests.scenarios.inbound.test_large_bodies import spooling
 from tests.support.ingress import Rig, serving
 from tests.support.plugins import chain
 from tests.support.smtp_client import TEXT, Client

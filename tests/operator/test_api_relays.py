@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.cluster.kubectl import Kubectl
 from tests.support.fake_relay import IMAGE, FakeRelay, pod, set_ready, stateful_set
 from tests.support.kube_api import KubeApi, until
 from tests.support.operator_process import OperatorProcess
+from tools.cluster.kubectl import Kubectl
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("running")]
 

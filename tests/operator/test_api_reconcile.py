@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 import pytest
-from tests.cluster.kubectl import Kubectl
 from tests.support.kube_api import KubeApi, Refused, until
 from tests.support.operator_process import OperatorProcess
 from tests.support.pem import self_signed
+from tools.cluster.kubectl import Kubectl
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("running")]
 

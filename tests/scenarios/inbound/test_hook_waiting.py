@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.scenarios.receiving.test_large_bodies import spooling
+from tests.scenarios.inbound.test_large_bodies import spooling
 from tests.support.ingress import Rig, serving
 from tests.support.plugins import Gate, chain
 from tests.support.smtp_client import TEXT, Client

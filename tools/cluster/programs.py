@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.cluster.cache import digest, entry
+from tools.cluster.cache import digest, entry
 
 HERE = Path(__file__).resolve().parent
 

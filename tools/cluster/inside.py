@@ -1,6 +1,6 @@
 """The first process of a test cluster's namespaces: makes its mounts and its network, and keeps its daemons running.
 
-`machine` runs it as `unshare --net --mount --pid --fork --kill-child … python -m tests.cluster.inside DIRECTORY`. What
+`machine` runs it as `unshare --net --mount --pid --fork --kill-child … python -m tools.cluster.inside DIRECTORY`. What
 ends is started again, unless a file `held/NAME` says that it shall not be; nothing here outlives this process.
 """
 
@@ -17,8 +17,8 @@ import time
 import urllib.request
 from pathlib import Path
 
-from tests.cluster.node import ADDRESS, BRIDGE, POD_RANGES
-from tests.cluster.processes import Service
+from tools.cluster.node import ADDRESS, BRIDGE, POD_RANGES
+from tools.cluster.processes import Service
 
 _TICK = 0.05
 _RESTART_AFTER = 0.5

@@ -1,4 +1,4 @@
-"""`python -m tests.cluster build | up | down DIRECTORY`: a test cluster by hand.
+"""`python -m tools.cluster build | up | down DIRECTORY`: a test cluster by hand.
 
 `build` makes programs and images that are not in the cache. `up` starts a cluster that stays, and says how to use it;
 `down` ends it. The tests start their own, unless MAILBOAT_CLUSTER names the directory of one that `up` has started.
@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from tests.cluster import earlier, images
-from tests.cluster.machine import Machine
-from tests.cluster.programs import Unable, all_programs
+from tools.cluster import earlier, images
+from tools.cluster.machine import Machine
+from tools.cluster.programs import Unable, all_programs
 
 
 def main(words: list[str]) -> int:
@@ -59,7 +59,7 @@ def _up() -> None:
         f"  nsenter --net=/proc/{machine.pid}/ns/net env KUBECONFIG={machine.kubeconfig} PATH={programs}:$PATH bash\n"
     )
     print(f"Tests use it with MAILBOAT_CLUSTER={machine.directory}; to end it:\n")
-    print(f"  {sys.executable} -m tests.cluster down {machine.directory}")
+    print(f"  {sys.executable} -m tools.cluster down {machine.directory}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from tests.cluster.apiserver import apiserver  # noqa: F401
+from tools.cluster.apiserver import apiserver  # noqa: F401
 
 # A busy machine is no fault of the code: how long an example takes decides nothing.
 hypothesis.settings.register_profile("mailboat", deadline=None)

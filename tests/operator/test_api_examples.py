@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.kubectl import Kubectl
 from tests.support.config_directory import Directory
 from tests.support.kube_api import KubeApi
 from tests.support.pem import self_signed
+from tools.cluster.kubectl import Kubectl
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("running")]
 

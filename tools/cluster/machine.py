@@ -21,12 +21,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from tests.cluster import containerd, credentials, images, node
-from tests.cluster.cache import alone
-from tests.cluster.kubectl import Failed, Kubectl, run, until
-from tests.cluster.names import Zone
-from tests.cluster.processes import TIED
-from tests.cluster.programs import program
+from tools.cluster import containerd, credentials, images, node
+from tools.cluster.cache import alone
+from tools.cluster.kubectl import Failed, Kubectl, run, until
+from tools.cluster.names import Zone
+from tools.cluster.processes import TIED
+from tools.cluster.programs import program
 
 PREFIX = "mailboat-cluster-"
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -78,7 +78,7 @@ class Machine:
                 [
                     *(TIED if tied else ()),
                     *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-                    *(sys.executable, "-m", "tests.cluster.inside", self.directory),
+                    *(sys.executable, "-m", "tools.cluster.inside", self.directory),
                 ],
                 cwd=images.ROOT,
                 env=images.ENVIRONMENT,

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cluster import machine
-from tests.cluster.images import ROOT
-from tests.cluster.kubectl import until
+from tools.cluster import machine
+from tools.cluster.images import ROOT
+from tools.cluster.kubectl import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 START = """
-from tests.cluster.machine import Machine
+from tools.cluster.machine import Machine
 machine = Machine.new()
 print(machine.directory, flush=True)
 machine.start()

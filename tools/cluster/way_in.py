@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import gate
-from tests.cluster.kubectl import Failed, Kubectl, until
-from tests.cluster.processes import TIED
-from tests.support.relay_process import free_ports
+from tools.cluster import gate
+from tools.cluster.kubectl import Failed, Kubectl, until
+from tools.cluster.processes import TIED
+from tools.ports import free_ports
 
 _NAME = "way-in"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from tests.cluster import images
-from tests.cluster.cache import entry
-from tests.cluster.kubectl import Failed, run
-from tests.cluster.programs import Unable
+from tools.cluster import images
+from tools.cluster.cache import entry
+from tools.cluster.kubectl import Failed, run
+from tools.cluster.programs import Unable
 
 COMMIT = "25c377a720ea177f94a3d5f3c615f0adb9d406fd"
 """The last one before defaults of the charts changed."""

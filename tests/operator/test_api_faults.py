@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster.apiserver import ApiServer, running
 from tests.support.fault_proxy import FaultProxy
 from tests.support.kube_api import KubeApi, until
 from tests.support.operator_process import OperatorProcess, operator
 from tests.support.outbound_config import CRD_FILE
+from tools.cluster.apiserver import ApiServer, running
 
 pytestmark = pytest.mark.apiserver
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.kubectl import run
+from tools.cluster.kubectl import run
 
 
 @dataclass(frozen=True, slots=True)
