@@ -55,7 +55,7 @@ class Servers:
         return found
 
 
-class Desk:
+class ResolverRig:
     """A resolver in front of such servers."""
 
     def __init__(
@@ -97,7 +97,7 @@ def answer(ttl: int = 300, *texts: str) -> Response:
     ],
 )
 async def test_what_is_known_is_not_asked_again_before_it_expires(response: Response, lives: float) -> None:
-    desk = Desk(Servers(one=response))
+    desk = ResolverRig(Servers(one=response))
     await desk.ask()
     desk.clock.advance(lives - 0.5)
     await desk.ask()
@@ -109,7 +109,7 @@ async def test_what_is_known_is_not_asked_again_before_it_expires(response: Resp
 
 
 async def test_many_who_ask_at_once_share_one_query() -> None:
-    desk = Desk(Servers(one=answer()))
+    desk = ResolverRig(Servers(one=answer()))
     found = await asyncio.gather(*(desk.ask() for _ in range(100)))
     assert len(desk.servers.asked) == 1
     assert all(each is found[0] for each in found)
@@ -118,7 +118,7 @@ async def test_many_who_ask_at_once_share_one_query() -> None:
 async def test_one_who_gives_up_does_not_take_the_answer_from_the_others() -> None:
     servers = Servers(one=answer())
     servers.gate.clear()
-    desk = Desk(servers)
+    desk = ResolverRig(servers)
     first, second = asyncio.create_task(desk.ask()), asyncio.create_task(desk.ask())
     await servers.begun.wait()
     first.cancel()
@@ -129,7 +129,7 @@ async def test_one_who_gives_up_does_not_take_the_answer_from_the_others() -> No
 
 
 async def test_a_silent_server_is_followed_by_the_next_and_then_asked_last() -> None:
-    desk = Desk(Servers(one=TimeoutError(), two=answer()))
+    desk = ResolverRig(Servers(one=TimeoutError(), two=answer()))
     assert isinstance(await desk.ask("a.test"), Answer)
     assert isinstance(await desk.ask("b.test"), Answer)
     assert [server for server, _ in desk.servers.asked] == [ONE, TWO, TWO]
@@ -139,7 +139,7 @@ async def test_a_silent_server_is_followed_by_the_next_and_then_asked_last() -> 
 
 
 async def test_silence_everywhere_is_waited_for_twice_a_server_and_fails() -> None:
-    desk = Desk(Servers(one=TimeoutError(), two=OSError("unreachable")))
+    desk = ResolverRig(Servers(one=TimeoutError(), two=OSError("unreachable")))
     found = await desk.ask()
     assert isinstance(found, LookupFailure)
     assert "192.0.2.1:53" in found.reason
@@ -149,24 +149,24 @@ async def test_silence_everywhere_is_waited_for_twice_a_server_and_fails() -> No
 
 
 async def test_a_server_that_says_it_cannot_is_not_asked_twice() -> None:
-    desk = Desk(Servers(one=Response(failure="SERVFAIL"), two=BadResponse("nonsense")))
+    desk = ResolverRig(Servers(one=Response(failure="SERVFAIL"), two=BadResponse("nonsense")))
     assert isinstance(await desk.ask(), LookupFailure)
     assert len(desk.servers.asked) == 2
     assert desk.tally.results == [DnsResult.SERVFAIL, DnsResult.INVALID]
 
 
 async def test_a_server_that_cannot_is_followed_by_one_that_can() -> None:
-    desk = Desk(Servers(one=Response(failure="REFUSED"), two=Response(ttl=60)))
+    desk = ResolverRig(Servers(one=Response(failure="REFUSED"), two=Response(ttl=60)))
     assert isinstance(await desk.ask(), NoData)
 
 
 async def test_a_lost_packet_costs_a_second_try_and_no_more() -> None:
-    desk = Desk(Servers(one=[TimeoutError(), answer()]))
+    desk = ResolverRig(Servers(one=[TimeoutError(), answer()]))
     assert isinstance(await desk.ask(), Answer)
 
 
 async def test_an_alias_is_followed_and_lasts_as_long_as_its_shortest_part() -> None:
-    desk = Desk(Servers(one=[Response(alias="b.test", ttl=10), answer(300)]))
+    desk = ResolverRig(Servers(one=[Response(alias="b.test", ttl=10), answer(300)]))
     found = await desk.ask()
     assert isinstance(found, Answer)
     assert found.expires == desk.clock.monotonic() + 10
@@ -174,7 +174,7 @@ async def test_an_alias_is_followed_and_lasts_as_long_as_its_shortest_part() -> 
 
 
 async def test_aliases_without_end_fail() -> None:
-    desk = Desk(Servers(one=Response(alias="a.test", ttl=10)))
+    desk = ResolverRig(Servers(one=Response(alias="a.test", ttl=10)))
     assert isinstance(await desk.ask(), LookupFailure)
     assert len(desk.servers.asked) == MAX_ALIASES
 
@@ -185,7 +185,7 @@ SECURE = [Response(("192.0.2.99",), secure=True), Response(secure=True), Respons
 @pytest.mark.parametrize("response", SECURE, ids=["records", "no such record", "no such name"])
 @pytest.mark.parametrize("server", ["here", "here_ipv6"])
 async def test_what_a_server_of_this_machine_authenticated_is_secure(server: str, response: Response) -> None:
-    desk = Desk(Servers(**{server: response}))
+    desk = ResolverRig(Servers(**{server: response}))
     for found in (await desk.ask(), await desk.ask()):
         assert isinstance(found, Answer | NoData | NxDomain)
         assert found.secure
@@ -195,7 +195,7 @@ async def test_what_a_server_of_this_machine_authenticated_is_secure(server: str
 @pytest.mark.parametrize("response", SECURE, ids=["records", "no such record", "no such name"])
 async def test_what_another_machine_calls_authenticated_is_not_secure(response: Response) -> None:
     """RFC 4035 4.9.3: anybody on the way to it can set the bit."""
-    found = await Desk(Servers(one=response)).ask()
+    found = await ResolverRig(Servers(one=response)).ask()
     assert isinstance(found, Answer | NoData | NxDomain)
     assert not found.secure
 
@@ -203,7 +203,7 @@ async def test_what_another_machine_calls_authenticated_is_not_secure(response: 
 @pytest.mark.parametrize(("first", "then"), [(True, True), (True, False), (False, True)])
 async def test_an_answer_is_as_secure_as_each_alias_on_the_way(first: bool, then: bool) -> None:
     alias = Response(alias="c.test", aliases=("b.test", "c.test"), secure=first)
-    desk = Desk(Servers(here=[alias, Response(("192.0.2.99",), aliases=("d.test",), secure=then)]))
+    desk = ResolverRig(Servers(here=[alias, Response(("192.0.2.99",), aliases=("d.test",), secure=then)]))
     found = await desk.ask()
     assert isinstance(found, Answer)
     assert found.secure == (first and then)
@@ -211,13 +211,13 @@ async def test_an_answer_is_as_secure_as_each_alias_on_the_way(first: bool, then
 
 
 async def test_a_name_that_cannot_be_asked_for_does_not_exist() -> None:
-    assert isinstance(await Desk(Servers(one=InvalidName())).ask("a..test"), NxDomain)
+    assert isinstance(await ResolverRig(Servers(one=InvalidName())).ask("a..test"), NxDomain)
 
 
 async def test_a_look_up_is_bounded_in_all() -> None:
     servers = Servers(one=answer())
     servers.gate.clear()
-    desk = Desk(servers, Patience(query=10, total=0.01))
+    desk = ResolverRig(servers, Patience(query=10, total=0.01))
     found = await desk.ask()
     assert isinstance(found, LookupFailure)
     assert "0.01 s" in found.reason
@@ -225,20 +225,20 @@ async def test_a_look_up_is_bounded_in_all() -> None:
 
 async def test_queries_in_flight_are_bounded() -> None:
     servers = Servers(one=answer())
-    desk = Desk(servers, Patience(in_flight=3))
+    desk = ResolverRig(servers, Patience(in_flight=3))
     await asyncio.gather(*(desk.ask(f"{n}.test") for n in range(20)))
     assert servers.most_together == 3
 
 
 async def test_the_cache_is_bounded_and_forgets_what_was_unused_for_longest() -> None:
-    desk = Desk(Servers(one=answer()), Patience(cache_size=2))
+    desk = ResolverRig(Servers(one=answer()), Patience(cache_size=2))
     for name in ("a", "b", "a", "c", "a", "b"):
         await desk.ask(name)
     assert [name for _, name in desk.servers.asked] == ["a", "b", "c", "b"]
 
 
 async def test_other_servers_make_it_forget_and_the_same_ones_do_not() -> None:
-    desk = Desk(Servers(one=answer(), two=answer()))
+    desk = ResolverRig(Servers(one=answer(), two=answer()))
     await desk.ask()
     desk.resolver.configure((ONE, TWO))
     await desk.ask()
@@ -251,7 +251,7 @@ async def test_other_servers_make_it_forget_and_the_same_ones_do_not() -> None:
 async def test_an_answer_of_former_servers_reaches_who_waits_and_is_not_kept() -> None:
     servers = Servers(one=answer(300, "192.0.2.11"), two=answer(300, "192.0.2.22"))
     servers.gate.clear()
-    desk = Desk(servers)
+    desk = ResolverRig(servers)
     desk.resolver.configure((ONE,))
     waiting = asyncio.create_task(desk.ask())
     await servers.begun.wait()
@@ -266,7 +266,7 @@ async def test_an_answer_of_former_servers_reaches_who_waits_and_is_not_kept() -
 async def test_closing_ends_what_is_in_flight() -> None:
     servers = Servers(one=answer())
     servers.gate.clear()
-    desk = Desk(servers)
+    desk = ResolverRig(servers)
     waiting = asyncio.create_task(desk.ask())
     await servers.begun.wait()
     await desk.resolver.close()
@@ -277,7 +277,7 @@ async def test_closing_ends_what_is_in_flight() -> None:
 async def test_a_resolv_conf_that_is_written_later_is_followed_without_a_restart(tmp_path: Path) -> None:
     conf, servers = tmp_path / "resolv.conf", Servers(one=Response(ttl=60, exists=False), two=answer())
     conf.write_text("nameserver 192.0.2.1\n")
-    desk = Desk(servers, resolv_conf=conf)
+    desk = ResolverRig(servers, resolv_conf=conf)
     desk.resolver.configure(())
     assert isinstance(await desk.ask(), NxDomain)
     conf.write_text("nameserver 192.0.2.2\n")
@@ -288,7 +288,7 @@ async def test_a_resolv_conf_that_is_written_later_is_followed_without_a_restart
 
 async def test_servers_of_the_configuration_win_over_resolv_conf(tmp_path: Path) -> None:
     conf, servers = tmp_path / "resolv.conf", Servers(one=answer(), two=answer())
-    desk = Desk(servers, resolv_conf=conf)
+    desk = ResolverRig(servers, resolv_conf=conf)
     desk.resolver.configure((ONE,))
     conf.write_text("nameserver 192.0.2.2\n")
     desk.clock.advance(REFRESH)
