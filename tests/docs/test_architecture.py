@@ -21,7 +21,7 @@ def block(after: str, kind: str = "") -> list[str]:
 def arrows() -> list[tuple[str, str]]:
     """The pairs of the picture: who imports what."""
     pairs: list[tuple[str, str]] = []
-    for line in block("The picture has", "mermaid")[1:]:
+    for line in block("The picture shows", "mermaid")[1:]:
         ends = [re.findall(r"\w+", end) for end in re.split(r"-->(?:\|[^|]*\|)?", line)]
         for some, others in pairwise(ends):
             pairs += product(some, others)
@@ -33,7 +33,7 @@ def test_the_table_of_floors_is_the_import_contract() -> None:
     contracts.read(ROOT / ".importlinter")
     floors = contracts["importlinter:contract:layers"]["layers"].split("\n")
 
-    assert [re.split(r"  +", line)[0] for line in block("Who may import whom")] == [floor for floor in floors if floor]
+    assert [re.split(r"  +", line)[0] for line in block("Imports go from top to bottom")] == [floor for floor in floors if floor]
 
 
 def test_the_picture_has_all_rooms_and_only_imports_that_there_are() -> None:
