@@ -36,7 +36,7 @@ def test_each_alert_has_its_runbook_and_each_runbook_its_alert() -> None:
     books = {section.partition("\n")[0]: section for section in sections}
     assert list(books) == [alert.name for alert in alerts()]
     for book in books.values():
-        assert re.findall(r"^- \*\*(\w+)\*\*: ", book, re.MULTILINE) == ["Means", "Harms", "Look", "Mend"]
+        assert re.findall(r"^- \*\*(\w+)\*\*: ", book, re.MULTILINE) == ["Means", "Effect", "Look", "Fix"]
 
 
 def test_the_page_of_operations_lists_each_alert() -> None:

@@ -1,7 +1,13 @@
-"""`python -m tools.cluster build | up | down DIRECTORY`: a test cluster by hand.
+"""`python -m tools.cluster build | up | down DIRECTORY`: a Kubernetes cluster of one node, for tests and by hand.
 
-`build` makes programs and images that are not in the cache. `up` starts a cluster that stays, and says how to use it;
+`build` makes programs and images that are not in the cache. `up` starts a cluster that stays, and prints how to use it;
 `down` ends it. The tests start their own, unless MAILBOAT_CLUSTER names the directory of one that `up` has started.
+
+The cluster is real: etcd, the control plane, kubelet, CoreDNS and Helm, built from pinned Go modules, and Debian's
+containerd with the images that the `Dockerfile` makes of this checkout. It runs in network, mount and process
+namespaces of its own and is gone when its processes end, however they end. It needs root, Go and what `setup` installs;
+with KUBECONFIG set, none of it is used. What was built stays in `~/.cache/mailboat-e2e` (about 4 GB), under a digest of
+its sources. `apiserver` alone, without a node, needs no root.
 """
 
 from __future__ import annotations
