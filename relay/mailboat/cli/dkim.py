@@ -46,7 +46,6 @@ class _DnsError(Exception):
 class _Line:
     """What `check` says of one key."""
 
-    file: str
     name: str
     algorithm: str
     result: str
@@ -129,7 +128,7 @@ def check(directory: Path = _HERE, /, *, json: _Json = False) -> int:
         if file.key.warning:
             print(f"{file.path}: {file.key.warning}", file=sys.stderr)
         line = by_name[file.key.dns_name]
-        shown = {**asdict(line), "file": str(file.path)}
+        shown = {"file": str(file.path), **asdict(line)}
         print(json_format.dumps(shown) if json else f"{line.result:<9} {line.name}" + _tail(line.advice))
     if not files:
         print("no keys: `mailboat dkim keygen DOMAIN` makes one", file=sys.stderr)
@@ -186,7 +185,7 @@ async def _check_one(key: SigningKey, resolver: Resolver) -> _Line:
         result, advice = str(finding.publication), finding.advice
     except _DnsError as error:
         result, advice = _UNKNOWN, str(error)
-    return _Line("", key.dns_name, key.algorithm.value, result, advice)
+    return _Line(key.dns_name, key.algorithm.value, result, advice)
 
 
 async def _verify(octets: bytes, resolver: Callable[[], Resolver]) -> list[Verification]:

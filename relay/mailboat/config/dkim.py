@@ -13,7 +13,7 @@ from mailboat.config.sections import read_section, warn_of_sections
 from mailboat.config.settings import DkimDomain, DkimSettings
 from mailboat.dkim.canonical import Canonicalization
 from mailboat.dkim.coverage import ALWAYS, AS_PRESENT, WHEN_PRESENT, Coverage
-from mailboat.dkim.keys import Algorithm, SigningKey, parse_key, split_dns_name
+from mailboat.dkim.keys import Algorithm, SigningKey, dns_name, parse_key, split_dns_name
 from mailboat.dkim.signature import SignatureForm
 from mailboat.dkim.signer import Signer, SigningDomain
 
@@ -29,6 +29,11 @@ def key_of(name: str, content: bytes) -> SigningKey:
     """The key in a file of this name, `SELECTOR._domainkey.DOMAIN.pem`. Raises ValueError: what is wrong with it."""
     selector, domain = split_dns_name(name.removesuffix(SUFFIX))
     return SigningKey(domain_name(domain), selector, *parse_key(content))
+
+
+def path_of(selector: str, domain: str) -> str:
+    """Where the key of a selector and domain stands in the configuration directory."""
+    return f"{FOLDER}/{dns_name(selector, domain)}{SUFFIX}"
 
 
 def is_key_file(name: str) -> bool:
@@ -130,7 +135,7 @@ def _chosen(domain: DkimDomain, keys: Iterable[SigningKey], file: IniFile, repor
     for choice in domain.selectors:
         key = by_selector.get(choice.selector)
         if key is None:
-            message = f"there is no {FOLDER}/{choice.selector}._domainkey.{domain.name}{SUFFIX}"
+            message = f"there is no {path_of(choice.selector, domain.name)}"
         elif choice.public_hash not in ("", key.public_hash):
             message = f"the key of {choice.selector} is {key.public_hash}"
         else:

@@ -419,6 +419,8 @@ class _Walk:
             if misfit is not None:
                 self._pass_on(verdict.cannot_take(misfit, mx))
                 offered = self._offered()
+                if not offered:
+                    break
         return offered
 
     async def _load(self) -> bytes | FileBody:

@@ -25,7 +25,7 @@ PrivateKey: TypeAlias = RSAPrivateKey | Ed25519PrivateKey
 
 RSA_BITS: Final = 2048
 """Of keys made here: what every verifier takes and a DNS answer by UDP holds."""
-_RSA_MIN: Final = 1024
+RSA_MIN: Final = 1024
 """RFC 8301 3.2: verifiers refuse shorter ones."""
 _RSA_MAX: Final = 4096
 """RFC 8301 3.2: verifiers need not accept longer ones."""
@@ -78,7 +78,7 @@ class SigningKey:
     @property
     def dns_name(self) -> str:
         """Where verifiers look: `SELECTOR._domainkey.DOMAIN`."""
-        return f"{self.selector}._domainkey.{self.domain}"
+        return dns_name(self.selector, self.domain)
 
     @property
     def record(self) -> str:
@@ -107,6 +107,11 @@ def public_octets(private: PrivateKey) -> bytes:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     return private.public_key().public_bytes_raw()
+
+
+def dns_name(selector: str, domain: str) -> str:
+    """The DNS name of a key (RFC 6376 3.6.2.1)."""
+    return f"{selector}._domainkey.{domain}"
 
 
 def split_dns_name(name: str) -> tuple[str, str]:
@@ -173,7 +178,7 @@ def _judged(key: object) -> tuple[PrivateKey, str]:
         raise KeyFault(f"an RSA or Ed25519 key is expected, and this is of the kind {kind}")
     _prove(key)
     bits = key.key_size
-    if bits < _RSA_MIN:
+    if bits < RSA_MIN:
         raise KeyFault(f"an RSA key of {bits} bits, which verifiers refuse (RFC 8301 3.2): {RSA_BITS} are expected")
     if bits < RSA_BITS:
         return key, f"an RSA key of {bits} bits is weak: {RSA_BITS} are expected (RFC 8301 3.2)"

@@ -23,13 +23,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from mailboat.dkim.canonical import Canonicalization, body_hash
 from mailboat.dkim.coverage import name_of
-from mailboat.dkim.keys import Algorithm
+from mailboat.dkim.keys import RSA_MIN, Algorithm, dns_name
 from mailboat.dkim.record import KeyRecord, parse_record, usable_algorithm
 from mailboat.dkim.signature import header_digest
 from mailboat.dkim.tags import names_in, parse_tags, without_white
 
 MAX_SIGNATURES: Final = 20
-_RSA_MIN: Final = 1024
 _B_VALUE: Final = re.compile(rb"(?P<tag>(?:^|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*", re.DOTALL)
 _REQUIRED: Final = ("v", "a", "b", "bh", "d", "h", "s")
 
@@ -73,7 +72,7 @@ class SignatureTags:
     @property
     def dns_name(self) -> str:
         """Where its key is."""
-        return f"{self.selector}._domainkey.{self.domain}"
+        return dns_name(self.selector, self.domain)
 
 
 def signature_fields(fields: Sequence[bytes]) -> list[bytes]:
@@ -196,8 +195,8 @@ def _public_key(record: KeyRecord, tags: SignatureTags) -> RSAPublicKey | Ed2551
         key = serialization.load_der_public_key(record.public)
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError("p= is no RSA key") from None
-    if not isinstance(key, RSAPublicKey) or key.key_size < _RSA_MIN:
-        raise ValueError(f"p= is no RSA key of {_RSA_MIN} bits or more")
+    if not isinstance(key, RSAPublicKey) or key.key_size < RSA_MIN:
+        raise ValueError(f"p= is no RSA key of {RSA_MIN} bits or more")
     return key
 
 

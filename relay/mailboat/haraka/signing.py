@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailboat.config.dkim import FILE, FOLDER, SUFFIX
+from mailboat.config.dkim import FILE, FOLDER, path_of
 from mailboat.haraka.journal import SourceLine
 from mailboat.haraka.product import Product
 from mailboat.haraka.reader import MAIN, HarakaDirectory, Item, boolean
@@ -40,4 +40,4 @@ def _key(source: HarakaDirectory, product: Product, domain: str, path: str, sele
     if content is None or selector is None or not selector.value:
         product.journal.lost(SourceLine(path), "a key and a selector are wanted")
         return
-    product.file(f"{FOLDER}/{selector.value}._domainkey.{domain}{SUFFIX}".lower(), content, secret=True)
+    product.file(path_of(selector.value, domain).lower(), content, secret=True)

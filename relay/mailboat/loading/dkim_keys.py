@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailboat.config.dkim import FOLDER, SUFFIX, is_key_file, key_of
+from mailboat.config.dkim import FOLDER, is_key_file, key_of, path_of
 from mailboat.config.files import FileError
 from mailboat.dkim.keys import Algorithm, SigningKey
 from mailboat.loading.directory import read_file
@@ -22,7 +22,7 @@ class KeyFile:
 
 def key_file(directory: Path, selector: str, domain: str) -> Path:
     """Where the key of a selector and domain stands in a configuration directory."""
-    return directory / FOLDER / f"{selector}._domainkey.{domain}{SUFFIX}"
+    return directory / path_of(selector, domain)
 
 
 def read_keys(directory: Path) -> list[KeyFile]:

@@ -55,7 +55,7 @@ class EventLog(Observer):
         message = fact.message
         recipients = fact.recipients
         shown = recipients if len(recipients) < 2 else next(_chunks(recipients))
-        line: dict[str, Any] = {
+        event: Event = {
             "time": self._time(),
             "event": "received",
             "id": message.id,
@@ -69,8 +69,8 @@ class EventLog(Observer):
             "tenant": message.tenant,
         }
         if fact.signed_by:
-            line["dkim"] = [{"d": by.domain, "s": by.selector, "a": by.algorithm} for by in fact.signed_by]
-        self._tell(line)
+            event["dkim"] = [{"d": by.domain, "s": by.selector, "a": by.algorithm} for by in fact.signed_by]
+        self._tell(event)
 
     def rejected(self, fact: Rejected) -> None:
         waits = self._rejections.has_omitted

@@ -167,7 +167,7 @@ class Finder:
         name = hop.name or hop.name_of_host
         secret = hop.credentials is not None and not hop.auth_without_tls
         subject = security.Subject(
-            *(query.domain, name, ip, query.route, hop.tls, query.force_tls, secret), lookups=lookups
+            query.domain, name, ip, query.route, hop.tls, query.force_tls, secret, lookups=lookups
         )
         tls = await security.requirement(self._policy, subject)
         return Target(

@@ -1,4 +1,4 @@
-"""A whole relay with keys, and a sink whose mails are verified."""
+"""What scenarios with a whole relay and one next hop start from."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ async def mx() -> AsyncIterator[ScriptedMx]:
 
 @pytest.fixture
 def config(tmp_path: Path, mx: ScriptedMx) -> PluginConfig:
-    """A configuration directory without keys."""
+    """A directory for a relay whose mail goes to `mx`, for plugins or keys to be put into."""
     return PluginConfig(tmp_path / "config", mx.port)
