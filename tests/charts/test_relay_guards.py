@@ -34,7 +34,7 @@ pytestmark = pytest.mark.helm
     ],
 )
 def test_a_network_as_wide_as_the_internet_is_no_client(helm: Helm, network: str) -> None:
-    """Halves too, and IPv4 in IPv6 clothes: the relay unpacks it."""
+    """Halves too, and IPv4-mapped IPv6: the relay unpacks it."""
     with pytest.raises(RefusedError, match=r"relayAllow"):
         helm.template("mailboat-relay", values={"config": {"relayAllow": ["10.0.0.0/8", network]}})
 

@@ -14,7 +14,7 @@ are half of what the registries have. The relay refuses 75 %.
 {{- $wide := 0 -}}
 {{- range .Values.config.relayAllow -}}
   {{- if regexMatch "(?i)^[0:]*:ffff:" . -}}
-    {{- fail (printf "config.relayAllow: %s is an IPv4 network in IPv6 clothes; write it as IPv4" .) -}}
+    {{- fail (printf "config.relayAllow: %s is an IPv4-mapped IPv6 network; write it as IPv4" .) -}}
   {{- end -}}
   {{- $prefix := splitList "/" . -}}
   {{- if eq (len $prefix) 2 -}}

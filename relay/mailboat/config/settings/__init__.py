@@ -1,4 +1,4 @@
-"""The effective settings as frozen dataclasses: what every other package is given.
+"""The effective settings as frozen dataclasses, which all other packages use.
 
 Nothing here reads a file: `mailboat.loading.load` builds these from the configuration directory, and
 `docs/configuration.md` is generated from the metadata of the fields. Times are seconds, sizes are octets.
@@ -70,16 +70,16 @@ __all__ = [
 ]
 
 DEFAULT_RELAY_ACL: tuple[Network, ...] = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
-"""Who may relay without AUTH where `relay_acl_allow` does not say: this machine."""
+"""Who may relay without AUTH when there is no `relay_acl_allow`: this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that one configuration directory says."""
+    """All settings of one configuration directory."""
 
     directory: str
     me: str
-    """This host's name: EHLO, `Received`, the domain that reports bounces."""
+    """This host's name: in EHLO, in `Received`, and as the Reporting-MTA of bounces."""
     smtp: SmtpSettings = field(default_factory=SmtpSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
@@ -90,19 +90,19 @@ class Settings:
     relay_acl: tuple[Network, ...] = DEFAULT_RELAY_ACL
     """`relay_acl_allow`: who may relay without AUTH."""
     senders_allow: frozenset[str] | None = None
-    """`senders_allow`: what clients that relay by address may send as: `domain`, `.parent` or `local@domain`, domains
-    normalised; None: as anybody."""
+    """`senders_allow`: the senders that clients which relay by address may use: `domain`, `.parent` or `local@domain`,
+    domains normalised; None: any."""
     tenants: tuple[Tenant, ...] = ()
-    """`tenants.ini`: whose mail it is."""
+    """`tenants.ini`: which clients' mail belongs to which tenant."""
     dkim: DkimSettings = field(default_factory=DkimSettings)
     dkim_domains: tuple[DkimDomain, ...] = ()
     signer: Signer | None = field(default=None, repr=False)
-    """The keys in `dkim/` and how they sign; None: nothing is signed."""
+    """The keys in `dkim/` and how they sign; None: no mail is signed."""
     awaits_outbound: bool = False
-    """`smtp.ini` says `await_outbound`, and there is no `outbound.ini`: mail waits for it."""
+    """`await_outbound` is set in `smtp.ini`, and there is no `outbound.ini`: delivery is held until there is one."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)
     plugins: PluginSettings = field(default_factory=PluginSettings)
     copies: str = ""
-    """Where the last good set is in force: the folder that holds its copies of the directory's own files."""
+    """The directory with the copies of the configuration files while the last good set is in force; else empty."""
     hash: str = ""
-    """`sha256:…` of three of the files as documented in docs/configuration.md; `/configz` shows it."""
+    """`sha256:…` over the files that docs/configuration.md lists; shown by `/configz`."""

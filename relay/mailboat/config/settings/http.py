@@ -19,12 +19,12 @@ class HttpSettings:
     token_file: str = setting(
         "",
         values.path,
-        "File with the bearer token that calls of `/v1/` must show where `listen` is not loopback.",
+        "File with the bearer token that requests to `/v1/` must carry if `listen` is not loopback.",
     )
     read_without_token: bool = setting(
         False,
         values.boolean,
-        "Let every client of a listener that is not loopback read `/v1/`, senders and recipients included; what "
-        "changes something asks for the token all the same.",
+        "Allow reading `/v1/`, senders and recipients included, without the token on a listener that is not loopback. "
+        "Changes still require the token.",
         restart=True,
     )

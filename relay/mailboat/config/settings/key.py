@@ -1,4 +1,4 @@
-"""What one key of an ini file is: a dataclass field with its parser and its meaning."""
+"""Keys of ini files: dataclass fields with a parser and a description."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the reader, the writer and the reference page know of one ini key; lives in a field's metadata."""
+    """One ini key for the reader, the writer and the reference page; stored in the metadata of a field."""
 
     parse: Callable[[str], Any]
-    """Text of the file -> value; raises ValueError with a reason that a person can act on."""
+    """Text of the file -> value; raises ValueError with a message for the user."""
     doc: str
-    """Meaning, unit and reason of the default, in Markdown."""
+    """Meaning, unit and the reason for the default, in Markdown."""
     ini: str = ""
-    """The key's name in the file where it is not the field's name."""
+    """The key's name in the file if it differs from the field's name."""
     restart: bool = False
-    """Whether a change needs a restart to take effect; said in the log on reload."""
+    """A change takes effect at the next restart only; a reload logs this."""
     shown_default: str = ""
-    """How the reference shows the default where its repr would not do."""
+    """The default as the reference shows it, if its repr is not suitable."""
     no_field: str = ""
-    """Why an OutboundConfig has no field for it, where its other keys have one."""
+    """Why an OutboundConfig has no field for this key of a file whose other keys have one."""
 
 
 def setting(default: Any, parse: Callable[[str], Any], doc: str, **more: Any) -> Any:
@@ -32,19 +32,19 @@ def setting(default: Any, parse: Callable[[str], Any], doc: str, **more: Any) ->
 
 @dataclass(frozen=True, slots=True)
 class NamedKey:
-    """One key of a settings class: where its value lives, and what the file calls it."""
+    """One key of a settings class: the field with its value, and its name in the file."""
 
     field: str
     ini: str
     """Without the `[]` of a list."""
     is_list: bool
-    """Written as repeated `ini[]=` lines; the parser is called once a line and the tuples are joined."""
+    """Written as repeated `ini[]=` lines; the parser is called for each line and the tuples are joined."""
     default: Any
     key: Key
 
 
 def keys_of(kind: type) -> tuple[NamedKey, ...]:
-    """The keys of a settings class in their order; fields that the loader fills by other ways are not among them."""
+    """The keys of a settings class in order, without the fields that the loader fills from elsewhere."""
     return tuple(
         NamedKey(f.name, name.removesuffix("[]"), name.endswith("[]"), f.default, key)
         for f in fields(kind)

@@ -11,46 +11,48 @@ from mailboat.config.settings.key import setting
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A `[route:NAME]` section: where mail for some domains, or all (`*`), is handed over."""
+    """A `[route:NAME]` section: the next hops of mail for some domains, or for all (`*`)."""
 
     name: str
     domains: tuple[str, ...] = setting(
         (),
         values.domains,
-        "Recipient domains, separated by commas: exact, `.example.com` for all below it, or `*` for all. The most "
-        "specific one decides.",
-        shown_default="`*` where `senders` is set, else required",
+        "Recipient domains, separated by commas: an exact name, `.example.com` for all its subdomains, or `*` for "
+        "all. The most specific one decides.",
+        shown_default="`*` if `senders` is set, else required",
     )
     senders: tuple[str, ...] = setting(
         (),
         values.senders,
-        "Only mail from these, separated by commas: addresses, domains, `.example.com` for all below it, or `<>` for "
-        "bounces and other mail without a sender. Domains of recipients are matched first; where several routes have "
-        "the same one, the most specific sender decides.",
+        "Only mail from these senders, separated by commas: addresses, domains, `.example.com` for all its "
+        "subdomains, or `<>` for the null sender, such as that of bounces. Recipient domains are matched first; among "
+        "routes with the same one, the most specific sender decides.",
         shown_default="all",
     )
     hosts: tuple[RouteHost, ...] = setting(
         (),
         values.route_hosts,
-        "Next hops `host[:port][/priority]`, separated by commas; lower priority first, equal ones in turn. "
-        "A path is a unix socket. Names are looked up as the system does: `/etc/hosts`, then the search list of "
-        "`/etc/resolv.conf`; one that ends in a dot is whole.",
+        "Next hops `host[:port][/priority]`, separated by commas; lower priority first, equal ones in random order. A "
+        "path is a unix socket. Names are looked up as the system does: `/etc/hosts`, then the search list of "
+        "`/etc/resolv.conf`; a name that ends in a dot is not completed.",
     )
     protocol: Protocol = setting(Protocol.SMTP, values.choice(Protocol), "`smtp` or `lmtp` (RFC 2033).")
     tls: TlsLevel = setting(
         TlsLevel.OPPORTUNISTIC,
         values.choice(TlsLevel),
-        "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, at once). With a "
-        "user, `opportunistic` means `required`, but for loopback addresses and unix sockets.",
+        "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, from the first "
+        "octet). With a user, `opportunistic` means `required`, except for loopback addresses and unix sockets.",
     )
     ca: str = setting(
         "",
         values.path,
-        "PEM file of the roots that verify the hosts' certificates, instead of those of tls.ini.",
+        "PEM file of the root certificates that verify the hosts, instead of those of tls.ini.",
     )
     auth_user: str = setting("", values.text, "User name for AUTH.")
     auth_user_file: str = setting(
-        "", values.path, "File that holds the user name instead; read at load, its last newline removed."
+        "",
+        values.path,
+        "File that holds the user name, instead of `auth_user`; read at load, its last newline removed.",
     )
     auth_pass_file: str = setting(
         "", values.path, "File that holds the password; read at load, its last newline removed."
@@ -64,10 +66,10 @@ class Route:
     oauth_token_url: str = setting(
         "",
         values.token_url,
-        "Token server (RFC 6749 3.2) that gives access tokens: https, or http to loopback. Tokens stay in memory, are "
-        "renewed before they expire, and once after a 535.",
+        "Token endpoint (RFC 6749 3.2) that issues access tokens: https, or http to loopback. Tokens are kept in "
+        "memory, renewed before they expire, and renewed once after a 535.",
     )
-    oauth_client_id: str = setting("", values.oauth_text, "Name of the relay at the token server.")
+    oauth_client_id: str = setting("", values.oauth_text, "Client identifier of the relay at the token server.")
     oauth_client_secret_file: str = setting(
         "",
         values.path,
@@ -77,8 +79,8 @@ class Route:
     oauth_refresh_token_file: str = setting(
         "",
         values.path,
-        "File that holds a refresh token (RFC 6749 6); read at load, its last newline removed. Unset: the client's own "
-        "credentials are the grant (RFC 6749 4.4).",
+        "File that holds a refresh token (RFC 6749 6); read at load, its last newline removed. Unset: the grant is "
+        "the client credentials (RFC 6749 4.4).",
     )
     oauth_scope: str = setting(
         "", values.oauth_text, "Scope to ask for, such as `https://outlook.office365.com/.default`."
@@ -86,13 +88,13 @@ class Route:
     oauth_ca: str = setting(
         "",
         values.path,
-        "PEM file of the roots that verify the token server's certificate, instead of the system's.",
+        "PEM file of the root certificates that verify the token server, instead of the system's.",
     )
     require_auth: bool = setting(
         False,
         values.boolean,
-        "Defer when the host offers no usable AUTH. Otherwise such mail goes without, and a warning is logged. With "
-        "access tokens it always waits.",
+        "Defer if the host offers no usable AUTH. Otherwise mail is sent without AUTH, and a warning is logged. With "
+        "access tokens it is always deferred.",
     )
     inet_prefer: InetPrefer | None = setting(
         None, values.optional(values.inet_prefer), "As in `[main]`, for this route.", shown_default="as in `[main]`"
@@ -100,14 +102,15 @@ class Route:
     connection_max_messages: int | None = setting(
         None,
         values.optional(values.integer(1, 1_000_000)),
-        "As in `[main]`, for this route: 10 where the hosts are Exim's defaults, which only queue what comes after it.",
+        "As in `[main]`, for this route. Use 10 for Exim with its defaults, which only queues later messages of a "
+        "connection.",
         shown_default="as in `[main]`",
     )
     auth_without_tls: bool = setting(
         False,
         values.boolean,
-        "With a user, `tls=opportunistic` stays so: anyone on the path may read the password or access token, or "
-        "take the host's place. CRAM-MD5, where the host offers it, does not show it.",
+        "With a user, `tls=opportunistic` stays opportunistic: anyone on the network path may read the password or "
+        "access token, or impersonate the host. CRAM-MD5, if the host offers it, does not reveal the password.",
     )
     ca_pem: str = field(default="", repr=False)
     """Content of `ca`; filled by the loader."""
@@ -122,7 +125,8 @@ class Route:
     oauth_ca_pem: str = field(default="", repr=False)
     """Content of `oauth_ca`; filled by the loader."""
     waits: str = ""
-    """Why its mail waits, where the last good set is in force and a file that a key names cannot be used."""
+    """Why mail of this route is deferred while the last good set is in force and a file that a key names cannot be
+    used."""
 
     @property
     def user(self) -> str:
@@ -154,55 +158,56 @@ class OutboundSettings:
     """`outbound.ini`: how mail is delivered."""
 
     disabled: bool = setting(
-        False, values.boolean, "Stop delivery attempts; mail is still received and queued. Switching it off resumes."
+        False, values.boolean, "Stop delivery attempts; mail is still received and queued. `false` resumes them."
     )
     concurrency_max: int = setting(
         100,
         values.integer(1, 100_000),
-        "Connections at once, in each worker; idle ones count. Those whose host keeps silent come on top, up to "
-        "sixteen times as many, so that they delay no other host.",
+        "Concurrent connections in each worker, idle ones included. Connections whose host is silent are extra, up to "
+        "sixteen times as many, so that they do not delay other hosts.",
     )
-    enable_tls: bool = setting(True, values.boolean, "Use STARTTLS where a host offers it.")
+    enable_tls: bool = setting(True, values.boolean, "Use STARTTLS if a host offers it.")
     always_split: bool = setting(
-        False, values.boolean, "One queue entry and one delivery a recipient instead of one a domain."
+        False, values.boolean, "One queue entry and one delivery for each recipient instead of for each domain."
     )
     received_header: str = setting(
         "Mailboat outbound",
         values.header_text,
-        "Text of the `Received` header that is put on all outbound mail just before it is queued; `disabled` for none.",
+        "Text of the `Received` header that is added to all outbound mail before it is queued; `disabled` for none.",
     )
     connect_timeout: float = setting(30.0, values.seconds(1, 3600), "Seconds to connect to a remote host.")
     local_mx_ok: bool = setting(
         False,
         values.boolean,
-        "Allow an MX that leads to this host, loopback, link-local or the unspecified address. Off, such hosts are "
-        "skipped: they make loops.",
+        "Allow an MX that resolves to this host, or to a loopback, link-local or the unspecified address. Otherwise "
+        "such hosts are skipped, because they cause loops.",
     )
     temp_fail_intervals: tuple[float, ...] | None = setting(
         None,
         values.intervals,
-        "Delays between attempts, such as `1m, 5m*2, 1h*3`: spans of at least 5 s in `s`, `m`, `h` or `d`, each with "
-        "an optional repetition. When they run out, the next failure bounces; `none` bounces at the first.",
+        "Delays between attempts, such as `1m, 5m*2, 1h*3`: at least 5 s each, in `s`, `m`, `h` or `d`, with an "
+        "optional repetition. The failure after the last delay bounces; with `none` the first failure bounces.",
         shown_default="2^(i+5) s for i = 1 … 12: 64 s to 36 h, about 3 days in all",
     )
     max_temp_failures: int = setting(
         13,
         values.integer(1, 64),
-        "Without `temp_fail_intervals`: the failure that bounces; the delays before it are 2^(i+5) s.",
+        "Without `temp_fail_intervals`: the number of the failure that bounces; the delays before it are 2^(i+5) s.",
         ini="maxTempFailures",
     )
     inet_prefer: InetPrefer = setting(
         InetPrefer.BOTH,
         values.inet_prefer,
-        "Address family to try first within an MX: `v4` or `v6`; `both` (also spelled `default`) tries v6 first. "
-        "`v4-only` and `v6-only` use no other: a domain without such an address bounces. Never crosses MX preference.",
+        "Address family to try first within an MX: `v4` or `v6`; `both` (also spelled `default`) tries v6 first. With "
+        "`v4-only` and `v6-only` the other family is never used: mail to a domain without such an address bounces. MX "
+        "preference always comes first.",
     )
     queue_dir: str = setting(
         "queue",
         values.path,
         "Directory of the queue, on a local file system with working locks.",
         restart=True,
-        no_field="the queue is on the pod's volume: `MAILBOAT_QUEUE_DIR` of the pod names it",
+        no_field="the queue is on the pod's volume, which the pod's `MAILBOAT_QUEUE_DIR` names",
     )
     dns_servers: tuple[Endpoint, ...] = setting(
         (), values.dns_servers, "DNS servers `address[:port]`, separated by commas.", shown_default="the system's"
@@ -211,11 +216,11 @@ class OutboundSettings:
     destination_concurrency_max: int = setting(
         20,
         values.integer(1, 100_000),
-        "Attempts at once to one destination (the MX hosts of a domain, whatever domains they serve, or a route), in "
-        "each worker, at most: the relay begins with 2 and learns how many the hosts take.",
+        "Maximum of concurrent attempts to one destination, in each worker. A destination is a route, or a set of MX "
+        "hosts with all the domains that they serve. The relay starts with 2 and learns how many the hosts accept.",
     )
     connection_max_messages: int = setting(
-        100, values.integer(1, 1_000_000), "Messages over one connection before it is closed."
+        100, values.integer(1, 1_000_000), "Messages sent over one connection before it is closed."
     )
     connection_idle_timeout: float = setting(
         10.0, values.seconds(0, 3600), "Seconds that an idle connection is kept for the next message; 0 keeps none."
@@ -237,23 +242,26 @@ class OutboundSettings:
     dot_timeout: float = setting(
         600.0,
         values.seconds(1, 86400),
-        "Seconds for the reply to the final dot (RFC 5321 4.5.3.2.6). Shorter means duplicates: the peer may have "
-        "taken the message.",
+        "Seconds for the reply to the final dot (RFC 5321 4.5.3.2.6). A shorter time causes duplicates: the host may "
+        "have accepted the message.",
     )
     bounce_original_max: int = setting(
-        0, values.size(0, 2**40), "Octets of an original that comes back whole with a bounce, else its header; 0: any."
+        0,
+        values.size(0, 2**40),
+        "Largest original message in octets that a bounce returns whole; of a larger one, it returns the header. 0: "
+        "no limit.",
     )
     attempt_timeout: float = setting(
         600.0,
         values.seconds(10, 86400),
-        "Seconds that an attempt may take up to the reply to DATA, over all hosts that it tries. After that the body "
-        "has to go on (1 KiB a second, over a minute), and for the reply to the final dot there is `dot_timeout`.",
+        "Seconds that an attempt may take up to the reply to DATA, over all hosts that it tries. The body must then "
+        "proceed at 1 KiB a second, measured over a minute; the reply to the final dot has `dot_timeout`.",
     )
     quit_timeout: float = setting(5.0, values.seconds(1, 3600), "Seconds for the reply to QUIT.")
     binds: tuple[tuple[str, Bind], ...] = ()
-    """The `[bind]` section in its order: pod name (or `default`) and entry."""
+    """The `[bind]` section in order: pod name (or `default`) and entry."""
     routes: tuple[Route, ...] = ()
-    """The `[route:NAME]` sections in their order."""
+    """The `[route:NAME]` sections in order."""
 
 
 @dataclass(frozen=True, slots=True)

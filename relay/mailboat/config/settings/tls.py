@@ -12,36 +12,38 @@ from mailboat.config.settings.key import setting
 class TlsSettings:
     """`tls.ini`: one side of TLS. `[outbound]` overrides each key of `[main]` for delivery and inherits the rest."""
 
-    key: str = setting("tls_key.pem", values.path, "Private key, PEM. A missing default file means no certificate.")
+    key: str = setting(
+        "tls_key.pem", values.path, "Private key, PEM. If the default file is missing, there is no certificate."
+    )
     cert: str = setting("tls_cert.pem", values.path, "Certificate chain, PEM, leaf first.")
-    ca: str = setting("", values.path, "CA bundle, PEM, to verify peers against.", shown_default="the system's")
+    ca: str = setting("", values.path, "CA certificates, PEM, that verify peers.", shown_default="the system's")
     dhparam: str = setting("", values.path, "DH parameters, PEM.")
     ciphers: str = setting("", values.ciphers, "OpenSSL cipher list for TLS 1.2 and below.", shown_default="OpenSSL's")
     min_version: str = setting(
         "TLSv1.2",
         values.tls_version,
-        "Lowest protocol: `TLSv1`, `TLSv1.1`, `TLSv1.2`, `TLSv1.3` (RFC 8996 asks for 1.2).",
+        "Lowest protocol version: `TLSv1`, `TLSv1.1`, `TLSv1.2`, `TLSv1.3` (RFC 8996 requires 1.2).",
         ini="minVersion",
     )
     request_cert: bool = setting(False, values.boolean, "Ask clients for a certificate.", ini="requestCert")
     reject_unauthorized: bool = setting(
         False,
         values.boolean,
-        "Refuse a peer whose certificate does not verify. Always on where TLS is required.",
+        "Refuse a peer whose certificate does not verify. Always so where TLS is required.",
         ini="rejectUnauthorized",
     )
     honor_cipher_order: bool = setting(True, values.boolean, "Prefer this side's cipher order.", ini="honorCipherOrder")
     force_tls_hosts: tuple[str, ...] = setting(
         (),
         values.host_list,
-        "Domains, MX names, addresses or networks that get mail over verified TLS or not at all.",
+        "Domains, MX names, addresses or networks to which mail is sent over verified TLS only.",
         ini="force_tls_hosts[]",
     )
     no_tls_hosts: tuple[str, ...] = setting(
         (),
         values.host_list,
-        "Domains, MX names, addresses or networks that are never offered TLS.",
+        "Domains, MX names, addresses or networks with which TLS is not used.",
         ini="no_tls_hosts[]",
     )
     digest: str = ""
-    """Hash of the contents of the files named here: a renewed certificate makes different settings."""
+    """Hash of the contents of the files named here: a renewed certificate makes the settings unequal."""
