@@ -1,4 +1,4 @@
-"""Writes what the charts hold that has its source elsewhere: the copy of the CRD, and the READMEs' tables of values.
+"""Writes what the charts hold that has its source elsewhere: the copies of the CRDs, and the READMEs' tables of values.
 
 `make charts` runs it; tests compare, and call `table` and `documented`. The table comes from `# --` comments in
 values.yaml: the comment above a key describes it, a map as a whole or each key within it, and the default is the value.
@@ -17,8 +17,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CHARTS = ROOT / "charts"
-CRD = ROOT / "crds" / "outboundconfigs.yaml"
-CRD_COPY = CHARTS / "mailboat-operator" / "files" / "crds" / "outboundconfigs.yaml"
+CRDS = ROOT / "crds"
+CRD_COPIES = CHARTS / "mailboat-operator" / "files" / "crds"
 
 _KEY = re.compile(r"( *)([A-Za-z][\w]*):")
 _TABLE = re.compile(r"(<!-- values:begin -->\n).*?(<!-- values:end -->)", re.DOTALL)
@@ -90,7 +90,8 @@ def readme(chart: Path) -> str:
 
 def main() -> None:
     """Write all of it."""
-    CRD_COPY.write_bytes(CRD.read_bytes())
+    for crd in CRDS.glob("*.yaml"):
+        (CRD_COPIES / crd.name).write_bytes(crd.read_bytes())
     for chart in sorted(path.parent for path in CHARTS.glob("*/Chart.yaml")):
         (chart / "README.md").write_text(readme(chart), encoding="utf-8")
 

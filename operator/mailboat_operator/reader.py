@@ -82,6 +82,10 @@ class SpecReader:
         """A list, as it is."""
         return self._typed(name, list, "a list", [])
 
+    def text_map(self) -> Mapping[str, str]:
+        """This object as texts by name."""
+        return {name: self.text(name) for name in self._value}
+
     def word(self, name: str, allowed: Mapping[str, _Value], default: _Value) -> _Value:
         """One word of a closed set, as what it stands for."""
         if not self.has(name):

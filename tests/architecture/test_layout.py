@@ -55,6 +55,8 @@ PURE = (
     "mailboat_operator/references.py",
     "mailboat_operator/pod_status.py",
     "mailboat_operator/relay_check.py",
+    "mailboat_operator/sending/keys.py",
+    "mailboat_operator/sending/spec.py",
     "mailboat_operator/spec.py",
     "mailboat_operator/status.py",
 )

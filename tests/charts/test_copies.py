@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from scripts.charts import CHARTS, CRD, CRD_COPY, readme
+from scripts.charts import CHARTS, CRD_COPIES, CRDS, readme
 
 from mailboat import __version__
 
+CRD_FILES = sorted(CRDS.glob("*.yaml"))
 ALL = sorted(path.parent for path in CHARTS.glob("*/Chart.yaml"))
 
 
@@ -17,13 +18,15 @@ def test_there_are_two_charts() -> None:
     assert [chart.name for chart in ALL] == ["mailboat-operator", "mailboat-relay"]
 
 
-def test_the_operator_chart_holds_the_resource_type_as_it_is() -> None:
-    assert CRD_COPY.read_bytes() == CRD.read_bytes()
+def test_the_operator_chart_holds_the_resource_types_as_they_are() -> None:
+    copies = {path.name: path.read_bytes() for path in CRD_COPIES.iterdir()}
+    assert copies == {path.name: path.read_bytes() for path in CRD_FILES}
 
 
-def test_the_resource_type_can_be_kept_or_not() -> None:
+@pytest.mark.parametrize("crd", CRD_FILES, ids=lambda path: path.stem)
+def test_a_resource_type_can_be_kept_or_not(crd: Path) -> None:
     """The chart takes these two lines away where `crds.keep` is off."""
-    assert CRD.read_text().count("  annotations:\n    helm.sh/resource-policy: keep\n") == 1
+    assert crd.read_text().count("  annotations:\n    helm.sh/resource-policy: keep\n") == 1
 
 
 @pytest.mark.parametrize("chart", ALL, ids=lambda path: path.name)

@@ -95,12 +95,12 @@ def test_operator_relays_and_their_configuration_are_installed_changed_and_remov
     )
 
 
-def test_the_resource_type_outlives_the_operator_and_is_taken_up_again(helm_does: Installed) -> None:
-    crd = "crd/outboundconfigs.mailboat.dev"
+def test_the_resource_types_outlive_the_operator_and_are_taken_up_again(helm_does: Installed) -> None:
+    crds = ("crd/outboundconfigs.mailboat.dev", "crd/sendingdomains.mailboat.dev")
     helm_does("install", "mailboat-operator", "mailboat-operator")
-    helm_does.kubectl("wait", "--for=condition=Established", crd)
+    helm_does.kubectl("wait", "--for=condition=Established", *crds)
     helm_does("uninstall", "mailboat-operator")
-    assert helm_does.kubectl.exists(crd)
+    assert all(map(helm_does.kubectl.exists, crds))
     helm_does("install", "mailboat-operator", "mailboat-operator")
     helm_does("upgrade", "mailboat-operator", "mailboat-operator", {"replicaCount": 2})
 

@@ -1,4 +1,4 @@
-"""The operator's chart: its rights, its resource type, its pod."""
+"""The operator's chart: its rights, its resource types, its pod."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from scripts.charts import CRD
+from scripts.charts import CRDS
 from tests.support.helm import EXAMPLES, Helm, Object, Rendered
 
 from mailboat_operator import lease
@@ -91,12 +91,12 @@ def test_each_right_is_bound_to_the_account_of_the_pod(helm: Helm, values: Any) 
     assert rendered.one("Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == account["name"]
 
 
-def test_the_resource_type_is_the_one_of_crds_and_is_kept(helm: Helm) -> None:
-    source = yaml.safe_load(CRD.read_text())
-    assert helm.template("mailboat-operator").one("CustomResourceDefinition") == source
-    loose = helm.template("mailboat-operator", values={"crds": {"keep": False}}).one("CustomResourceDefinition")
-    assert "annotations" not in loose["metadata"]
-    assert loose["spec"] == source["spec"]
+def test_the_resource_types_are_those_of_crds_and_are_kept(helm: Helm) -> None:
+    sources = [yaml.safe_load(crd.read_text()) for crd in sorted(CRDS.glob("*.yaml"))]
+    assert helm.template("mailboat-operator").of("CustomResourceDefinition") == sources
+    loose = helm.template("mailboat-operator", values={"crds": {"keep": False}}).of("CustomResourceDefinition")
+    assert not any("annotations" in crd["metadata"] for crd in loose)
+    assert [crd["spec"] for crd in loose] == [crd["spec"] for crd in sources]
     none = helm.template("mailboat-operator", values={"crds": {"enabled": False}})
     assert none.of("CustomResourceDefinition") == []
 
@@ -154,4 +154,4 @@ def test_the_notes_say_the_next_command(helm: Helm) -> None:
     assert "kubectl -n mail rollout status deployment/mailboat-operator" in notes
     assert "helm -n mail install mailboat-relay" in notes
     assert "WARNING" not in notes
-    assert "removes the resource type" in helm.notes("mailboat-operator", {"crds": {"keep": False}})
+    assert "deletes the resource types" in helm.notes("mailboat-operator", {"crds": {"keep": False}})

@@ -23,7 +23,7 @@ from tools.cluster.use import Cluster
 OPERATOR, RELAY = "mailboat-operator", "mailboat-relay"
 """Names of the charts, of the releases, and of their objects."""
 CHARTS = ROOT / "charts"
-TYPE = "crd/outboundconfigs.mailboat.dev"
+TYPES = ("crd/outboundconfigs.mailboat.dev", "crd/sendingdomains.mailboat.dev")
 Values = dict[str, Any]
 
 _IMAGE: Values = {"registry": "localhost", "tag": "e2e", "pullPolicy": "Never"}
@@ -63,7 +63,7 @@ class Releases:
 
     def operator(self, values: Values | None = None, wait: bool = True) -> None:
         """Install or upgrade the operator."""
-        self._adopt_type()
+        self._adopt_types()
         self.install(OPERATOR, merged(_OPERATOR, values or {}), *([] if wait else ["--wait=false"]))
 
     def relays(self, values: Values | None = None, chart: Path | None = None) -> Relays:
@@ -77,12 +77,12 @@ class Releases:
         """`helm upgrade --install` as a person types it."""
         self.helm.install(release, chart or self.charts / release, values, *more)
 
-    def _adopt_type(self) -> None:
-        """The resource type outlives releases and belongs to one: in a cluster of many tests, to the one of now."""
-        if self.kubectl.exists(TYPE):
-            owner = (f"name={OPERATOR}", f"namespace={self.kubectl.namespace}")
-            self.kubectl("annotate", "--overwrite", TYPE, *(f"meta.helm.sh/release-{word}" for word in owner))
-            self.kubectl("label", "--overwrite", TYPE, "app.kubernetes.io/managed-by=Helm")
+    def _adopt_types(self) -> None:
+        """The resource types outlive releases and belong to one: in a cluster of many tests, to the one of now."""
+        owner = (f"name={OPERATOR}", f"namespace={self.kubectl.namespace}")
+        for crd in filter(self.kubectl.exists, TYPES):
+            self.kubectl("annotate", "--overwrite", crd, *(f"meta.helm.sh/release-{word}" for word in owner))
+            self.kubectl("label", "--overwrite", crd, "app.kubernetes.io/managed-by=Helm")
 
     # The OutboundConfig.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.releases import TYPES
 from tests.e2e.sink import Sink
 from tools.cluster import images
 from tools.cluster.kubectl import Kubectl, run, until
@@ -19,7 +20,6 @@ from mailboat import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "kubernetes.md"
-TYPE = "crd/outboundconfigs.mailboat.dev"
 NAMESPACE = "mail"
 
 
@@ -77,22 +77,22 @@ def reader(request: pytest.FixtureRequest, cluster: Cluster, sink: Sink, tmp_pat
         run(*client, image, image.replace(":e2e", f":{__version__}"))
     machine.zone.mx("example.test", sink.host)
     kubectl = cluster.kubectl(NAMESPACE)
-    had_type = kubectl.exists(TYPE)
-    if had_type:
-        _hand_to_helm(kubectl)
+    there = list(filter(kubectl.exists, TYPES))
+    for crd in there:
+        _hand_to_helm(kubectl, crd)
     yield Reader(cluster, program(request.param), tmp_path)
     print(kubectl("get", "all,pvc,events", "-o", "wide"))  # shown where the test failed
     kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", timeout=180)
-    if not had_type:
-        kubectl("delete", TYPE, "--ignore-not-found")
+    for crd in set(TYPES).difference(there):
+        kubectl("delete", crd, "--ignore-not-found")
 
 
-def _hand_to_helm(kubectl: Kubectl) -> None:
-    """A cluster that other tests use may have the type already; a reader's new one has not."""
+def _hand_to_helm(kubectl: Kubectl, crd: str) -> None:
+    """A cluster that other tests use may have the types already; a reader's new one has not."""
     owner = ["meta.helm.sh/release-name=mailboat-operator", f"meta.helm.sh/release-namespace={NAMESPACE}"]
-    kubectl("annotate", "--overwrite", TYPE, *owner)
-    kubectl("label", "--overwrite", TYPE, "app.kubernetes.io/managed-by=Helm")
+    kubectl("annotate", "--overwrite", crd, *owner)
+    kubectl("label", "--overwrite", crd, "app.kubernetes.io/managed-by=Helm")
 
 
 def test_the_readme_begins_like_the_page() -> None:
@@ -142,6 +142,6 @@ def test_a_reader_gets_a_mail_delivered_and_to_the_end_of_the_page(
     # Upgrades, and the end.
     reader.next("helm upgrade mailboat-operator")
     reader.next("helm uninstall mailboat-relay")
-    assert kubectl.exists(TYPE)
+    assert all(map(kubectl.exists, TYPES))
     assert not kubectl.exists("statefulset,deployment,pvc")
     assert reader.is_at_the_end()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 from tests.e2e.relays import Relays
-from tests.e2e.releases import CHARTS, OPERATOR, RELAY, TYPE, Releases, Values
+from tests.e2e.releases import CHARTS, OPERATOR, RELAY, TYPES, Releases, Values
 from tests.e2e.sink import Sink
 from tools.cluster.helm import Helm
 from tools.cluster.kubectl import Kubectl, until
@@ -30,7 +30,7 @@ async def test_what_waits_survives_uninstall_and_is_delivered_by_the_next_releas
         helm("uninstall", release, "--wait")
     until(lambda: kubectl.exists("statefulset,pod", "-l", "app.kubernetes.io/part-of=mailboat"), lambda left: not left)
     assert {each["metadata"]["name"]: each["spec"]["volumeName"] for each in kubectl.items("pvc")} == claims
-    assert kubectl.exists(TYPE)
+    assert all(map(kubectl.exists, TYPES))
     assert sink.mails() == []
 
     relays = releases.both({"outboundConfig": _created(releases, disabled=False)})

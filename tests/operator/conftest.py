@@ -1,4 +1,4 @@
-"""Fixtures of the tests with a real API server: the CRD, one operator for all namespaces, a namespace for each test."""
+"""Fixtures of tests with a real API server: the CRDs, one operator for all namespaces, a namespace for each test."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+from tests.support.crds import CRD_FILES
 from tests.support.kube_api import KubeApi
 from tests.support.operator_process import OperatorProcess, operator
-from tests.support.outbound_config import CRD_FILE
 from tools.cluster.apiserver import ApiServer
 from tools.cluster.kubectl import Kubectl
 
@@ -17,10 +17,11 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def crd_server(apiserver: ApiServer) -> ApiServer:
-    """The API server, knowing OutboundConfigs."""
+    """The API server, knowing OutboundConfigs and SendingDomains."""
     kubectl = apiserver.kubectl()
-    kubectl.apply(CRD_FILE.read_text())
-    kubectl("wait", "--for=condition=Established", "crd/outboundconfigs.mailboat.dev")
+    for crd in CRD_FILES:
+        kubectl.apply(crd.read_text())
+        kubectl("wait", "--for=condition=Established", f"crd/{crd.stem}.mailboat.dev")
     return apiserver
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.support.crds import rules_in, schema_of
 from tests.support.kube_api import KubeApi, Refused
-from tests.support.outbound_config import crd
+from tests.support.outbound_config import CRD_FILE
 
 pytestmark = pytest.mark.apiserver
 
@@ -107,15 +108,8 @@ def test_the_target_cannot_be_changed(api: KubeApi) -> None:
 
 
 def test_every_rule_has_a_case_here() -> None:
-    def rules(of: Any) -> list[str]:
-        found = [rule["message"] for rule in of.get("x-kubernetes-validations", ())]
-        for below in (*of.get("properties", {}).values(), *([of["items"]] if "items" in of else [])):
-            found += rules(below)
-        return found
-
     told = [message for _, _, message in RULES] + ["targetRef.name is immutable"]
-    messages = rules(crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-    assert [message for message in messages if not any(part in message for part in told)] == []
+    assert [message for message in rules_in(schema_of(CRD_FILE)) if not any(part in message for part in told)] == []
 
 
 def test_defaults_are_filled_in(api: KubeApi) -> None:

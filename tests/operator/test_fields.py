@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.outbound_config import crd, schema
+from tests.support.crds import CRD_FILES, crd_of, schema_of
+from tests.support.outbound_config import schema
 
 from mailboat.config.settings import NamedKey, OutboundSettings, Route, Tenant, TlsSettings, keys_of
 from mailboat.config.show import text_of
@@ -100,14 +102,18 @@ def _schemas(of: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any
     yield path, of
     for name, below in of.get("properties", {}).items():
         yield from _schemas(below, f"{path}.{name}")
-    if "items" in of:
-        yield from _schemas(of["items"], f"{path}[]")
+    for inner in ("items", "additionalProperties"):
+        if inner in of:
+            yield from _schemas(of[inner], f"{path}[]")
 
 
 def everything() -> list[Any]:
-    version = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    both = [*_schemas(version["spec"], "spec"), *_schemas(version["status"], "status")]
-    return [pytest.param(of, id=path) for path, of in both]
+    return [
+        pytest.param(of, id=f"{file.stem}-{path}")
+        for file in CRD_FILES
+        for part in ("spec", "status")
+        for path, of in _schemas(schema_of(file)["properties"][part], part)
+    ]
 
 
 @pytest.mark.parametrize("of", everything())
@@ -121,15 +127,16 @@ def test_every_field_is_explained_and_bounded(of: dict[str, Any]) -> None:
         assert of["x-kubernetes-list-type"]
     if of["type"] == "integer" and "spec" in of:
         assert {"minimum", "maximum"} <= of.keys()
+    if "additionalProperties" in of:
+        assert of["maxProperties"]
     for rule in of.get("x-kubernetes-validations", ()):
         assert rule["message"]
 
 
-def test_columns_show_what_is_there() -> None:
-    version = crd()["spec"]["versions"][0]
-    properties = version["schema"]["openAPIV3Schema"]["properties"]
-    shown = properties | {"metadata": {"properties": {"creationTimestamp": {}}}}
-    for column in version["additionalPrinterColumns"]:
+@pytest.mark.parametrize("file", CRD_FILES, ids=lambda path: path.stem)
+def test_columns_show_what_is_there(file: Path) -> None:
+    shown = schema_of(file)["properties"] | {"metadata": {"properties": {"creationTimestamp": {}}}}
+    for column in crd_of(file)["spec"]["versions"][0]["additionalPrinterColumns"]:
         found: dict[str, Any] = {"properties": shown}
         for name in column["jsonPath"].partition("[")[0].strip(".").split("."):
             found = found["properties"][name]

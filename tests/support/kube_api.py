@@ -54,7 +54,11 @@ class KubeApi:
 
     def path(self, plural: str, name: str = "") -> str:
         """Of an object, or of all of its kind, in this namespace."""
-        bases = {"outboundconfigs": "/apis/mailboat.dev/v1alpha1", "statefulsets": "/apis/apps/v1"}
+        bases = {
+            "outboundconfigs": "/apis/mailboat.dev/v1alpha1",
+            "sendingdomains": "/apis/mailboat.dev/v1alpha1",
+            "statefulsets": "/apis/apps/v1",
+        }
         base = f"{bases.get(plural, '/api/v1')}/namespaces/{self.namespace}/{plural}"
         return f"{base}/{name}" if name else base
 

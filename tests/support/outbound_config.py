@@ -1,12 +1,10 @@
-"""OutboundConfigs for tests: the CRD as data, resources as the API server would give them, and how they render."""
+"""OutboundConfigs for tests: the schema, resources as the API server would give them, and how they render."""
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.support.crds import CRDS, crd_of, defaulted
 
 from mailboat_operator.checks import Resolved, Sources, resolve
 from mailboat_operator.desired.children import Desired, build
@@ -14,17 +12,14 @@ from mailboat_operator.observed import ObjectKey, SourceObject
 from mailboat_operator.references import SourceKind
 from mailboat_operator.spec import Spec, parse
 
-ROOT = Path(__file__).resolve().parents[2]
-CRD_FILE = ROOT / "crds" / "outboundconfigs.yaml"
+CRD_FILE = CRDS / "outboundconfigs.yaml"
 UID = "3b27a3f5-b23a-4fcf-a5be-5bcb10c5aa0e"
 KEY = ObjectKey("mail", "relay")
 
 
-@cache
 def crd() -> dict[str, Any]:
     """The CustomResourceDefinition; not to be changed."""
-    document: dict[str, Any] = yaml.safe_load(CRD_FILE.read_text())
-    return document
+    return crd_of(CRD_FILE)
 
 
 def schema(*path: str) -> dict[str, Any]:
@@ -33,21 +28,6 @@ def schema(*path: str) -> dict[str, Any]:
     for name in path:
         found = found["items"] if name == "[]" else found["properties"][name]
     return dict(found)
-
-
-def defaulted(value: Any, of: dict[str, Any]) -> Any:
-    """A value with the defaults of its schema, as the API server fills them in."""
-    if isinstance(value, dict) and "properties" in of:
-        filled = dict(value)
-        for name, below in of["properties"].items():
-            if name not in filled and "default" in below:
-                filled[name] = below["default"]
-            if name in filled:
-                filled[name] = defaulted(filled[name], below)
-        return filled
-    if isinstance(value, list):
-        return [defaulted(item, of["items"]) for item in value]
-    return value
 
 
 def resource(spec: dict[str, Any], status: dict[str, Any] | None = None, **annotations: str) -> dict[str, Any]:

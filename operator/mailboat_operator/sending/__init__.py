@@ -1,0 +1,1 @@
+"""SendingDomains: the keys that sign for a domain, from their making to the end of their records."""
