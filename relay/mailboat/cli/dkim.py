@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from mailboat.config.hosts import domain_name
+from mailboat.config.dkim_values import signing_domain
 from mailboat.config.settings import Endpoint
 from mailboat.dkim.keys import SELECTOR, Algorithm, SigningKey, make_key, to_pem
 from mailboat.dkim.record import Publication, judge, zone_text
@@ -80,7 +80,7 @@ def keygen(
     kind = Algorithm(algorithm)
     selector = selector.lower() or default_selector(datetime.now(UTC).strftime("%Y%m%d"), kind)
     try:
-        domain = domain_name(domain)
+        domain = signing_domain(domain)
     except ValueError as error:
         return _complain("keygen", str(error), os.EX_USAGE)
     if not SELECTOR.fullmatch(selector):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from mailboat.config.dkim_values import signing_domain
 from mailboat.config.fault import Report
 from mailboat.config.files import ConfigFiles, FileError
-from mailboat.config.hosts import domain_name
 from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.sections import read_section, warn_of_sections
 from mailboat.config.settings import DkimDomain, DkimSettings
@@ -28,7 +28,7 @@ _AFTER_THE_QUEUE = 7 * 86_400.0
 def key_of(name: str, content: bytes) -> SigningKey:
     """The key in a file of this name, `SELECTOR._domainkey.DOMAIN.pem`. Raises ValueError: what is wrong with it."""
     selector, domain = split_dns_name(name.removesuffix(SUFFIX))
-    return SigningKey(domain_name(domain), selector, *parse_key(content))
+    return SigningKey(signing_domain(domain), selector, *parse_key(content))
 
 
 def path_of(selector: str, domain: str) -> str:
@@ -99,7 +99,7 @@ def _domains(file: IniFile, report: Report) -> Iterator[DkimDomain]:
     for section, line in file.sections.items():
         if section.startswith(DOMAIN):
             try:
-                name = domain_name(section.removeprefix(DOMAIN))
+                name = signing_domain(section.removeprefix(DOMAIN))
             except ValueError as error:
                 report.fault(FILE, f"[{section}] {error}", line)
             else:

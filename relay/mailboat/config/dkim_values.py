@@ -42,9 +42,17 @@ def canonicalization(text: str) -> str:
     return form
 
 
+def signing_domain(text: str) -> str:
+    """A domain that `d=` can name, normalised: no top-level domain (RFC 6376 3.5)."""
+    name = hosts.domain_name(text)
+    if "." not in name:
+        raise ValueError("has a single label: a domain that signs has two or more (RFC 6376 3.5)")
+    return name
+
+
 def domain_or_none(text: str) -> str:
-    """A domain, normalised, or nothing."""
-    return hosts.domain_name(text) if text else ""
+    """A domain that `d=` can name, normalised, or nothing."""
+    return signing_domain(text) if text else ""
 
 
 def selectors(text: str) -> tuple[SelectorChoice, ...]:

@@ -84,7 +84,8 @@ async def test_keygen_tells_programs_the_record_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("not a domain",), ("example.com", "--selector", "a_b"), ("example.com", "--selector", "../x")]
+    "arguments",
+    [("not a domain",), ("com",), ("example.com", "--selector", "a_b"), ("example.com", "--selector", "../x")],
 )
 async def test_keygen_refuses_what_is_no_name(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = await mailboat_dkim("keygen", *arguments, "--dir", tmp_path)

@@ -59,6 +59,8 @@ async def test_a_change_on_the_way_breaks_the_signature(config: PluginConfig, mx
         ("a@other.example", "true", False),
         ('"a@example.com" <x@other.example>', "true", False),
         ("x@other.example (a@example.com)", "true", False),
+        ("x@[192.0.2.1]", "true", False),
+        ("x@com", "true", False),
     ],
 )
 async def test_the_authors_domain_and_those_above_it_sign(

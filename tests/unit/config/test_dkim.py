@@ -79,6 +79,7 @@ def test_canonicalization_headers_and_oversign_make_the_form(keyed: Directory) -
         ("canonicalization=relaxed", "is not two of"),
         ("expire=600000", "signatures would expire before"),
         ("fallback_domain=a b", "is not a domain"),
+        ("fallback_domain=com", "has a single label"),
     ],
 )
 def test_what_cannot_be_is_a_fault(keyed: Directory, line: str, message: str) -> None:
@@ -90,9 +91,11 @@ def test_what_cannot_be_is_a_fault(keyed: Directory, line: str, message: str) ->
 def test_a_file_that_is_no_key_is_named_with_what_was_found(keyed: Directory) -> None:
     keyed.write("dkim/s._domainkey.example.com.pem", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
     keyed.write("dkim/example.com.pem", "")
+    keyed.write("dkim/s._domainkey.com.pem", to_pem(KEYS["c", Algorithm.ED25519].private))
     keyed.write("dkim/README", "is no key, and not to be one")
     assert [str(fault) for fault in keyed.load().faults] == [
         "dkim/example.com.pem: 'example.com' is not SELECTOR._domainkey.DOMAIN",
+        "dkim/s._domainkey.com.pem: has a single label: a domain that signs has two or more (RFC 6376 3.5)",
         "dkim/s._domainkey.example.com.pem: a private key is expected, and this is a CERTIFICATE",
     ]
 
