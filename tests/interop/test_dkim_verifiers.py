@@ -1,86 +1,139 @@
-"""What the relay signs passes two verifiers that nobody here wrote, dkimpy and mailauth, for both algorithms."""
+"""What the relay signs passes verifiers that nobody here wrote: three for both algorithms, and OpenDKIM for RSA."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.support import programs
-from tests.support.dkim import add_key, signatures_of, verified
+from tests.support.dkim import add_key, signatures_of
+from tests.support.dkim_verifiers import dkimpy, go_msgauth, mailauth, opendkim
 from tests.support.plugin_relay import PluginConfig
+from tests.support.postfix import Postfix
 from tests.support.relay_process import running
 from tests.support.scripted_mx import ScriptedMx
+from tests.support.smtp_client import Client
 
 from mailboat.dkim.keys import Algorithm, SigningKey
+from mailboat.smtp.data import stuff
 
 pytestmark = pytest.mark.interop
 
-SCRIPT = Path(__file__).parent / "mailauth" / "verify.js"
 HEADER = b"From: Joe <joe@example.com>\r\n"
-TORTURE = {
+ORDINARY = {
     "plain": HEADER + b"Subject: hi\r\n\r\nGood day.\r\n",
     "no body": HEADER + b"\r\n",
+    "no empty line": HEADER + b"Subject: hi\r\n",
     "blanks only": HEADER + b"\r\n \t\r\n\t\r\n\r\n",
     "trailing lines": HEADER + b"\r\na  b \t\r\n" + b"\r\n" * 5000,
     "8 bit": HEADER + b"Subject: \xc3\xbc\r\n\r\n\xfc\xff \x80\r\n",
+    "Latin-1": HEADER + b"Subject: \xfc\xff\r\nTo: \xe9 <a@b.example>\r\n\r\nhi\r\n",
     "folded": HEADER + b"Subject: a\r\n  b\r\n\tc \r\nTo: a@b.example,\r\n  c@d.example\r\n\r\nhi\r\n",
-    "two subjects": HEADER + b"Subject: a\r\nSUBJECT: b\r\nReply-To:\r\n\r\nhi\r\n",
+    "two hundred folds": HEADER + b"Subject: a" + b"\r\n\t x  " * 200 + b"\r\n\r\nhi\r\n",
+    "empty fields": HEADER + b"Subject:\r\nReply-To:  \t \r\nCc:\r\n\r\nhi\r\n",
+    "two subjects": HEADER + b"Subject: a\r\nSUBJECT: b\r\n\r\nhi\r\n",
     "large header": HEADER + b"Subject: " + b"\r\n y".join([b"z" * 70] * 800) + b"\r\n\r\nhi\r\n",
     "dots": HEADER + b"\r\n.\r\n..\r\n...a\r\n.b\r\n",
-    "NUL": HEADER + b"\r\na\0b\r\n",
+    "resent": b"Resent-From: a@b.example\r\nResent-To: c@d.example\r\n" * 2 + HEADER + b"\r\nhi\r\n",
     "list": HEADER + b"List-Unsubscribe: <https://a.example>\r\nList-Unsubscribe-Post: x\r\n\r\nhi\r\n",
     "in a file": HEADER + b"\r\n" + b"\ta  line of text \r\n" * 40_000,
+    "bare line ends": HEADER + b"Subject: a\n b\r\n\r\na \nb\r\rc\n\r\nd\n\n",
 }
+"""Which Postfix passes on as they are."""
+TORTURE = ORDINARY | {
+    "NUL": HEADER + b"\r\na\0b\r\n",
+    "line of 5,000 octets": HEADER + b"\r\n" + b"x " * 2500 + b"\r\n",
+    "out of an mbox file": b"From joe Mon Nov 23 01:02:03 2026\r\n" + HEADER + b"\r\nhi\r\n",
+    "no field": HEADER + b"X-Mailer PHP/5.2\r\nSubject: hi\r\n\r\nhi\r\n",
+    "signed by others": b"DKIM-Signature: v=1; a=rsa-sha256; d=b.example; s=x; h=From; bh=AA==; b=AA==\r\n"
+    + HEADER
+    + b"\r\n",
+}
+
+ASKED = {"dkimpy": 2, "mailauth": 2, "go-msgauth": 2, "OpenDKIM": 1}
+"""How many of our signatures each verifier is asked about."""
+UNREADABLE = {"dkimpy": ["no field"], "mailauth": [], "go-msgauth": [], "OpenDKIM": ["no field", "NUL"]}
+"""Mails that a verifier cannot read, whoever signs them."""
 
 
 @pytest.fixture
 def config(tmp_path: Path, sink: ScriptedMx) -> PluginConfig:
-    """A configuration directory without keys."""
-    return PluginConfig(tmp_path / "config", sink.port)
+    """A configuration directory without keys, for a relay that mends bare line ends."""
+    return PluginConfig(tmp_path / "config", sink.port, smtp=["bare_newline=normalize"])
 
 
-async def mailauth(mails: Sequence[bytes], keys: Sequence[SigningKey]) -> list[list[str]]:
-    """What it says of each signature of each mail, where these keys are published."""
-    assert (SCRIPT.parent / "node_modules").is_dir(), "mailauth is missing: run tests/interop/setup"
-    encoded = [base64.b64encode(mail).decode() for mail in mails]
-    wanted = json.dumps({"mails": encoded, "records": {key.dns_name: key.record for key in keys}})
-    done = await programs.run(programs.find("node"), SCRIPT, stdin=wanted.encode())
-    assert done.status == 0, done.output
-    return list(json.loads(done.output))
-
-
-async def test_every_odd_mail_verifies_with_both_algorithms(config: PluginConfig, sink: ScriptedMx) -> None:
-    keys = [add_key(config, algorithm) for algorithm in Algorithm]
+async def relayed(config: PluginConfig, sink: ScriptedMx, mails: Sequence[bytes]) -> list[bytes]:
+    """What the sink has of these mails, octet for octet as they are submitted."""
     async with running(config) as relay:
-        for count, mail in enumerate(TORTURE.values(), 1):
-            await relay.submit(body=mail)
+        client = await Client.connect(config.smtp_port)
+        await client.reply(enhanced=False)
+        await client.ehlo()
+        for count, mail in enumerate(mails, 1):
+            assert (await client.mail(stuff(mail))).startswith("250 ")
             await relay.event("delivered", count)
-    mails = [mail.body for mail in sink.mails]
-    assert len(mails) == len(TORTURE)
-    both = [[tags["a"] for tags in signatures_of(mail)] for mail in mails]
-    assert both == [["rsa-sha256", "ed25519-sha256"]] * len(mails)
-    judged = await mailauth(mails, keys)
-    for name, mail, results in zip(TORTURE, mails, judged, strict=True):
-        assert (verified(mail, *keys), results) == ([True, True], ["pass", "pass"]), name
+            await sink.wait_for(lambda _: len(sink.mails) == count)  # noqa: B023 - is called here only
+        await client.quit()
+    return [mail.body for mail in sink.mails]
 
 
-async def test_a_blank_before_the_colon_is_no_part_of_the_name(config: PluginConfig, sink: ScriptedMx) -> None:
-    """RFC 6376 3.4.2. Judged by mailauth only: dkimpy takes the blank for part of the name, and finds no such field."""
+async def verdicts(mails: Sequence[bytes], keys: Sequence[SigningKey], directory: Path) -> dict[str, list[list[str]]]:
+    """What each verifier says of our two signatures of each mail; OpenDKIM of the one with RSA."""
+    answers = {
+        "dkimpy": await dkimpy(mails, keys),
+        "mailauth": await mailauth(mails, keys),
+        "go-msgauth": await go_msgauth(mails, keys),
+        "OpenDKIM": await opendkim(mails, keys, directory),
+    }
+    return {name: [results[: ASKED[name]] for results in answer] for name, answer in answers.items()}
+
+
+async def fails(
+    names: Iterable[str], mails: Sequence[bytes], keys: Sequence[SigningKey], directory: Path
+) -> list[tuple[str, str, list[str]]]:
+    """Which verifier does not pass which mail, and what it says; but for those that it cannot read."""
+    return [
+        (verifier, name, results)
+        for verifier, answer in (await verdicts(mails, keys, directory)).items()
+        for name, results in zip(names, answer, strict=True)
+        if results != ["pass"] * ASKED[verifier] and name not in UNREADABLE[verifier]
+    ]
+
+
+async def test_every_odd_mail_passes_every_verifier(config: PluginConfig, sink: ScriptedMx, tmp_path: Path) -> None:
     keys = [add_key(config, algorithm) for algorithm in Algorithm]
-    async with running(config) as relay:
-        await relay.submit(body=HEADER + b"Subject : b\r\n\r\nhi\r\n")
-        await relay.event("delivered")
-    assert await mailauth([sink.mails[0].body], keys) == [["pass", "pass"]]
+    mails = await relayed(config, sink, list(TORTURE.values()))
+    ours = [[tags["a"] for tags in signatures_of(mail)[:2]] for mail in mails]
+    assert ours == [["rsa-sha256", "ed25519-sha256"]] * len(TORTURE)
+    assert await fails(TORTURE, mails, keys, tmp_path) == []
 
 
-async def test_a_mail_that_was_changed_passes_neither(config: PluginConfig, sink: ScriptedMx) -> None:
+async def test_every_mail_still_passes_behind_a_real_postfix(
+    config: PluginConfig, sink: ScriptedMx, tmp_path: Path
+) -> None:
     keys = [add_key(config, algorithm) for algorithm in Algorithm]
-    async with running(config) as relay:
-        await relay.submit(body=TORTURE["plain"])
-        await relay.event("delivered")
-    changed = [b"Subject: another\r\n" + sink.mails[0].body, sink.mails[0].body.replace(b"Good", b"Bad")]
-    assert [verified(mail, *keys) for mail in changed] == [[False, False]] * 2
-    assert not any("pass" in results for results in await mailauth(changed, keys))
+    async with Postfix.start(sink.port) as postfix:
+        config.sink_port = postfix.port
+        config.write()
+        mails = await relayed(config, sink, list(ORDINARY.values()))
+    assert all(b"by postfix.test (Postfix)" in mail for mail in mails)
+    assert await fails(ORDINARY, mails, keys, tmp_path) == []
+
+
+async def test_a_blank_before_the_colon_is_no_part_of_the_name(
+    config: PluginConfig, sink: ScriptedMx, tmp_path: Path
+) -> None:
+    """RFC 6376 3.4.2. dkimpy takes the blank for part of the name, and finds no such field."""
+    keys = [add_key(config, algorithm) for algorithm in Algorithm]
+    mails = await relayed(config, sink, [HEADER + b"Subject : b\r\n\r\nhi\r\n"])
+    said = await verdicts(mails, keys, tmp_path)
+    assert said.pop("dkimpy") == [["fail", "fail"]]
+    assert said == {"mailauth": [["pass", "pass"]], "go-msgauth": [["pass", "pass"]], "OpenDKIM": [["pass"]]}
+
+
+async def test_a_mail_that_was_changed_passes_none(config: PluginConfig, sink: ScriptedMx, tmp_path: Path) -> None:
+    keys = [add_key(config, algorithm) for algorithm in Algorithm]
+    (mail,) = await relayed(config, sink, [TORTURE["plain"]])
+    changed = [b"Subject: another\r\n" + mail, mail.replace(b"Good", b"Bad")]
+    for verifier, answer in (await verdicts(changed, keys, tmp_path)).items():
+        assert [len(results) for results in answer] == [ASKED[verifier]] * 2
+        assert not any("pass" in results for results in answer), verifier
