@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from mailboat.config.settings import IPAddress, Route, Settings
@@ -36,7 +36,7 @@ class RouteQuery:
     """Which mail is to be routed."""
 
     domain: str
-    """Normalised (`Address.ascii_domain`), or an address literal in brackets."""
+    """Normalised (`Address.ascii_domain`), or an address literal in brackets; empty where it makes no difference."""
     force_tls: bool = False
     route: str = ""
     """Name of the `[route]` that takes it; empty without."""
@@ -72,6 +72,12 @@ class Finder:
         """The `[route]` that takes mail from a sender to a domain."""
         return self._routes.find(domain, sender)
 
+    def query(self, domain: str, route: Route | None, *, force_tls: bool) -> RouteQuery:
+        """What is to be found for mail that `route` takes; a route has the same targets for nearly all domains."""
+        if route is None:
+            return RouteQuery(domain, force_tls)
+        return RouteQuery(domain if self._policy.names(domain) else "", force_tls, route.name)
+
     async def find(self, query: RouteQuery, route: Route | None, chance: Random) -> RouteResult:
         """Where mail to a domain or address literal goes; over `route`, where one takes it."""
         if route is not None and route.waits:
@@ -79,7 +85,7 @@ class Finder:
             why = Unroutable(False, "4.3.5", f"route {route.name} waits: {route.waits}")
             return RouteResult(why, self._clock.monotonic())
         if route is not None:
-            return await self.by_hops(replace(query, route=route.name), hops(route, self._mx_port))
+            return await self.by_hops(query, hops(route, self._mx_port))
         literal = mx.literal(query.domain)
         if literal is None:
             return await self._by_mx(query, chance)

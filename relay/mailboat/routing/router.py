@@ -64,12 +64,13 @@ class Router:
     async def _find(self, domain: str, sender: Address, *, force_tls: bool) -> RouteResult:
         finder = self._configured()
         route = finder.route_of(domain, sender)
-        results, key = self._results, (domain, "" if route is None else route.name, force_tls)
+        query = finder.query(domain, route, force_tls=force_tls)
+        results, key = self._results, (query.domain, query.route, force_tls)
         found = results.get(key)
         if found is not None and self._clock.monotonic() < found.expires:
             self._observer.dns_query(DnsResult.CACHED)
         else:
-            found = results[key] = await finder.find(RouteQuery(domain, force_tls), route, self._chance)
+            found = results[key] = await finder.find(query, route, self._chance)
             if len(results) > MAX_RESULTS:
                 results.popitem(last=False)
         results.move_to_end(key)

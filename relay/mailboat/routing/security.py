@@ -32,9 +32,13 @@ class HostList:
         self._networks = tuple(network for _, network in networks if network is not None)
         self._names = frozenset(_name(entry) for entry, network in networks if network is None)
 
+    def names(self, domain: str) -> bool:
+        """Whether an entry is this domain or host name."""
+        return bool(self._names) and _name(domain) in self._names
+
     def matches(self, subject: Subject) -> bool:
         """Whether an entry names the recipient domain, the host, or its address."""
-        if _name(subject.domain) in self._names or _name(subject.host) in self._names:
+        if self.names(subject.domain) or self.names(subject.host):
             return True
         ip = subject.ip
         if ip is None or not self._networks:
@@ -58,6 +62,10 @@ class TlsPolicy:
         """The policy of `enable_tls` and of the `[outbound]` side of `tls.ini`."""
         force, never = HostList(tls.force_tls_hosts), HostList(tls.no_tls_hosts)
         return cls(enable_tls, tls.reject_unauthorized, force, never)
+
+    def names(self, domain: str) -> bool:
+        """Whether the settings name the domain of recipients: its mail may need another level at the same host."""
+        return self.force.names(domain) or self.never.names(domain)
 
 
 class Lookups(Protocol):
@@ -88,7 +96,7 @@ class Subject:
     """One target that a requirement is wanted for."""
 
     domain: str
-    """The recipients' domain."""
+    """The recipients' domain; empty where a route takes them and the settings do not name it."""
     host: str
     """MX or smart host name."""
     ip: IPAddress | None = None
@@ -112,7 +120,8 @@ async def requirement(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
         proposed = check(policy, subject, standing)
         if not isinstance(proposed, TlsRequirement):
             proposed = await proposed
-        standing = _higher(standing, proposed)
+        if proposed is not standing:
+            standing = _higher(standing, proposed)
     return standing
 
 

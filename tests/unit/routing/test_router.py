@@ -8,8 +8,10 @@ import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.routing import bench
 
+from mailboat.config.settings import Route, RouteHost, TlsLevel, TlsSettings
 from mailboat.model.observer import Observer
 from mailboat.routing import router as module
+from mailboat.routing.answers import Targets
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
 from mailboat.routing.system import SystemFiles
@@ -39,3 +41,14 @@ async def test_a_destination_is_named_without_any_look_up() -> None:
     async with bench() as at:
         assert at.router.destination("d.test") == "d.test"
         assert at.dns.queries == []
+
+
+async def test_all_domains_of_a_route_share_one_look_up_but_those_that_tls_settings_name() -> None:
+    route = Route("hub", domains=("*",), hosts=(RouteHost("192.0.2.1"),))
+    async with bench(routes=(route,), tls=TlsSettings(force_tls_hosts=("strict.test",))) as at:
+        shared = await at.router.route("a.test")
+        assert await at.router.route("b.test") is shared
+        assert await at.router.route("a.test", force_tls=True) is not shared
+        strict = await at.router.route("strict.test")
+        assert isinstance(strict, Targets)
+        assert strict.targets[0].tls.level is TlsLevel.REQUIRED
