@@ -17,6 +17,9 @@ RIGHTS = {
     ("mailboat.dev", "outboundconfigs"): {"get", "list", "watch"},
     ("mailboat.dev", "outboundconfigs/status"): {"patch", "update"},
     ("mailboat.dev", "outboundconfigs/finalizers"): {"update"},
+    ("mailboat.dev", "sendingdomains"): {"get", "list", "watch"},
+    ("mailboat.dev", "sendingdomains/status"): {"patch", "update"},
+    ("mailboat.dev", "sendingdomains/finalizers"): {"update"},
     ("", "configmaps"): {"get", "list", "watch", "create", "patch", "delete"},
     ("", "secrets"): {"get", "list", "watch", "create", "patch", "delete"},
     ("", "pods"): {"get", "list", "watch"},
@@ -66,6 +69,13 @@ def test_for_all_namespaces_it_has_the_same_rights_everywhere(helm: Helm) -> Non
     # The Lease stays where the operator is.
     assert rendered.one("Role")["rules"] == LEASE
     assert "--all-namespaces" in container_of(rendered)["args"]
+
+
+def test_the_right_to_write_dnsendpoints_is_given_by_choice_only(helm: Helm) -> None:
+    rendered = helm.template("mailboat-operator", values={"rbac": {"dnsEndpoints": True}})
+    role = next(role for role in rendered.of("Role") if role["metadata"]["name"] == "mailboat-operator")
+    endpoints = {("externaldns.k8s.io", "dnsendpoints"): {"get", "list", "watch", "create", "patch", "delete"}}
+    assert rights_of(role) == RIGHTS | endpoints
 
 
 def test_for_some_namespaces_it_has_a_role_in_each(helm: Helm) -> None:

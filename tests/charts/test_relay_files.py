@@ -15,6 +15,7 @@ from tests.support.pem import self_signed
 from tests.support.relay_process import COMMAND
 
 from mailboat.config.settings import Endpoint, Settings
+from mailboat.dkim.keys import Algorithm, make_key, to_pem
 from mailboat.loading.load import load
 
 pytestmark = pytest.mark.helm
@@ -105,6 +106,16 @@ def test_a_certificate_serves_both_tls_ports(helm: Helm, tmp_path: Path) -> None
     )
     assert settings.smtp.smtps_listen == (Endpoint("0.0.0.0", 2465), Endpoint("::", 2465))
     assert settings.tls.cert.endswith("tls_cert.pem")
+
+
+def test_dkim_keys_of_the_values_and_of_the_operator_sign(helm: Helm, tmp_path: Path) -> None:
+    names = ("own._domainkey.example.com.pem", "mb._domainkey.example.org.pem")
+    keys = [to_pem(make_key(Algorithm.ED25519)).decode() for _ in names]
+    values = {"config": {"existingSecrets": [{"name": "own", "items": [{"key": "k", "path": f"dkim/{names[0]}"}]}]}}
+    others = {"own": {"k": keys[0]}, "mailboat-relay-dkim-7": {names[1]: keys[1]}}
+    signer = settings_of(helm, tmp_path, values, others).signer
+    assert signer is not None
+    assert sorted(signer.domains) == ["example.com", "example.org"]
 
 
 def test_what_the_operator_writes_is_seen_instead_of_the_values(helm: Helm, tmp_path: Path) -> None:

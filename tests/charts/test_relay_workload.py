@@ -38,6 +38,7 @@ def test_the_pod_is_what_operator_and_relay_count_on(helm: Helm) -> None:
     }
     assert {each["name"]: each["mountPath"] for each in relay["volumeMounts"]} == {
         "config": "/etc/mailboat",
+        "dkim": "/etc/mailboat/dkim",
         "queue": "/var/spool/mailboat",
         "tmp": "/tmp",
     }
@@ -54,6 +55,28 @@ def test_the_operators_files_are_optional_and_come_last(helm: Helm) -> None:
         {"secret": {"name": "mine-credentials", "optional": True}},
     ]
     assert chart_config.volume(rendered)["projected"]["defaultMode"] == 0o440
+
+
+def test_the_operators_dkim_keys_come_into_a_folder_of_their_own_without_a_change_of_the_pod(helm: Helm) -> None:
+    rendered = helm.template("mailboat-relay", values={"outboundConfig": {"name": "mine"}})
+    keys = chart_config.volume(rendered, "dkim")["projected"]
+    assert keys["sources"] == [{"secret": {"name": f"mine-dkim-{n}", "optional": True}} for n in range(8)]
+    assert keys["defaultMode"] == 0o440
+
+
+def test_dkim_keys_of_the_values_stand_beside_those_of_the_operator(helm: Helm) -> None:
+    """In the volume of the folder: what another volume has there would be hidden by it."""
+    name = "s1._domainkey.example.com.pem"
+    items = [{"key": "users", "path": "auth_flat_file.ini"}, {"key": "dkim", "path": f"dkim/{name}"}]
+    own = {"existingSecrets": [{"name": "own", "items": items}, {"name": "more", "items": items[1:]}]}
+    rendered = helm.template("mailboat-relay", values={"config": own})
+
+    config, keys = (chart_config.volume(rendered, each)["projected"]["sources"] for each in ("config", "dkim"))
+    assert {"secret": {"name": "own", "items": items[:1]}} in config
+    assert not any(source.get("secret", {}).get("name") == "more" for source in config)
+    placed = [{"key": "dkim", "path": name}]
+    assert keys[:2] == [{"secret": {"name": each, "items": placed}} for each in ("own", "more")]
+    assert len(keys) == 10
 
 
 @pytest.mark.parametrize(

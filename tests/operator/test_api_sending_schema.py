@@ -113,6 +113,9 @@ STATUS: dict[str, Any] = {
             "state": state,
             "since": "2026-11-28T10:00:00Z",
             "createdAt": "2026-11-28T09:00:00Z",
+            "publishedAt": "2026-11-28T10:00:00Z",
+            "signedAt": "2026-11-28T11:00:00Z",
+            "unusedSince": "2026-11-28T12:00:00Z",
             "publicKeyHash": f"sha256:{'0' * 64}",
             "existing": False,
         }

@@ -16,15 +16,16 @@ def volume(rendered: Rendered, name: str = "config") -> Object:
 
 
 def write(rendered: Rendered, directory: Path, others: Mapping[str, Mapping[str, str]] | None = None) -> Path:
-    """Write what the projected volume holds: the chart's ConfigMaps, and `others` by their names."""
+    """Write what the projected volumes hold: the chart's ConfigMaps, and `others` by their names."""
     known: dict[str, Mapping[str, str]] = {
         each["metadata"]["name"]: each["data"] or {} for each in rendered.of("ConfigMap")
     }
     known.update(others or {})
-    for source in volume(rendered)["projected"]["sources"]:
-        for path, content in _files(source, known):
-            (directory / path).parent.mkdir(parents=True, exist_ok=True)
-            (directory / path).write_text(content)
+    for name, folder in (("config", directory), ("dkim", directory / "dkim")):
+        for source in volume(rendered, name)["projected"]["sources"]:
+            for path, content in _files(source, known):
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_text(content)
     return directory
 
 

@@ -2,14 +2,14 @@
 
 {{- define "mailboat-operator.rules" -}}
 - apiGroups: [mailboat.dev]
-  resources: [outboundconfigs]
+  resources: [outboundconfigs, sendingdomains]
   verbs: [get, list, watch]
 - apiGroups: [mailboat.dev]
-  resources: [outboundconfigs/status]
+  resources: [outboundconfigs/status, sendingdomains/status]
   verbs: [patch, update]
 # Owner references that block deletion ask for it where OwnerReferencesPermissionEnforcement is on.
 - apiGroups: [mailboat.dev]
-  resources: [outboundconfigs/finalizers]
+  resources: [outboundconfigs/finalizers, sendingdomains/finalizers]
   verbs: [update]
 # Sources and children. Server-side apply of a missing object is a patch and a create.
 - apiGroups: [""]
@@ -26,4 +26,9 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.rbac.dnsEndpoints }}
+- apiGroups: [externaldns.k8s.io]
+  resources: [dnsendpoints]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 {{- end -}}

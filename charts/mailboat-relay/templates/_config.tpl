@@ -54,14 +54,7 @@
       - key: {{ $.Values.admin.tokenKey }}
         path: admin-token
 {{- end }}
-{{- range .Values.config.existingConfigMaps }}
-- configMap:
-    {{- toYaml . | nindent 4 }}
-{{- end }}
-{{- range .Values.config.existingSecrets }}
-- secret:
-    {{- toYaml . | nindent 4 }}
-{{- end }}
+{{- include "mailboat-relay.existingSources" (list . false) }}
 - configMap:
     name: {{ $outbound }}-outbound
     optional: true
@@ -71,6 +64,39 @@
 - secret:
     name: {{ $outbound }}-credentials
     optional: true
+{{- end -}}
+
+{{/*
+Sources of the volume at `dkim/`. A source cannot place all keys of a Secret in a folder, so the folder is a volume of its own. The
+operator spreads keys over eight Secrets, because a pod cannot mount what did not exist when it started under another name.
+*/}}
+{{- define "mailboat-relay.dkimSources" -}}
+{{- include "mailboat-relay.existingSources" (list . true) }}
+{{- $outbound := include "mailboat-relay.outboundConfig" . }}
+{{- range until 8 }}
+- secret:
+    name: {{ $outbound }}-dkim-{{ . }}
+    optional: true
+{{- end }}
+{{- end -}}
+
+{{/* Files of the values' ConfigMaps and Secrets. Takes a list: the context, and whether those of `dkim/` or the others are wanted. */}}
+{{- define "mailboat-relay.existingSources" -}}
+{{- $dkim := index . 1 -}}
+{{- range $kind, $sources := dict "configMap" (first .).Values.config.existingConfigMaps "secret" (first .).Values.config.existingSecrets }}
+{{- range $source := $sources }}
+{{- $items := list }}
+{{- range .items }}
+{{- if eq $dkim (hasPrefix "dkim/" (clean .path)) }}
+{{- $items = append $items (ternary (set (deepCopy .) "path" (trimPrefix "dkim/" (clean .path))) . $dkim) }}
+{{- end }}
+{{- end }}
+{{- with $items }}
+- {{ $kind }}:
+    {{- toYaml (set (deepCopy $source) "items" .) | nindent 4 }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Secrets that the operator uses only with their owners' leave: those of the values' OutboundConfig, and the token. */}}

@@ -44,6 +44,11 @@ volumes:
       defaultMode: 288 # 0440: the group is fsGroup
       sources:
         {{- include "mailboat-relay.configSources" . | nindent 8 }}
+  - name: dkim
+    projected:
+      defaultMode: 288
+      sources:
+        {{- include "mailboat-relay.dkimSources" . | trim | nindent 8 }}
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
@@ -147,6 +152,7 @@ topologySpreadConstraints:
   volumeMounts:
     # A directory, never subPath: those do not see changes.
     - {name: config, mountPath: /etc/mailboat, readOnly: true}
+    - {name: dkim, mountPath: /etc/mailboat/dkim, readOnly: true}
     - {name: queue, mountPath: /var/spool/mailboat}
     - {name: tmp, mountPath: /tmp}
     {{- with .Values.extraVolumeMounts }}

@@ -10,6 +10,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from tests.support.mounted_volume import MountedVolume
 from tests.support.pem import self_signed
 from tests.support.relay_process import Relay, RelayConfig, running
 from tests.support.scripted_mx import Held, ScriptedMx
@@ -89,21 +90,16 @@ async def test_a_bad_file_changes_nothing_and_is_told_everywhere(tmp_path: Path,
 
 async def test_a_kubernetes_volume_is_followed_when_its_data_link_is_swapped(tmp_path: Path, mx: ScriptedMx) -> None:
     config = RelayConfig(tmp_path / "config", mx.port, outbound=[f"queue_dir={tmp_path / 'queue'}"])
-    volume = tmp_path / "volume"
-    first, second = volume / "..2026_01", volume / "..2026_02"
-    for version, lines in ((first, []), (second, ["disabled=true"])):
-        version.mkdir(parents=True)
+    versions = []
+    for lines in ([], ["disabled=true"]):
         config.outbound_is(f"queue_dir={tmp_path / 'queue'}", *lines)
-        for path in config.directory.iterdir():
-            (version / path.name).write_bytes(path.read_bytes())
-    (volume / "..data").symlink_to(first.name)
-    for path in first.iterdir():
-        (volume / path.name).symlink_to(f"..data/{path.name}")
-    config.directory = volume
+        versions.append({path.name: path.read_bytes() for path in config.directory.iterdir()})
+    volume = MountedVolume(tmp_path / "volume")
+    volume.publish(versions[0])
+    config.directory = volume.path
     async with running(config) as relay:
         _, before = await relay.http("/configz")
-        (volume / "..new").symlink_to(second.name)
-        (volume / "..new").rename(volume / "..data")
+        volume.publish(versions[1])
         await reloaded(relay, 0)
         _, after = await relay.http("/configz")
         assert after["hash"] != before["hash"]
