@@ -92,12 +92,6 @@ def mail() -> Sequence[Builder[Panel]]:
             Look("cps"),
         ),
         graph(
-            "DKIM signatures",
-            "Where there are keys: signatures made, messages that no key is for, and those that could not be signed.",
-            [Query(total(rate("mailboat_dkim_signatures_total"), "algorithm, result"), "{{algorithm}} {{result}}")],
-            Look("cps"),
-        ),
-        graph(
             "Deferred and bounced",
             "Share of all outcomes.",
             [Query(share(_DELIVERIES, f'outcome="{outcome}"'), outcome) for outcome in ("deferred", "bounced")],
@@ -114,6 +108,39 @@ def mail() -> Sequence[Builder[Panel]]:
             "By pod.",
             [Query(total(rate("mailboat_received_bytes_total"), "pod"), "{{pod}}")],
             Look("Bps"),
+        ),
+    ]
+
+
+def dkim() -> Sequence[Builder[Panel]]:
+    """Which mail is signed, and by how old keys. Empty where there are no keys."""
+    judged = "mailboat_dkim_signatures_total"
+    received = total(rate("mailboat_received_messages_total"), "pod")
+    unsigned = total(rate(judged, 'result="unsigned"'), "pod")
+    return [
+        graph(
+            "Signatures",
+            "By algorithm; a message has one for each algorithm that its domain has a key of.",
+            [Query(total(rate(judged, 'result="signed"'), "algorithm"), "{{algorithm}}")],
+            Look("cps", 6),
+        ),
+        graph(
+            "Unsigned",
+            "Share of the received messages that no key is for, by pod.",
+            [Query(f"{unsigned} / {received}", "{{pod}}")],
+            Look("percentunit", 6, maximum=1),
+        ),
+        graph(
+            "Not signed for trouble",
+            "Messages that a key is for and that could not be signed: refused with 451, or sent unsigned (`strict`).",
+            [Query(total(rate(judged, 'result="error"'), "pod"), "{{pod}}")],
+            Look("cps", 6),
+        ),
+        graph(
+            "Age of the oldest key",
+            "Of those in use, by the day in the selector.",
+            [Query(f"time() - min by (pod) ({series('mailboat_dkim_oldest_key_timestamp_seconds')})", "{{pod}}")],
+            Look("s", 6),
         ),
     ]
 
@@ -331,6 +358,7 @@ def process() -> Sequence[Builder[Panel]]:
 ROWS = (
     ("Now", now),
     ("Mail", mail),
+    ("DKIM", dkim),
     ("Queue", queue),
     ("Delivery", delivery),
     ("Storage", storage),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from tests.e2e.releases import RELAY, Releases
 from tools.cluster.kubectl import Kubectl, until
@@ -25,5 +26,5 @@ def test_new_keys_come_into_running_pods_and_sign_without_a_restart(kubectl: Kub
         data = {f"{key.dns_name}.pem": to_pem(key.private).decode()}
         name = f"{RELAY}-dkim-{number}"
         kubectl.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data})
-        until(lambda algorithm=algorithm: signed(algorithm), bool, 180)
+        until(partial(signed, algorithm), bool, 180)
     assert relays.lives() == lives

@@ -163,7 +163,9 @@ class Worker:
         snapshot = parts.observability.recorder.snapshot(parts.store.stats(), unbound, disk, ready=ready)
         tasks, threads = parts.plugins.left_running()
         snapshot["gauges"]["mailboat_certificate_expiry_timestamp_seconds"] = await self._expiry.of(settings)
+        oldest_key = settings.signer and settings.signer.oldest_day
         snapshot["gauges"] |= {
+            "mailboat_dkim_oldest_key_timestamp_seconds": {"": oldest_key} if oldest_key else {},
             "mailboat_plugin_tasks": {"": float(tasks)},
             "mailboat_plugin_stuck_threads": {"": float(threads)},
         }

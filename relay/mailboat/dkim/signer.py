@@ -6,13 +6,18 @@ sign for names below; so `d=` and From are aligned, which is what DMARC asks for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from mailboat.dkim.author import author_domain
 from mailboat.dkim.keys import SigningKey
 from mailboat.dkim.signature import SignatureForm, signature
 from mailboat.model.envelope import SignedBy
+
+_DAY = re.compile(r"(?<!\d)20\d{6}(?!\d)")
 
 
 class CannotSignError(Exception):
@@ -43,6 +48,12 @@ class Signer:
     """The domain that signs for domains without a key; empty: none does."""
     strict: bool = True
     """Whether a message that cannot be signed is put off, rather than sent without."""
+
+    @property
+    def oldest_day(self) -> float | None:
+        """The earliest day in a selector of the keys in use, such as mb20261128r; seconds since the epoch, if any."""
+        keys = (key for domain in self.domains.values() for key in domain.keys)
+        return min(filter(None, (_day_in(key.selector) for key in keys)), default=None)
 
     def keys_for(self, fields: Sequence[bytes]) -> list[SigningKey]:
         """The keys that sign a message with this header. CannotSignError where there should be some."""
@@ -84,3 +95,10 @@ def _name_and_parents(domain: str) -> Iterator[str]:
     while domain:
         yield domain
         domain = domain.partition(".")[2]
+
+
+def _day_in(selector: str) -> float | None:
+    with suppress(ValueError):  # digits that are no date
+        if day := _DAY.search(selector):
+            return datetime.strptime(day[0], "%Y%m%d").replace(tzinfo=UTC).timestamp()
+    return None

@@ -241,6 +241,13 @@ METRICS: tuple[Metric, ...] = (
         merge=Merge.MIN,
     ),
     Metric(
+        "mailboat_dkim_oldest_key_timestamp_seconds",
+        MetricKind.GAUGE,
+        "When the oldest DKIM key in use was made, by the day in its selector (`mb20261128r`); seconds since the "
+        "epoch. Absent where no selector has a day.",
+        merge=Merge.MIN,
+    ),
+    Metric(
         "mailboat_workers_missing",
         MetricKind.GAUGE,
         "Worker processes that are not up or do not answer; their last counters stay in the sums.",

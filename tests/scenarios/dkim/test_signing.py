@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,25 @@ async def test_a_mail_has_a_signature_of_each_algorithm_and_that_of_rsa_on_top(
     assert received["dkim"] == [{"d": "example.com", "s": tags["s"], "a": tags["a"]} for tags in signatures]
     assert received["size"] == len(mail)
     assert metrics["mailboat_dkim_signatures_total{algorithm=rsa}{result=signed}"] == 1
+
+
+@pytest.mark.parametrize("nodes", [0, 2])
+async def test_the_age_of_the_oldest_key_in_use_is_told(config: PluginConfig, mx: ScriptedMx, nodes: int) -> None:
+    """Of one that signs no more it is not: the one with the later selector does."""
+    config.nodes = nodes
+    config.write()
+    for selector in ("mb20260301r", "mb20260101r"):
+        add_key(config, Algorithm.RSA, selector=selector)
+    add_key(config, Algorithm.ED25519, selector="mb20260201e")
+    async with running(config) as relay:
+        metrics = await relay.metrics()
+    day = datetime(2026, 2, 1, tzinfo=UTC).timestamp()
+    assert metrics["mailboat_dkim_oldest_key_timestamp_seconds"] == day
+
+
+async def test_without_keys_no_age_of_a_key_is_told(config: PluginConfig, mx: ScriptedMx) -> None:
+    async with running(config) as relay:
+        assert "mailboat_dkim_oldest_key_timestamp_seconds" not in await relay.metrics()
 
 
 async def test_a_change_on_the_way_breaks_the_signature(config: PluginConfig, mx: ScriptedMx) -> None:

@@ -21,7 +21,11 @@ from mailboat.queue.store import StateStats
 DELIVERED = outcome(1, Result.DELIVERED, "250 2.0.0 Ok")
 
 
-ADDED_LATER = ("mailboat_certificate_expiry_timestamp_seconds", "mailboat_workers_missing")
+ADDED_LATER = (
+    "mailboat_certificate_expiry_timestamp_seconds",
+    "mailboat_dkim_oldest_key_timestamp_seconds",
+    "mailboat_workers_missing",
+)
 """By `app.worker`, for the certificates that there are, and by `app.control`, which alone knows all workers."""
 
 
