@@ -8,17 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from bench import against, install, interpreter, machine, report, tls_submit
+from bench import against, dkim, install, interpreter, machine, report, tls_submit
 from bench.fault import BenchError, exit_status
 from bench.load import Load
 from bench.measure import WIRE, Bench, Cell, measure
 from bench.relays.haraka import Haraka
 from bench.relays.postfix import Postfix
 from bench.relays.relay import Relay
-from bench.rows import DISKS, SESSIONS, SIZES, TLS, Row, choose
+from bench.rows import DISKS, DKIM, SESSIONS, SIZES, TLS, Row, choose
 
 _CONTENDERS = (WIRE, "mailboat", "postfix", "haraka")
 _DELAY = 0.002
@@ -43,17 +43,20 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sizes", type=_some_of(SIZES), default=SIZES, help="4k, 100k")
     parser.add_argument("--tls", type=_some_of(TLS), default=TLS, help="off, on")
     parser.add_argument("--fsync", type=_some_of(DISKS), default=DISKS, help="plain, slow (2 ms more a sync)")
+    parser.add_argument("--dkim", type=_some_of(DKIM), default=DKIM, help="off, rsa, ed25519, both: see the page")
     parser.add_argument("--parallel", type=int, default=20, metavar="N", help="SMTP sessions at once (20)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the table shows the median (3)")
     parser.add_argument("--seconds", type=float, default=7, metavar="S", help="length of one measurement (7)")
-    parser.add_argument("--quick", action="store_true", help="one round of 2 s, 4 KiB, no TLS, unless said otherwise")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of 2 s, 4 KiB, no TLS, no DKIM, unless said otherwise"
+    )
     interpreter.add_option(parser)
     against.add_option(parser)
     parser.add_argument("--work", type=Path, default=_DISK, metavar="DIR", help=f"disk for the queues ({_DISK})")
     parser.add_argument("--json", type=Path, default=_RESULTS, metavar="FILE", help="where all figures go")
     chosen = parser.parse_args(words)
     if chosen.quick:
-        quick = {"rounds": 1, "seconds": 2.0, "sizes": ("4k",), "tls": ("off",)}
+        quick = {"rounds": 1, "seconds": 2.0, "sizes": ("4k",), "tls": ("off",), "dkim": ("off",)}
         for name, value in quick.items():
             if getattr(chosen, name) == parser.get_default(name):
                 setattr(chosen, name, value)
@@ -66,23 +69,30 @@ def _run(options: argparse.Namespace) -> int:
     install.debian("postfix", "smtp-source")
     if "on" in options.tls:
         install.debian("stunnel4", "stunnel")
-    rows = choose(options.sessions, options.sizes, options.tls, options.fsync)
+    rows = choose(options.sessions, options.sizes, options.tls, options.fsync, options.dkim)
     faults: list[str] = []
     with machine.scratch(options.work) as directory:
         contenders = _contenders(options, directory)
         versions = [relay.version() for relay in contenders.values() if relay]
         here = machine.look(directory)
         print("\n".join([*here.lines(), "; ".join(versions), ""]))
-        bench = Bench(directory, tls_submit.make_certificate(directory), options.seconds, _DELAY)
+        keys = dkim.make_keys(directory)
+        bench = Bench(directory, tls_submit.make_certificate(directory), options.seconds, _DELAY, keys)
+        signing = report.Signing(dkim.costs(keys), here.cores)
+        print(f"a signature by itself: {signing.words()}\n")
         results = _rounds(bench, options, rows, contenders, faults)
     print(
         f"\nMessages a second from the first connection until the sink has all; {options.parallel} sessions; ", end=""
     )
     print(f"median of {options.rounds} rounds. ratio: Mailboat to the better peer", end="")
+    print(
+        "; of possible: to what the cores allow it with the time for signatures" * (set(options.dkim) != {"off"}),
+        end="",
+    )
     print(f"; to {options.against}: to Mailboat at that commit.\n" if options.against else ".\n")
-    print(report.markdown(results, list(contenders)))
+    print(report.markdown(results, list(contenders), signing))
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(report.document(results, here, versions, faults), indent=2) + "\n")
+    options.json.write_text(json.dumps(report.document(results, here, signing, versions, faults), indent=2) + "\n")
     print(
         "\n".join(["", *(f"FAILED: {fault.partition(chr(10))[0]}" for fault in faults), f"all figures: {options.json}"])
     )
@@ -104,7 +114,9 @@ def _contenders(options: argparse.Namespace, directory: Path) -> dict[str, Relay
 def _relays(name: str, options: argparse.Namespace, directory: Path) -> Sequence[Relay]:
     if name == "mailboat":
         return against.relays(options, interpreter.choose(options.python), directory)
-    return [Postfix()] if name == "postfix" else [Haraka()] if name == "haraka" else []
+    if name == "postfix":
+        return [Postfix(dkim="rsa" in options.dkim)]
+    return [Haraka()] if name == "haraka" else []
 
 
 def _rounds(
@@ -116,16 +128,18 @@ def _rounds(
 ) -> _Results:
     """Measures every row for every contender, who take turns in another order each round and row."""
     results: _Results = {row: {name: [] for name in contenders} for row in rows}
+    able = _able(bench, rows, contenders, faults)
     names = list(contenders)
     for turn in range(options.rounds):
         for at, row in enumerate(rows):
             first = (turn + at) % len(names)
             for name in names[first:] + names[:first]:
-                if name == WIRE and row.disk == "slow":
-                    continue  # nothing there that syncs
+                if (name, row.dkim) not in able or (name == WIRE and row.disk == "slow"):
+                    continue  # on the wire is nothing that syncs
                 load = Load(options.parallel, SESSIONS[row.sessions], SIZES[row.size])
                 try:
-                    cell = measure(bench, contenders[name], load, tls=TLS[row.tls], slow=DISKS[row.disk])
+                    how = {"tls": TLS[row.tls], "slow": DISKS[row.disk]}
+                    cell = measure(bench, contenders[name], load, **how, dkim=DKIM[row.dkim])
                 except BenchError as error:
                     faults.append(f"{name}, {row.key}, round {turn + 1}: {error}")
                     print(faults[-1], file=sys.stderr, flush=True)
@@ -139,7 +153,25 @@ def _rounds(
     return results
 
 
-def _some_of(choices: Sequence[str] | dict[str, bool] | dict[str, int]) -> _List:
+def _able(
+    bench: Bench, rows: Sequence[Row], contenders: dict[str, Relay | None], faults: list[str]
+) -> set[tuple[str, str]]:
+    """Which contender takes part in rows with which DKIM keys: one that is to sign, and does not, in none."""
+    able = {(name, "off") for name in contenders}
+    for choice in dict.fromkeys(row.dkim for row in rows if row.dkim != "off"):
+        for name, relay in contenders.items():
+            if relay is not None and relay.signs.issuperset(DKIM[choice]):
+                try:
+                    dkim.check(bench, relay, DKIM[choice])
+                except BenchError as error:
+                    faults.append(f"{name}, DKIM {choice}: {error}")
+                    print(faults[-1], file=sys.stderr, flush=True)
+                else:
+                    able.add((name, choice))
+    return able
+
+
+def _some_of(choices: Collection[str]) -> _List:
     return _List(tuple(choices))
 
 

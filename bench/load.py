@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from bench import process
@@ -106,11 +107,12 @@ class Sink:
                 )
 
 
-def smtp_sink(host: str = "127.0.0.1", port: int = 0) -> Sink:
-    """Postfix's `smtp-sink`, on a free port where none is given."""
+def smtp_sink(host: str = "127.0.0.1", port: int = 0, dump: Path | None = None) -> Sink:
+    """Postfix's `smtp-sink`, on a free port where none is given. It appends what it takes to `dump`."""
     port = port or process.free_port()
     user = ["-u", _USER] if os.geteuid() == 0 else []  # it refuses to stay root
-    return Sink(port, ["smtp-sink", *user, "-c", "-m", _SINK_SESSIONS, f"{host}:{port}", _SINK_BACKLOG])
+    kept = ["-D", str(dump)] if dump else []
+    return Sink(port, ["smtp-sink", *user, *kept, "-c", "-m", _SINK_SESSIONS, f"{host}:{port}", _SINK_BACKLOG])
 
 
 def tls_sink(certificate: Certificate) -> Sink:

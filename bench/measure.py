@@ -6,9 +6,9 @@ Called by `bench.compare`. Relays are only known through `bench.relays.relay.Rel
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import load, process, slowsync, tls_submit
@@ -55,6 +55,8 @@ class Bench:
     """How long a measurement should take."""
     delay: float
     """Seconds added to a sync on the slow disk."""
+    keys: Mapping[str, Path] = field(default_factory=dict)
+    """A DKIM key of each algorithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +68,48 @@ class _Path:
     sink: Sink
 
 
-def measure(bench: Bench, relay: Relay | None, wanted: Load, *, tls: bool, slow: bool) -> Cell:
-    """Measures `relay`, or the bare wire when it is None; raises BenchError when a message does not arrive."""
-    directory = bench.directory / (relay.name if relay else WIRE)
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    directory.chmod(0o755)
-    try:
+def measure(
+    bench: Bench, relay: Relay | None, wanted: Load, *, tls: bool, slow: bool, dkim: Sequence[str] = ()
+) -> Cell:
+    """Measures `relay`, or the bare wire when it is None; raises BenchError when a message does not arrive.
+
+    `dkim` are the algorithms of the keys with which the relay signs all messages.
+    """
+    with _directory(bench, relay) as directory:
         shim = slowsync.build(directory, bench.delay) if slow and relay else None
         with _path(directory, bench.certificate, relay=relay is not None, tls=tls) as path:
             if relay is None:
                 return _load(bench, wanted, path, root=None, shim=None)
             preload = shim.environment() if shim else {}
-            place = Place(directory, path.relay, path.sink.port, bench.certificate, preload)
+            keys = [bench.keys[algorithm] for algorithm in dkim]
+            place = Place(directory, path.relay, path.sink.port, bench.certificate, preload, keys)
             with _running(relay, place) as root:
                 return _load(bench, wanted, path, root, shim)
+
+
+def handed_on(bench: Bench, relay: Relay, dkim: Sequence[str]) -> bytes:
+    """One message as the sink gets it from `relay`, which signs with keys of these algorithms."""
+    with _directory(bench, relay) as directory:
+        taken = directory / "taken"
+        taken.mkdir()
+        taken.chmod(0o777)  # the sink is another user
+        with load.smtp_sink(dump=taken / "mail") as sink:
+            keys = [bench.keys[algorithm] for algorithm in dkim]
+            place = Place(directory, process.free_port(), sink.port, bench.certificate, {}, keys)
+            with _running(relay, place):
+                load.drive(Load(1, reuse=False, size=1024), 1, place.port, sink)
+        return (taken / "mail").read_bytes()
+
+
+@contextmanager
+def _directory(bench: Bench, relay: Relay | None) -> Iterator[Path]:
+    """An empty one, which other users may enter."""
+    directory = bench.directory / (relay.name if relay else WIRE)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    directory.chmod(0o755)
+    try:
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

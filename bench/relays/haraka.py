@@ -20,6 +20,7 @@ class Haraka:
     """Haraka with a worker a core, its disk queue, and its own `relay` plugin for access and route."""
 
     name = "Haraka"
+    signs: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self._home = install.cache() / "haraka"

@@ -30,6 +30,7 @@ class Mailboat:
     """`mailboat relay`, its event log to a file, its metrics served."""
 
     name = "Mailboat"
+    signs = frozenset(("rsa", "ed25519"))
 
     def __init__(self, interpreter: Interpreter, nodes: str = "cpus", name: str = name, tree: Path = _CHECKOUT) -> None:
         """`nodes`: workers, as `smtp.ini` says it; `name`: as the table shows it; `tree`: where its code lies."""
@@ -63,6 +64,9 @@ class Mailboat:
         for name, text in (files or {}).items():
             (config / name).parent.mkdir(exist_ok=True)
             (config / name).write_text(text)
+        for key in place.keys:
+            (config / "dkim").mkdir(exist_ok=True)
+            shutil.copy(key, config / "dkim")
         shutil.copy(place.certificate.cert, config / "tls_cert.pem")
         shutil.copy(place.certificate.key, config / "tls_key.pem")
         command: list[str | Path] = [self._interpreter.command, "relay", "--config", config]

@@ -1,6 +1,7 @@
 """Postfix under test: Debian's package, an instance of its own that shares nothing with the system's.
 
-Called by `bench.measure` through `bench.relays.relay.Relay`; the configuration is `bench/postfix`.
+With a DKIM key, OpenDKIM signs as its milter. Called by `bench.measure` through `bench.relays.relay.Relay`; the
+configuration is `bench/postfix` and `bench/opendkim`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from pathlib import Path
 
 from bench import install, process
 from bench.fault import BenchError
@@ -16,22 +18,34 @@ from bench.relays.relay import Place
 from bench.templates import TEMPLATES, render
 
 _TEMPLATE = TEMPLATES / "postfix"
+_MILTER_TEMPLATE = TEMPLATES / "opendkim"
 
 
 class Postfix:
     """A private instance by `postfix -c`: own configuration, queue and data directories, no chroot."""
 
     name = "Postfix"
+    signs = frozenset(("rsa",))  # the Ed25519 signatures of Debian's OpenDKIM verify nowhere
+
+    def __init__(self, *, dkim: bool = False) -> None:
+        """`dkim`: whether it will have to sign."""
+        self._dkim = dkim
+        self._milter: Service | None = None
 
     def prepare(self) -> None:
         """Installs Debian's package when it is missing; needs root, as Postfix itself does."""
         if os.geteuid() != 0:
             raise BenchError("Postfix starts only as root: run as root, or leave it out with --relays mailboat,haraka")
         install.debian("postfix", "postfix")
+        if self._dkim:
+            install.debian("opendkim", "opendkim")
 
     def version(self) -> str:
-        """As `postconf` says it."""
-        return "Postfix " + process.run(["postconf", "-d", "-h", "mail_version"]).strip()
+        """As `postconf` says it, and as `opendkim` does."""
+        postfix = "Postfix " + process.run(["postconf", "-d", "-h", "mail_version"]).strip()
+        if not self._dkim:
+            return postfix
+        return f"{postfix} with {process.run(['opendkim', '-V']).splitlines()[0].removeprefix('opendkim: ')}"
 
     def start(self, place: Place) -> Service:
         """Runs `master` in the foreground."""
@@ -45,6 +59,7 @@ class Postfix:
             "CERT": place.certificate.cert,
             "KEY": place.certificate.key,
             "PRELOAD": preload,
+            "MILTER": self._start_milter(place) if place.keys else "",
         }
         render(_TEMPLATE, config, values)
         (place.directory / "queue").mkdir()
@@ -58,3 +73,18 @@ class Postfix:
         with contextlib.suppress(BenchError):  # not running any more
             process.run(["postfix", "-c", place.directory / "config", "stop"])
         service.stop()
+        if self._milter is not None:
+            self._milter.stop()
+            self._milter = None
+
+    def _start_milter(self, place: Place) -> str:
+        """Runs OpenDKIM; where Postfix finds it."""
+        port = process.free_port()
+        (key,) = place.keys
+        selector, _, domain = key.stem.partition("._domainkey.")
+        config = place.directory / "opendkim"
+        render(_MILTER_TEMPLATE, config, {"PORT": port, "KEY": key, "SELECTOR": selector, "DOMAIN": domain})
+        command: list[str | Path] = ["opendkim", "-f", "-x", config / "opendkim.conf"]
+        self._milter = process.start("OpenDKIM", command, place.directory / "opendkim.log")
+        process.wait_for_port(self._milter.process, self._milter.name, port)
+        return f"inet:127.0.0.1:{port}"

@@ -5,7 +5,7 @@ Knows no relay. Implemented by the other files here, called by `bench.measure`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +27,8 @@ class Place:
     certificate: Certificate
     preload: Mapping[str, str]
     """Environment that all its processes must see; empty, or that of the slow disk."""
+    keys: Sequence[Path] = ()
+    """DKIM keys that sign all mail, PEM; each file is named `SELECTOR._domainkey.DOMAIN.pem`."""
 
 
 class Relay(Protocol):
@@ -35,6 +37,11 @@ class Relay(Protocol):
     @property
     def name(self) -> str:
         """As the table shows it."""
+        ...
+
+    @property
+    def signs(self) -> frozenset[str]:
+        """The algorithms of DKIM keys that it can be given."""
         ...
 
     def prepare(self) -> None:
