@@ -378,10 +378,11 @@ class _Walk:
         except (StorageError, OSError) as error:
             return self._unreadable(error)
         reused = session.used > 0
-        recipients = self._fitting(session.offers, target.host, body)
-        if not recipients:
+        fitting = self._fitting(session.offers, target.host, body)
+        if not fitting:
             self._release(keep=True)
             return _After.LEAVE
+        recipients = fitting[: session.offers.limits.recipients]
         envelope = envelope_for(self.entry.message, recipients, session.offers, self._parts.clock.now())
         try:
             transcript = await session.transact(envelope, body, self._settings.outbound)
@@ -399,16 +400,17 @@ class _Walk:
             self._discard()
         else:
             self._release(keep=judgement.trouble is None)
-        return self._settle(judgement, target)
+        return self._settle(judgement, target, more=len(recipients) < len(fitting))
 
-    def _settle(self, judgement: verdict.Judgement, target: Target) -> _After:
+    def _settle(self, judgement: verdict.Judgement, target: Target, *, more: bool) -> _After:
+        """`more`: others are still to be offered to it."""
         self.settle(judgement.outcomes)
         if judgement.answered:
             self._pass_on(judgement.answered)
         if judgement.trouble is not None:
             self._trouble(target, judgement.trouble)
             return _After.LEAVE
-        return _After.AGAIN if judgement.again else _After.LEAVE
+        return _After.AGAIN if judgement.again or more else _After.LEAVE
 
     def _fitting(self, offers: PeerOffers, mx: str, body: bytes | FileBody) -> list[Recipient]:
         """Those to offer to this host; what it cannot take anyway is left to other hosts, without saying MAIL."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mailboat.smtp.extensions import EXTENSIONS, Extension
+from mailboat.smtp.extensions import EXTENSIONS, LIMITS, Extension
+from mailboat.smtp.extensions.limits import AnnouncedLimits, limits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +17,13 @@ class PeerOffers:
     """What stands behind each keyword; both in capitals."""
     extensions: tuple[Extension, ...] = field(init=False, compare=False, repr=False)
     """Those of ours that have parameters, in the order of `EXTENSIONS`: found once a session, used by each message."""
+    limits: AnnouncedLimits = field(init=False, compare=False, repr=False)
+    """Those that it announces (RFC 9422)."""
 
     def __post_init__(self) -> None:
         extensions = tuple(e for e in EXTENSIONS if e in self and (e.at_mail or e.mail or e.rcpt))
         object.__setattr__(self, "extensions", extensions)
+        object.__setattr__(self, "limits", limits_of(self.value(LIMITS)))
 
     def __contains__(self, extension: Extension) -> bool:
         """Whether the peer offers an extension."""

@@ -117,6 +117,8 @@ class Pool:
         """A session that is in step: kept if it may be used again, else (or without `keep`) ended with QUIT."""
         outbound = settings.outbound
         timeout, most = outbound.connection_idle_timeout, session.max_messages or outbound.connection_max_messages
+        if (announced := session.offers.limits.transactions) is not None:
+            most = min(most, announced)
         if not session.stream.usable:
             session.stream.abort()
         elif not keep or self._closing or timeout <= 0 or session.used >= most:

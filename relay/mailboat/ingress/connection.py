@@ -169,7 +169,8 @@ class ServerConnection(asyncio.Protocol):
         return f"<{secrets.token_hex(16)}.{self._context.clock.now():.0f}@{self._settings.me}>".encode()
 
     def _offers(self, *, inside_tls: bool) -> Offers:
-        return offers_before_auth(self._settings.smtp.databytes, self._context.tls.available and not inside_tls)
+        smtp = self._settings.smtp
+        return offers_before_auth(smtp.databytes, self._context.tls.available and not inside_tls, smtp.max_recipients)
 
     def _run(self) -> None:
         session = self.session

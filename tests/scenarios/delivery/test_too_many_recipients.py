@@ -31,6 +31,26 @@ async def test_a_peer_with_no_room_for_anybody_is_asked_later() -> None:
         assert mx.connections[0].verbs.count("MAIL") == 1
 
 
+async def test_a_peer_is_offered_no_more_recipients_than_its_limits_allow() -> None:
+    """RFC 9422: RCPTMAX a transaction, MAILMAX transactions a connection; nothing is refused on the way."""
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["PIPELINING", "LIMITS MAILMAX=2 RCPTMAX=2 RCPTDOMAINMAX=1"]
+        report = await rig.attempt(make_entry(*NAMES), mx.target())
+
+        assert [o.result for o in report.outcomes] == [Result.DELIVERED] * 5
+        assert [mail.recipients for mail in mx.mails] == [NAMES[:2], NAMES[2:4], NAMES[4:]]
+        assert [connection.verbs.count("MAIL") for connection in mx.connections] == [2, 1]
+
+
+async def test_the_rest_is_deferred_where_a_peer_fails_after_its_first_share() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["LIMITS RCPTMAX=2"]
+        mx.on("MAIL", "250 ok", "421 4.3.2 going down")
+        report = await rig.attempt(make_entry(*NAMES), mx.target())
+
+        assert [o.result for o in report.outcomes] == [Result.DELIVERED] * 2 + [Result.DEFERRED] * 3
+
+
 async def test_no_room_in_a_mailbox_is_a_deferral_of_that_recipient() -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.on_rcpt(NAMES[0], "452 4.2.2 mailbox full")

@@ -26,7 +26,7 @@ async def test_a_message_is_queued_as_sent_and_the_client_is_told_its_id() -> No
 
 
 async def test_ehlo_names_what_is_supported() -> None:
-    async with serving(databytes=123_456) as rig:
+    async with serving(databytes=123_456, max_recipients=77) as rig:
         client = await rig.client()
         assert await client.ehlo() == [
             "PIPELINING",
@@ -34,6 +34,7 @@ async def test_ehlo_names_what_is_supported() -> None:
             "8BITMIME",
             "SMTPUTF8",
             "ENHANCEDSTATUSCODES",
+            "LIMITS RCPTMAX=77",
             "HELP",
         ]
         await client.quit()

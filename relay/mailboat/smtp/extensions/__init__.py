@@ -13,6 +13,7 @@ from mailboat.model.envelope import Parameters
 from mailboat.smtp.extensions.auth import AUTH
 from mailboat.smtp.extensions.eightbitmime import EIGHTBITMIME
 from mailboat.smtp.extensions.extension import Extension, Misfit, Offers, Parse
+from mailboat.smtp.extensions.limits import LIMITS
 from mailboat.smtp.extensions.size import SIZE
 from mailboat.smtp.extensions.smtputf8 import SMTPUTF8
 from mailboat.smtp.extensions.starttls import STARTTLS
@@ -22,6 +23,7 @@ __all__ = [
     "AUTH",
     "EIGHTBITMIME",
     "EXTENSIONS",
+    "LIMITS",
     "PIPELINING",
     "SIZE",
     "SMTPUTF8",
@@ -44,6 +46,7 @@ EXTENSIONS = (
     EIGHTBITMIME,
     SMTPUTF8,
     Extension("ENHANCEDSTATUSCODES", "RFC 2034"),
+    LIMITS,
     STARTTLS,
     AUTH,
     Extension("HELP", "RFC 5321"),
@@ -64,12 +67,12 @@ def ehlo_reply(host: str, greeting: str, offers: Offers) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def offers_before_auth(max_size: int, starttls: bool) -> Offers:
+def offers_before_auth(max_size: int, starttls: bool, max_recipients: int = 0) -> Offers:
     """What a client is offered without AUTH.
 
     Equal offers are one object, so that the cache of `ehlo_reply` compares nothing.
     """
-    return Offers(max_size, starttls)
+    return Offers(max_size, starttls, max_recipients=max_recipients)
 
 
 def mail_parameters(text: str, offers: Offers) -> Parameters:

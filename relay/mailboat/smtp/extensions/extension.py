@@ -23,6 +23,8 @@ class Offers:
     """There is a certificate, and the connection is not inside TLS yet."""
     auth: tuple[str, ...] | None = None
     """The mechanisms that this client may use as things are; None: nobody can authenticate here at all."""
+    max_recipients: int = 0
+    """Recipients of one message; 0: not announced."""
 
 
 Parse = Callable[[str, Offers], str | None]
