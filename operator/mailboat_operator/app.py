@@ -88,7 +88,7 @@ async def _operator(options: OperatorOptions) -> int:
     try:
         configuration = await load_configuration()
     except (ConfigException, OSError) as error:
-        log.critical("there is no API server to talk to: neither KUBECONFIG nor a service account: %s", error)
+        log.critical("no API server is configured: neither KUBECONFIG nor a service account: %s", error)
         return EX_CONFIG
     running = _Operator(options, configuration)
     try:
@@ -243,14 +243,14 @@ class _Operator:
 
     def _watches_stalled(self) -> str:
         lag = self._cache.lag()
-        return f"no watch has shown what was written {lag:.0f} s ago" if self._kube.reachable and lag > _STALLED else ""
+        return f"no watch has shown the write of {lag:.0f} s ago" if self._kube.reachable and lag > _STALLED else ""
 
     def _api_unreachable(self) -> str:
         silence = self._lease.silence()
         return f"the API server has not answered for {silence:.0f} s" if silence > _STANDBY_SILENCE else ""
 
     def _not_listed(self) -> str:
-        return "" if self._listed or not self._leading else "not everything has been read yet"
+        return "" if self._listed or not self._leading else "the first listing is not complete"
 
     def _count(self, ready: str) -> int:
         return sum(_ready(resource) == ready for resource in self._cache.resources.values())

@@ -175,7 +175,7 @@ class _Resolver:
         allowed = source.allowed or not ref.consent
         if not allowed:
             todo = f"kubectl label secret {ref.name} {names.ALLOW}={names.ALLOWED}"
-            message = f"{ref} may be used once its owner allows it: {todo} ({ref.path})"
+            message = f"{ref} may be used only if its owner allows it: {todo} ({ref.path})"
             self.faults.append(RefFault(RefReason.SECRET_NOT_ALLOWED, message))
         return allowed
 

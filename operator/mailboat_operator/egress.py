@@ -47,13 +47,13 @@ def read_egress(reader: SpecReader, target: str) -> Binds:
             pod.fault("ordinal", "is missing, negative or given twice")
         seen.add(ordinal)
         if not target:
-            pod.fault("", "needs spec.targetRef, because pods are named by it")
+            pod.fault("", "needs spec.targetRef, which the names of pods are formed from")
         addresses = _sources(pod, "bindIPs")
         if pod.has("bindIPs") != (mode is Mode.PER_POD):
             pod.fault("bindIPs", "is required when mode is PerPod, and for that mode only")
         for address in addresses:
             if (owner := owners.setdefault(address, ordinal)) != ordinal:
-                pod.fault("bindIPs", f"{address} is that of the pod with the ordinal {owner} already")
+                pod.fault("bindIPs", f"{address} already belongs to the pod with the ordinal {owner}")
         entries.append(_entry(pod, f"{target}-{ordinal}", ", ".join(addresses) or source, _ehlo(pod) or ehlo))
     return tuple((name, text) for name, text in entries if text)
 

@@ -114,7 +114,7 @@ class Lease:
                 lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
                 await self._kube.call("PUT", self._path, body=lease)
         except ApiError as error:
-            log.warning("the lease was not released; others wait until it is over: %s", error)
+            log.warning("the lease was not released; other replicas wait until it expires: %s", error)
 
     async def _try(self) -> bool | None:
         """Take or renew it, if it is free, over, or ours; whether that is done. None: the API server did not let us."""
@@ -133,7 +133,7 @@ class Lease:
             else:
                 return False
         except ApiError as error:
-            log.warning("the lease could not be taken or renewed: %s", error)
+            log.warning("the lease could not be acquired or renewed: %s", error)
             return None
         self._renewed = began
         return True

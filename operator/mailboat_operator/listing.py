@@ -55,7 +55,7 @@ class Lister:
                 found = await self._kube.get(f"/apis/{names.API_VERSION}")
                 if any(resource["name"] == names.PLURAL for resource in (found or {}).get("resources", ())):
                     return
-                log.warning("the CustomResourceDefinition of %s is not there yet", names.KIND)
+                log.warning("the CustomResourceDefinition of %s does not exist yet", names.KIND)
             except ApiError as error:
                 log.warning("%s", error)
             await asyncio.sleep(_WAIT_FOR_CRD)

@@ -35,16 +35,16 @@ class Metrics:
         name = "controller_runtime_reconcile"
         self.reconciles = self._counter(f"{name}_total", "Reconciliations by result.", "controller", "result")
         self.errors = self._counter(
-            f"{name}_errors_total", "Reconciliations that failed and are tried again.", "controller"
+            f"{name}_errors_total", "Reconciliations that failed and are retried.", "controller"
         )
         self.duration = self._histogram(
             f"{name}_time_seconds", "Duration of one reconciliation.", _SECONDS, "controller"
         )
-        self.active = self._gauge("controller_runtime_active_workers", "Reconciliations under way.", "controller")
+        self.active = self._gauge("controller_runtime_active_workers", "Reconciliations in progress.", "controller")
         self.workers = self._gauge("controller_runtime_max_concurrent_reconciles", "Workers.", "controller")
         self.requests = self._counter(
             "rest_client_requests_total",
-            "Calls of the API server, those of the watches excepted; the code is <error> without an answer.",
+            "Calls of the API server, except those of the watches; without an answer the code is <error>.",
             "code",
             "method",
         )
@@ -53,31 +53,31 @@ class Metrics:
     def _queue(self) -> None:
         self.depth = self._gauge("workqueue_depth", "Resources that wait for a worker.", "name")
         self.adds = self._counter("workqueue_adds_total", "Resources put into the queue.", "name")
-        self.retries = self._counter("workqueue_retries_total", "Resources tried again.", "name")
+        self.retries = self._counter("workqueue_retries_total", "Resources retried.", "name")
         self.queued = self._histogram(
-            "workqueue_queue_duration_seconds", "Time from being put into the queue to a worker.", _SECONDS, "name"
+            "workqueue_queue_duration_seconds", "Time that a resource waits for a worker.", _SECONDS, "name"
         )
         self.longest = self._gauge(
-            "workqueue_longest_running_processor_seconds", "Age of the oldest reconciliation under way.", "name"
+            "workqueue_longest_running_processor_seconds", "Age of the oldest reconciliation in progress.", "name"
         )
 
     def _own(self) -> None:
         name = "mailboat_operator"
         self.events = self._counter(f"{name}_watch_events_total", "Events of the watches.", "resource")
         self.lag = self._gauge(
-            f"{name}_watch_lag_seconds", "Age of the oldest write of the operator's that no watch has shown yet."
+            f"{name}_watch_lag_seconds", "Age of the oldest write of the operator that no watch has shown yet."
         )
         self.missed = self._counter(
-            f"{name}_missed_events_total", "Resources for which a resync was the first to find a change."
+            f"{name}_missed_events_total", "Resources whose change was found by a resync first."
         )
         self.drift = self._counter(
             f"{name}_drift_corrections_total",
-            "Children that another writer had changed or deleted, written again.",
+            "Children written again because another writer had changed or deleted them.",
             "kind",
         )
         self.loaded = self._histogram(
             f"{name}_apply_to_loaded_seconds",
-            "Time from the change of a resource, or of what it refers to, to all ready relay pods running it.",
+            "Time from the change of a resource, or of an object that it refers to, until all ready relay pods run it.",
             _LOADED,
         )
         self.resources = self._gauge(

@@ -157,7 +157,7 @@ class Reconciler:
 
 _QUIET = frozenset({"Accepted", "ResolvedRefs", "NotPaused", "PodsReady"})
 """Reasons that say only that nothing is wrong."""
-_WORDS = {"Programmed": "what it says is rendered for the relays"}
+_WORDS = {"Programmed": "the configuration is rendered for the relays"}
 _EXPECTED = frozenset({"Loading", "NoReadyPods", "LastGoodKept", "PodsNotReady"})
 """Reasons of False that are no trouble, or told by another condition."""
 

@@ -59,7 +59,7 @@ class Relays:
         try:
             said = orjson.loads(await self._read("GET", pod.url("/configz"), _TIMEOUT))
             if not isinstance(said, dict):
-                return replace(state, silence="its answer is not what a relay says")
+                return replace(state, silence="its answer is not that of a relay")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return replace(state, silence=f"does not answer: {_text(str(error) or 'in time')}")
         return replace(

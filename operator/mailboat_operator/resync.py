@@ -71,7 +71,7 @@ class Resync:
             try:
                 await self._lists.refresh(changed)
             except ApiError as error:
-                log.warning("resync, tried again in %g s: %s", AGAIN, error)
+                log.warning("resync failed, next one in %g s: %s", AGAIN, error)
                 await asyncio.sleep(AGAIN)
             else:
                 return changed

@@ -195,7 +195,7 @@ def _routes(spec: SpecReader) -> tuple[RouteSpec, ...]:
             owner = owners.setdefault((domain, sender), route.name)
             if owner != route.name:
                 whose = f"{domain} from {sender}" if sender else domain
-                spec.fault(f"routes[{number}].domains", f"{whose} belongs to the route {owner} already")
+                spec.fault(f"routes[{number}].domains", f"{whose} already belongs to the route {owner}")
     if len({route.name for route in routes}) < len(routes):
         spec.fault("routes", "two have the same name")
     return routes
@@ -228,7 +228,7 @@ def _auth(reader: SpecReader, keys: dict[str, str | tuple[str, ...]]) -> dict[st
     """The files that AUTH needs; keys of `oauth` are added to those of the route."""
     auth, oauth = reader.child("authSecretRef"), reader.child("oauth")
     if auth is None and reader.flag("requireAuth"):
-        reader.fault("requireAuth", "needs authSecretRef: all mail would be deferred for ever")
+        reader.fault("requireAuth", "needs authSecretRef: otherwise all mail is deferred")
     if auth and keys.get("tls") == "disabled" and not reader.flag("allowPlaintextAuth"):
         reader.fault("tls", "is Disabled: AUTH without TLS needs allowPlaintextAuth")
     if (oauth is None) == (keys.get("auth_type") in TOKEN_MECHANISMS):
@@ -274,7 +274,7 @@ def _host(reader: SpecReader) -> str:
         reader.fault("host", str(error))
         return ""
     if (parsed.port, parsed.priority) != (wanted.port, wanted.priority):
-        reader.fault("host", f"{quoted(wanted.host)} says more than a host: port and priority have their own fields")
+        reader.fault("host", f"{quoted(wanted.host)} is more than a host: port and priority are separate fields")
     return str(parsed)
 
 
@@ -339,5 +339,5 @@ def _template(reader: SpecReader, name: str) -> str | None:
         return None
     text = reader.text(name)
     if "\0" in text:
-        reader.fault(name, "has a NUL, which no text file holds")
+        reader.fault(name, "has a NUL octet")
     return text

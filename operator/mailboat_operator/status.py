@@ -135,7 +135,7 @@ def flush_requested(observed: Observed) -> bool:
 def paused(observed: Observed, now: str) -> dict[str, Any]:
     """The status of a paused resource: as it was, but for the condition Paused."""
     generation = observed.metadata.get("generation", 0)
-    message = "nothing is written; what was rendered last stays in force"
+    message = "nothing is written; the files rendered last stay in force"
     condition = _conditions(observed.status, {Type.PAUSED: Verdict("True", Reason.PAUSED, message)}, generation, now)
     before = observed.status.get("conditions") or ()
     others = [c for c in before if c.get("type") != Type.PAUSED and c.get("reason") != Reason.NO_OPERATOR]
@@ -171,7 +171,7 @@ def _resolved(findings: Findings) -> Verdict:
 
 def _programmed(findings: Findings) -> Verdict:
     if findings.faults or findings.ref_faults:
-        return Verdict("False", Reason.LAST_GOOD_KEPT, "what was rendered before, if anything, stays in force")
+        return Verdict("False", Reason.LAST_GOOD_KEPT, "files rendered before, if any, stay in force")
     if findings.foreign:
         mine = ", ".join(f"{key.kind} {key.name}" for key in findings.foreign)
         return Verdict("False", Reason.CHILD_NOT_OWNED, f"{mine} belongs to another owner; rename or delete it")

@@ -207,7 +207,7 @@ def test_the_notes_say_the_next_commands(helm: Helm) -> None:
     assert "kubectl -n mail exec mailboat-relay-0 -- mailboat send --test" in notes
     assert "helm -n mail test mailboat-relay --logs" in notes
     assert "ONLY THE PODS THEMSELVES MAY RELAY YET" in notes
-    assert "NOBODY" not in helm.notes("mailboat-relay", {"config": {"relayAllow": ["10.0.0.0/8"]}})
+    assert "ONLY THE PODS" not in helm.notes("mailboat-relay", {"config": {"relayAllow": ["10.0.0.0/8"]}})
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ async def test_a_mail_that_waits_for_an_operator_fails_the_test_with_that_reason
     async with running(config, environ={"MAILBOAT_QUEUE_DIR": str(tmp_path / "queue")}):
         status, output = await run(config, "--allowed=127.0.0.0/8", f"--port={free_ports(1)[0]}", "--timeout=1")
     assert status == 1
-    assert "the relays warn: outbound.ini is not there yet" in output
+    assert "the relays warn: outbound.ini does not exist yet" in output
     assert "an operator that watches its namespace?" in output
 
 

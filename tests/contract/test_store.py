@@ -401,7 +401,7 @@ async def test_pages_follow_each_other_through_the_whole_queue(store: Store) -> 
 
 @pytest.mark.parametrize("after", ["", "x", "0:", "0:x", "0:²", "99999999999:1", "0:99999999999999999999999", "7"])
 async def test_a_place_that_no_page_gave_is_refused(store: Store, after: str) -> None:
-    with pytest.raises(ValueError, match="not a place"):
+    with pytest.raises(ValueError, match="not a position"):
         await store.page(EVERYTHING, 3, after)
 
 

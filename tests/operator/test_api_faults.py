@@ -139,7 +139,7 @@ def test_an_outage_with_events_pending_is_waited_for(proxy: FaultProxy, behind: 
 
 def test_an_operator_that_comes_before_the_crd_waits_for_it(tmp_path: Path) -> None:
     with running() as server, _operator(server, tmp_path) as early:
-        until(lambda: early.log, lambda log: "is not there yet" in log)
+        until(lambda: early.log, lambda log: "does not exist yet" in log)
         assert early.http("/readyz")[0] == 503
 
         server.kubectl().apply(CRD_FILE.read_text())

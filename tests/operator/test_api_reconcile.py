@@ -427,4 +427,4 @@ def test_what_openssl_refuses_leaves_the_last_good_configuration(api: KubeApi) -
 def test_an_unknown_placeholder_is_a_warning_in_the_status(api: KubeApi) -> None:
     status = programmed(api, {"bounceMessage": {"text": "Sorry: {resaon}"}})["status"]
 
-    assert status["config"]["warnings"] == ["outbound.bounce_message: {resaon} is no placeholder: `?` will stand there"]
+    assert status["config"]["warnings"] == ["outbound.bounce_message: {resaon} is not a placeholder: `?` is inserted"]

@@ -113,7 +113,7 @@ def test_what_is_sent_to_hosts_of_the_writers_choice_needs_the_owners_consent(sp
 
     assert reason is RefReason.SECRET_NOT_ALLOWED
     command = "kubectl label secret auth mailboat.dev/allow=outboundconfig"
-    assert message == f"Secret auth may be used once its owner allows it: {command} ({path})"
+    assert message == f"Secret auth may be used only if its owner allows it: {command} ({path})"
     assert resolve(parsed(spec), secrets(auth=source))[1] == ()
 
 
@@ -146,8 +146,8 @@ def test_an_unknown_placeholder_is_a_warning_and_no_fault() -> None:
     spec = parsed({"bounceMessage": {"text": "{reason} {resaon} {resaon}", "html": "<b>{who}</b>"}})
 
     assert warnings_of(resolved(spec)) == (
-        "outbound.bounce_message: {resaon} is no placeholder: `?` will stand there",
-        "outbound.bounce_message_html: {who} is no placeholder: `?` will stand there",
+        "outbound.bounce_message: {resaon} is not a placeholder: `?` is inserted",
+        "outbound.bounce_message_html: {who} is not a placeholder: `?` is inserted",
     )
 
 

@@ -143,7 +143,7 @@ def test_the_hash_covers_the_secrets(key: str) -> None:
         (spec(clientSecretRef=None), "spec.routes[0].oauth.clientSecretRef: is missing"),
         (spec(tokenURL=None), "spec.routes[0].oauth.tokenURL: is missing"),
         (spec(clientID=None), "spec.routes[0].oauth.clientID: is missing"),
-        (spec(tokenURL="http://login.example/"), "spec.routes[0].oauth.tokenURL: is http, which shows the secret"),
+        (spec(tokenURL="http://login.example/"), "spec.routes[0].oauth.tokenURL: is http, which reveals the secret"),
         (spec(clientID="a\nb=c"), "spec.routes[0].oauth.clientID: has characters that are not printable ASCII"),
     ],
 )

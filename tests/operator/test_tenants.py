@@ -61,11 +61,11 @@ def test_a_tenant_that_says_nothing_is_one_that_others_may_name(tmp_path: Path) 
     ("tenants", "fault"),
     [
         ([SHOP, SHOP], "spec.tenants: two have the same name"),
-        ([{"name": "a b"}], "spec.tenants[0].name: holds what is not a tenant's name"),
+        ([{"name": "a b"}], "spec.tenants[0].name: an item is not a tenant's name"),
         ([{"name": ""}], "spec.tenants[0].name: '' is not one item"),
         ([{"name": "a", "users": ["b,c"]}], "spec.tenants[0].users[0]: 'b,c' is not one item"),
         ([{"name": "a", "listeners": ["here"]}], "spec.tenants[0].listeners[0]: "),
-        ([{"name": "a", "mayName": ["b!"]}], "spec.tenants[0].mayName[0]: holds what is not a tenant's name"),
+        ([{"name": "a", "mayName": ["b!"]}], "spec.tenants[0].mayName[0]: an item is not a tenant's name"),
     ],
 )
 def test_what_is_wrong_with_a_tenant_is_told_with_its_path(tenants: list[dict[str, Any]], fault: str) -> None:
@@ -76,7 +76,7 @@ def test_what_is_wrong_with_a_tenant_is_told_with_its_path(tenants: list[dict[st
 @pytest.mark.parametrize(("field", "claimed"), [("users", "u"), ("listeners", "0.0.0.0:2525")])
 def test_what_belongs_to_two_tenants_is_told_with_its_path(field: str, claimed: str) -> None:
     found = refused({"name": "a", field: [claimed]}, {"name": "b", field: [claimed]})
-    assert found == RelayFaults((f"spec.tenants[1].{field}: '{claimed}' belongs to [tenant:a] already",), ())
+    assert found == RelayFaults((f"spec.tenants[1].{field}: '{claimed}' already belongs to [tenant:a]",), ())
 
 
 def test_where_the_pods_listen_is_for_the_pods_to_say() -> None:

@@ -17,7 +17,7 @@ from mailboat_operator.checks import ROUTE_FILE, Resolved, route_file
 from mailboat_operator.spec import Section, Spec, TlsSpec
 
 BIND = "bind"
-_HEAD = "; Rendered by mailboat-operator; what is edited here is undone.\n"
+_HEAD = "; Rendered by mailboat-operator; edits are overwritten.\n"
 
 
 def outbound_ini(spec: Spec, resolved: Resolved, hash_key: bytes) -> str:

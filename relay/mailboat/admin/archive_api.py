@@ -138,7 +138,7 @@ class _Lines:
             task.cancel()
             await asyncio.wait((task,))
             await self._ahead  # raises
-            raise ProblemError(HTTPStatus.BAD_REQUEST, "nothing may be said before the archive has come")
+            raise ProblemError(HTTPStatus.BAD_REQUEST, "unexpected data before the archive")
         return task.result()
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class _Lines:
             try:
                 octets = await self._content.readany()
             except (web.RequestPayloadError, OSError) as error:
-                raise ProblemError(HTTPStatus.BAD_REQUEST, f"the client is gone: {error}") from None
+                raise ProblemError(HTTPStatus.BAD_REQUEST, f"the client disconnected: {error}") from None
             if not octets or len(self._buffer) > _MAX_LINE:
                 raise ProblemError(HTTPStatus.BAD_REQUEST, "a line is missing, or too long")
             self._buffer += octets

@@ -73,7 +73,7 @@ class Guard:
         if not self._token():
             detail = "no token: name a token_file in http.ini, or use the relay's loopback listener"
             return ProblemError(HTTPStatus.FORBIDDEN, detail)
-        detail = "Authorization: this token is not the one of token_file" if presented else "a bearer token is needed"
+        detail = "Authorization: the token is not that of token_file" if presented else "a bearer token is needed"
         challenge = 'Bearer realm="mailboat"' + (', error="invalid_token"' if presented else "")
         return ProblemError(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": challenge})
 

@@ -34,7 +34,7 @@ class Listings:
             async with asyncio.timeout(PATIENCE):
                 await self._turn.acquire()
         except TimeoutError:
-            detail = "too many are listing the queue"
+            detail = "too many listings of the queue at once"
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "5"}) from None
         loop = asyncio.get_running_loop()
         began = loop.time()

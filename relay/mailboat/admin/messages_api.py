@@ -105,7 +105,7 @@ def _submission(wanted: Mapping[str, Any], known: frozenset[str]) -> SubmissionR
         remove_date=read("remove_date", _flag, False),
     )
     if "content" in known and not isinstance(wanted.get("content"), str):
-        faults.append("content: must be a text, the whole message with its header")
+        faults.append("content: must be a string, the whole message with its header")
     if faults:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "; ".join(faults))
     return submission
@@ -133,7 +133,7 @@ def _envelope(request: web.Request) -> Mapping[str, Any]:
 
 async def _json(request: web.Request) -> dict[str, Any]:
     if request.query:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, f"{next(iter(request.query))}: belongs into the JSON body")
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"{next(iter(request.query))}: belongs in the JSON body")
     pieces: list[bytes] = []
     octets = 0
     async for piece in pieces_of(request):
@@ -168,9 +168,9 @@ async def pieces_of(request: web.Request) -> AsyncIterator[bytes]:
             async with asyncio.timeout_at(min(late, loop.time() + _IDLE_SECONDS)):
                 piece = await request.content.read(PIECE)
         except TimeoutError:
-            raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, "the body comes too slowly") from None
+            raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, "the body arrives too slowly") from None
         except web.RequestPayloadError as error:
-            raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body breaks off: {error}") from None
+            raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is incomplete: {error}") from None
         if not piece:
             return
         octets += len(piece)

@@ -73,4 +73,4 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return _problem(HTTPStatus.GATEWAY_TIMEOUT, "the relay did not answer in time", {"Retry-After": "5"})
     except Exception:  # noqa: BLE001 - the last resort: one bad request must not look like a dead relay
         _log.exception("%s %s failed", request.method, request.path)
-        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "a fault of the relay; its log says more", {})
+        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the log of the relay", {})

@@ -82,7 +82,7 @@ class QueueApi:
             wanted = await _json_object(request)
             if verb is Verb.DELETE and not wanted:
                 raise ProblemError(
-                    HTTPStatus.BAD_REQUEST, 'name ids, domain, sender, state, tenant or label, or say {"all": true}'
+                    HTTPStatus.BAD_REQUEST, 'give ids, domain, sender, state, tenant or label, or {"all": true}'
                 )
             return json_response({"count": await self._control.change(verb, selection_of(wanted))})
 
@@ -124,7 +124,7 @@ def scope(wanted: dict[str, Any]) -> dict[str, Any]:
         if name not in _CHANGE_KEYS:
             raise _bad(name, f"unknown key; known: {', '.join(sorted(_CHANGE_KEYS))}")
     if "all" in wanted and wanted["all"] is not True:
-        raise _bad("all", "must be true where it is given")
+        raise _bad("all", "must be true if it is given")
     if "all" in wanted and len(wanted) > 1:
         raise _bad("all", "contradicts the other keys")
     return wanted
@@ -144,7 +144,7 @@ def selection_of(wanted: Mapping[str, Any]) -> Selection:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise _bad(name, "must be a text that is not empty")
+        raise _bad(name, "must be a string that is not empty")
     return value.strip()
 
 

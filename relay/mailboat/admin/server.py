@@ -78,7 +78,7 @@ class AdminServer:
         loopback = is_loopback(where.host)
         if not loopback and not self._token():
             level = logging.WARNING if self._settings.token_file else logging.INFO  # none is wanted by most
-            refused = "what would change something" if self._settings.read_without_token else "/v1/"
+            refused = "every change" if self._settings.read_without_token else "/v1/"
             _log.log(level, "admin listener %s: no usable token_file, so %s is refused", where, refused)
         guard = Guard(loopback=loopback, token=self._token, open_reads=self._settings.read_without_token)
         application = build(self._control, guard, self._listings)

@@ -53,8 +53,8 @@ class ClockWatch:
         try:
             count = await self._store.bring_forward(since, earlier)
         except StorageError as error:
-            log.warning("waits that the clock made too long could not be shortened: %s", error)
+            log.warning("delays that are too long by the clock could not be shortened: %s", error)
             return False
         if count:
-            log.warning("%d entries waited too long, because of a clock that was set back: attempted earlier", count)
+            log.warning("the clock was set back: shortened the delays of %d entries", count)
         return True

@@ -122,7 +122,7 @@ class RelayControl:
                 found += entries
                 octets += len(orjson.dumps(entries))
             elif cursor is not None:
-                raise WorkerGoneError(f"worker {number} is being started again; its queue cannot be listed before")
+                raise WorkerGoneError(f"worker {number} is being restarted; its queue cannot be listed until then")
             if cursor is not None:
                 return found, f"{number}:{cursor}"
             if len(found) >= limit or octets >= PAGE_OCTETS:
@@ -168,7 +168,7 @@ class RelayControl:
         """All workers. Raises WorkerGoneError when one is away."""
         workers = [worker for _, worker in self._all()]
         if len(workers) < self._expected:
-            raise WorkerGoneError(f"{len(workers)} of {self._expected} workers are up: try again when all are")
+            raise WorkerGoneError(f"{len(workers)} of {self._expected} workers are up: try again when all are up")
         return workers
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
@@ -203,5 +203,5 @@ def _split(after: str | None, expected: int) -> tuple[int, str | None]:
     if not colon or not (number.isascii() and number.isdigit() and len(number) < 6):
         raise BadCursorError("`after` is not a cursor of this relay")
     if int(number) >= expected:
-        raise BadCursorError("`after` is of a time when the relay had more workers: begin again without it")
+        raise BadCursorError("`after` is from a time when the relay had more workers: start again without it")
     return int(number), cursor or None

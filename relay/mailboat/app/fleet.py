@@ -76,7 +76,7 @@ class Fleet:
                 process.send_signal(signal.SIGTERM)
         _, late = await asyncio.wait(self._keepers, timeout=self._options.drain_timeout + KILL_MARGIN)
         for number, process in list(self._processes.items()):
-            log.error("worker %d does not end: it is killed, and what it was doing is done again", number)
+            log.error("worker %d does not exit: it is killed, and its unrecorded attempts are repeated", number)
             with suppress(ProcessLookupError):
                 process.kill()
         for keeper in late:
@@ -93,12 +93,12 @@ class Fleet:
             if self._stop.is_set():
                 break
             if not first.done():
-                log.error("worker %d ended with %d before it was ready", number, code)
+                log.error("worker %d exited with %d before it was ready", number, code)
                 first.set_exception(WorkerFailedError(code))
                 return
             deaths = 1 if loop.time() - born > STEADY else deaths + 1
             pause = PAUSES[min(deaths, len(PAUSES)) - 1]
-            log.error("worker %d ended with %d; it is started again in %g s", number, code, pause)
+            log.error("worker %d exited with %d; it is restarted in %g s", number, code, pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stop.wait()

@@ -99,7 +99,7 @@ def find(queue_dir: Path) -> LastGood | None:
         raise LastGoodError(f"{folder / MANIFEST} is damaged")
     there = {path.relative_to(found.path).as_posix() for path in found.path.rglob("*") if not _is_folder(path)}
     for name in sorted(there - found.digests.keys()):
-        raise LastGoodError(f"{found.path / name} was not stored there")
+        raise LastGoodError(f"{found.path / name} was not stored in the set")
     for name, digest in found.digests.items():
         _check(found.path / name, digest)
     return found
@@ -129,7 +129,7 @@ def _check(path: Path, digest: str) -> None:
     except FileError as error:
         raise LastGoodError(f"{path} {error}") from None
     if hashlib.sha256(content).hexdigest() != digest:
-        raise LastGoodError(f"{path} is not what was stored")
+        raise LastGoodError(f"{path} is not as it was stored")
 
 
 def _write(folder: Path, name: str, content: bytes) -> None:

@@ -82,7 +82,7 @@ def _thread_failed(args: threading.ExceptHookArgs) -> None:
 def _cut_short(code: int) -> None:
     """End the process where threads, of plugins surely, keep it from ending: Python would wait for them for ever."""
     time.sleep(THREAD_GRACE)
-    log.warning("threads of plugins do not end: they end with the process")
+    log.warning("threads of plugins did not end in time: they end with the process")
     logging.shutdown()
     os._exit(code)
 

@@ -97,9 +97,9 @@ class ConfigWatch:
             self._refuse("; ".join(str(fault) for fault in (*loaded.faults, *loaded.tolerated)))
         elif vanished := self._used - loaded.contents.keys():
             # Not by accident: mail for a smart host would go by MX, from any address, because a ConfigMap was deleted.
-            self._refuse(f"{' and '.join(sorted(vanished))} vanished; to go on without, restart")
+            self._refuse(f"{' and '.join(sorted(vanished))} vanished; to run without, restart")
         elif self.settings.signer and not loaded.settings.signer and loaded.settings.dkim.enabled:
-            self._refuse("all keys in dkim/ vanished; to go on without, set enabled=false in dkim.ini, or restart")
+            self._refuse("all keys in dkim/ vanished; to run without, set enabled=false in dkim.ini, or restart")
         else:
             self._used |= loaded.contents.keys() & DELIVERY_FILES
             if loaded.settings != self.settings or self.error is not None or plugins:
@@ -118,7 +118,7 @@ class ConfigWatch:
         self.error = None
         self.tolerated = ()
         for key in restart_needed(old, new):
-            log.warning("%s changed: it takes effect with the next restart", key)
+            log.warning("%s changed: this takes effect at the next restart", key)
         await self.applied(loaded)
         self._observer.config_reloaded(ConfigReloaded(new.hash))
 
@@ -131,7 +131,7 @@ class ConfigWatch:
         if error == self.error:
             return
         self.error = error
-        log.error("the new configuration is refused, the last good one stays: %s", error)
+        log.error("the new configuration is refused, the last good one stays in force: %s", error)
         self._observer.config_reloaded(ConfigReloaded(self.settings.hash, error))
 
 

@@ -137,6 +137,6 @@ async def _serve(
 
 async def _flush(control: RelayControl) -> None:
     try:
-        log.info("%d deferred entries are tried now", await control.change(Verb.FLUSH, Selection()))
+        log.info("%d deferred entries are attempted now", await control.change(Verb.FLUSH, Selection()))
     except StorageError as error:
         log.error("the queue could not be flushed: %s", error)  # noqa: TRY400 - the reason is whole

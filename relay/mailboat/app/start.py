@@ -68,7 +68,7 @@ def fall_back(options: WorkerOptions, bad: Loaded, faults: Sequence[Fault], mark
 def _stored(queue_dir: Path, faults: Sequence[Fault]) -> LastGood:
     """The set that is stored, whole. Raises BadConfigurationError."""
     if not queue_dir.is_absolute():
-        raise BadConfigurationError([*faults, "nobody says where the last good set is: see MAILBOAT_QUEUE_DIR"])
+        raise BadConfigurationError([*faults, "the place of the last good set is unknown: set MAILBOAT_QUEUE_DIR"])
     try:
         stored = find(queue_dir)
     except LastGoodError as error:

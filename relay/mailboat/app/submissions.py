@@ -96,7 +96,7 @@ class SubmissionTable:
         try:
             return self._open[handle]
         except KeyError:
-            raise StorageError("this message is not open any more") from None
+            raise StorageError("this message is no longer open") from None
 
 
 def pack(request: SubmissionRequest) -> dict[str, Any]:

@@ -37,7 +37,7 @@ COMMIT_GRACE = 5.0
 STOP_MARGIN = DOT_GRACE + HANG_UP_GRACE + PLUGIN_GRACE + COMMIT_GRACE + QUIT_GRACE
 """Seconds that `stop` may take beyond the drain time."""
 _AWAITED = (
-    "outbound.ini is not there yet, so all mail waits: is there an OutboundConfig, and an operator that watches its "
+    "outbound.ini does not exist yet, so all mail waits: is there an OutboundConfig, and an operator that watches its "
     "namespace?"
 )
 
@@ -209,4 +209,4 @@ async def _finished(*steps: Awaitable[None]) -> None:
     """Wait for all of them; one that fails is logged, and the others are still waited for."""
     for result in await asyncio.gather(*steps, return_exceptions=True):
         if isinstance(result, Exception):
-            log.error("the relay could not end as it should", exc_info=result)
+            log.error("the shutdown of the relay failed", exc_info=result)

@@ -12,31 +12,31 @@ from mailboat import __version__
 
 app = App(
     name="mailboat",
-    help="An outbound mail relay: durable, fast, and at home in Kubernetes.",
+    help="An outbound mail relay: durable, fast, and native to Kubernetes.",
     version=f"mailboat {__version__}",
     default_parameter=Parameter(negative_bool=""),  # no `--no-json` beside `--json`
 )
-config = App(name="config", help="Check and show a configuration directory, or import one of Haraka.")
+config = App(name="config", help="Check or show a configuration directory, or import one from Haraka.")
 app.command(config)
 # Their help is said here, too: without it the list of commands would have to import them.
-app.command("mailboat.cli.queue:app", name="queue", help="See and change the queue.")
+app.command("mailboat.cli.queue:app", name="queue", help="List and change the queue.")
 app.command(
     "mailboat.cli.plugin:app",
     name="plugin",
-    help="See plugins and the order in which they are asked, or begin a new one.",
+    help="List plugins and the order in which they are called, or create one.",
 )
 app.command("mailboat.cli.dkim:app", name="dkim", help="Make DKIM keys, check them against the DNS, verify a mail.")
 app.command(
     "mailboat.cli.send:send",
     name="send",
     help="Submit a mail by SMTP, or over HTTP with --api, and print the reply.\n\n"
-    "Ends with 0, with 75 when trying again may help, with 69 when it will not. A mail that begins with no header gets "
-    "From, To, Subject and Date.",
+    "Exit status: 0; 75 after a temporary failure, 69 after a permanent one. A mail without a header gets From, To, "
+    "Subject and Date.",
 )
 app.command(
     "mailboat.cli.sink:sink",
     name="sink",
-    help="Accept every mail on LISTEN, print a line for each, keep none. Ends with Ctrl-C.",
+    help="Accept all mail on LISTEN, print a line for each, and discard it. Ends with Ctrl-C.",
 )
 
 

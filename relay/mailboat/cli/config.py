@@ -77,7 +77,7 @@ def import_haraka(source: Path, target: Path) -> int:
     for note in notes:
         print(note)
     lost = sum(note.is_lost for note in notes)
-    print(f"{target} is written; {lost} not carried over, {len(notes) - lost} to look at", file=sys.stderr)
+    print(f"{target} is written; {lost} not carried over, {len(notes) - lost} to review", file=sys.stderr)
     return 0
 
 

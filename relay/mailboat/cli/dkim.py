@@ -84,7 +84,7 @@ def keygen(
     except ValueError as error:
         return _complain("keygen", str(error), os.EX_USAGE)
     if not SELECTOR.fullmatch(selector):
-        return _complain("keygen", f"{selector!r} is no selector: letters, digits, hyphens and dots", os.EX_USAGE)
+        return _complain("keygen", f"{selector!r} is not a selector: letters, digits, hyphens and dots", os.EX_USAGE)
     path = key_file(dir, selector, domain)
     key = SigningKey(domain, selector, make_key(kind))
     try:

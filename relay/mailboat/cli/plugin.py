@@ -20,7 +20,7 @@ from mailboat.hooks.source import PluginKind, PluginSource, available
 from mailboat.loading.load import load
 from mailboat.model.observer import Observer
 
-app = App(name="plugin", help="See plugins and the order in which they are asked, or begin a new one.")
+app = App(name="plugin", help="List plugins and the order in which they are called, or create one.")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -85,13 +85,15 @@ def new(name: str, /, *, directory: Path = Path()) -> int:
         Where to write; `plugins.d` of a configuration directory is a good place for both.
     """
     if not _NAME.fullmatch(name):
-        print(f"mailboat plugin new: {name!r} is no name: lower-case letters, digits and underscores", file=sys.stderr)
+        print(
+            f"mailboat plugin new: {name!r} is not a name of lower-case letters, digits, underscores", file=sys.stderr
+        )
         return os.EX_USAGE
     texts = {f"{name}.py": PLUGIN, f"test_{name}.py": TEST}
     try:
         there = [file for file in texts if (directory / file).exists()]
         if there:
-            print(f"mailboat plugin new: {', '.join(there)} is there already", file=sys.stderr)
+            print(f"mailboat plugin new: {', '.join(there)} already exists", file=sys.stderr)
             return os.EX_CANTCREAT
         directory.mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():

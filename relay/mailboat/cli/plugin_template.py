@@ -3,7 +3,7 @@
 PLUGIN = '''\
 """@name@: refuses mail to recipients that @name@.ini lists under `refuse[]`.
 
-Listed in `config/plugins`, it is asked at the points below. See docs/hooks.md for all of them.
+Listed in `config/plugins`, it is called at the points below. See docs/hooks.md for all of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def hook_rcpt(connection: Connection, address: Address, params: dict[str, 
 '''
 
 TEST = '''\
-"""What @name@ does, asked as the relay asks it. Run with pytest; no relay is needed."""
+"""Tests of @name@, called as the relay calls it. Run with pytest; no relay is needed."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _told(status: int, content: bytes) -> int:
         said = json.loads(content)
         text = str(said["id"] if status == 202 else said["detail"])
     except (ValueError, KeyError, TypeError):
-        return _complain(f"what answers is no relay's admin listener: HTTP status {status}", os.EX_UNAVAILABLE)
+        return _complain(f"not the admin listener of a relay: HTTP status {status}", os.EX_UNAVAILABLE)
     if status == 202:
         print(printable(f"202 Message Queued ({text})"))
         return os.EX_OK

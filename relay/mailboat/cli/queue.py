@@ -29,7 +29,7 @@ from mailboat.model.envelope import State
 from mailboat.queue.store import QueueInUse, Selection, StorageError, Verb
 from mailboat.smtp.grammar import GrammarError, normalize_domain
 
-app = App(name="queue", help="See and change the queue.")
+app = App(name="queue", help="List and change the queue.")
 
 # What several verbs take.
 _Ids = Annotated[str, Parameter(help="Message or entry ids.")]
@@ -46,7 +46,7 @@ class Which:
 
     domain: Annotated[str, Parameter(help="Only mail to this domain.")] = ""
     sender: Annotated[str, Parameter(help="Only mail from this address; `<>` for the null sender.")] = ""
-    tenant: Annotated[str, Parameter(help="Only mail of this tenant; `default` is whose mail belongs to none.")] = ""
+    tenant: Annotated[str, Parameter(help="Only mail of this tenant; `default`: mail that belongs to no other.")] = ""
     label: Annotated[str, Parameter(help="Only mail with this label.")] = ""
 
 
@@ -157,7 +157,7 @@ def delete(
     def select() -> Selection:
         selection = _selection(ids, which, state)
         if (selection == Selection()) != all:
-            text = "--all contradicts the other options" if all else "say what to delete, or --all"
+            text = "--all contradicts the other options" if all else "give ids or options that select, or --all"
             raise QueueCommandError(text, os.EX_USAGE)
         if all and not yes and sys.stdin is not None and sys.stdin.isatty():
             _ask_once_more()
@@ -224,7 +224,7 @@ def import_(file: Path, *, config: _Config = _HERE, json: _Json = False) -> int:
 
 def _ask_once_more() -> None:
     """A slip of the fingers shall not cost all mail; programs are not asked."""
-    print("Delete everything in the queue, and tell nobody? [y/N] ", end="", file=sys.stderr, flush=True)
+    print("Delete all mail in the queue, without bounce messages? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise QueueCommandError("nothing was deleted", 1)
 
@@ -250,7 +250,7 @@ def _selection(ids: tuple[str, ...], which: Which, state: State | None) -> Selec
     try:
         domain = normalize_domain(which.domain) if which.domain else ""
     except GrammarError:
-        raise QueueCommandError(f"--domain {which.domain!r} is no domain", os.EX_USAGE) from None
+        raise QueueCommandError(f"--domain {which.domain!r} is not a domain", os.EX_USAGE) from None
     return Selection(ids, domain, which.sender, state, which.tenant, which.label)
 
 

@@ -77,7 +77,7 @@ def import_from(file: Path, source: Api | Offline) -> int:
     except OSError as error:
         raise QueueCommandError(f"{file}: {error.strerror}", os.EX_NOINPUT) from None
     except DamagedArchiveError as error:
-        raise QueueCommandError(f"{file} is refused, and nothing is taken: {error}", os.EX_DATAERR) from None
+        raise QueueCommandError(f"{file} is refused, and nothing is imported: {error}", os.EX_DATAERR) from None
 
 
 async def _take_in(queue_dir: str, file: str) -> int:
@@ -126,7 +126,7 @@ class ArchiveWriter:
     def create(self) -> None:
         """Begin, if nothing has the name."""
         if os.path.lexists(self._file):
-            raise QueueCommandError(f"{self._file} exists already, and is not overwritten", os.EX_CANTCREAT)
+            raise QueueCommandError(f"{self._file} already exists, and is not overwritten", os.EX_CANTCREAT)
         with _writing(self._file):
             self._descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
@@ -281,7 +281,7 @@ class ApiExport:
     def _frame(self) -> bytes:
         size = int.from_bytes(self._read(4), "big")
         if size > _MAX_FRAME:
-            raise QueueCommandError("what answers is no relay of this release", os.EX_UNAVAILABLE)
+            raise QueueCommandError("the answer is not that of a relay of this release", os.EX_UNAVAILABLE)
         return self._read(size) if size else b""  # a read of nothing would wait for the next chunk
 
     def _read(self, size: int) -> bytes:

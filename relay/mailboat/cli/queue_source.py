@@ -131,7 +131,7 @@ class Api:
 
     def _stranger(self) -> QueueCommandError:
         where = ", ".join(map(str, self._listen))
-        return QueueCommandError(f"what answers at {where} is no relay of this release", os.EX_UNAVAILABLE)
+        return QueueCommandError(f"the answer from {where} is not that of a relay of this release", os.EX_UNAVAILABLE)
 
     def connect(self) -> tuple[http.client.HTTPConnection, dict[str, str]]:
         """A connection, and the header fields that every request has."""
@@ -192,7 +192,7 @@ def failure(status: int, content: bytes) -> QueueCommandError:
     if status == 404:
         return _NotFoundError(detail, 1)
     if status == 422:
-        return QueueCommandError(f"the archive is refused, and nothing is taken: {detail}", os.EX_DATAERR)
+        return QueueCommandError(f"the archive is refused, and nothing is imported: {detail}", os.EX_DATAERR)
     if status in (401, 403, 421):
         return QueueCommandError(f"not allowed: {detail}", os.EX_NOPERM)
     return QueueCommandError(detail, os.EX_USAGE if status < 500 else os.EX_TEMPFAIL)

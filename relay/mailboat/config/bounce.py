@@ -14,4 +14,4 @@ IMAGE = f"{TEXT}_image"
 def warnings_of(text: str | None) -> Iterator[str]:
     """What a template says that will not be filled in as its author may think."""
     for name in unknown(text or ""):
-        yield f"{{{name}}} is no placeholder: `?` will stand there"
+        yield f"{{{name}}} is not a placeholder: `?` is inserted"

@@ -60,7 +60,7 @@ def read_dkim(
         chosen = tuple(_chosen(domain, keys, file, report)) if domain.selectors else _in_use(keys)
         signing[domain.name] = SigningDomain(chosen, domain.subdomains, domain.always)
     if settings.fallback_domain and settings.fallback_domain not in signing:
-        report.warnings.append(file.fault(MAIN, "fallback_domain", f"there is no key of it in {FOLDER}/"))
+        report.warnings.append(file.fault(MAIN, "fallback_domain", f"it has no key in {FOLDER}/"))
     signer = _signer(settings, signing) if settings.enabled and signing else None
     return settings, domains, signer
 

@@ -30,7 +30,7 @@ def covered_names(text: str) -> tuple[str, ...]:
     names = values.field_names(text)
     for name in names:
         if not may_be_covered(name):
-            raise ValueError(f"{name} changes on the way: it cannot be signed")
+            raise ValueError(f"{name} changes in transit: it cannot be signed")
     return names
 
 
@@ -38,7 +38,7 @@ def canonicalization(text: str) -> str:
     """`HEADER/BODY`, each `relaxed` or `simple`."""
     form = text.strip().lower()
     if not all(half in list(Canonicalization) for half in form.split("/")) or form.count("/") != 1:
-        raise ValueError("is not two of relaxed and simple, such as relaxed/simple")
+        raise ValueError("is not HEADER/BODY, each relaxed or simple, such as relaxed/simple")
     return form
 
 
@@ -64,6 +64,6 @@ def selectors(text: str) -> tuple[SelectorChoice, ...]:
         if not SELECTOR.fullmatch(selector) or (public_hash and not _HASH.fullmatch(public_hash)):
             raise ValueError("is not SELECTOR, or SELECTOR sha256:HEX, separated by commas")
         if selector in found:
-            raise ValueError(f"{selector} stands twice")
+            raise ValueError(f"{selector} is listed twice")
         found[selector] = SelectorChoice(selector, public_hash)
     return tuple(found.values())

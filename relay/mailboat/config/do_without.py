@@ -36,13 +36,13 @@ def _without(settings: Settings, fault: Fault) -> tuple[Settings, str] | None:
     """The settings without what one fault is about, and what follows from that; None: not without it."""
     if fault.file == "outbound.ini" and fault.section.startswith(_ROUTE):
         if fault.key.endswith("_file") or fault.key in _ROUTE_FILES:
-            return _without_route(settings, fault), "the mail of this route waits"
+            return _without_route(settings, fault), "mail of this route is deferred"
     elif (fault.file, fault.section) == ("tls.ini", MAIN) and fault.key in _CERTIFICATE:
         if not _is_certificate_wanted(settings):
             return _without_certificate(settings), "STARTTLS is not offered, and no certificate is shown"
     elif domain := _signing_domain(fault):
         signer = dkim.without_keys(settings.signer, settings.dkim, domain, fault.message)
-        return replace(settings, signer=signer), f"mail of {domain} is put off, or goes unsigned with strict=false"
+        return replace(settings, signer=signer), f"mail of {domain} is refused, or sent unsigned with strict=false"
     elif (fault.file, fault.key) == ("http.ini", "token_file"):
         return replace(settings, http=replace(settings.http, token_file="")), "there is no token"
     return None

@@ -68,7 +68,7 @@ def dns_servers(text: str) -> tuple[Endpoint, ...]:
     def server(item: str) -> Endpoint:
         host, port = _split(item)
         if _address(host) is None:
-            raise ValueError("is not an IP address: a DNS server cannot be found by name")
+            raise ValueError("is not an IP address: a DNS server needs one")
         return Endpoint(host, _DNS_PORT if port is None else port)
 
     return _unique(text, server)
@@ -88,7 +88,7 @@ def hop_url(text: str) -> HopUrl:
     # The last @: one in a password need not be encoded, and none is in a host.
     userinfo, _, where = rest.removesuffix("/").rpartition("@")
     if any(c in where for c in "/?#"):
-        raise ValueError("a next hop has neither a path nor a query")
+        raise ValueError("the URL of a next hop must not have a path or a query")
     user, _, password = userinfo.partition(":")
     return HopUrl(scheme, where, _decoded(user), _decoded(password))
 
@@ -97,7 +97,7 @@ def _decoded(text: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise ValueError("the user or password of the URL is not UTF-8 behind its percent signs") from None
+        raise ValueError("the percent-encoded user or password of the URL is not UTF-8") from None
 
 
 def token_url(text: str) -> str:
@@ -105,19 +105,19 @@ def token_url(text: str) -> str:
     if not text:
         return ""
     if not re.fullmatch(r"[!-~]+", text):
-        raise ValueError("has a blank, or a character that is not ASCII")
+        raise ValueError("has a space, or a character that is not ASCII")
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
     except ValueError:
         raise ValueError("is not a URL such as https://host/path") from None
     if url.username is not None or url.password is not None:
-        raise ValueError("holds a user or password: they stand in oauth_client_id and oauth_client_secret_file")
+        raise ValueError("holds a user or password: use oauth_client_id and oauth_client_secret_file")
     if url.fragment:
         raise ValueError("has a fragment, which RFC 6749 3.2 does not allow")
     address = _address(host)
     if url.scheme == "http" and not (host == "localhost" or (address is not None and address.is_loopback)):
-        raise ValueError("is http, which shows the secret: only to loopback; write https")
+        raise ValueError("is http, which reveals the secret and is for loopback only: write https")
     if url.scheme not in ("http", "https") or port == 0:
         raise ValueError("is not a URL such as https://host/path")
     if address is None:
@@ -176,7 +176,7 @@ def sender_pattern(text: str) -> str:
     """What a sender is compared with: `domain`, `.parent` for all below it, or an address; domains normalised."""
     local, at, domain = text.rpartition("@")
     if at and not _LOCAL_PART.fullmatch(local):
-        raise ValueError("is not a domain or an address; write one a line")
+        raise ValueError("is not a domain or an address; write one on each line")
     dot = "." if not at and domain.startswith(".") else ""
     return f"{local}{at}{dot}{domain_name(domain.removeprefix(dot))}"
 
@@ -196,9 +196,9 @@ def bind(text: str) -> Bind:
         if source is None and not ehlo:
             ehlo = host_name(word)
         elif source is None or ehlo:
-            raise ValueError("a word is out of place: addresses come first, then one EHLO name")
+            raise ValueError("unexpected word: addresses come first, then one EHLO name")
         elif source.version in sources:
-            raise ValueError(f"has a second IPv{source.version} address; one a family is used")
+            raise ValueError(f"has a second IPv{source.version} address; only one of each family is allowed")
         else:
             sources[source.version] = source
     return Bind(sources.get(4), sources.get(6), ehlo)
@@ -215,7 +215,7 @@ def _items(text: str) -> Iterator[str]:
         return
     for item in text.split(","):
         if not item.strip():
-            raise ValueError("an item is empty: look for a comma too many")
+            raise ValueError("an item is empty: remove the extra comma")
         yield item.strip()
 
 
@@ -232,7 +232,7 @@ def _unique(text: str, parse: Callable[[str], _Item]) -> tuple[_Item, ...]:
 
 def _endpoint(item: str) -> Iterator[Endpoint]:
     if item.startswith("/"):
-        raise ValueError("mail is not received on unix sockets; a client there has no address to judge by")
+        raise ValueError("mail is not received on unix sockets, whose clients have no address")
     if item.isascii() and item.isdigit():
         port = _port(item, lowest=0)
         # Haraka listens on [::0], both families in one socket; two say the same wherever sockets are IPv6 only.
@@ -240,7 +240,7 @@ def _endpoint(item: str) -> Iterator[Endpoint]:
         return
     host, port_given = _split(item, lowest=0)
     if port_given is None:
-        hint = " (an IPv6 address with a port stands in brackets)" if ":" in host else ""
+        hint = " (an IPv6 address with a port is in brackets)" if ":" in host else ""
         raise ValueError(f"has no port{hint}")
     yield Endpoint(host if _address(host) is not None else host_name(host), port_given)
 
@@ -263,13 +263,13 @@ def _split(item: str, lowest: int = 1) -> tuple[str, int | None]:
         return str(ipaddress.ip_address(item)), None
     match = _HOST_PORT.fullmatch(item)
     if not match:
-        hint = " (an IPv6 address with a port stands in brackets)" if item.count(":") > 1 else ""
+        hint = " (an IPv6 address with a port is in brackets)" if item.count(":") > 1 else ""
         raise ValueError(f"is not a host and port{hint}")
     host = match["host"]
     if host is None:
         address = _address(match["literal"])
         if address is None or address.version != 6:
-            raise ValueError("only an IPv6 address stands in brackets")
+            raise ValueError("only an IPv6 address may be in brackets")
         host = str(address)
     return host, None if match["port"] is None else _port(match["port"], lowest)
 

@@ -136,7 +136,7 @@ def _writable(key: str, value: str) -> str:
     if _CONTROL.search(value):
         raise ValueError(f"{key}: the value has a line end or another control character")
     if value.strip() != value:
-        raise ValueError(f"{key}: the value begins or ends with a blank")
+        raise ValueError(f"{key}: the value begins or ends with a space")
     if value.endswith("\\"):
         raise ValueError(f"{key}: the value ends with a backslash, which would join the next line")
     return value
@@ -150,7 +150,7 @@ def _logical_lines(text: str, faults: list[Fault], file: str) -> Iterator[tuple[
         nothing = not content or content[0] in ";#"
         if open_ and (nothing or _SECTION.fullmatch(content)):
             # Haraka would join a later line, or none: what was meant is anybody's guess.
-            faults.append(Fault(file, number - 1, "", "", "the line ends in a backslash, but no text follows to join"))
+            faults.append(Fault(file, number - 1, "", "", "the line ends in a backslash, but no line follows"))
             open_ = False
         elif open_:
             content = joined + physical.removesuffix("\r").rstrip(_BLANK)
@@ -181,7 +181,7 @@ class _Reader:
     def read(self, line: int, content: str) -> None:
         """One logical line, neither blank nor comment."""
         if _CONTROL.search(content):
-            self._fault(line, "a control character (a lone CR, a NUL, …) stands in this line")
+            self._fault(line, "a control character (a lone CR, a NUL, …) is in this line")
         elif content.startswith("["):
             self._open(line, content)
         elif match := _PARAM.fullmatch(content):
@@ -203,7 +203,7 @@ class _Reader:
         first = self._seen.setdefault((entry.section, entry.key), entry)
         if first is not entry and not (first.is_item and entry.is_item):
             other = "" if first.is_item == entry.is_item else ", once as a list"
-            self.faults.append(entry.fault(f"is given twice{other}: line {first.line} has it already"))
+            self.faults.append(entry.fault(f"is given twice{other}: first in line {first.line}"))
         else:
             self.entries.append(entry)
 

@@ -62,7 +62,7 @@ def render(delays: tuple[float, ...] | None) -> str:
 
 def _item(item: str) -> tuple[float, int]:
     if not item:
-        raise ValueError("an interval is empty: look for a comma too many")
+        raise ValueError("an interval is empty: remove the extra comma")
     text, star, times = item.partition("*")
     delay = span(text)
     if delay < _SHORTEST:
@@ -72,7 +72,7 @@ def _item(item: str) -> tuple[float, int]:
     if not star:
         return delay, 1
     if not _COUNT.fullmatch(times) or int(times) == 0:
-        raise ValueError("how often to repeat is not a whole number from 1")
+        raise ValueError("the repetition is not a whole number from 1")
     return delay, int(times)
 
 

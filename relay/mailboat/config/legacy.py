@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 _POOLS = "Haraka 3.0 dropped its connection pools; see connection_max_messages and connection_idle_timeout"
 _FAMILY = "Haraka 3.0.4 dropped it; see inet_prefer"
-_MUTUAL = "client certificates are asked for with requestCert and demanded with rejectUnauthorized"
+_MUTUAL = "client certificates are requested with requestCert and required with rejectUnauthorized"
 _PROCESS = "the service manager or the container decides that"
 _NO_OCSP = "OCSP stapling is not offered"
-_PASSWORD = "passwords do not stand in this file; put it into one of its own and name that in auth_pass_file"  # noqa: S105
+_PASSWORD = "write the password into a file of its own, and name that in auth_pass_file"  # noqa: S105
 
 REMOVED_KEYS: Mapping[str, Mapping[str, str]] = {
     "outbound.ini": {
@@ -17,7 +17,7 @@ REMOVED_KEYS: Mapping[str, Mapping[str, str]] = {
         "pool_concurrency_max": f"{_POOLS}, and destination_concurrency_max",
         "pool_waiting_queue_max": _POOLS,
         "ipv6_enabled": _FAMILY,
-        "max_temp_failures": "it is spelled maxTempFailures",
+        "max_temp_failures": "the key is maxTempFailures",
         "max_outbound_connections": "it never existed; see concurrency_max and destination_concurrency_max",
         "load_pid_queue": _PROCESS,
         "flush_queue": "send SIGHUP, or run `mailboat queue flush`",
@@ -58,7 +58,7 @@ REMOVED_SECTIONS: Mapping[str, Mapping[str, str]] = {
         "no_tls_hosts": "write no_tls_hosts[] in [main]",
         "mutual_auth_hosts": _MUTUAL,
         "mutual_auth_hosts_exclude": _MUTUAL,
-        "redis": "a host whose TLS fails gets plaintext in the same attempt, unless TLS is required",
+        "redis": "if TLS fails and is not required, the same attempt continues in plaintext",
     },
 }
 

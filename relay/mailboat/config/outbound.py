@@ -27,7 +27,7 @@ def read_outbound(file: IniFile, files: ConfigFiles, queue_dir: str, report: Rep
     warn_of_sections(file, (MAIN, BIND, ROUTE), report)
     settings = OutboundSettings(**read_section(file, MAIN, OutboundSettings, report))
     if file.get(MAIN, "temp_fail_intervals") and file.get(MAIN, "maxTempFailures"):
-        report.warnings.append(file.fault(MAIN, "maxTempFailures", "has no effect beside temp_fail_intervals"))
+        report.warnings.append(file.fault(MAIN, "maxTempFailures", "has no effect if temp_fail_intervals is set"))
     return replace(
         settings,
         queue_dir=_queue_dir(queue_dir, settings.queue_dir, file, files, report),
@@ -67,7 +67,7 @@ def _routes(file: IniFile, files: ConfigFiles, report: Report) -> tuple[Route, .
             if owner != name:
                 what = "all domains (`*`)" if domain == "*" else domain
                 whose = f" from {sender}" if sender else ""
-                message = f"{what}{whose} belongs to [{ROUTE}{owner}] already"
+                message = f"{what}{whose} already belongs to [{ROUTE}{owner}]"
                 report.faults.append(file.fault(section, "domains", message))
         route = _with_credentials(route, section, file, files, report)
         report.warnings += _clear_passwords(route, section, file)
@@ -90,9 +90,9 @@ def _route_faults(route: Route, section: str, file: IniFile) -> Iterator[Fault]:
 def _auth_faults(route: Route, section: str, file: IniFile, given: Set[str]) -> Iterator[Fault]:
     user = route.auth_user or route.auth_user_file
     if route.auth_user and route.auth_user_file:
-        yield file.fault(section, "auth_user_file", "is set beside auth_user: set one of them")
+        yield file.fault(section, "auth_user_file", "is set, and so is auth_user: set one of them")
     if route.require_auth and not user:
-        yield file.fault(section, "auth_user", "is missing: require_auth would defer all mail for ever")
+        yield file.fault(section, "auth_user", "is missing: with require_auth all mail would be deferred")
     if route.sends_token:
         yield from _token_faults(route, section, file, given)
         return
@@ -101,14 +101,14 @@ def _auth_faults(route: Route, section: str, file: IniFile, given: Set[str]) -> 
     if route.auth_pass_file and not user:
         yield file.fault(section, "auth_user", "is missing: a password needs a user")
     for key in sorted(key for key in given if key.startswith("oauth_")):
-        yield file.fault(section, key, f"has a use only with auth_type={' or '.join(values.TOKEN_MECHANISMS)}")
+        yield file.fault(section, key, f"has an effect only with auth_type={' or '.join(values.TOKEN_MECHANISMS)}")
 
 
 def _token_faults(route: Route, section: str, file: IniFile, given: Set[str]) -> Iterator[Fault]:
     if not route.auth_user and not route.auth_user_file:
         yield file.fault(section, "auth_user", "is missing: a token is for a user")
     if route.auth_pass_file:
-        yield file.fault(section, "auth_pass_file", f"has no use with auth_type={route.auth_type}: a token is sent")
+        yield file.fault(section, "auth_pass_file", f"has no effect with auth_type={route.auth_type}")
     for key in ("oauth_token_url", "oauth_client_id"):
         if key not in given:
             yield file.fault(section, key, f"is missing: auth_type={route.auth_type} needs it")

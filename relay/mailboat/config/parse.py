@@ -47,7 +47,7 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
     awaits = outbound is None and smtp_settings.await_outbound
     if awaits:
         outbound_settings = replace(outbound_settings, disabled=True)
-        report.warn("outbound.ini", "is not there yet: mail waits for it, because smtp.ini says await_outbound")
+        report.warn("outbound.ini", "does not exist yet: mail waits for it, because await_outbound is set in smtp.ini")
     tls_inbound, tls_outbound = read_tls(files.ini("tls.ini", tls), files, report)
     if smtp_settings.smtps_listen and not tls_inbound.cert:
         report.faults.append(smtp.fault(MAIN, "smtps_listen", "needs a key and a certificate in tls.ini"))
@@ -100,7 +100,7 @@ def _me(files: ConfigFiles, host_name: str, report: Report) -> str:
         if lines:
             report.fault("me", str(error), number)
         else:
-            report.warn("me", f"the system's host name will not do, {_NO_NAME} is used: {error}")
+            report.warn("me", f"the system's host name cannot be used, {_NO_NAME} is used instead: {error}")
         return _NO_NAME
 
 
@@ -114,7 +114,7 @@ def _http(file: IniFile, files: ConfigFiles, report: Report) -> HttpSettings:
         else:
             settings = replace(settings, token_file=files.absolute(settings.token_file))
     elif not all(map(_is_loopback, settings.listen)):
-        message = "is not loopback and there is no token_file: requests that change anything are refused"
+        message = "is not loopback and there is no token_file: requests that change the queue are refused"
         report.warnings.append(file.fault(MAIN, "listen", message))
     return settings
 

@@ -53,13 +53,13 @@ def _names(files: ConfigFiles, report: Report) -> dict[str, int]:
     for number, name in files.lines(LIST) or ():
         first = next((line for other, line in seen.items() if plain(other) == plain(name)), None)
         if plain(name) in SHARED_MODULES and not files.has(f"{PLUGIN_DIRECTORY}/{plain(name)}.py"):
-            message = "is a module of Mailboat's own, and no plugin: a start leaves it out, a reload is refused"
+            message = "is an internal module of Mailboat, not a plugin: a start ignores it, a reload is refused"
             report.tolerate(LIST, f"{name} {message}", number)
             continue
         if not _NAME.fullmatch(name):
             report.fault(LIST, f"{quoted(name)} is not the name of a plugin", number)
         elif first is not None:
-            report.fault(LIST, f"{name} is listed twice: line {first} has it already", number)
+            report.fault(LIST, f"{name} is listed twice: first in line {first}", number)
         seen.setdefault(name, number)
     return seen
 

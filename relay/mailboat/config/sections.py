@@ -71,7 +71,7 @@ def parse_entry(entry: IniEntry, parse: Callable[[str], Any], *, is_list: bool =
         raise ValueError(f"takes one value: write {entry.key}= without []")
     if is_list and not entry.is_item:
         # Taken for a stranger it would go unread, and a host would lose the TLS that it was promised.
-        raise ValueError(f"is a list: write {entry.key}[]=, one line an item")
+        raise ValueError(f"is a list: write {entry.key}[]=, one line for each item")
     return parse(entry.value)
 
 

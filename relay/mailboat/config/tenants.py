@@ -26,7 +26,7 @@ def read_tenants(file: IniFile, listened: Collection[Endpoint], report: Report) 
                 report.faults.append(file.fault(section, "listeners", f"smtp.ini does not listen on {endpoint}"))
         for key, claimed in (("users", tenant.users), ("listeners", map(str, tenant.listeners))):
             for taken, owner in _claim(claimed, name, owners):
-                message = f"{quoted(taken)} belongs to [{TENANT}{owner}] already"
+                message = f"{quoted(taken)} already belongs to [{TENANT}{owner}]"
                 report.faults.append(file.fault(section, key, message))
         tenants.append(tenant)
     return tuple(tenants)

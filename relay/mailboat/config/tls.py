@@ -80,7 +80,7 @@ class _Side:
         if both:
             self._fault(f"{', '.join(both)} is in force_tls_hosts too", "no_tls_hosts", "force_tls_hosts")
         if settings.min_version in _DEPRECATED and "min_version" in self._own:
-            message = f"{settings.min_version} is deprecated: what it protects can be read (RFC 8996)"
+            message = f"{settings.min_version} is deprecated and not secure (RFC 8996)"
             self._report.warnings.append(self._file.fault(self._section, "minVersion", message))
 
     def _check_openssl(self, settings: TlsSettings, contents: Mapping[str, bytes | None], missing: set[str]) -> None:

@@ -135,7 +135,7 @@ def text(text: str) -> str:
 def header_text(text: str) -> str:
     """Text that may stand in a header's comment (RFC 5322 3.2.2) as it is: printable ASCII, parentheses in pairs."""
     if not text:
-        raise ValueError("is empty; leave the key out for the default, or write `disabled` for none")
+        raise ValueError("is empty: remove the key for the default, or write `disabled` for none")
     if len(text) > _HEADER_TEXT_MAX:
         raise ValueError(f"is longer than {_HEADER_TEXT_MAX} characters")
     if not re.fullmatch(r"[ -~]+", text):
@@ -182,7 +182,7 @@ def user_names(text: str) -> tuple[str, ...]:
     """Names with which clients authenticate, each once."""
     names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
     if not all(name.isprintable() for name in names):
-        raise ValueError("a name holds what cannot be printed")
+        raise ValueError("a name has a character that cannot be printed")
     return names
 
 
@@ -190,7 +190,7 @@ def tenant_names(text: str) -> tuple[str, ...]:
     """Names of tenants, each once."""
     names = tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
     if not all(map(TENANT_NAME.fullmatch, names)):
-        raise ValueError("holds what is not a tenant's name: letters, digits, `.`, `_` and `-`")
+        raise ValueError("an item is not a tenant's name: letters, digits, `.`, `_` and `-`")
     return names
 
 

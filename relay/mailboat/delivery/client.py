@@ -151,7 +151,7 @@ class _Opening:
         try:
             return self._contexts.get(self._settings, verify=self._target.tls.verifies, ca=self._target.tls.ca)
         except (OSError, ValueError) as error:
-            what = "the roots of this host" if self._target.tls.ca else "tls.ini"
+            what = "the root certificates of this host" if self._target.tls.ca else "tls.ini"
             raise PeerTrouble(Trouble(Stage.TLS, FaultKind.LOCAL, f"{what} cannot be used: {error}")) from error
 
     async def _command(self, line: bytes) -> RawReply:
@@ -212,10 +212,10 @@ class _Opening:
             if name in offered and (not wanted or name == wanted) and client.token == bool(credentials.token)
         ]
         if not usable:
-            text = f"the host does not offer AUTH {wanted}".rstrip() + " that we could use"
+            text = f"the host does not offer AUTH {wanted}".rstrip() + " that can be used"
             if credentials.required:
                 raise PeerTrouble(Trouble(Stage.AUTH, FaultKind.NO_AUTH, text))
-            log.warning("%s: %s; going on without", label(self._target), text)
+            log.warning("%s: %s; continuing without AUTH", label(self._target), text)
             return
         await self._exchange(usable[0], credentials)
         self._authenticated = True

@@ -99,7 +99,7 @@ class AttemptHooks:
             return None
         if decision.failed:
             # Routing might send it elsewhere than the plugin would have, and it must not bounce for that.
-            return self._put_off("a plugin failed to say where it goes")
+            return self._put_off("a plugin failed to choose the next hop")
         if decision.code is Code.DENY:
             return self._settled(Result.BOUNCED, "5.1.2", _line(decision.text) or f"No MX for {domain}")
         if decision.code is Code.DENYSOFT:
@@ -204,7 +204,7 @@ class AttemptHooks:
             try:
                 function()
             except Exception:
-                log.exception("%s: a plugin's function for the end of the attempt", self.entry.id)
+                log.exception("%s: a plugin's function at the end of the attempt failed", self.entry.id)
 
     async def _ask(self, point: Point, *more: object) -> Decision:
         return await self._hooks.run(point, self._notes.hmail, *more)

@@ -70,7 +70,7 @@ class PluginNotes:
         except TypeError:
             octets = orjson.dumps(self._sound(notes, name))
         if not octets.startswith(b"{") or len(octets) > LONGEST:
-            log.error("%s: %s of more than %d octets, or no map: not stored", self._entry.id, name, LONGEST)
+            log.error("%s: %s not stored: more than %d octets, or not a mapping", self._entry.id, name, LONGEST)
             return before
         return octets
 

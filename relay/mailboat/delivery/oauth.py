@@ -106,7 +106,7 @@ def read_answer(status: int, body: bytes, sent: Mapping[str, str]) -> Granted:
         raise TokenError("its answer is not a JSON object")
     token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        raise TokenError("its answer holds no access_token that could be used")
+        raise TokenError("its answer has no usable access_token")
     if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 7.1: of others we know nothing
         raise TokenError("its token_type is not Bearer")
     renewed = answer.get("refresh_token")

@@ -187,9 +187,9 @@ class Pipeline:
         try:
             return await self._parts.bounces.write(entry, change.bounced, self._settings)
         except StorageError as error:
-            log.warning("%s failed for good and its bounce cannot be written yet: %s", entry.id, error)
+            log.warning("%s failed permanently, and its bounce message cannot be written yet: %s", entry.id, error)
         except Exception:
-            log.exception("%s failed for good and its bounce cannot be written", entry.id)
+            log.exception("%s failed permanently, and its bounce message cannot be written", entry.id)
         return None
 
     def _record(

@@ -116,7 +116,7 @@ class Sources:
         entry = self.entry(settings)
         ehlo = target.ehlo or (entry.ehlo if entry is not None else "") or settings.me
         if target.ehlo and not _NAME.fullmatch(ehlo):
-            raise PeerTrouble(Trouble(Stage.BIND, FaultKind.BIND, f"{ehlo[:80]!r} is no name to say at EHLO"))
+            raise PeerTrouble(Trouble(Stage.BIND, FaultKind.BIND, f"{ehlo[:80]!r} is not a name for EHLO"))
         if target.path:
             return BindSource("", ehlo)
         if target.bind:
@@ -139,7 +139,7 @@ class Sources:
         if entry.kind is BindKind.NONE:
             raise SourceMissing(entry.kind, "[bind] names no source for this pod")
         if not self._pod_ips:
-            raise SourceMissing(entry.kind, "[bind] says pod-ip, and neither POD_IPS nor POD_IP is set")
+            raise SourceMissing(entry.kind, "[bind] has pod-ip, but neither POD_IPS nor POD_IP is set")
         return {4: self._pod_ips.get(4), 6: self._pod_ips.get(6)}
 
     def missing(self, settings: Settings) -> Mapping[int, str]:

@@ -35,10 +35,10 @@ async def request_token(grant: OAuthGrant, refresh_token: str, timeout: float = 
     except aiohttp.ClientConnectorError as error:
         raise TokenError(f"no connection: {describe(error.os_error)}") from None
     except aiohttp.ClientPayloadError:
-        raise TokenError("its answer broke off") from None
+        raise TokenError("its answer is incomplete") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # The kind alone: the text may hold what the server sent.
-        raise TokenError(f"it does not speak HTTP as it should ({type(error).__name__})") from None
+        raise TokenError(f"its answer is not valid HTTP ({type(error).__name__})") from None
     return read_answer(status, body, fields)
 
 

@@ -129,7 +129,7 @@ def parse_key(octets: bytes) -> tuple[PrivateKey, str]:
         KeyFault: it holds no key, several, or one that nobody accepts.
     """
     if len(octets) > _MAX_FILE:
-        raise KeyFault(f"larger than {_MAX_FILE} octets, which is no key")
+        raise KeyFault(f"larger than {_MAX_FILE} octets: not a key")
     try:
         text = octets.decode("utf-8-sig").strip()
     except UnicodeDecodeError:

@@ -55,7 +55,7 @@ def parse_record(text: str) -> KeyRecord:
     """A key record out of its joined text. Raises ValueError with the reason when it is none."""
     tags = parse_tags(text)
     if tags.get("v", "DKIM1") != "DKIM1" or ("v" in tags and next(iter(tags)) != "v"):
-        raise ValueError("v= is not DKIM1 in the first place")
+        raise ValueError("v= is not the first tag, or not DKIM1")
     if "p" not in tags:
         raise ValueError("p= is missing")
     try:
@@ -81,13 +81,13 @@ def judge(key: SigningKey, texts: Sequence[str]) -> Finding:
     try:
         record = parse_record(candidates[0])
     except ValueError as error:
-        return Finding(Publication.UNUSABLE, f"the record is no key record ({error}): replace it by {key.record}")
+        return Finding(Publication.UNUSABLE, f"the record is not a key record ({error}): replace it with {key.record}")
     if not record.public:
         return Finding(Publication.REVOKED, "p= is empty, which revokes the key: make a new one under another selector")
     if record.algorithm != key.algorithm.value:
-        return Finding(Publication.UNUSABLE, f"k={record.algorithm}, and this is a key for k={key.algorithm.value}")
+        return Finding(Publication.UNUSABLE, f"k={record.algorithm}, but this is a key for k={key.algorithm.value}")
     if record.public != key.public:
-        return Finding(Publication.MISMATCH, f"another key is published: replace the record by {key.record}")
+        return Finding(Publication.MISMATCH, f"another key is published: replace the record with {key.record}")
     return _restrictions(record)
 
 
@@ -114,5 +114,5 @@ def _restrictions(record: KeyRecord) -> Finding:
     if "*" not in record.services and "email" not in record.services:
         return Finding(Publication.UNUSABLE, "s= does not list email: add it, or leave s= out")
     if "y" in record.flags:
-        return Finding(Publication.UNUSABLE, "t=y says that this domain only tests: verifiers act as if unsigned")
+        return Finding(Publication.UNUSABLE, "t=y marks the domain as testing: verifiers treat its mail as unsigned")
     return Finding(Publication.PUBLISHED)

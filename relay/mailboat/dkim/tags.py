@@ -24,9 +24,9 @@ def parse_tags(text: str) -> dict[str, str]:
         name, equals, value = item.partition("=")
         name = name.strip()
         if not equals or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise ValueError(f"{item.strip()[:40]!r} is no tag")
+            raise ValueError(f"{item.strip()[:40]!r} is not a tag")
         if name in tags:
-            raise ValueError(f"the tag {name}= stands twice")
+            raise ValueError(f"the tag {name}= occurs twice")
         tags[name] = value.strip(" \t\r\n")
     return tags
 

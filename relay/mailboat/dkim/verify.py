@@ -148,11 +148,11 @@ def _verify(
     for piece in body:
         digest.update(piece)
     if not hmac.compare_digest(digest.digest(), tags.body_digest):
-        return result(SignatureVerdict.FAIL, "the body is not what was signed")
+        return result(SignatureVerdict.FAIL, "the body was changed after it was signed")
     unsigned = _without_value(field)
     covered = [other for other in fields if other is not field]
     if not _is_signed(public, tags.signature, header_digest(covered, tags.names, unsigned, tags.header)):
-        return result(SignatureVerdict.FAIL, "the header is not what was signed, or it was another key")
+        return result(SignatureVerdict.FAIL, "the header was changed after it was signed, or another key signed it")
     return result(SignatureVerdict.PASS, "")
 
 
@@ -166,7 +166,7 @@ def _without_value(field: bytes) -> bytes:
 def _algorithm(value: str) -> Algorithm:
     found = next((algorithm for algorithm in Algorithm if algorithm.tag == value.lower()), None)
     if found is None:
-        raise ValueError(f"a={value} is no algorithm of today (RFC 8301)")
+        raise ValueError(f"a={value} is not a current algorithm (RFC 8301)")
     return found
 
 
@@ -180,7 +180,7 @@ def _base64(value: str, tag: str) -> bytes:
 def _public_key(record: KeyRecord, tags: SignatureTags) -> RSAPublicKey | Ed25519PublicKey:
     """The key of a record that may verify this signature. Raises ValueError with the reason when none may."""
     if not record.public:
-        raise ValueError("it is revoked")
+        raise ValueError("the key is revoked")
     if usable_algorithm(record) is not tags.algorithm:
         raise ValueError(f"k={record.algorithm} does not fit a={tags.algorithm.tag}")
     if record.hashes is not None and "sha256" not in record.hashes:
@@ -188,15 +188,15 @@ def _public_key(record: KeyRecord, tags: SignatureTags) -> RSAPublicKey | Ed2551
     if "*" not in record.services and "email" not in record.services:
         raise ValueError("s= does not list email")
     if "s" in record.flags and tags.identity != tags.domain:
-        raise ValueError("t=s demands that i= is d=")
+        raise ValueError("t=s requires that i= is d=")
     if tags.algorithm is Algorithm.ED25519:
         return Ed25519PublicKey.from_public_bytes(record.public)
     try:
         key = serialization.load_der_public_key(record.public)
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("p= is no RSA key") from None
+        raise ValueError("p= is not an RSA key") from None
     if not isinstance(key, RSAPublicKey) or key.key_size < RSA_MIN:
-        raise ValueError(f"p= is no RSA key of {RSA_MIN} bits or more")
+        raise ValueError(f"p= is not an RSA key of {RSA_MIN} bits or more")
     return key
 
 

@@ -33,13 +33,11 @@ def convert_acl(source: HarakaDirectory, product: Product, *, is_used: bool) -> 
     if not is_used:
         for place, _ in (lines or [])[:1]:
             product.journal.lost(
-                SourceLine(place.file), "nothing reads it there: the plugin relay is not listed, or its acl is off"
+                SourceLine(place.file), "Haraka does not read it: the plugin relay is not listed, or its acl is off"
             )
         written = []
     if not written:
-        product.journal.remark(
-            SourceLine(ACL), "is empty: with Haraka nobody may relay by address, this machine neither"
-        )
+        product.journal.remark(SourceLine(ACL), "is empty: with Haraka no address may relay, not even this machine")
     product.file(ACL, "".join(written).encode())
 
 
@@ -71,10 +69,10 @@ def convert_relay(source: HarakaDirectory, product: Product, *, is_listed: bool,
         return False
     journal = product.journal
     if all_ is not None and boolean(all_, journal):
-        journal.lost(all_.place, "would let everybody relay to everywhere")
+        journal.lost(all_.place, "would let everybody relay to every domain")
     for section in ini.sections():
         for item in ini.rest(section):
-            journal.lost(item.place, "no such key is known")
+            journal.lost(item.place, "unknown key")
     asks_for_domains = dest is not None and boolean(dest, journal)
     routing = force is None or boolean(force, journal)
     _domains(source.ini(DOMAINS), product, routing=routing, asking=asks_for_domains, forwards=forwards)
@@ -88,7 +86,7 @@ def _domains(ini: Ini, product: Product, *, routing: bool, asking: bool, forward
             continue
         hop = rule.get("nexthop")
         if hop is not None and routing and forwards:
-            text = "its nexthop is never used by Haraka: smtp_forward, with enable_outbound, hands the mail on first"
+            text = "Haraka never uses its nexthop: smtp_forward with enable_outbound forwards the mail first"
             product.journal.lost(item.place, text)
         elif hop is not None and routing:
             _next_hop(item, str(hop), product)
@@ -97,7 +95,7 @@ def _domains(ini: Ini, product: Product, *, routing: bool, asking: bool, forward
             product.journal.lost(item.place, f"action {action[:40]} for every domain would let everybody relay")
         elif asking and action:
             if action not in _ACTIONS:
-                product.journal.became(item.place, f'"deny", which is what Haraka takes {action[:40]!r} for')
+                product.journal.became(item.place, f'"deny", as Haraka reads {action[:40]!r}')
                 action = "deny"
             product.put(item.place, DOMAINS, "domains", item.key, orjson.dumps({"action": action}).decode())
     for section in ini.sections():
@@ -140,14 +138,14 @@ def convert_users(source: HarakaDirectory, product: Product, *, is_listed: bool)
     users = ini.rest("users")
     for section in ini.sections():
         for item in ini.rest(section):
-            journal.lost(item.place, "Haraka does not read it" if section == MAIN else "no such key is known")
+            journal.lost(item.place, "Haraka does not read it" if section == MAIN else "unknown key")
     if not is_listed:
         if users:
             journal.lost(SourceLine(USERS), "the plugin auth/flat_file is not listed")
         return False
     offered = _methods(methods, product)
     if not offered:
-        journal.lost(SourceLine(USERS), "no methods are offered, so nobody can authenticate")
+        journal.lost(SourceLine(USERS), "no methods are offered, so no client can authenticate")
         return False
     place = methods.place if methods else SourceLine(USERS)
     product.secret_inis.add(USERS)
@@ -157,7 +155,7 @@ def convert_users(source: HarakaDirectory, product: Product, *, is_listed: bool)
     for user in users:
         kept = product.put(user.place, USERS, "users", user.key, user.value)
         if kept and is_number(user.value):
-            journal.remark(user.place, "is text now; Haraka reads such a password as a number, and loses zeros")
+            journal.remark(user.place, "is text now; Haraka reads such a password as a number and loses leading zeros")
     return True
 
 
@@ -166,5 +164,5 @@ def _methods(item: Item | None, product: Product) -> list[str]:
     known = [word.upper() for word in found if word.upper() in _METHODS]
     for word in found:
         if item is not None and word.upper() not in _METHODS:
-            product.journal.lost(item.place, f"{word[:40]!r} is none of {', '.join(_METHODS)}")
+            product.journal.lost(item.place, f"{word[:40]!r} is not one of {', '.join(_METHODS)}")
     return known

@@ -13,19 +13,19 @@ _HTTP = "Haraka's HTTP server is for its plugins; Mailboat's admin listener stay
 _LOG = "the event log goes to standard output, diagnostics to standard error; see --log-format"
 _FATE = {
     "http.ini": _HTTP,
-    "internalcmd_key": "nothing is commanded over SMTP: use `mailboat queue` and signals",
+    "internalcmd_key": "there are no commands over SMTP: use `mailboat queue` and signals",
     "log.ini": _LOG,
     "loglevel": _LOG,
     "log_timestamps": _LOG,
     "daemon_log_file": _LOG,
     "daemon_pid_file": "the service manager or the container decides that",
-    "net-utils.ini": "look-ups have time limits of their own; see dns_servers in outbound.ini",
-    "smtp.json": "no JSON or YAML overrides other files",
-    "smtp.yaml": "no JSON or YAML overrides other files",
+    "net-utils.ini": "DNS queries have their own timeouts; see dns_servers in outbound.ini",
+    "smtp.json": "JSON and YAML files do not override other files",
+    "smtp.yaml": "JSON and YAML files do not override other files",
     "smtpgreeting": "the texts of replies are fixed",
     "ehlo_hello_message": "the texts of replies are fixed",
     "connection_close_message": "the texts of replies are fixed",
-    "smtp_proxy.ini": "a message is never handed on while its client waits; see [route:NAME]",
+    "smtp_proxy.ini": "a message is queued before it is forwarded; see [route:NAME]",
     "lmtp.ini": "write a [route:NAME] with protocol=lmtp",
     "smtp_forward.ini": "the plugin queue/smtp_forward is not listed",
     "limit.ini": "the plugin limit is not listed",
@@ -47,5 +47,5 @@ def convert(directory: Path) -> Product:
     plugins.convert(source, product)
     for name in source.unasked():
         shown = name if name.isprintable() else ascii(name)
-        journal.lost(SourceLine(shown), _FATE.get(name, "no part of Mailboat reads it"))
+        journal.lost(SourceLine(shown), _FATE.get(name, "Mailboat does not read it"))
     return product

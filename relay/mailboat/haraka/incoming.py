@@ -15,19 +15,21 @@ CONNECTION = "connection.ini"
 _ENDPOINT = re.compile(r"\[(?P<v6>[0-9a-fA-F:.]+)\]:(?P<port6>\d+)|(?:(?P<host>[\w.-]+):)?(?P<port>\d+)", re.ASCII)
 _WILDCARDS = ("::", "::0", "0::0")
 _FATE: dict[tuple[str, str], str] = {
-    ("max", "line_length"): "the limit is that of RFC 5321, and SMTPUTF8's where it is in use",
-    ("max", "data_line_length"): "Haraka folds longer lines; Mailboat passes on what it was given, "
-    "up to data_line_length of smtp.ini",
-    ("max", "mime_parts"): "the parts of a message are not looked at",
+    ("max", "line_length"): "the limit is that of RFC 5321, or of SMTPUTF8 if it is used",
+    (
+        "max",
+        "data_line_length",
+    ): "Haraka folds longer lines; Mailboat keeps them, up to data_line_length of smtp.ini",
+    ("max", "mime_parts"): "the parts of a message are not examined",
     ("headers", "clean_auth_results"): "Authentication-Results is neither added nor removed",
-    ("headers", "show_version"): "Received says Mailboat, without a version",
+    ("headers", "show_version"): "Received names Mailboat, without a version",
     ("headers", "max_lines"): "the header may be as long as the message",
-    (MAIN, "spool_dir"): "large messages go to the queue's directory at once",
-    (MAIN, "spool_after"): "messages above 256 KiB go to a file, smaller ones into the database",
+    (MAIN, "spool_dir"): "large messages are written directly to the queue's directory",
+    (MAIN, "spool_after"): "messages above 256 KiB are stored in files, smaller ones in the database",
     (MAIN, "smtputf8"): "SMTPUTF8 is always offered",
 }
 _SECTIONS = {
-    "haproxy": "the PROXY protocol is not spoken",
+    "haproxy": "the PROXY protocol is not supported",
     "message": "the texts of replies are fixed",
     "banner": "the texts of replies are fixed",
     "uuid": "the greeting shows no id; 250 shows the queue id",
@@ -43,7 +45,7 @@ def convert(source: HarakaDirectory, product: Product) -> None:
     if databytes is not None and "databytes" not in product.inis.get(FILE, {}).get(MAIN, {}):
         _size(databytes, product)
     elif databytes is not None:
-        product.journal.lost(databytes.place, f"[max] bytes of {CONNECTION} rules")
+        product.journal.lost(databytes.place, f"[max] bytes of {CONNECTION} has priority")
 
 
 def _me(source: HarakaDirectory, product: Product) -> None:
@@ -63,7 +65,7 @@ def _smtp(source: HarakaDirectory, product: Product) -> None:
         if item is not None:
             product.put(item.place, FILE, MAIN, key, item.value)
     for item in ini.rest(MAIN):
-        product.journal.lost(item.place, REMOVED_KEYS[FILE].get(item.key, "no such key is known"))
+        product.journal.lost(item.place, REMOVED_KEYS[FILE].get(item.key, "unknown key"))
     for section in ini.sections():
         product.journal.lost(ini.rest(section)[0].place, f"Haraka reads no section [{section}] of this file")
 

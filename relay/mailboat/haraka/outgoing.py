@@ -21,7 +21,7 @@ def convert(source: HarakaDirectory, product: Product) -> None:
     _number(concurrency, legacy, "concurrency_max", product)
     if concurrency is None and legacy is None:
         product.journal.remark(
-            SourceLine(FILE, 0, "concurrency_max"), "is 100 where it is unset; Haraka's code takes 10000"
+            SourceLine(FILE, 0, "concurrency_max"), "is 100 if it is unset; Haraka's code takes 10000"
         )
     _received(ini.take(MAIN, "received_header") or source.value("outbound.received_header"), product)
     _connect_timeout(ini.take(MAIN, "connect_timeout"), product)
@@ -38,7 +38,7 @@ def convert(source: HarakaDirectory, product: Product) -> None:
 
 
 def _why(file: str, key: str) -> str:
-    return REMOVED_KEYS.get(file, {}).get(key, "no such key is known")
+    return REMOVED_KEYS.get(file, {}).get(key, "unknown key")
 
 
 def _switch(item: Item | None, legacy: Item | None, key: str, default: bool, product: Product) -> None:
@@ -78,7 +78,7 @@ def _connect_timeout(item: Item | None, product: Product) -> None:
         return
     seconds = integer(item, product.journal)
     if seconds is not None and seconds > 0 and product.put(item.place, FILE, MAIN, "connect_timeout", str(seconds)):
-        text = "is for connecting only; each later step has a time limit of its own (helo_timeout … dot_timeout)"
+        text = "is for connecting only; each later step has its own timeout (helo_timeout … dot_timeout)"
         product.journal.remark(item.place, text)
 
 
@@ -102,7 +102,7 @@ def _given_intervals(item: Item | None, product: Product) -> bool:
     try:
         values.intervals(item.value)
     except ValueError as error:
-        text = f"{error}; Haraka may take it otherwise or fall back to its default schedule, as Mailboat does now"
+        text = f"{error}; Haraka may read it differently or use its default schedule, as Mailboat does now"
         product.journal.lost(item.place, text)
         return False
     if item.place.file != FILE:
@@ -117,7 +117,7 @@ def _inet_prefer(item: Item | None, product: Product) -> None:
         product.journal.lost(item.place, f"{item.value[:60]!r} means the default to Haraka")
         return
     if item.value.lower() != "default" and product.put(item.place, FILE, MAIN, "inet_prefer", item.value):
-        product.journal.remark(item.place, "chooses within each MX; it never goes past an MX that is preferred")
+        product.journal.remark(item.place, "chooses among the addresses of each MX; MX preference comes first")
 
 
 def _queue_dir(item: Item | None, product: Product) -> None:

@@ -15,19 +15,19 @@ FORWARD = "smtp_forward.ini"
 QUARANTINE = "/var/spool/haraka/quarantine"
 """Haraka's default."""
 
-_HEADERS = "Mailboat's plugin of that name changes headers; Haraka's checks those of mail that comes in"
-_INBOUND = "it judges mail from strangers, and Mailboat takes mail from known clients only"
+_HEADERS = "Mailboat's plugin of that name changes headers; Haraka's checks headers of inbound mail"
+_INBOUND = "it checks mail from unknown clients; Mailboat accepts mail from known clients only"
 _FATE = {
     "tls": "built in: STARTTLS is offered wherever there is a certificate",
     "relay_acl": "built in: see relay_acl_allow",
     "queue/deliver": "built in",
-    "toobusy": "built in: mail is put off when memory, disk or the queue's commits run short",
+    "toobusy": "built in: mail is deferred when memory, disk or the queue are overloaded",
     "max_unrecognized_commands": "built in: see max_errors in smtp.ini",
-    "prevent_credential_leaks": "no passwords are looked for in mail",
+    "prevent_credential_leaks": "mail is not searched for passwords",
     "status": "built in: see `mailboat queue` and the admin API",
     "watch": "see /metrics and the event log",
     "prometheus": "built in: /metrics",
-    "queue/smtp_proxy": "a message is never handed on while its client waits: it is queued first; see [route:NAME]",
+    "queue/smtp_proxy": "a message is queued before it is forwarded; see [route:NAME]",
     "queue/smtp_bridge": "mail is not sent with each client's own password; see [route:NAME]",
     "queue/lmtp": "write a [route:NAME] with protocol=lmtp",
     "headers": _HEADERS,
@@ -80,7 +80,7 @@ def _listed(source: HarakaDirectory, product: Product) -> dict[str, SourceLine]:
         name = line.removeprefix("haraka-plugin-")
         named = SourceLine(place.file, place.line, line)
         if name in listed:
-            product.journal.lost(named, f"listed in line {listed[name].line} already")
+            product.journal.lost(named, f"already listed in line {listed[name].line}")
         else:
             listed[name] = named
     return listed
@@ -99,7 +99,7 @@ def _limit(source: HarakaDirectory, product: Product) -> bool:
         for item in items:
             found |= product.put(item.place, "limit.ini", section, item.key, _number_of_rate(item))
         if items:
-            product.journal.remark(items[0].place, f"[{section}] counts in each worker; there is no outside store")
+            product.journal.remark(items[0].place, f"[{section}] counts in each worker; there is no shared store")
     for section in ini.sections():
         for item in ini.rest(section)[:1]:
             product.journal.lost(
@@ -119,7 +119,7 @@ def _quarantine(source: HarakaDirectory, product: Product) -> bool:
     where = path.value if path and path.value else QUARANTINE
     for section in ini.sections():
         for item in ini.rest(section):
-            product.journal.lost(item.place, "no such key is known")
+            product.journal.lost(item.place, "unknown key")
     if not PurePosixPath(where).is_absolute():
         product.journal.lost(place, f"{where!r} is not an absolute path")
         return False
@@ -132,7 +132,7 @@ def _takes_outbound(ini: Ini, product: Product) -> bool:
     outbound = ini.take(MAIN, "enable_outbound")
     if outbound is None or boolean(outbound, product.journal):
         return True
-    text = "only forwards mail from strangers, and Mailboat takes mail from known clients only"
+    text = "forwards only mail from unknown clients; Mailboat accepts mail from known clients only"
     product.journal.lost(outbound.place, text)
     return False
 
@@ -142,7 +142,7 @@ def _forward(ini: Ini, product: Product, listed: SourceLine) -> None:
     journal = product.journal
     selector = ini.take(MAIN, "domain_selector")
     by_sender = selector is not None and selector.value.lower() == "mail_from"
-    journal.became(listed, "[route:NAME] in outbound.ini: a message is queued first, and then handed on")
+    journal.became(listed, "[route:NAME] in outbound.ini: a message is queued before it is forwarded")
     for section in ini.sections():
         hop, place = _hop(section, ini, product)
         if section == MAIN:
@@ -170,7 +170,7 @@ def _hop(section: str, ini: Ini, product: Product) -> tuple[HarakaHop | None, So
     auth = {key: one.value if (one := found[f"auth_{key}"]) else "" for key in ("user", "pass", "type")}
     password = found["auth_pass"]
     if password is not None:
-        product.journal.became(password.place, "a file of its own, which auth_pass_file names")
+        product.journal.became(password.place, "a separate file, which auth_pass_file names")
     return HarakaHop(
         host=f"{name}:{port.value if port else 25}",
         tls=tls is not None and boolean(tls, product.journal),

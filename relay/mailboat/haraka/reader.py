@@ -72,8 +72,8 @@ def boolean(item: Item, journal: Journal) -> bool:
     if _TRUE.fullmatch(item.value):
         return True
     if not _FALSE.fullmatch(item.value):
-        hint = ": there are no comments behind a value" if ";" in item.value or "#" in item.value else ""
-        journal.became(item.place, f"false, which is what Haraka takes {item.value[:60]!r} for{hint}")
+        hint = ": a comment after a value is not supported" if ";" in item.value or "#" in item.value else ""
+        journal.became(item.place, f"false, as Haraka reads {item.value[:60]!r}{hint}")
     return False
 
 
@@ -172,9 +172,9 @@ def _parse(name: str, text: str, journal: Journal) -> Ini:
             key, is_item = match[1].removesuffix("[]"), match[1].endswith("[]")
             _add(ini, Item(SourceLine(name, place.line, key), section, key, match[2] or "", is_item), journal)
         else:
-            journal.lost(place, f"{line.strip()[:60]!r} is neither a key nor a section; Haraka passes over it too")
+            journal.lost(place, f"{line.strip()[:60]!r} is neither a key nor a section; Haraka ignores it too")
     if joined:
-        journal.lost(SourceLine(name, begun), "the line goes on, but the file ends; Haraka passes over it too")
+        journal.lost(SourceLine(name, begun), "the line goes on, but the file ends; Haraka ignores it too")
     return ini
 
 

@@ -56,7 +56,7 @@ def add_route(place: SourceLine, domain: str, hop: HarakaHop, product: Product) 
     """Mail for a domain, or for all (`*`), goes there; False, and a note, where that cannot be."""
     sections = product.inis.setdefault(FILE, {"main": {}})
     if any(name.startswith("route:") and keys.get("domains") == domain for name, keys in sections.items()):
-        product.journal.lost(place, f"mail for {'all domains' if domain == '*' else domain} has a route already")
+        product.journal.lost(place, f"mail for {'all domains' if domain == '*' else domain} already has a route")
         return False
     try:
         values.domains(domain)

@@ -39,13 +39,13 @@ def convert(source: HarakaDirectory, product: Product) -> None:
     for section in ini.sections():
         for item in ini.rest(section):
             known = REMOVED_SECTIONS[FILE].get(section) or REMOVED_KEYS[FILE].get(item.key)
-            product.journal.lost(item.place, known or "no such key is known")
+            product.journal.lost(item.place, known or "unknown key")
 
 
 def _hosts_without_tls(ini: Ini, product: Product) -> None:
     """`[no_tls_hosts]` is about clients there; in Mailboat a client that wants no TLS does not ask for it."""
     for item in ini.rest("no_tls_hosts"):
-        product.journal.lost(item.place, "TLS is offered to every client; one that does not want it does not ask")
+        product.journal.lost(item.place, "TLS is offered to every client, and no client has to use it")
 
 
 def _file(ini: Ini, section: str, key: str, default: str, source: HarakaDirectory, product: Product) -> None:
@@ -66,7 +66,7 @@ def _file(ini: Ini, section: str, key: str, default: str, source: HarakaDirector
 def _copy(name: str, place: SourceLine, item: Item | None, source: HarakaDirectory, product: Product) -> None:
     path = PurePath(name)
     if ".." in path.parts:
-        content, why = None, f"{name} is outside of the directory: write an absolute path"
+        content, why = None, f"{name} is outside the directory: write an absolute path"
     else:
         content, why = _content(name, source)
     if content is None:

@@ -31,13 +31,13 @@ def convert(source: HarakaDirectory, product: Product) -> None:
             _key(source, product, domain.value, _DEFAULT_KEY, selector)
     for section in ini.sections():
         for item in ini.rest(section):
-            product.journal.lost(item.place, "mail is signed, not verified" if section != _SIGN else "no such key")
+            product.journal.lost(item.place, "mail is signed, not verified" if section != _SIGN else "unknown key")
 
 
 def _key(source: HarakaDirectory, product: Product, domain: str, path: str, selector: Item | None) -> None:
     """One key, under the name that the DNS has for it."""
     content = source.content(path)
     if content is None or selector is None or not selector.value:
-        product.journal.lost(SourceLine(path), "a key and a selector are wanted")
+        product.journal.lost(SourceLine(path), "a key and a selector are needed")
         return
     product.file(path_of(selector.value, domain).lower(), content, secret=True)

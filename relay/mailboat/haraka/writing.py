@@ -31,7 +31,7 @@ def write(product: Product, target: Path, more: Callable[[Settings], Iterable[Fa
     empty directory, OSError when it cannot be written.
     """
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
-        raise TakenError(f"{target} is there already; name a new directory, or an empty one")
+        raise TakenError(f"{target} already exists; name a new or an empty directory")
     parent = target.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     trial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=parent))

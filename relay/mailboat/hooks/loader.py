@@ -271,7 +271,7 @@ def _check_signature(hook: Hook) -> None:
     parameters = POINTS[hook.point].parameters
     name = getattr(hook.function, "__name__", repr(hook.function))
     if inspect.isasyncgenfunction(hook.function) or inspect.isgeneratorfunction(hook.function):
-        raise RegistrationError(f"{name} yields: a hook returns its answer", hook.function)
+        raise RegistrationError(f"{name} is a generator: a hook must return its answer", hook.function)
     try:
         inspect.signature(hook.function).bind(*parameters)
     except TypeError:
@@ -282,7 +282,7 @@ def _check_signature(hook: Hook) -> None:
 
 def _told(plugin: Plugin, task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("what plugin %s has started failed", plugin.name, exc_info=error)
+        log.error("a task that plugin %s started failed", plugin.name, exc_info=error)
 
 
 async def _retire(plugins: list[Plugin], hooks: Hooks, running: Sequence[asyncio.Task[Any]]) -> None:

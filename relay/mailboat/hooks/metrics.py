@@ -48,7 +48,7 @@ class Counter:
         ValueError for an amount that is negative or not finite, or the wrong number of values.
         """
         if not 0 <= amount < inf or len(values) != len(self.labels):
-            raise ValueError(f"{self.name} takes {len(self.labels)} label values and never goes back")
+            raise ValueError(f"{self.name} takes {len(self.labels)} label values and never decreases")
         key = tuple(value if value in allowed else OTHER for value, allowed in zip(values, self._allowed, strict=True))
         with self._lock:
             self.series[key] += amount
@@ -70,7 +70,7 @@ class PluginMetrics:
         """
         labels = labels or {}
         if not _NAME.fullmatch(name) or not all(map(_NAME.fullmatch, labels)):
-            raise ValueError(f"{name!r} or a label of it is no name of a metric")
+            raise ValueError(f"{name!r} or one of its labels is not a valid metric or label name")
         full = f"{self._prefix}{name.removesuffix('_total')}_total"
         counter = Counter(full, help, labels, self._lock)
         if len(counter.series) > MAX_SERIES:

@@ -68,7 +68,7 @@ class Mx:
         if not 0 <= self.port <= _MAX_PORT:
             raise ValueError(f"port is not one from 1 to {_MAX_PORT}")
         if self.bind_helo and self.bind_ehlo and self.bind_helo != self.bind_ehlo:
-            raise ValueError("bind_helo and bind_ehlo are two names of one field, and differ")
+            raise ValueError("bind_helo and bind_ehlo name the same field, but differ")
         helo = self.bind_helo or self.bind_ehlo
         helo = host_name(helo) if helo else ""
         self._set("bind_helo", helo)
@@ -116,7 +116,7 @@ class Mx:
         found = {name: value for name in _FIELDS if (value := getattr(source, name, None)) is not None}
         if found:
             return _of_fields(found)
-        raise ValueError(f"a value of type {type(source).__name__} names no MX")
+        raise ValueError(f"a value of type {type(source).__name__} does not name an MX")
 
 
 _TEXTS = tuple(f.name for f in fields(Mx) if f.type == "str")
@@ -131,7 +131,7 @@ def _of_text(text: str) -> Mx:
 
 def _of_host(text: str, **more: Any) -> Mx:
     if "@" in text:  # never quoted: a password may stand before it
-        raise ValueError("a user and password are taken in a URL, such as smtp://user:password@host")
+        raise ValueError("a user and password need a URL, such as smtp://user:password@host")
     host, port = host_and_port(text)
     return Mx(exchange=host, port=port or 0, **more)
 
@@ -149,7 +149,7 @@ def _of_url(text: str) -> Mx:
 
 def _of_fields(found: Mapping[Any, Any]) -> Mx:
     if any(key not in _FIELDS for key in found):
-        raise ValueError(f"an MX has no such field; there are {', '.join(_FIELDS)}")
+        raise ValueError(f"an MX has no such field; its fields are {', '.join(_FIELDS)}")
     given: dict[str, Any] = {key: value for key, value in found.items() if value is not None}
     if isinstance(port := given.get("port"), str) and port.isascii() and port.isdigit():
         given["port"] = int(port)
@@ -182,19 +182,19 @@ def _check_types(mx: Mx) -> None:
     ):
         value = getattr(mx, name)
         if not isinstance(value, str):
-            raise ValueError(f"{name} is no text")  # noqa: TRY004 - one kind of error for all that is wrong
+            raise ValueError(f"{name} is not a string")  # noqa: TRY004 - one kind of error for all that is wrong
         if name != "ca" and _CONTROL.search(value):
             raise ValueError(f"{name} has a control character")
         if _SURROGATE.search(value):
-            raise ValueError(f"{name} has half of a surrogate pair, which no octets stand for")
+            raise ValueError(f"{name} has an unpaired surrogate, which cannot be encoded")
     for name in ("priority", "port"):
         if not isinstance(getattr(mx, name), int) or isinstance(getattr(mx, name), bool):
-            raise ValueError(f"{name} is no whole number")  # noqa: TRY004
+            raise ValueError(f"{name} is not a whole number")  # noqa: TRY004
     for name in ("using_lmtp", "by_system", "auth_without_tls"):
         if not isinstance(getattr(mx, name), bool):
             raise ValueError(f"{name} is neither true nor false")  # noqa: TRY004
     if mx.tls is not None and not isinstance(mx.tls, TlsLevel):
-        raise ValueError("tls is no TlsLevel")
+        raise ValueError("tls is not a TlsLevel")
     if mx.path and not mx.path.startswith("/"):
         raise ValueError("path is not absolute")
 
@@ -212,5 +212,5 @@ def _host(text: str) -> str:
         return ""
     host, port = host_and_port(text)
     if port is not None:
-        raise ValueError("the port has a field of its own")
+        raise ValueError("the port has its own field")
     return host

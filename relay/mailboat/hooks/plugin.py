@@ -79,13 +79,13 @@ class Plugin:
         try:
             point = Point(point)
         except ValueError:
-            raise ValueError(f"{point!r} is no hook point; there are {', '.join(Point)}") from None
+            raise ValueError(f"{point!r} is not a hook point; the points are {', '.join(Point)}") from None
         facts = POINTS[point]
         possible = on_failure in facts.answers and on_failure is not Code.OK  # nothing is let in by mistake
         if on_failure is not CONT and not (facts.choice_of_failure and possible):
             raise ValueError(f"on_failure={on_failure.value} is not possible at {point}")
         if not callable(function):
-            raise ValueError(f"what is registered at {point} cannot be called")  # noqa: TRY004
+            raise ValueError(f"the hook registered at {point} is not callable")  # noqa: TRY004
         if on_failure is CONT:
             on_failure = facts.failure
         self.hooks.append(Hook(point, function, self.name, priority, on_failure))

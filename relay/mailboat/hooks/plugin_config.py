@@ -99,7 +99,7 @@ class PluginConfig(Generic[_T]):
         """
         path = self.get(key, section=section)
         if self._directory is None:
-            raise RuntimeError("content_of is for `parse`")
+            raise RuntimeError("content_of can be called in `parse` only")
         try:
             return self._directory.named(path)
         except FileError as error:
@@ -166,7 +166,7 @@ class PluginFiles:
     def _read(self, asked: _Asked) -> tuple[StagedFile | None, list[Fault]]:
         name, parse = asked.config.name, asked.parse
         if not _is_within(name):
-            return None, [Fault(name, 0, "", "", "is no file of the configuration directory")]
+            return None, [Fault(name, 0, "", "", "is not a file of the configuration directory")]
         report = Report()
         files = ConfigDirectory(self._directory, report, self.marks, None if asked.secret else self._copies)
         lines = tuple(line for _, line in files.lines(name) or ())

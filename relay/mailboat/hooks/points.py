@@ -58,15 +58,15 @@ class PointFacts:
     parameters: tuple[str, ...]
     """The positional arguments of a hook, in order."""
     answers: Mapping[Code, Value]
-    """What may be answered, with the value that goes with it. CONT always may, with nothing."""
+    """The permitted answers, each with the kind of its value. CONT, without a value, is always permitted."""
     effects: Mapping[Code, str] = field(default_factory=dict)
-    """For the documentation: what each answer leads to."""
+    """The effect of each answer, for the documentation."""
     failure: Code = Code.CONT
-    """What a failure of a plugin is taken for."""
+    """The code that a failure of a plugin counts as."""
     choice_of_failure: bool = False
-    """A plugin may choose another (`register_hook(on_failure=)`)."""
+    """Whether a plugin may choose another one (`register_hook(on_failure=)`)."""
     ok_goes_on: bool = False
-    """Where several points are asked in a row, OK leads to the next one."""
+    """Where several points follow each other, OK continues with the next one."""
 
 
 _REFUSALS = {
@@ -83,7 +83,7 @@ _REFUSED = {
     Code.DENYDISCONNECT: "550, and the connection is closed",
     Code.DENYSOFTDISCONNECT: "450, and the connection is closed",
 }
-_NO_EFFECT = {Code.OK: "ends the chain, and means nothing more"}
+_NO_EFFECT = {Code.OK: "ends the chain, without other effect"}
 
 
 def _gate(when: str, parameters: tuple[str, ...], ok: str, *, ok_goes_on: bool = False) -> PointFacts:
@@ -94,7 +94,7 @@ def _gate(when: str, parameters: tuple[str, ...], ok: str, *, ok_goes_on: bool =
 POINTS: Mapping[Point, PointFacts] = MappingProxyType(
     {
         Point.CONNECT: PointFacts(
-            "a client has connected, before the greeting",
+            "a client has connected; before the greeting",
             ("connection",),
             _GATE,
             {
@@ -122,12 +122,12 @@ POINTS: Mapping[Point, PointFacts] = MappingProxyType(
         ),
         Point.MAIL: _gate("MAIL FROM", ("connection", "address", "params"), "250"),
         Point.RCPT: _gate("RCPT TO", ("connection", "address", "params"), "250: accepted without asking who may relay"),
-        Point.DATA_POST: _gate("the whole message has come", ("connection",), "goes on", ok_goes_on=True),
+        Point.DATA_POST: _gate("the whole message has been received", ("connection",), "continues", ok_goes_on=True),
         Point.QUEUE_OUTBOUND: _gate(
-            "before the message is queued", ("connection",), "250: it is queued elsewhere, and not here"
+            "before the message is queued", ("connection",), "250: a plugin has queued it; the relay does not"
         ),
         Point.PRE_SEND_TRANS_EMAIL: PointFacts(
-            "the last moment to change the header: also of bounces and of what plugins send",
+            "the last opportunity to change the header, also of bounces and of messages from plugins",
             ("connection",),
             _NOTED,
             _NO_EFFECT,
@@ -139,11 +139,14 @@ POINTS: Mapping[Point, PointFacts] = MappingProxyType(
             "an attempt is about to begin",
             ("hmail",),
             MappingProxyType({Code.OK: Value.NOTHING, Code.DELAY: Value.SECONDS}),
-            {Code.OK: "the attempt begins", Code.DELAY: "again after so many seconds; no attempt is counted"},
+            {
+                Code.OK: "the attempt begins",
+                Code.DELAY: "the attempt is delayed by this many seconds; no attempt is counted",
+            },
             ok_goes_on=True,
         ),
         Point.GET_MX: PointFacts(
-            "where to is about to be looked up",
+            "before the next hops are looked up",
             ("hmail", "domain"),
             MappingProxyType({Code.OK: Value.NEXT_HOPS, Code.DENY: Value.TEXT, Code.DENYSOFT: Value.TEXT}),
             {
@@ -154,23 +157,26 @@ POINTS: Mapping[Point, PointFacts] = MappingProxyType(
             failure=Code.DENYSOFT,
         ),
         Point.DEFERRED: PointFacts(
-            "recipients have failed for now; not when the last attempt is over, then they bounce",
+            "recipients failed temporarily; after the last attempt they bounce instead",
             ("hmail", "info"),
             MappingProxyType({Code.OK: Value.NOTHING, Code.DENYSOFT: Value.SECONDS}),
-            {Code.OK: "they are dropped, and no bounce is sent", Code.DENYSOFT: "again after so many seconds"},
+            {
+                Code.OK: "they are dropped without a bounce message",
+                Code.DENYSOFT: "retried after this many seconds",
+            },
         ),
         Point.BOUNCE: PointFacts(
-            "recipients have failed for good", ("hmail", "error"), _NOTED, {Code.OK: "no bounce message is sent"}
+            "recipients failed permanently", ("hmail", "error"), _NOTED, {Code.OK: "no bounce message is sent"}
         ),
         Point.DELIVERED: PointFacts(
-            "recipients were delivered, and that is recorded", ("hmail", "params"), _NOTED, _NO_EFFECT
+            "recipients were delivered, and the delivery is recorded", ("hmail", "params"), _NOTED, _NO_EFFECT
         ),
     }
 )
 
 
 class InvalidAnswerError(ValueError):
-    """An answer that the point does not take; the message says why."""
+    """An answer that the point does not accept; the message says why."""
 
 
 def parse_answer(point: Point, answer: object) -> tuple[Code, Any]:
@@ -185,30 +191,30 @@ def parse_answer(point: Point, answer: object) -> tuple[Code, Any]:
         return code, None
     kind = POINTS[point].answers.get(code)
     if kind is None:
-        raise InvalidAnswerError(f"{code.value} is no answer of {point}")
+        raise InvalidAnswerError(f"{code.value} is not an answer of {point}")
     try:
         return code, _READERS[kind](value)
     except InvalidAnswerError:
         raise
-    except Exception as error:  # the value is a plugin's, and so is what happens when it is looked at
+    except Exception as error:  # the value is a plugin's, whose code may run when it is read
         raise InvalidAnswerError(f"{_shown(value)} cannot be read: {type(error).__name__}") from error
 
 
 def _nothing(value: object) -> None:
-    """Haraka's users hand a text along here and there; it has nowhere to go."""
+    """A string is ignored, because Haraka's plugins sometimes pass one."""
     if value is not None and not isinstance(value, str):
-        raise InvalidAnswerError(f"{_shown(value)} stands where no value is taken")
+        raise InvalidAnswerError(f"{_shown(value)} is given with a code that takes no value")
 
 
 def _text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    raise InvalidAnswerError(f"{_shown(value)} is no text")
+    raise InvalidAnswerError(f"{_shown(value)} is not a string")
 
 
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidAnswerError(f"{_shown(value)} is no number of seconds")
+        raise InvalidAnswerError(f"{_shown(value)} is not a number of seconds")
     if not 0 <= value <= MAX_SECONDS:  # false of a NaN too
         raise InvalidAnswerError(f"{value!r:.60} s is not between 0 and {MAX_SECONDS:.0f}")
     return float(value)
@@ -217,7 +223,7 @@ def _seconds(value: object) -> float:
 def _next_hops(value: object) -> tuple[Mx, ...]:
     items = value if isinstance(value, list | tuple) else [value]
     if not items:
-        raise InvalidAnswerError("there is no next hop in an empty list")
+        raise InvalidAnswerError("the list of next hops is empty")
     try:
         return tuple(Mx.of(item) for item in items)
     except ValueError as error:

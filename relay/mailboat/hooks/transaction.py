@@ -99,7 +99,7 @@ class MessageTransaction:
 
     def _held(self) -> Body:
         if self._octets is None:
-            raise RuntimeError("the message has not come yet: header and body are there from data_post on")
+            raise RuntimeError("the message is not complete: header and body exist from data_post on")
         return self._octets
 
     @property
@@ -131,7 +131,7 @@ class MessageTransaction:
         """The tenant; what is no name of one is `default`, and said in the log."""
         if isinstance(self.tenant, str) and TENANT_NAME.fullmatch(self.tenant):
             return self.tenant
-        log.error("%s: a plugin made the tenant %.80r, which is no name of one", self.uuid, self.tenant)
+        log.error("%s: a plugin set the tenant %.80r, which is not a valid name", self.uuid, self.tenant)
         return DEFAULT_TENANT
 
     def stored_labels(self) -> tuple[str, ...]:

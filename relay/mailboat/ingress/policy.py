@@ -145,7 +145,7 @@ class Policy:
             offered = hooks.auth_mechanisms(self._client)
             known = tuple(name for name in offered if name in MECHANISMS)
             if unknown := set(offered) - set(known):
-                log.error("plugins offer AUTH mechanisms that cannot be spoken here: %s", ", ".join(sorted(unknown)))
+                log.error("plugins offer AUTH mechanisms that are not supported: %s", ", ".join(sorted(unknown)))
             session.offers = replace(session.offers, auth=known)
 
     # Mail.

@@ -221,7 +221,7 @@ class MessageReceiver:
     def _queued_elsewhere(self, decision: Decision) -> None:
         """A plugin has queued the message elsewhere: it is not ours any more."""
         id_ = self._current().id
-        log.info("%s: the plugin %s has taken the message", id_, decision.plugin)
+        log.info("%s: the plugin %s has queued the message", id_, decision.plugin)
         self.drop()
         self._gate.idle_commands = 0
         self._dialogue.answer(policy_replies.accepted(b"250", "2.0.0", f"{decision.text or 'Message Queued'} ({id_})"))
@@ -303,7 +303,7 @@ class MessageReceiver:
 
     def _storage_failed(self, error: BaseException) -> None:
         if not isinstance(error, StorageError | OSError):
-            log.error("a message could not be queued, its client gets 451", exc_info=error)
+            log.error("a message could not be queued; its client gets 451", exc_info=error)
         self._refuse_message(RejectReason.STORAGE, replies.storage_reply(error))
 
     def _tell(self, message: MailTransaction, entries: Sequence[Entry]) -> None:

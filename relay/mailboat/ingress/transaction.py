@@ -176,7 +176,7 @@ class MailTransaction:
         """The recipients as plugins left them; none at all counts as a mistake of theirs."""
         left = [address for address in view.rcpt_to if isinstance(address, Address) and not address.is_null]
         if not left:
-            log.error("%s: plugins left no recipient, so the message goes to all that were accepted", self.id)
+            log.error("%s: plugins removed all recipients, so the message goes to all that were accepted", self.id)
         return mailboxes(left) or self.recipients
 
     def discard(self) -> None:

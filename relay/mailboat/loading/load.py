@@ -118,4 +118,4 @@ def _warn_of_files(directory: Path, report: Report) -> None:
         if name in LEGACY_FILES:
             report.warn(name, LEGACY_FILES[name])
         elif name.endswith(".ini") and name not in INI_FILES and (hint := nearest(name, INI_FILES, _NEAR_FILE)):
-            report.warn(name, f"is read by no part of the relay itself{hint}")
+            report.warn(name, f"is not read by the relay{hint}")

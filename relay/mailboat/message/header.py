@@ -72,10 +72,10 @@ class MessageHeader:
 
     def _made(self, name: str, value: str) -> bytes:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name[:80]!r} cannot be the name of a field")
+            raise ValueError(f"{name[:80]!r} is not a valid field name")
         lines = _FOLD.split(value.strip(" \t\r\n"))
         if any(_CONTROL.search(line) or not line.strip(" \t") for line in lines[1:]) or _CONTROL.search(lines[0]):
-            raise ValueError(f"the value for {name} has a line end that is no folding, or another control character")
+            raise ValueError(f"the value for {name} has a line end that is not folding, or another control character")
         if not self._utf8 and not value.isascii() and not _has_raw_octets(value):
             if len(value) > _ENCODED_LIMIT:
                 raise ValueError(f"the value for {name} is longer than {_ENCODED_LIMIT} characters")

@@ -81,8 +81,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_dkim_signatures_total",
         MetricKind.COUNTER,
-        "DKIM signatures made; where there are keys, also messages that no key is for (`unsigned`) or that a key is "
-        "for and could not sign (`error`), with the algorithm `none`.",
+        "DKIM signatures made. If there are keys, also messages with the algorithm `none`: those without a matching "
+        "key (`unsigned`), and those whose key could not sign them (`error`).",
         "algorithm result",
         ("rsa signed", "ed25519 signed", "none unsigned", "none error"),
     ),
@@ -96,14 +96,14 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_deliveries_total",
         MetricKind.COUNTER,
-        "Recipients, one an attempt and outcome.",
+        "Recipients, counted once for each attempt, by outcome.",
         "outcome",
         _RESULTS,
     ),
     Metric(
         "mailboat_bounce_messages_total",
         MetricKind.COUNTER,
-        "Bounce messages: queued to the sender, or suppressed (null sender, or a plugin's wish).",
+        "Bounce messages: queued to the sender, or suppressed (for the null sender, or by a plugin).",
         "result",
         tuple(BounceResult),
     ),
@@ -120,20 +120,20 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_queue_disk_free_bytes",
         MetricKind.GAUGE,
-        "Octets that the relay may still fill on the file system of the queue.",
+        "Octets that the relay can still write to the file system of the queue.",
         merge=Merge.MIN,
     ),
     Metric(
         "mailboat_queue_disk_size_bytes",
         MetricKind.GAUGE,
-        "Octets of the file system of the queue, used or free.",
+        "Size of the file system of the queue in octets.",
         merge=Merge.MAX,
     ),
     Metric(
         "mailboat_delivery_duration_seconds",
         MetricKind.HISTOGRAM,
-        "Duration of one attempt. Its outcome is the best that one of its recipients had, in the order "
-        "delivered, deferred, bounced, dropped.",
+        "Duration of one attempt. Its outcome is the best outcome of its recipients, in the order delivered, "
+        "deferred, bounced, dropped.",
         "outcome",
         _RESULTS,
         _DELIVERY_SECONDS,
@@ -141,7 +141,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_message_age_seconds",
         MetricKind.HISTOGRAM,
-        "Time from 250 to delivery, one an attempt that delivered.",
+        "Time from 250 to delivery, observed once for each attempt that delivered.",
         buckets=_AGE_SECONDS,
     ),
     Metric("mailboat_outbound_connections", MetricKind.GAUGE, "Connections to next hops now, idle ones included."),
@@ -156,7 +156,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_ambiguous_deliveries_total",
         MetricKind.COUNTER,
-        "Recipients whose final dot was sent and never answered: they may get the message twice.",
+        "Recipients of messages whose final dot was not answered: they may get the message twice.",
     ),
     Metric(
         "mailboat_commit_duration_seconds",
@@ -179,7 +179,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_bind_address_available",
         MetricKind.GAUGE,
-        "0 when `[bind]` names a source address for this pod that is not on this machine: mail waits for it.",
+        "0 when `[bind]` names a source address for this pod that is not on this machine, so that mail waits.",
         "family",
         ("ipv4", "ipv6"),
         merge=Merge.MIN,
@@ -187,13 +187,13 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_upstream_auth_failures_total",
         MetricKind.COUNTER,
-        "Times that a next hop refused our credentials.",
+        "Attempts in which a next hop refused the relay's credentials.",
     ),
     Metric(
         "mailboat_oauth_token_requests_total",
         MetricKind.COUNTER,
-        "Requests for access tokens, one for all workers: `refused` by the token server, or `failed` without an answer "
-        "that could be used.",
+        "Requests for access tokens, made once for all workers: `refused` by the token server, or `failed` without a "
+        "usable answer.",
         "result",
         tuple(TokenResult),
     ),
@@ -205,17 +205,17 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_hook_failures_total",
         MetricKind.COUNTER,
-        "Hooks of plugins that raised, took too long or answered what their point does not take.",
+        "Hooks of plugins that raised, timed out, or gave an answer that is not valid at their point.",
         "point reason",
         tuple(f"{point} {reason}" for point in Point for reason in HookFailure),
     ),
     Metric(
         "mailboat_plugin_tasks",
         MetricKind.GAUGE,
-        "Tasks of plugins now: those that their hooks have started, and hooks that were given up and do not end.",
+        "Tasks of plugins now: those started by hooks, and hooks that still run after their timeout.",
     ),
     Metric(
-        "mailboat_plugin_stuck_threads", MetricKind.GAUGE, "Threads now that are stuck in a hook that was given up."
+        "mailboat_plugin_stuck_threads", MetricKind.GAUGE, "Threads now that are stuck in a hook after its timeout."
     ),
     Metric(
         "mailboat_config_reloads_total",
@@ -227,15 +227,15 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_config_last_reload_successful",
         MetricKind.GAUGE,
-        "1 when the last reload was taken, 0 when it was refused and the one before it still holds, or when the relay "
-        "started with the last good set.",
+        "1 if the last reload succeeded; 0 if it was refused and the previous configuration stays in force, or if the "
+        "relay started with the last good set.",
         merge=Merge.MIN,
     ),
     Metric(
         "mailboat_certificate_expiry_timestamp_seconds",
         MetricKind.GAUGE,
         "When the first certificate of the chain in `tls.ini` expires, seconds since the epoch: `server` is shown to "
-        "clients, `client` to next hops. Absent where there is none.",
+        "clients, `client` to next hops. Absent if there is none.",
         "use",
         ("server", "client"),
         merge=Merge.MIN,
@@ -250,7 +250,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_workers_missing",
         MetricKind.GAUGE,
-        "Worker processes that are not up or do not answer; their last counters stay in the sums.",
+        "Worker processes that are not up or do not answer; their last counters remain in the sums.",
     ),
     Metric("mailboat_ready", MetricKind.GAUGE, "1 when `/readyz` answers 200, else 0.", merge=Merge.MIN),
     Metric(
@@ -275,6 +275,6 @@ INFOS: tuple[Metric, ...] = (
     ),
     Metric("mailboat_build_info", MetricKind.GAUGE, "1; the label is the relay's version.", "version"),
 )
-"""Gauges that are always 1 and say something by their label: one series each."""
+"""Gauges that are always 1 and carry information in their label: one series each."""
 
 BY_NAME = MappingProxyType({metric.name: metric for metric in METRICS})

@@ -14,8 +14,8 @@ def only(config: PluginConfig[None], known: Mapping[str, Collection[str] | None]
     """
     for section in config.sections:
         if section not in known:
-            raise ValueError(f"[{section}] is not a section of this file; there are {', '.join(known)}")
+            raise ValueError(f"[{section}] is not a section of this file; known sections: {', '.join(known)}")
         keys = known[section]
         for key in config.section(section) if keys is not None else ():
             if key not in (keys or ()):
-                raise ValueError(f"[{section}] {key} is not known; there are {', '.join(keys or ())}")
+                raise ValueError(f"[{section}] {key} is not known; known keys: {', '.join(keys or ())}")

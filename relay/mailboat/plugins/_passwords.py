@@ -59,7 +59,7 @@ def checked(text: str) -> str:
         try:
             parameters = argon2.extract_parameters(text)
         except argon2.exceptions.InvalidHashError:
-            raise ValueError("is no whole argon2 hash") from None
+            raise ValueError("is not a complete argon2 hash") from None
         if parameters.memory_cost > _COSTLIEST_ARGON2:
             raise ValueError("each check of this hash would take more than 1 GiB of memory")
     elif _SOME_HASH.match(text):

@@ -61,7 +61,7 @@ def register(plugin: Plugin) -> None:
     config = plugin.config("auth_flat_file.ini", parse)
     hashing = Hashing(plugin.workers)
     plugin.on_close(hashing.close)
-    attempts = plugin.metrics.counter("attempts", "AUTH attempts by their end.", {"result": ("succeeded", "failed")})
+    attempts = plugin.metrics.counter("attempts", "AUTH attempts by result.", {"result": ("succeeded", "failed")})
 
     def offer(connection: Connection) -> Sequence[str]:
         users = config.value
@@ -134,7 +134,7 @@ def parse(config: PluginConfig[None]) -> Users:
     if hashed:  # clients that are offered CRAM-MD5 use it, and a hash cannot answer it
         methods = tuple(name for name in methods if name != "CRAM-MD5")
         if not methods:
-            raise ValueError("[core] methods: CRAM-MD5 alone needs passwords in clear, and there are hashed ones")
+            raise ValueError("[core] methods: CRAM-MD5 alone needs passwords in clear text, but some are hashed")
     return Users(
         passwords,
         methods,

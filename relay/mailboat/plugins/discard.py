@@ -9,7 +9,7 @@ from mailboat.plugins._selecting import Selecting
 def register(plugin: Plugin) -> None:
     """Answer `queue_outbound` for the messages that are meant."""
     config = plugin.config("discard.ini", lambda config: Selecting.parse(config, "discard"), secret=False)
-    discarded = plugin.metrics.counter("messages", "Messages that were thrown away.")
+    discarded = plugin.metrics.counter("messages", "Messages that were discarded.")
 
     async def queue_outbound(connection: Connection) -> Answer:
         message = connection.transaction

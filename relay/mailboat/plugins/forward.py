@@ -70,7 +70,7 @@ def _domain(text: str) -> str:
     """A domain, or `.domain` for all below it, normalised. ValueError."""
     found = domains(text)
     if len(found) != 1 or found[0] == "*":
-        raise ValueError(f"[{text}]: name one domain; keys before all sections are for the rest")
+        raise ValueError(f"[{text}]: name one domain; keys before the first section are for all other mail")
     return found[0]
 
 

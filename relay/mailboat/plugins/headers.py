@@ -55,7 +55,7 @@ def parse(config: PluginConfig[None]) -> Changes:
     remove = config.items("remove")
     for name in remove:
         if name.lower() in _KEEP:
-            raise ValueError(f"{name} must stay: without it a mail loop could not be seen")
+            raise ValueError(f"{name} must stay: mail loops are detected by it")
     return Changes(remove, _fields(config, "add"), _fields(config, "add_leading"), config.boolean("bounces"))
 
 

@@ -30,7 +30,7 @@ class QuarantineRules:
 def register(plugin: Plugin) -> None:
     """Answer `queue_outbound` for the messages that are meant."""
     config = plugin.config("quarantine.ini", parse, secret=False)
-    stored = plugin.metrics.counter("messages", "Messages that were put aside.")
+    stored = plugin.metrics.counter("messages", "Messages that were quarantined.")
 
     def queue_outbound(connection: Connection) -> Answer:
         """A sync hook: it runs in a thread, and may wait for the disk."""
@@ -40,10 +40,10 @@ def register(plugin: Plugin) -> None:
         try:
             store(rules.directory, message, why)
         except OSError as error:
-            plugin.logger.error("%s cannot be put aside: %s", message.uuid, error)  # noqa: TRY400
+            plugin.logger.error("%s cannot be quarantined: %s", message.uuid, error)  # noqa: TRY400
             return DENYSOFT, "4.3.0 Message cannot be stored now"
         stored.inc()
-        plugin.logger.info("%s from <%s> is put aside: %s", message.uuid, message.mail_from, why)
+        plugin.logger.info("%s from <%s> is quarantined: %s", message.uuid, message.mail_from, why)
         return OK, "Message quarantined"
 
     plugin.register_hook(Point.QUEUE_OUTBOUND, queue_outbound, on_failure=DENYSOFT)
@@ -53,7 +53,7 @@ def parse(config: PluginConfig[None]) -> QuarantineRules:
     """The rules in `quarantine.ini`. ValueError for what is wrong with them."""
     directory = Path(config.get("directory"))
     if not directory.is_absolute():
-        raise ValueError("[main] directory: name an absolute path on a disk that lasts")
+        raise ValueError("[main] directory: name an absolute path on a persistent disk")
     return QuarantineRules(directory, Selecting.parse(config, "quarantine", "directory"))
 
 

@@ -81,7 +81,7 @@ def parse_rules(config: PluginConfig[None]) -> RelayRules:
 
 def _nobody(text: str) -> bool:
     if text.strip().lower() not in ("false", "no", "off", "disabled", "0"):
-        raise ValueError("would let everybody relay: name clients in relay_acl_allow, or let them authenticate")
+        raise ValueError("would let everybody relay: list clients in relay_acl_allow, or have them authenticate")
     return False
 
 
@@ -104,7 +104,7 @@ def _destination(text: str) -> DomainRule:
     if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
         raise ValueError('is not of the form {"action": "accept", "nexthop": "host:port"}')
     if set(given) - {"action", "nexthop"}:
-        raise ValueError("knows action and nexthop, and nothing else")
+        raise ValueError("may have action and nexthop only")
     action = given.get("action", "")
     if action not in ("", *_ACTIONS):
         raise ValueError(f"action is not one of {', '.join(_ACTIONS)}")

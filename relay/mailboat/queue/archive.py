@@ -127,7 +127,7 @@ class ArchiveReader:
 
     def _packed(self, name: str, size: int, count: int) -> PackedMessage:
         if name != f"{count}.json":
-            raise DamagedArchiveError(f"message {count} is named otherwise")
+            raise DamagedArchiveError(f"message {count} has another name")
         if size > MAX_JSON:
             raise DamagedArchiveError(f"the envelope of message {count} has {size} octets")
         try:
@@ -138,7 +138,7 @@ class ArchiveReader:
     def _with_body(self, message: PackedMessage, count: int) -> Iterator[ArchivedMessage]:
         name, size = self._member()
         if name != f"{count}.eml" or size != message.entries[0].message.size:
-            raise DamagedArchiveError(f"the body of message {count} is not what its envelope says")
+            raise DamagedArchiveError(f"the body of message {count} does not match its envelope")
         saved = False
 
         def save(take: Callable[[bytes], Any]) -> None:
@@ -157,9 +157,9 @@ class ArchiveReader:
 
     def _finish(self, size: int, expected: bytes) -> None:
         if size != len(expected) or self._octets(size) != expected:
-            raise DamagedArchiveError("its digest does not agree: it was changed")
+            raise DamagedArchiveError("its digest does not match: it was changed")
         if self._file.read(2 * _BLOCK + 1) != bytes(2 * _BLOCK):
-            raise DamagedArchiveError("it does not end where it should")
+            raise DamagedArchiveError("it does not end with the end-of-archive blocks")
 
     def _content(self, name: str, most: int) -> bytes:
         found, size = self._member()
@@ -176,7 +176,7 @@ class ArchiveReader:
         except ValueError:
             raise DamagedArchiveError("a tar header is damaged") from None
         if block != ours:
-            raise DamagedArchiveError("a tar header is not one of ours")
+            raise DamagedArchiveError("a tar header is not one of Mailboat's")
         return name, size
 
     def _octets(self, size: int) -> bytes:
@@ -197,7 +197,7 @@ class ArchiveReader:
     def _read(self, size: int) -> bytes:
         octets = self._file.read(size)
         if len(octets) < size:
-            raise DamagedArchiveError("it is cut short")
+            raise DamagedArchiveError("it is truncated")
         self._digest.update(octets)
         return octets
 

@@ -365,7 +365,7 @@ class Committer:
                 self._writer.checkpoint(wait=True)
         except sqlite3.Error as error:
             # Commits go on while the log finds room; what they say of the disk is what counts.
-            log.debug("the write-ahead log of %s cannot be copied yet: %s", self._path, error)
+            log.debug("the write-ahead log of %s cannot be checkpointed yet: %s", self._path, error)
         self._log_octets = 0
 
 

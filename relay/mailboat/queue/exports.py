@@ -111,7 +111,7 @@ async def resolve(spool: Spool, batch: str) -> int:
         return 0
     address, state = found
     if state is transfers.Outbox.SEALED and not await asyncio.to_thread(_is_called_off, Path(address)):
-        log.warning("export %s: its archive is taken to be complete, and its entries stay held as exported", batch)
+        log.warning("export %s: its archive is considered complete, and its entries stay held as exported", batch)
         await spool.transfer(transfers.close_export(batch))
         return 0
     await spool.transfer(transfers.set_undone(batch))
@@ -119,7 +119,7 @@ async def resolve(spool: Spool, batch: str) -> int:
     while undone := await spool.transfer(transfers.undo(batch)):
         count += len(undone)
     await spool.transfer(transfers.close_export(batch))
-    log.info("export %s was not completed: %d entries are what they were", batch, count)
+    log.info("export %s was not completed: %d entries are restored", batch, count)
     spool.completions.tell(lambda listener: listener.woken())
     return count
 

@@ -88,15 +88,15 @@ def unpack(octets: bytes) -> PackedMessage:
         said = orjson.loads(octets)
         parsed = ids.parse(said["id"])
         if parsed is None or parsed.ordinal or ids.message_id(parsed.tag, parsed.number) != said["id"]:
-            raise ValueError("its id is none")
+            raise ValueError("its id is not valid")
         if _DIGEST.fullmatch(said["sha256"]) is None:
-            raise ValueError("its digest is none")
+            raise ValueError("its digest is not valid")
         entries = tuple(_read_entry(said, entry, parsed) for entry in said["entries"])
         ordinals = [ids.ordinal_of(entry.key.row) for entry in entries]
     except (rows.Damaged, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its envelope is damaged ({error})") from None
     if not entries or not all(before < after for before, after in zip([0, *ordinals], ordinals, strict=False)):
-        raise ValueError("its entries are in no order")
+        raise ValueError("its entries are not in order")
     return PackedMessage(entries, said["sha256"])
 
 
@@ -104,10 +104,10 @@ def _read_entry(message: Mapping[str, Any], entry: Mapping[str, Any], parsed: id
     """By way of a row of `listing`, so that `rows` has the one say on what an entry can be."""
     ordinal, size = entry["ordinal"], message["size"]
     if type(ordinal) is not int or not 0 < ordinal <= ids.MAX_ORDINAL or type(size) is not int:
-        raise ValueError("a number is none")
+        raise ValueError("a number is not valid")
     state, next_attempt = State(entry["state"]), entry["next_attempt"]
     if type(message["force_tls"]) is not bool or (next_attempt is None) is not (state is State.HELD):
-        raise ValueError("a flag or a time is none")
+        raise ValueError("a flag or a time is not valid")
     row = (
         *(ids.row_of(parsed.number, ordinal), entry["domain"], rows.STATE_CODES[state], entry["attempts"]),
         *(next_attempt, orjson.dumps(entry["recipients"]).decode(), entry["last_reply"], entry["last_mx"]),
@@ -121,5 +121,5 @@ def _read_entry(message: Mapping[str, Any], entry: Mapping[str, Any], parsed: id
     for parameters in (found.message.parameters, *(recipient.parameters for recipient in found.recipients)):
         texts += [text for parameter in parameters.items() for text in parameter]
     if any(_CONTROL.search(text) for text in texts) or not all(a.local for a in addresses[1:]):
-        raise ValueError("an address or a parameter is none")
+        raise ValueError("an address or a parameter is not valid")
     return found

@@ -196,7 +196,7 @@ def is_time(value: object) -> bool:
 
 def _count(value: Any) -> int:
     if not is_count(value):
-        raise ValueError(f"{value!r:.40} is no count")
+        raise ValueError(f"{value!r:.40} is not a count")
     return int(value)
 
 
@@ -208,7 +208,7 @@ def _row_number(value: int) -> int:
 
 def _time(value: Any) -> float:
     if not is_time(value):
-        raise ValueError(f"{value!r:.40} is no time")
+        raise ValueError(f"{value!r:.40} is not a time")
     return float(value)
 
 
@@ -229,14 +229,14 @@ def _read_recipients(text: str, parameters: object) -> tuple[Recipient, ...]:
 
 def _read_parameters(said: object) -> Parameters:
     if not isinstance(said, dict):
-        raise TypeError("parameters are no JSON object")
+        raise TypeError("parameters are not a JSON object")
     return {keyword: _text(value) for keyword, value in said.items()}
 
 
 def _read_noted(text: str) -> StoredNotes:
     said = orjson.loads(text)
     if not isinstance(said, dict):
-        raise TypeError("what hooks noted is no JSON object")
+        raise TypeError("the notes of hooks are not a JSON object")
     todo, force_tls = said.get("todo"), said.get("force_tls")
     return StoredNotes(
         dict(said.get("notes", {})),
@@ -265,7 +265,7 @@ def _read_message(row: int, columns: Row, tag: str) -> Message:
 
 def _read_labels(said: object) -> tuple[str, ...]:
     if not isinstance(said, list):
-        raise TypeError("labels are no JSON array")
+        raise TypeError("labels are not a JSON array")
     return tuple([_text(label) for label in said])
 
 

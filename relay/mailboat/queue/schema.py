@@ -273,7 +273,7 @@ def _migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[Ste
         )
     for number, step in enumerate(migrations[version:], version + 1):
         if version:
-            log.info("bringing %s to format version %d", path, number)
+            log.info("migrating %s to format version %d", path, number)
         # Together or not at all: a crash leaves the version before, never half of a step.
         connection.execute("BEGIN IMMEDIATE")
         step(connection)
@@ -297,7 +297,7 @@ def _reserve(connection: sqlite3.Connection, path: str) -> Identity:
     first = connection.execute("SELECT value FROM meta WHERE key = 'reserved'").fetchone()[0]
     if not isinstance(first, int) or first < 1:
         # A number that was given before would name two messages.
-        raise StorageError(f"{path} is damaged: the mark of message numbers that may be given is {first!r:.40}")
+        raise StorageError(f"{path} is damaged: the mark of the next message numbers is {first!r:.40}")
     connection.execute("UPDATE meta SET value = ? WHERE key = 'reserved'", (first + BLOCK,))
     return Identity(tag, first, first + BLOCK)
 

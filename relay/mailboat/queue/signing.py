@@ -39,7 +39,7 @@ async def sign(draft: Draft, text_digest: bytes | None, signer: Signer, clock: C
         signed = await asyncio.get_running_loop().run_in_executor(_THREADS, signing)
     except CannotSignError as error:
         observer.dkim_judged(DkimResult.ERROR)
-        waits = "is put off" if signer.strict else "goes out without a DKIM signature"
+        waits = "is refused for now" if signer.strict else "is sent without a DKIM signature"
         log.error("%s %s: %s", draft.id, waits, error)  # noqa: TRY400 - the reason is enough
         if signer.strict:
             raise StorageError(f"{draft.id} cannot be signed: {error}") from error

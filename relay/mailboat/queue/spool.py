@@ -154,10 +154,10 @@ class Spool:
             removed = await self.reader.ask(lambda db: self.bodies.sweep(lambda numbers: self._with_file(db, numbers)))
         except StorageError as error:
             if not self.closing:
-                log.warning("body files left by a crash were not all removed: %s", error)
+                log.warning("some body files left by a crash could not be removed: %s", error)
         else:
             if removed:
-                log.info("%s: removed %d body files that a crash left", self.path, removed)
+                log.info("%s: removed %d body files left by a crash", self.path, removed)
 
     def _with_file(self, db: sqlite3.Connection, numbers: Sequence[int]) -> set[int]:
         if self.closing:
@@ -371,7 +371,7 @@ class Spool:
         """Entries for people to see. Raises ValueError for an `after` that no page gave."""
         index, row = read_place(after) if after is not None else (self.index, 0)
         if index < self.index:
-            raise ValueError(f"not a place in this queue: {after!r}")
+            raise ValueError(f"not a position in this queue: {after!r}")
         if index > self.index:
             row = 0  # an adopted database, which comes before this one and was emptied and removed meanwhile
         entries: list[Entry] = []
@@ -444,5 +444,5 @@ def read_place(after: str) -> tuple[int, int]:
     """The database and the row that a page's `next` names. Raises ValueError."""
     match = _PLACE.fullmatch(after)
     if match is None:
-        raise ValueError(f"not a place in this queue: {after!r}")
+        raise ValueError(f"not a position in this queue: {after!r}")
     return int(match[1]), int(match[2])

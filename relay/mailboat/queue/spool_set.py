@@ -194,7 +194,7 @@ class SpoolSet:
 
 async def _remove(spool: Spool) -> None:
     """The database goes before its lock, so that nobody opens it meanwhile."""
-    log.info("%s is empty and no worker's own: removing it", spool.path)
+    log.info("%s is empty and belongs to no worker: removing it", spool.path)
     await spool.close(and_then=lambda: [remove(path) for path in schema.database_files(spool.path)])
 
 

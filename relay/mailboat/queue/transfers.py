@@ -80,7 +80,7 @@ def open_export(batch: str, address: str, now: float) -> Move:
 
     def move(db: sqlite3.Connection) -> Moved:
         if outbox_of(db, batch) or rows_of(db, batch):
-            return Moved(refused=f"there is an export {batch} already")
+            return Moved(refused=f"export {batch} already exists")
         db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", (batch, ARCHIVE, address, now, Outbox.OPEN))
         return Moved()
 
@@ -92,7 +92,7 @@ def mark(batch: str, numbers: Sequence[int], *, again: bool) -> Move:
 
     def move(db: sqlite3.Connection) -> Moved:
         if _outbox_state(db, batch) is not Outbox.OPEN:
-            return Moved(refused="the export was given up")
+            return Moved(refused="the export was abandoned")
         found = db.execute(
             "SELECT entry.id, entry.state, entry.size FROM json_each(:numbers) JOIN entry"
             " ON entry.id BETWEEN json_each.value << 20 AND json_each.value << 20 | 1048575"
@@ -123,7 +123,7 @@ def seal(batch: str) -> Move:
 
     def move(db: sqlite3.Connection) -> Moved:
         if _outbox_state(db, batch) is not Outbox.OPEN:
-            return Moved(refused="the export was given up")
+            return Moved(refused="the export was abandoned")
         db.execute("UPDATE outbox SET state = ? WHERE batch = ?", (Outbox.SEALED, batch))
         return Moved()
 
@@ -166,7 +166,7 @@ def open_import(batch: str, now: float) -> Move:
     def move(db: sqlite3.Connection) -> Moved:
         state = _inbox_state(db, batch)
         if state is not None and state is not Inbox.ACCEPTED:
-            return Moved(refused=f"the archive {batch} is being imported already")
+            return Moved(refused=f"the archive {batch} is already being imported")
         if state is None:
             db.execute("INSERT INTO inbox VALUES (?, ?, ?, ?)", (ARCHIVE, batch, Inbox.STAGED, now))
         return Moved([int(state is Inbox.ACCEPTED)])
@@ -179,7 +179,7 @@ def stage(batch: str, staged: Staged) -> Move:
 
     def move(db: sqlite3.Connection) -> Moved:
         if _inbox_state(db, batch) is not Inbox.STAGED:
-            return Moved(refused="the import was given up")
+            return Moved(refused="the import was abandoned")
         here = {number for (number,) in _ask(db, _MESSAGES_HERE, map(_number, staged.added))}
         if any(_number(entry) not in here for entry in staged.added):
             return Moved(refused="the queue changed during the import: import again")

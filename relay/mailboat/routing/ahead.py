@@ -125,7 +125,7 @@ class Ahead:
         try:
             self._note(name, await self._look_up(entry))
         except Exception:
-            log.exception("looking up where mail for %s goes", name)
+            log.exception("looking up the targets of %s", name)
             why = Unroutable(False, "4.4.3", "internal error, see the log of the relay")
             self._note(name, Located(why, self._clock.monotonic()))
         finally:

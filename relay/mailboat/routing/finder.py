@@ -125,7 +125,7 @@ class Finder:
         if isinstance(literal, Unroutable):
             return RouteResult(literal, until)
         if not self._local_ok and (mx.never_leaves(literal) or self._local.contains(literal)):
-            return RouteResult(mx.loops(query.domain, f"{literal} does not leave it"), until)
+            return RouteResult(mx.loops(query.domain, f"{literal} is its own address"), until)
         if literal.version not in self._prefer.versions:
             reason = f"{query.domain} is not an {mx.address_of(self._prefer)}"
             return RouteResult(Unroutable(True, "5.4.4", reason), until)

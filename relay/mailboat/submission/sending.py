@@ -99,7 +99,7 @@ def _submitter() -> Submitter:
     try:
         return _submitters[asyncio.get_running_loop()]
     except KeyError:
-        raise RuntimeError("no relay runs on this event loop: outbound mail needs one that queues it") from None
+        raise RuntimeError("no relay runs on this event loop, so mail cannot be queued") from None
 
 
 async def _pieces(contents: object) -> AsyncIterator[bytes]:

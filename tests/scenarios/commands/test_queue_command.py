@@ -200,7 +200,7 @@ async def test_another_server_on_the_port_is_told_from_a_relay(args: tuple[str, 
     (tmp_path / "http.ini").write_text(f"listen=127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
     status, out, err = await queue(tmp_path, *args)
     assert (status, out) == (os.EX_UNAVAILABLE, "")
-    assert "is no relay of this release" in err
+    assert "is not that of a relay of this release" in err
     server.close()
 
 

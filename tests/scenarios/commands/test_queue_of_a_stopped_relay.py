@@ -129,7 +129,7 @@ def test_on_a_terminal_deleting_everything_is_asked_for_once_more(
 
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     assert queue.delete(config=config, all=True) == (1 if left else 0)
-    assert "tell nobody? [y/N]" in capsys.readouterr().err
+    assert "without bounce messages? [y/N]" in capsys.readouterr().err
     assert len(listed(config, capsys)) == left
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     assert queue.delete(config=config, all=True, yes=True) == 0

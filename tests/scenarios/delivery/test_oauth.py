@@ -167,14 +167,14 @@ FAULTS: dict[str, tuple[HttpAnswer | dict[str, Any], str]] = {
     "invalid client": (HttpAnswer(401, b'{"error":"invalid_client"}'), "it answered 401 (invalid_client)"),
     "server error": (HttpAnswer(503, b"<html>busy</html>"), "it answered 503"),
     "huge": (HttpAnswer(200, b"x" * 70_000), "its answer has more than 65536 octets"),
-    "broken off": (HttpAnswer(200, b"{", {"Content-Length": "100"}), "its answer broke off"),
-    "huge header": (HttpAnswer(200, headers={"X-Much": "x" * 100_000}), "it does not speak HTTP as it should"),
+    "broken off": (HttpAnswer(200, b"{", {"Content-Length": "100"}), "its answer is incomplete"),
+    "huge header": (HttpAnswer(200, headers={"X-Much": "x" * 100_000}), "its answer is not valid HTTP"),
     "redirect": (HttpAnswer(302, headers={"Location": "http://127.0.0.1:9/"}), "a redirect, which is not followed"),
     "not JSON": (HttpAnswer(200, b"<html>log in</html>"), "not a JSON object"),
     "a list": (HttpAnswer(200, b"[]"), "not a JSON object"),
     "deep": (HttpAnswer(200, b"[" * 60_000), "not a JSON object"),
-    "no token": ({"access_token": None}, "holds no access_token"),
-    "token with a line end": ({"access_token": "a\r\nQUIT"}, "holds no access_token"),
+    "no token": ({"access_token": None}, "has no usable access_token"),
+    "token with a line end": ({"access_token": "a\r\nQUIT"}, "has no usable access_token"),
     "no bearer": ({"token_type": "mac"}, "token_type is not Bearer"),
     "secret as error": (HttpAnswer(400, b'{"error":"the-client-secret"}'), "it answered 400"),
     "secret in error": (HttpAnswer(400, b'{"error":"see.the-client-secret"}'), "it answered 400"),
@@ -241,7 +241,7 @@ async def test_mail_waits_for_a_server_that_is_down_or_speaks_no_http() -> None:
         grant = OAuthGrant(f"http://127.0.0.1:{mx.port}/", "the-client", "the-client-secret")
         mx.on("POST", "500 5.5.1 the-client-secret")
         credentials = Credentials("relay@example.com", "", "XOAUTH2", True, grant)
-        assert "does not speak HTTP" in (await deferred(rig, mx.target(credentials=credentials))).reason
+        assert "is not valid HTTP" in (await deferred(rig, mx.target(credentials=credentials))).reason
 
 
 async def test_a_server_that_keeps_silent_has_its_time_and_no_more(server: TokenServer) -> None:

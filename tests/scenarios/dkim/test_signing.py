@@ -248,7 +248,7 @@ async def test_with_last_good_strict_decides_on_mail_of_a_key_that_cannot_be_use
         if strict == "true":
             with pytest.raises(Exception, match=r"4\.3\.0"):
                 await relay.submit(body=PLAIN)
-            await relay.logged("is put off: example.com: neither a PEM block")
+            await relay.logged("is refused for now: example.com: neither a PEM block")
         else:
             assert signatures_of(await delivered(relay, mx, PLAIN, 2)) == []
         metrics = await relay.metrics()

@@ -125,7 +125,7 @@ async def test_without_the_option_and_at_a_first_start_a_bad_directory_ends_the_
         ("tls.ini", "minVersion=SSLv2\n", "tls.ini:1: [main] minVersion: "),
         ("relay_acl_allow", "somebody\n", "relay_acl_allow:1: "),
         ("relay_acl_allow", "0.0.0.0/1\n128.0.0.0/2\n192.0.0.0/3\n", "relay_acl_allow: admits 100%"),
-        ("plugins", "_checks\n", "plugins:1: _checks is a module of Mailboat's own"),
+        ("plugins", "_checks\n", "plugins:1: _checks is an internal module of Mailboat"),
         ("plugins", "nowhere\n", "plugins:1: there is no plugin nowhere"),
         ("plugins.d/mine.py", "1/0\n", "plugins.d/mine.py:1: ZeroDivisionError"),
         ("limit.ini", "[outbound]\nthere.test=many\n", "limit.ini:2: [outbound] there.test: "),
@@ -260,7 +260,7 @@ async def test_a_set_that_is_not_what_was_stored_is_refused_until_it_is_stored_a
     file.write_bytes(file.read_bytes().replace(b"127.0.0.1", b"127.0.0.2"))
     said = await refused(config)
     assert BAD_OUTBOUND in said
-    assert f"the last good set is not used: {file} is not what was stored" in said
+    assert f"the last good set is not used: {file} is not as it was stored" in said
     config.outbound_is()
     await started_once(config)
     config.outbound_is(BAD)

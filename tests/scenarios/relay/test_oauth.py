@@ -100,7 +100,7 @@ async def test_one_request_serves_all_workers_and_one_that_is_started_again(
         await relay.event("delivered", count)
         for worker in relay.workers():
             os.kill(worker, signal.SIGKILL)
-        await relay.logged("it is started again", 2)
+        await relay.logged("it is restarted", 2)
         await relay.poll(relay.http_readyz, lambda status: status == 200)
         config.outbound_is("disabled=true")
         count += await everybody_accepts(relay, 2)

@@ -99,7 +99,7 @@ async def test_sighup_is_an_attempt_like_another_and_leaves_held_mail_alone(tmp_
         entries = await relay.poll(relay.queue, lambda entries: sorted(e["attempts"] for e in entries) == [1, 2])
         assert {entry["domain"]: entry["state"] for entry in entries} == {"one.test": "deferred", "two.test": "held"}
         assert await relay.stop() == 0
-    assert sum("are tried now" in line for line in relay.log) == 1
+    assert sum("are attempted now" in line for line in relay.log) == 1
     assert len([event for event in relay.events if event["event"] == "deferred"]) == 3
 
 

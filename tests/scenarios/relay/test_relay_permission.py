@@ -10,7 +10,7 @@ from tests.support.scripted_mx import ScriptedMx
 from tests.support.smtp_client import recipient_code
 
 INTERNET = "192.0.2.0/24\n0.0.0.0/1\n128.0.0.0/2\n192.0.0.0/3\n"
-MODULE = "_checks is a module of Mailboat's own, and no plugin"
+MODULE = "_checks is an internal module of Mailboat, not a plugin"
 
 
 @pytest.mark.parametrize("nodes", [0, 2])

@@ -200,8 +200,8 @@ async def test_what_needs_a_restart_is_said_and_the_rest_is_taken(tmp_path: Path
         config.outbound = ["queue_dir=another"]
         config.write()
         workers = max(1, nodes)
-        await relay.logged("smtp.ini [main] nodes changed: it takes effect with the next restart", workers)
-        await relay.logged("outbound.ini [main] queue_dir changed: it takes effect with the next restart", workers)
+        await relay.logged("smtp.ini [main] nodes changed: this takes effect at the next restart", workers)
+        await relay.logged("outbound.ini [main] queue_dir changed: this takes effect at the next restart", workers)
         reader, writer = await asyncio.open_connection("127.0.0.1", config.smtp_port)
         writer.write(b"HELO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nRCPT TO:<e@d.test>\r\nQUIT\r\n")
         assert (await reader.read()).splitlines()[4].startswith(b"452 4.5.3")
@@ -273,7 +273,7 @@ async def test_an_awaited_outbound_ini_that_nobody_writes_is_told_until_it_is_th
         await relay.submit()
         _, told = await relay.http("/configz")
         assert [warning.partition(":")[0] for warning in told["warnings"]] == [
-            "outbound.ini is not there yet, so all mail waits"
+            "outbound.ini does not exist yet, so all mail waits"
         ]
         assert told["unbound"] == []
 

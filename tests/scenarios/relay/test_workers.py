@@ -18,7 +18,7 @@ async def test_a_killed_worker_is_started_again_and_its_queue_goes_on(tmp_path: 
         victims = relay.workers()
         for victim in victims:
             os.kill(victim, signal.SIGKILL)
-        await relay.logged("it is started again", 2)
+        await relay.logged("it is restarted", 2)
         await relay.poll(relay.http_readyz, lambda status: status == 200)
         assert not set(relay.workers()) & set(victims)
         after = await relay.metrics()
@@ -59,7 +59,7 @@ async def test_fewer_workers_adopt_the_spare_database_and_drain_it(tmp_path: Pat
     async with running(config) as relay:
         await relay.logged("adopted")
         await relay.event("delivered", count)
-        await relay.logged("is empty and no worker's own: removing it")
+        await relay.logged("is empty and belongs to no worker: removing it")
         await relay.settled()
         assert await relay.stop() == 0
     assert len(mx.mails) == count

@@ -93,7 +93,7 @@ async def test_a_message_as_it_is_streams_through(client: aiohttp.ClientSession,
         ({"from": None}, "from: Malformed from: None"),
         ({"to": []}, "to: No recipients for email"),
         ({"to": ["bob"]}, "to: Malformed to address (bob): Address needs a local part and a domain"),
-        ({"content": 7}, "content: must be a text, the whole message with its header"),
+        ({"content": 7}, "content: must be a string, the whole message with its header"),
         ({"notes": [1]}, "notes: not a mapping"),
         ({"remove_date": "yes"}, "remove_date: must be true or false"),
         (
@@ -135,7 +135,7 @@ async def test_bodies_that_are_no_message_are_refused(
     as_json = {"Content-Type": "application/json"}
     assert (await refused(client, data=b"{", headers=as_json))[0] == 400
     assert await refused(client, data=b"[]", headers=as_json) == (400, "the body must be a JSON object")
-    assert await refused(client, "?from=x", json=JSON) == (400, "from: belongs into the JSON body")
+    assert await refused(client, "?from=x", json=JSON) == (400, "from: belongs in the JSON body")
     status, said = await refused(client, data=b"x", headers={"Content-Type": "text/plain"})
     assert (status, said) == (415, "Content-Type: text/plain is neither application/json nor message/rfc822")
     monkeypatch.setattr(messages_api, "MAX_JSON", 1000)
@@ -199,7 +199,7 @@ async def test_a_body_that_comes_too_slowly_is_given_up(
     query = "?from=a@b.test&to=c@d.test"
     status, said = await refused(client, query, data=body(), headers=RAW)
     done.set()
-    assert (status, said) == (408, "the body comes too slowly")
+    assert (status, said) == (408, "the body arrives too slowly")
     assert (control.submitted, control.abandoned) == ([], 1)
 
 

@@ -195,7 +195,7 @@ async def test_a_refusal_comes_back_with_its_kind(kind: RefusalKind) -> None:
             await port.write(b"x")
         assert refused.value.kind is kind
         await port.abandon()
-        with pytest.raises(StorageError, match="not open any more"):
+        with pytest.raises(StorageError, match="no longer open"):
             await port.commit()
     assert (worker.submitted, worker.abandoned) == ([], 1)
 

@@ -91,7 +91,7 @@ async def test_a_listing_goes_on_where_it_was_when_workers_were_started_again() 
     it = RelayControl(workers, 3, Totals())
     _, after = await it.queue_page(Selection(), 3, None)
     del workers["worker-0.10"], workers["worker-1.11"]
-    with pytest.raises(WorkerGoneError, match="worker 1 is being started again"):
+    with pytest.raises(WorkerGoneError, match="worker 1 is being restarted"):
         await it.queue_page(Selection(), 3, after)
     workers["worker-1.20"], workers["worker-0.21"] = second, first
     assert await it.queue_page(Selection(), 3, after) == ([{"id": "d"}, {"id": "e"}], None)

@@ -89,10 +89,13 @@ def test_a_process_that_dies_at_any_step_leaves_the_old_set_or_the_new_one(tmp_p
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (lambda path: (path / "me").write_bytes(b"relay"), "me is not what was stored"),
+        (lambda path: (path / "me").write_bytes(b"relay"), "me is not as it was stored"),
         (lambda path: (path / "me").unlink(), "me is missing"),
-        (lambda path: (path / "relay_acl_allow").write_bytes(b"0.0.0.0/2"), "relay_acl_allow was not stored there"),
-        (lambda path: (path / "plugins.d").symlink_to("/etc"), "plugins.d was not stored there"),
+        (
+            lambda path: (path / "relay_acl_allow").write_bytes(b"0.0.0.0/2"),
+            "relay_acl_allow was not stored in the set",
+        ),
+        (lambda path: (path / "plugins.d").symlink_to("/etc"), "plugins.d was not stored in the set"),
         (lambda path: (path / "me").unlink() or (path / "me").mkdir(), "me cannot be read: Is a directory"),
         (lambda path: os.truncate(path / "outbound.ini", 2**21), "outbound.ini is larger than 1 MiB"),
         (shutil.rmtree, "outbound.ini is missing"),

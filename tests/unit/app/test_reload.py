@@ -98,7 +98,7 @@ async def test_a_file_that_vanishes_is_no_reason_to_fall_back_to_defaults(rig: R
     await rig.watch.look(rig.apply)
     assert rig.watch.settings is good
     assert rig.applied == []
-    assert rig.watch.error == "outbound.ini vanished; to go on without, restart"
+    assert rig.watch.error == "outbound.ini vanished; to run without, restart"
     await rig.write("concurrency_max=7\n")
     (taken,) = rig.applied
     assert (taken.outbound.concurrency_max, taken.me) == (7, "other.test")
@@ -112,7 +112,7 @@ async def test_a_file_that_came_later_is_missed_when_it_vanishes(rig: Rig) -> No
     tls.unlink()
     await rig.watch.look(rig.apply)
     assert len(rig.applied) == 1
-    assert rig.watch.error == "tls.ini vanished; to go on without, restart"
+    assert rig.watch.error == "tls.ini vanished; to run without, restart"
 
 
 @pytest.mark.parametrize("trouble", [OSError("no such certificate"), ValueError("no such cipher")])

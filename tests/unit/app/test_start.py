@@ -58,7 +58,7 @@ def test_a_directory_that_is_gone_is_a_bad_one(
 ) -> None:
     (directory.path / "me").unlink()
     directory.path.rmdir()
-    with pytest.raises(BadConfigurationError, match="nobody says where the last good set is"):
+    with pytest.raises(BadConfigurationError, match="the place of the last good set is unknown"):
         begin(options)
     volume = directory.path.with_name("volume")
     monkeypatch.setenv("MAILBOAT_QUEUE_DIR", str(volume))

@@ -88,4 +88,4 @@ def test_a_new_plugin_overwrites_nothing_and_has_a_name(tmp_path: Path, capsys: 
     assert not (tmp_path / "test_mine.py").exists()
     for name in ("../x", "X", "", "1x", "a-b", "a.b"):
         assert new(name, directory=tmp_path) == 64
-    assert "is no name" in capsys.readouterr().err
+    assert "is not a name" in capsys.readouterr().err

@@ -75,8 +75,8 @@ def test_canonicalization_headers_and_oversign_make_the_form(keyed: Directory) -
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("headers=Received", "received changes on the way"),
-        ("canonicalization=relaxed", "is not two of"),
+        ("headers=Received", "received changes in transit"),
+        ("canonicalization=relaxed", "is not HEADER/BODY"),
         ("expire=600000", "signatures would expire before"),
         ("fallback_domain=a b", "is not a domain"),
         ("fallback_domain=com", "has a single label"),

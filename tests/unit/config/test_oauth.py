@@ -59,7 +59,7 @@ def test_a_route_with_a_password_has_no_grant(directory: Directory) -> None:
         (f"{TOKEN}{CLIENT}oauth_refresh_token_file=refresh\n", []),
         (
             f"{TOKEN}{CLIENT}oauth_client_secret_file=secret\nauth_pass_file=secret\n",
-            ["auth_pass_file: has no use with auth_type=XOAUTH2: a token is sent"],
+            ["auth_pass_file: has no effect with auth_type=XOAUTH2"],
         ),
         (
             f"{ROUTE}auth_type=oauthbearer\n{CLIENT}oauth_client_secret_file=secret\n",
@@ -67,7 +67,7 @@ def test_a_route_with_a_password_has_no_grant(directory: Directory) -> None:
         ),
         (
             f"{ROUTE}auth_user=u\nauth_pass_file=secret\noauth_scope=s\n",
-            ["oauth_scope: has a use only with auth_type=XOAUTH2 or OAUTHBEARER"],
+            ["oauth_scope: has an effect only with auth_type=XOAUTH2 or OAUTHBEARER"],
         ),
         (
             f"{TOKEN}{CLIENT}oauth_client_secret_file=gone\n",
@@ -91,8 +91,8 @@ def test_what_must_fit_together(directory: Directory, text: str, faults: list[st
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://tokens.example/t", "is http, which shows the secret: only to loopback; write https"),
-        ("http://127.0.0.1.example/t", "is http, which shows the secret: only to loopback; write https"),
+        ("http://tokens.example/t", "is http, which reveals the secret and is for loopback only: write https"),
+        ("http://127.0.0.1.example/t", "is http, which reveals the secret and is for loopback only: write https"),
         ("https://user:PASSWORD@tokens.example/t", "holds a user or password"),
         ("https://tokens.example:PASSWORD/t", "is not a URL such as https://host/path"),
         ("https://tokens.example/t#PASSWORD", "has a fragment"),
@@ -100,7 +100,7 @@ def test_what_must_fit_together(directory: Directory, text: str, faults: list[st
         ("https:///t", "is not a domain name"),
         ("https://[::1/t", "is not a URL such as https://host/path"),
         ("https://tokens.example:0/t", "is not a URL such as https://host/path"),
-        ("https://tokens.example/a PASSWORD", "has a blank"),
+        ("https://tokens.example/a PASSWORD", "has a space"),
         ("tokens.example", "is not a URL such as https://host/path"),
     ],
 )

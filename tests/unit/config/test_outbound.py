@@ -44,7 +44,9 @@ def test_a_bare_number_of_intervals_is_a_fault_where_haraka_crashes(directory: D
 
 def test_intervals_win_over_max_temp_failures_with_a_warning(directory: Directory) -> None:
     directory.write("outbound.ini", "maxTempFailures=3\ntemp_fail_intervals=5s\n")
-    assert directory.warnings() == ["outbound.ini:1: [main] maxTempFailures: has no effect beside temp_fail_intervals"]
+    assert directory.warnings() == [
+        "outbound.ini:1: [main] maxTempFailures: has no effect if temp_fail_intervals is set"
+    ]
 
 
 def test_the_queue_lies_below_the_directory_unless_the_environment_says_otherwise(directory: Directory) -> None:
@@ -168,7 +170,7 @@ def test_a_user_may_stand_in_a_file_as_the_password_does(directory: Directory) -
         ),
         (
             "domains=*\nhosts=a\nrequire_auth=true",
-            "outbound.ini:1: [route:r] auth_user: is missing: require_auth would defer all mail for ever",
+            "outbound.ini:1: [route:r] auth_user: is missing: with require_auth all mail would be deferred",
         ),
         (
             "domains=*\nhosts=/run/x\ntls=required",
@@ -180,7 +182,7 @@ def test_a_user_may_stand_in_a_file_as_the_password_does(directory: Directory) -
         ),
         (
             "domains=*\nhosts=a\nauth_user_file=password\nauth_user=u\nauth_pass_file=password",
-            "outbound.ini:4: [route:r] auth_user_file: is set beside auth_user: set one of them",
+            "outbound.ini:4: [route:r] auth_user_file: is set, and so is auth_user: set one of them",
         ),
         (
             "domains=*\nhosts=a\nauth_user_file=password",
@@ -219,7 +221,7 @@ def test_a_route_needs_a_plain_name(directory: Directory) -> None:
 )
 def test_two_routes_for_one_domain_are_a_fault(directory: Directory, first: str, second: str, what: str) -> None:
     directory.write("outbound.ini", f"[route:x]\ndomains={first}\nhosts=a\n[route:y]\ndomains={second}\nhosts=b\n")
-    assert directory.faults() == [f"outbound.ini:5: [route:y] domains: {what} belongs to [route:x] already"]
+    assert directory.faults() == [f"outbound.ini:5: [route:y] domains: {what} already belongs to [route:x]"]
 
 
 def test_a_route_by_sender_is_for_all_domains_unless_it_names_some(directory: Directory) -> None:
@@ -241,7 +243,7 @@ def test_a_route_by_sender_is_for_all_domains_unless_it_names_some(directory: Di
 def test_two_routes_for_one_domain_and_one_sender_are_a_fault(directory: Directory) -> None:
     directory.write("outbound.ini", "[route:x]\nsenders=a.example\nhosts=a\n[route:y]\nsenders=A.example\nhosts=b\n")
     assert directory.faults() == [
-        "outbound.ini:4: [route:y] domains: all domains (`*`) from a.example belongs to [route:x] already"
+        "outbound.ini:4: [route:y] domains: all domains (`*`) from a.example already belongs to [route:x]"
     ]
 
 

@@ -46,9 +46,9 @@ def test_what_is_wrong_is_told_with_its_line(directory: Directory) -> None:
     )
     assert directory.faults() == [
         "tenants.ini:1: [tenant:a b]: 'a b' is not a tenant's name: letters, digits, `.`, `_` and `-`",
-        "tenants.ini:4: [tenant:c] users: 'x' belongs to [tenant:a b] already",
+        "tenants.ini:4: [tenant:c] users: 'x' already belongs to [tenant:a b]",
         "tenants.ini:5: [tenant:c] listeners: smtp.ini does not listen on 127.0.0.1:9",
-        "tenants.ini:6: [tenant:c] may_name: holds what is not a tenant's name: letters, digits, `.`, `_` and `-`",
+        "tenants.ini:6: [tenant:c] may_name: an item is not a tenant's name: letters, digits, `.`, `_` and `-`",
     ]
 
 

@@ -134,15 +134,13 @@ def test_a_host_cannot_be_in_both_lists(directory: Directory) -> None:
 def test_a_list_written_as_a_value_is_a_fault_because_unread_it_would_lower_security(directory: Directory) -> None:
     directory.write("tls.ini", "force_tls_hosts=a.example\n")
     assert directory.faults() == [
-        "tls.ini:1: [main] force_tls_hosts: is a list: write force_tls_hosts[]=, one line an item"
+        "tls.ini:1: [main] force_tls_hosts: is a list: write force_tls_hosts[]=, one line for each item"
     ]
 
 
 def test_old_versions_are_warnings(directory: Directory) -> None:
     directory.write("tls.ini", "minVersion=TLSv1\n")
-    assert directory.warnings() == [
-        "tls.ini:1: [main] minVersion: TLSv1 is deprecated: what it protects can be read (RFC 8996)"
-    ]
+    assert directory.warnings() == ["tls.ini:1: [main] minVersion: TLSv1 is deprecated and not secure (RFC 8996)"]
 
 
 def test_sections_and_keys_of_haraka_that_are_not_read_say_why(directory: Directory) -> None:

@@ -58,7 +58,7 @@ REFUSED: list[tuple[Callable[[str], Any], str, str]] = [
     (values.size(1, 2048), "1T", "not a size"),
     (values.size_limit(1024, 2048), "1023", "not between 1024 and 2048"),
     (values.size(1, 2048), "9" * 5000, "not a size"),
-    (values.header_text, "", "leave the key out"),
+    (values.header_text, "", "remove the key"),
     (values.header_text, "a\nX-Evil: 1", "not printable ASCII"),
     (values.header_text, "é", "not printable ASCII"),
     (values.header_text, "a)b(", "lone parenthesis"),

@@ -169,7 +169,7 @@ def test_a_chosen_address_that_cannot_be_used_is_refused_and_no_other_is_taken(b
 
 @pytest.mark.parametrize("name", ["a b", "a\r\nRCPT TO:<x@y>", "é.test", "x" * 256])
 def test_a_chosen_name_that_would_be_another_command_is_refused(name: str) -> None:
-    with pytest.raises(PeerTrouble, match="no name to say at EHLO"):
+    with pytest.raises(PeerTrouble, match="not a name for EHLO"):
         Sources("", "", tuple).pick(settings(), replace(TARGET4, ehlo=name))
 
 

@@ -134,12 +134,12 @@ def test_a_submission_server(tmp_path: Path) -> None:
     assert (target / "plugin_timeout").read_text() == "12\n"
     assert (target / "auth_flat_file.timeout").read_text() == "7\n"
     for line in (
-        "auth_flat_file.ini:2: methods: not carried over: 'XOAUTH2' is none of PLAIN, LOGIN, CRAM-MD5",
+        "auth_flat_file.ini:2: methods: not carried over: 'XOAUTH2' is not one of PLAIN, LOGIN, CRAM-MD5",
         "auth_flat_file.ini:4: anna@example.org: is text now; Haraka reads such a password as a number",
         "limit.ini:9: max: not carried over: [concurrency] is about clients",
         "outbound.ini:8: maxTempFailures: not carried over: temp_fail_intervals rules",
         "plugins:6: local/custom: not carried over: Mailboat has no such plugin",
-        "plugins:7: relay: not carried over: listed in line 2 already",
+        "plugins:7: relay: not carried over: already listed in line 2",
         "queue_dir:1: not carried over: Haraka's queue files are not read",
         "relay_acl_allow:3: became 2001:db8::1/128",
         "relay_acl_allow:4: not carried over: 0.0.0.0/0 would let everybody relay",
@@ -147,8 +147,8 @@ def test_a_submission_server(tmp_path: Path) -> None:
         "relay_dest_domains.ini:4: bad: not carried over: not JSON",
         "smtp.ini: not carried over: 465: TLS from the first octet needs a certificate",
         "smtp.ini:4: daemonize: not carried over: the service manager or the container decides that",
-        "tls.ini:7: rejectUnauthorized: became false, which is what Haraka takes 'maybe' for",
-        "tls.ini:9: disable_expiry: not carried over: a host whose TLS fails gets plaintext in the same attempt",
+        "tls.ini:7: rejectUnauthorized: became false, as Haraka reads 'maybe'",
+        "tls.ini:9: disable_expiry: not carried over: if TLS fails and is not required, the same attempt continues",
     ):
         assert any(one.startswith(line) for one in said), f"{line}\n\n" + "\n".join(said)
 
@@ -202,10 +202,10 @@ def test_a_gateway_with_flat_files_of_old(tmp_path: Path) -> None:
         "outbound.concurrency_max:1: became concurrency_max in outbound.ini",
         "outbound.disabled:1: became disabled in outbound.ini",
         "outbound.ipv6_enabled:1: not carried over: Haraka 3.0.4 dropped it",
-        "plugins.d.old: not carried over: no part of Mailboat reads it",
+        "plugins.d.old: not carried over: Mailboat does not read it",
         "relay.ini:3: all: not carried over: would let everybody relay",
         "smtp_forward.ini:7: timeout: not carried over: a route has no such key",
-        "relay_dest_domains.ini:3: two.example: not carried over: its nexthop is never used by Haraka",
+        "relay_dest_domains.ini:3: two.example: not carried over: Haraka never uses its nexthop",
         "smtp_forward.ini:13: auth_user: not carried over: [none.example] has no host",
     ):
         assert any(one.startswith(line) for one in said), f"{line}\n\n" + "\n".join(said)
@@ -309,11 +309,11 @@ def test_the_command_prints_the_notes_and_refuses_to_overwrite(
     (source / "internalcmd_key").write_text("x\n")
     assert import_haraka(source, target) == 0
     out, err = capsys.readouterr()
-    assert "internalcmd_key: not carried over: nothing is commanded over SMTP" in out
+    assert "internalcmd_key: not carried over: there are no commands over SMTP" in out
     assert f"{target} is written; " in err
     (target / "me").write_text("changed.example.org\n")
     assert import_haraka(source, target) == 73
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert (target / "me").read_text() == "changed.example.org\n"
     assert import_haraka(tmp_path / "nowhere", tmp_path / "x") == 66
     assert import_haraka(source, source / "me" / "x") == 73
@@ -402,7 +402,7 @@ def test_smtp_forward_goes_before_next_hops_of_relay_as_in_haraka(tmp_path: Path
     made, said, _ = imported(tmp_path / "on", {**files, **forward})
     assert [(route.domains, str(route.hosts[0])) for route in made.outbound.routes] == [(("*",), "192.0.2.2:25")]
     assert any(
-        line.startswith("relay_dest_domains.ini:2: one.example: not carried over: its nexthop is never used by Haraka")
+        line.startswith("relay_dest_domains.ini:2: one.example: not carried over: Haraka never uses its nexthop")
         for line in said
     )
     made, _, _ = imported(tmp_path / "off", {**files, "smtp_forward.ini": "enable_outbound=false\nhost=192.0.2.2\n"})

@@ -82,7 +82,7 @@ def test_lines_of_an_ini_file_that_is_read_as_one_are_no_faults(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["", "../x.ini", "/etc/passwd", "a/../../x", "a\0b"])
 def test_only_files_of_the_directory_are_read(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="is no file of the configuration directory"):
+    with pytest.raises(ConfigError, match="is not a file of the configuration directory"):
         PluginFiles(tmp_path).config(name, None)
 
 

@@ -46,7 +46,7 @@ def test_a_route_waits_for_its_file_and_no_other_does(
     assert found.settings is not None
     assert [route.waits for route in found.settings.outbound.routes] == [f"{key}: the file does not exist", ""]
     (warning,) = [warning for warning in found.warnings if warning.key == key]
-    assert str(warning).endswith("the file does not exist: the mail of this route waits")
+    assert str(warning).endswith("the file does not exist: mail of this route is deferred")
 
 
 def test_a_certificate_is_done_without_for_clients_and_where_deliveries_inherit_it(

@@ -182,7 +182,7 @@ def test_a_module_that_shipped_plugins_share_is_no_plugin_and_left_out_at_a_star
     loaded = directory.load()
     assert loaded.settings is not None
     assert loaded.settings.plugins.names == ("headers",)
-    message = "is a module of Mailboat's own, and no plugin: a start leaves it out, a reload is refused"
+    message = "is an internal module of Mailboat, not a plugin: a start ignores it, a reload is refused"
     assert list(map(str, loaded.tolerated)) == [f"plugins:1: _checks {message}", f"plugins:3: __init__ {message}"]
     assert loaded.warnings == loaded.tolerated
 
@@ -192,7 +192,7 @@ def test_plugins_keep_their_order_and_are_named_once(directory: Directory) -> No
     assert directory.settings().plugins.names == ("auth/flat_file", "process_title")
     directory.write("plugins", "a\nb\na\na b\n/etc/passwd\n")
     assert directory.faults() == [
-        "plugins:3: a is listed twice: line 1 has it already",
+        "plugins:3: a is listed twice: first in line 1",
         "plugins:4: 'a b' is not the name of a plugin",
         "plugins:5: '/etc/passwd' is not the name of a plugin",
     ]
@@ -212,7 +212,7 @@ def test_files_that_somebody_expects_to_be_read_are_warnings(directory: Director
     directory.write("relay.ini", "")
     assert directory.warnings() == [
         "outbound.disabled: is not read: write disabled in outbound.ini",
-        "outbund.ini: is read by no part of the relay itself; did you mean outbound.ini?",
+        "outbund.ini: is not read by the relay; did you mean outbound.ini?",
     ]
 
 
@@ -263,7 +263,7 @@ def test_delivery_is_off_until_an_outbound_ini_that_is_awaited_is_there(director
     assert loaded.settings.outbound.disabled
     assert loaded.settings.awaits_outbound
     (warning,) = directory.warnings()
-    assert warning.startswith("outbound.ini: is not there yet")
+    assert warning.startswith("outbound.ini: does not exist yet")
     directory.write("outbound.ini", "concurrency_max=7\n")
     assert not directory.settings().outbound.disabled
     assert not directory.settings().awaits_outbound
@@ -273,6 +273,6 @@ def test_a_placeholder_of_a_bounce_template_that_stands_for_nothing_is_a_warning
     directory.write("outbound.bounce_message", "{reason} {resaon}")
     directory.write("outbound.bounce_message_html", "<p>{who}</p>")
     assert directory.warnings() == [
-        "outbound.bounce_message: {resaon} is no placeholder: `?` will stand there",
-        "outbound.bounce_message_html: {who} is no placeholder: `?` will stand there",
+        "outbound.bounce_message: {resaon} is not a placeholder: `?` is inserted",
+        "outbound.bounce_message_html: {who} is not a placeholder: `?` is inserted",
     ]

@@ -401,5 +401,5 @@ async def test_a_batch_has_an_id_and_a_path_that_belong_together(old: Queue) -> 
             Batch(id_, partial)
     batch = Batch("0" * 32, f"/nowhere/.b.{'0' * 32}.partial")
     await exports.export(old.store, Step.BEGIN, batch, EVERYTHING)
-    with pytest.raises(StorageError, match="there is an export"):
+    with pytest.raises(StorageError, match="already exists"):
         await exports.export(old.store, Step.BEGIN, batch, EVERYTHING)

@@ -495,7 +495,7 @@ async def test_a_row_with_a_negative_number_is_held(opened: Opener, tmp_path: Pa
 async def test_a_mark_of_message_numbers_that_is_none_is_damage(opened: Opener, tmp_path: Path) -> None:
     await (await opened()).close()
     tamper(tmp_path, "UPDATE meta SET value = 9e999 WHERE key = 'reserved'")
-    with pytest.raises(StorageError, match="is damaged: the mark of message numbers"):
+    with pytest.raises(StorageError, match="is damaged: the mark of the next message numbers"):
         await opened()
 
 

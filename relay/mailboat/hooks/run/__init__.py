@@ -92,7 +92,7 @@ async def drained(watch: HookWatch) -> None:
         try:
             await asyncio.wait_for(watch.emptied.wait(), DRAIN)
         except TimeoutError:
-            log.warning("plugins that were replaced are still at work: %d hooks", len(watch.waiting))
+            log.warning("replaced plugins still run %d hooks", len(watch.waiting))
 
 
 def close(runtime: HookRuntime) -> None:

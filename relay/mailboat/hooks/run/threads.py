@@ -235,7 +235,7 @@ class Threads:
             try:
                 done.popleft().finished()
             except Exception:  # a fault of one caller must not stop the others
-                log.exception("what follows a hook failed")
+                log.exception("the continuation of a hook failed")
 
     # In a thread.
 

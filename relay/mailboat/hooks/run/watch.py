@@ -61,7 +61,7 @@ class HookWatch:
 
     def skip(self, hook: Hook) -> Decision:
         """A hook is not asked: too much of its plugin is stuck."""
-        error = TimeoutError("not asked: too many earlier calls are stuck")
+        error = TimeoutError("not called: too many earlier calls are stuck")
         return self.failures.failed(hook, HookFailure.TIMEOUT, error)
 
     def expect(self, run: Waiting) -> None:
@@ -98,10 +98,10 @@ class HookWatch:
         threads, tasks = self._stuck[plugin, Thread], self._stuck[plugin, asyncio.Task]
         if threads >= MAX_STUCK_THREADS or tasks >= MAX_STUCK_TASKS:
             if plugin not in self.disabled:
-                log.error("plugin %s is not asked any more: %d threads and %d tasks are stuck", plugin, threads, tasks)
+                log.error("plugin %s is no longer called: %d threads and %d tasks are stuck", plugin, threads, tasks)
             self.disabled.add(plugin)
         elif plugin in self.disabled:
-            log.warning("plugin %s is asked again", plugin)
+            log.warning("plugin %s is called again", plugin)
             self.disabled.discard(plugin)
 
     def _sweep(self) -> None:
