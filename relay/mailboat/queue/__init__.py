@@ -1,1 +1,1 @@
-"""The durable queue: what an entry is and becomes (pure), and the stores that keep it."""
+"""The durable queue: entries and their state changes (pure), and the store that keeps them."""

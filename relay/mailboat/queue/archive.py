@@ -5,8 +5,9 @@
     2.json, 2.eml           …
     end.json                how many messages and entries there are, and the SHA-256 of all octets before this member
 
-A reader takes exactly what the writer makes: other names, types, orders, padding or trailing octets are damage, as is
-a digest that does not agree. Memory holds one envelope and one piece of a body. Nothing is ever unpacked by name.
+A reader accepts exactly what the writer makes: other names, types, orders, padding or trailing octets are damage, and
+so is a digest that does not match. Memory holds one envelope and one piece of a body. No file is ever created under a
+name from the archive.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class DamagedArchiveError(Exception):
-    """The file is not a whole archive of this version; the message says why."""
+    """The file is not a complete archive of this version; the message says why."""
 
 
 def is_id(text: object) -> bool:
@@ -89,7 +90,7 @@ class ArchivedMessage:
 
     packed: PackedMessage
     save: Callable[[Callable[[bytes], Any]], None]
-    """Give the body to a function, piece by piece, before the next message is asked for.
+    """Pass the body to a function, piece by piece, before the next message is requested.
 
     Raises `DamagedArchiveError`."""
 
@@ -112,7 +113,7 @@ class ArchiveReader:
         self.id: str = head["id"]
 
     def messages(self) -> Iterator[ArchivedMessage]:
-        """Each message; the iteration ends when the archive has proved to be whole."""
+        """Each message; the iteration ends when the archive is found to be complete."""
         count = entries = 0
         while True:
             digest = self._digest.hexdigest()
@@ -168,7 +169,7 @@ class ArchiveReader:
         return self._octets(size)
 
     def _member(self) -> tuple[str, int]:
-        """Name and size of the next member, whose header must be one of ours to the last bit."""
+        """Name and size of the next member, whose header must be exactly what the writer makes."""
         block = self._read(_BLOCK)
         try:
             name, size = block[:100].rstrip(b"\0").decode("ascii"), int(block[124:135], 8)
@@ -203,7 +204,7 @@ class ArchiveReader:
 
 
 def verify(file: BinaryIO) -> str:
-    """The id of an archive that is whole. Raises `DamagedArchiveError` and OSError."""
+    """The id of a complete archive. Raises `DamagedArchiveError` and OSError."""
     reader = ArchiveReader(file)
     for _ in reader.messages():
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 JITTER = 0.1
-"""Part of a delay by which it is longer or shorter at most."""
+"""Greatest random change of a delay, as a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,10 @@ class RetryPlan:
         return sum(self.delays)
 
     def delay(self, failures: int, chance: float = 0.5) -> float | None:
-        """Seconds to wait after this many failures in all, 1 or more; None: no more tries.
+        """Seconds to wait after this many failures in all, 1 or more; None: no more attempts.
 
-        `chance` (0 to 1) makes it up to `JITTER` shorter or longer: what failed together does not come back together.
+        `chance` (0 to 1) makes it up to `JITTER` shorter or longer, so that entries that failed together are not
+        retried together.
         """
         if not 1 <= failures <= len(self.delays):
             return None

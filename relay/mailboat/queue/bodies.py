@@ -1,8 +1,8 @@
-"""Bodies outside of the database: files of large ones, and a bounded memory of recent small ones.
+"""Bodies outside the database: files of large ones, and a bounded cache of recent small ones.
 
-A file is written in `incoming/`, synced, moved to `bodies/`, and only then named by a row; it goes after the row has.
-So a crash can leave files without rows, never rows without files; `sweep` removes what is left. Names begin with the
-number of the database they belong to, so that nobody removes what is a neighbour's. Used by `spool` and `commit`.
+A file is written in `incoming/`, synced, moved to `bodies/`, and only then named by a row; it is removed after the row.
+So a crash can leave files without rows, never rows without files; `sweep` removes such files. Names begin with the
+number of the database, so that no database removes files of another. Used by `spool` and `commit`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 CACHE_OCTETS = 64 << 20
 CACHE_SECONDS = 60.0
-"""After so long without an attempt, a body makes room for newer ones."""
+"""Seconds without an attempt after which a body is evicted for newer ones."""
 
 
 class BodyFiles:
     """The body files of one database."""
 
     def __init__(self, queue_dir: Path, spool: int, run: int) -> None:
-        """`run` differs at each opening of this database: it tells our files from a dead process's."""
+        """`run` differs at each opening of this database: it distinguishes our files from those of a dead process."""
         self._incoming = queue_dir / "incoming"
         self._bodies = queue_dir / "bodies"
         self._owner = f"{spool}-"
@@ -47,12 +47,12 @@ class BodyFiles:
         return str(path), os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def check(self, body: SpooledBody) -> None:
-        """Refuse what `create` did not make. Raises ValueError."""
+        """Refuse a file that `create` did not make. Raises ValueError."""
         if not self._is_new(body):
             raise ValueError(f"{body.path} is not a new body file of this queue")
 
     def discard(self, body: Body) -> None:
-        """Remove the new file of a body that will not be stored; never another message's."""
+        """Remove the new file of a body that will not be stored; never that of another message."""
         if isinstance(body, SpooledBody) and self._is_new(body):
             remove(Path(body.path))
 
@@ -60,7 +60,7 @@ class BodyFiles:
         return Path(body.path).parent == self._incoming
 
     def secure(self, body: SpooledBody, number: int) -> str:
-        """Sync a file and move it to its place; its new name. Raises OSError. The directory is for `sync`."""
+        """Sync a file and move it to its place; its new name. Raises OSError. `sync` syncs the directory."""
         descriptor = os.open(body.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -80,18 +80,18 @@ class BodyFiles:
 
     @staticmethod
     def path_in(queue_dir: Path, name: str) -> Path:
-        """The same for whoever only reads."""
+        """The same for readers without a `BodyFiles`."""
         return queue_dir / "bodies" / name
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove bodies that no row names; one that is gone already is fine."""
+        """Remove bodies that no row names; missing files are ignored."""
         for name in names:
             remove(self._bodies / name)
 
     def sweep(self, named: Callable[[Sequence[int]], set[int]]) -> int:
-        """Remove what a crash left; how many files. `named` tells which of these message numbers have a file.
+        """Remove files left by a crash; how many. `named` returns which of these message numbers have a file.
 
-        Safe beside live traffic: it looks only at files from before this opening.
+        Safe during traffic: it considers only files from before this opening.
         """
         removed = 0
         for path in _files(self._incoming, self._owner):
@@ -110,9 +110,9 @@ class BodyFiles:
 
 
 def new_upload(queue_dir: Path) -> tuple[Path, int]:
-    """A new file for an archive that is handed in: path and descriptor. Raises OSError.
+    """A new file for an uploaded archive: path and descriptor. Raises OSError.
 
-    What a crash leaves of it goes when database 0 is opened, since it is no file of that one's life.
+    A file left by a crash is removed when database 0 is opened, like other files from before the opening.
     """
     path = queue_dir / "incoming" / f"0-archive-{secrets.token_hex(8)}"
     return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -141,8 +141,8 @@ def remove(path: Path) -> bool:
 class BodyCache:
     """Bodies of messages just accepted, by number, so that a first delivery reads nothing.
 
-    When full, what is new is not taken in: what waits longest is needed next. Only what has waited very long, because
-    its destination does not take it, makes room.
+    When full, new bodies are not cached, because those that wait longest are needed next. Only bodies that have waited
+    very long, for a destination that does not accept mail, are evicted.
     """
 
     def __init__(self, capacity: int = CACHE_OCTETS) -> None:
@@ -151,7 +151,7 @@ class BodyCache:
         self._octets = 0
         self._held: dict[int, tuple[bytes, float]] = {}
         self._uses: dict[int, int] = {}
-        """Entries to come, where a message has several."""
+        """Entries not attempted yet, if a message has several."""
 
     def put(self, number: int, body: bytes, uses: int, now: float) -> None:
         """Keep a body until each of its entries has been attempted once."""

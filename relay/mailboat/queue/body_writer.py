@@ -1,7 +1,7 @@
 """A message's octets on their way into the store: in memory while few, in a file of the spool when many.
 
-Every new message is written here: from clients, plugins and programs, and bounces. Memory does not depend on what they
-send. Knows no envelope and no SMTP; what is done to the octets says `message.prepare`, by what `prepare` was given.
+Every new message is written here: from clients, plugins and programs, and bounces. Memory use does not depend on what
+they send. Knows no envelope and no SMTP; `message.prepare` defines the changes of the octets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ SPOOL_THRESHOLD = 256 * 1024
 than the second copy that a database's log makes; below, they cost more."""
 
 MAX_PARTS = 512
-"""Pieces that are kept apart: each costs more than its octets, and a client can send one octet at a time."""
+"""Most pieces in memory before they are joined: each costs more than its octets, and a client can send single
+octets."""
 
 
 def prepare(
@@ -48,7 +49,7 @@ def prepare(
 
 
 class BodyWriter:
-    """The octets of one message, thrown away after a fault. Its file is written in threads, never on the event loop."""
+    """The octets of one message, discarded after a fault. Its file is written in threads, never on the event loop."""
 
     def __init__(self, store: Store, preparation: Callable[[], Preparation], nul: Nul = Nul.PASS) -> None:
         """`preparation` is called once, when the first octets go to the disk or all are there."""
@@ -56,20 +57,20 @@ class BodyWriter:
         self._preparation = preparation
         self._nul = nul
         self.has_nul = False
-        """A NUL octet came."""
+        """The message has a NUL octet."""
         self.ascii = AsciiTap()
         """Whether the message is ASCII, once it is finished."""
         self.fault: OSError | UnfitError | None = None
-        """Why the message cannot be taken."""
+        """Why the message cannot be stored."""
         self._parts: list[bytes] = []
         self._octets = 0
         """In memory."""
         self._spooled = False
         """The message is too large for memory."""
         self._at_work = False
-        """A thread has the file."""
+        """A thread is using the file."""
         self._unwanted = False
-        """`discard` was called meanwhile."""
+        """`discard` was called while a thread was using the file."""
         self._file = -1
         self._path = ""
         self._size = SizeTap()
@@ -77,14 +78,14 @@ class BodyWriter:
 
     @property
     def text_digest(self) -> bytes | None:
-        """What a DKIM signature says of the text, once the message is finished; None when it cannot be signed."""
+        """The hash of the text for a DKIM signature, once the message is finished; None if it cannot be signed."""
         tap = next((tap for tap in self._taps if isinstance(tap, TextHashTap)), None)
         return None if tap is None else tap.digest()
 
     def write(self, octets: bytes) -> asyncio.Future[None] | None:
-        """Take octets of the message. Where a future comes back, wait for it before anything else: the disk is slower.
+        """Add octets to the message. If a future is returned, wait for it before any other call: the disk is slower.
 
-        It never fails; `fault` tells.
+        The future never fails; `fault` has the error.
         """
         if self.fault is not None:
             return None
@@ -101,9 +102,9 @@ class BodyWriter:
         return None
 
     def finish(self) -> Body | asyncio.Future[Body]:
-        """The whole message, ready for a draft; a future of it where its file is to be finished.
+        """The whole message, ready for a draft, or a future of it if its file must be finished first.
 
-        Raises what became `fault`, or the future fails with it.
+        Raises `fault`, or the future fails with it.
         """
         if self.fault is None and not self._spooled:
             body = self._headed(self._taken(), whole=True)
@@ -120,7 +121,7 @@ class BodyWriter:
         return completed
 
     async def completed(self) -> Body:
-        """The same as `finish`, waited for; cancelled, it leaves the file to `discard`."""
+        """The result of `finish`, awaited; when cancelled, `discard` removes the file."""
         body = self.finish()
         if isinstance(body, asyncio.Future):
             await asyncio.wait([body])  # which does not cancel it
@@ -128,7 +129,7 @@ class BodyWriter:
         return body
 
     def discard(self) -> None:
-        """Forget the octets, and remove the file if there is one, at once or when its thread is through."""
+        """Drop the octets, and remove the file if there is one, at once or when its thread has finished."""
         self._parts.clear()
         self._octets = 0
         self._unwanted = True
@@ -143,7 +144,7 @@ class BodyWriter:
         return octets if self._nul is Nul.PASS else octets.replace(b"\0", b"")
 
     def _taken(self) -> bytes:
-        """What is in memory, and no longer."""
+        """The octets in memory, which are removed from it."""
         octets = b"".join(self._parts)
         self._parts.clear()
         self._octets = 0
@@ -166,14 +167,14 @@ class BodyWriter:
             if self.fault is not None:
                 return None
             self._spooled = True
-            self._taps = (self._size, *self._taps)  # of what is in memory, the size is known
+            self._taps = (self._size, *self._taps)  # the size of the octets in memory is known
         self._at_work = True
         appended = asyncio.get_running_loop().run_in_executor(None, self._append, pending)
         appended.add_done_callback(self._idle)
         return appended
 
     def _idle(self, _: object) -> None:
-        """The thread is through; a file that is complete belongs to whoever has the body now."""
+        """The thread has finished; a complete file belongs to the owner of the body."""
         self._at_work = False
         if self._unwanted:
             self._remove()
@@ -185,14 +186,14 @@ class BodyWriter:
     def _append(self, octets: bytes) -> None:
         try:
             self._put(octets)
-        except Exception as error:  # noqa: BLE001 - whatever it is, half a message must not be taken for one
+        except Exception as error:  # noqa: BLE001 - # after any error, half a message must not count as a message
             self.fault = error if isinstance(error, OSError) else OSError(errno.EIO, repr(error))
             self._remove()
 
     def _complete(self, octets: bytes) -> Body:
         try:
             self._put(octets)
-            self._close()  # some file systems tell only now that they are full
+            self._close()  # some file systems report only now that they are full
         except Exception:
             self._remove()
             raise
@@ -206,12 +207,12 @@ class BodyWriter:
         _write_all(self._file, octets)
 
     def _close(self) -> None:
-        file, self._file = self._file, -1  # whatever comes of it, it is closed once
+        file, self._file = self._file, -1  # closed once, even if that fails
         if file >= 0:
             os.close(file)
 
     def _remove(self) -> None:
-        # What cannot be closed or removed now, the store removes at its next start.
+        # The store removes at its next start what cannot be closed or removed now.
         with suppress(OSError):
             self._close()
         if self._path:
@@ -220,7 +221,7 @@ class BodyWriter:
 
 
 def discard_body(body: Body) -> None:
-    """Remove the file of a finished body that goes into no draft, if it has one."""
+    """Remove the file of a finished body that becomes no draft, if it has one."""
     if isinstance(body, SpooledBody):
         with suppress(OSError):
             Path(body.path).unlink(missing_ok=True)

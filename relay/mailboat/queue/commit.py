@@ -1,8 +1,8 @@
-"""Group commit: one thread that makes everything durable that came while it was busy with the commit before.
+"""Group commit: one thread makes all operations durable that arrived during its previous commit.
 
-The event loop appends operations; the thread takes all there are, applies them in one transaction, and tells the loop
-once. Trouble decides by kind: new mail is refused at once, outcomes are never lost while the process lives; they are
-tried again until they are stored. Knows transactions and body files, nothing of callers. Owned by `spool`.
+The event loop appends operations; the thread applies all of them in one transaction, and reports to the loop once. If
+storage fails, new mail is refused at once, but outcomes are retried until they are stored: none is lost while the
+process lives. Knows transactions and body files, nothing of callers. Owned by `spool`.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from mailboat.queue.transaction import Writer
 log = logging.getLogger(__name__)
 
 BATCH = 4096
-"""Operations in one transaction at most."""
+"""Maximum of operations in one transaction."""
 SETTLE_DELAY = 0.01
-"""Seconds that the record of a finished delivery waits for a commit that is made anyway: nobody waits for it, and a
-crash in between makes a duplicate only where one was possible before (promise 2)."""
+"""Seconds that the record of a finished delivery waits for a commit that is made anyway: no caller waits for it, and
+a crash in between causes a duplicate only where one was possible before (promise 2)."""
 BATCH_WINDOW = 0.005
 """Seconds that a commit waits for as many messages as the last one held: an fsync and two changes of threads for one
-message are nearly as dear as for ten. It ends as soon as they are there, and a lone client never waits."""
+message cost nearly as much as for ten. It ends as soon as they have arrived, and a single client never waits."""
 LONGEST_PAUSE = 1.0
 """Seconds between two attempts to store outcomes while storage fails; the first pause is a 32nd of it."""
 SWITCH_INTERVAL = 0.0005
-"""Seconds for `sys.setswitchinterval` in a process that runs this thread beside a busy event loop: the default of ten
-times that makes each commit wait for the interpreter lock longer than for the disk."""
+"""Seconds for `sys.setswitchinterval` in a process that runs this thread besides a busy event loop: with the
+default, ten times as long, each commit waits longer for the interpreter lock than for the disk."""
 _PIECE = 64
-"""Outcomes in one transaction when a larger one has failed."""
+"""Outcomes in one transaction after a larger one has failed."""
 
 Tell = Callable[[Sequence[Report]], None]
 
@@ -68,7 +68,7 @@ class Committer:
     def __init__(
         self, path: str, open_writer: Callable[[], Writer], bodies: BodyFiles, reserve: DiskReserve, tell: Tell
     ) -> None:
-        """`tell` is called on the running event loop, once a batch. Raises sqlite3.Error."""
+        """`tell` is called on the running event loop, once for each batch. Raises sqlite3.Error."""
         self._path = path
         self._open_writer = open_writer
         self._bodies = bodies
@@ -81,19 +81,19 @@ class Committer:
         self._pending: deque[Operation] = deque()
         self._retained: list[Operation] = []
         self._batch: Sequence[Operation] = ()
-        """What the thread has in hand and has not reported on."""
+        """The operations that the thread has taken and not reported on."""
         self.stalled = False
         """Whether outcomes wait because storage fails."""
         self.failure: StorageError | None = None
-        """Why the thread ended before its time: nothing is committed any more."""
+        """Why the thread ended early: nothing is committed any more."""
         self._trouble = ""
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = False
         self._wanted = False
-        """Something waits that is worth a commit of its own."""
+        """An operation waits that needs a commit at once."""
         self._timer_set = False
         self._expected = 0
-        """Messages in the last batch, or one less than expected before: how many are worth waiting for."""
+        """How many messages to wait for: as many as the last batch had, or one less than expected before."""
         # Each of these counters has one writer: the loop, then the thread.
         self._submitted = 0
         self._taken = 0
@@ -105,11 +105,11 @@ class Committer:
         self._thread = threading.Thread(target=self._run, name=f"commit {path}", daemon=True)
 
     def start(self) -> None:
-        """Begin to commit."""
+        """Start to commit."""
         self._thread.start()
 
     def submit(self, operation: Operation) -> None:
-        """Have it in the next commit. Called on the event loop."""
+        """Add an operation to the next commit. Called on the event loop."""
         if self.failure is not None:
             self._loop.call_soon(self._tell, [Refused([operation], self.failure)])
             return
@@ -167,7 +167,7 @@ class Committer:
             self._call(self._set_closed)
 
     def _fail(self, failure: StorageError) -> None:
-        """On the event loop: refuse all that waits. What was in hand may be stored or not, and nobody knows."""
+        """On the event loop: refuse all operations that wait. Those in the failed batch may or may not be stored."""
         self.failure, self.stalled = failure, True
         waiting = [*(self._batch or self._retained), *self._pending]
         self._pending.clear()
@@ -178,12 +178,12 @@ class Committer:
             self._closed.set_result(None)
 
     def _call(self, function: Callable[..., None], *values: object) -> None:
-        # The loop is closed when its owner gave up on us: nobody is left to be told.
+        # The loop is closed if its owner did not wait for this thread: there is no one to report to.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *values)
 
     def _take(self) -> list[Operation]:
-        """The next batch, waiting for it; empty: the end."""
+        """The next batch, after waiting for it; empty at the end."""
         if self._retained and not self._closing:
             with contextlib.suppress(Empty):
                 self._wake.get(timeout=self._pause)
@@ -192,7 +192,8 @@ class Committer:
                 batch = self._gather()
                 if batch or self._closing:
                     return batch
-            # First idle, then a last look: an operation that came in between is seen here, or wakes us.
+            # First `_idle`, then the last check: an operation that arrives in between is seen here or wakes this
+            # thread.
             self._idle = True
             if not (self._wanted or self._closing):
                 self._wake.get()
@@ -204,7 +205,7 @@ class Committer:
             self._wait_for_batch()
         self._wanted = False
         batch, pending = self._retained, self._pending
-        # Outcomes that storage does not take must not keep new mail from its answer, however many they are.
+        # Outcomes that cannot be stored must not delay the answer to new mail, however many they are.
         room = max(BATCH - len(batch), BATCH // 4)
         while pending and room:
             batch.append(pending.popleft())
@@ -217,7 +218,7 @@ class Committer:
         return batch
 
     def _wait_for_batch(self) -> None:
-        """The clients that the last commits served are likely to be on their way with their next messages."""
+        """The clients of the last commits are likely to send their next messages soon."""
         self._awaited = self._taken + self._expected
         if self._submitted < self._awaited:
             with contextlib.suppress(Empty):
@@ -231,7 +232,7 @@ class Committer:
                 self._bodies.remove(report.applied.files)
 
     def _commit(self, operations: Sequence[Operation]) -> list[Report]:
-        """Store a batch, or as much of it as can be stored; what must be tried again is in `_retained` afterwards."""
+        """Store a batch, or as much of it as possible; operations to retry are in `_retained` afterwards."""
         self._retained = []
         reports: list[Report] = []
         shortage = self._no_room(operations)
@@ -249,7 +250,8 @@ class Committer:
         return reports
 
     def _try(self, operations: Sequence[Operation], reports: list[Report]) -> Exception | None:
-        """One transaction; what went wrong if storage failed. What cannot be stored at all is refused here."""
+        """One transaction; returns the error if storage failed. An operation that can never be stored is refused
+        here."""
         if not operations:
             return None
         try:
@@ -264,7 +266,7 @@ class Committer:
         return None
 
     def _one_by_one(self, operations: Sequence[Operation], reports: list[Report]) -> Exception | None:
-        """One of them is at fault: it must not take the others along."""
+        """Apply operations one by one, so that the faulty one does not fail the others."""
         for position, operation in enumerate(operations):
             trouble = self._try([operation], reports)
             if trouble is not None:
@@ -283,7 +285,7 @@ class Committer:
         return Committed(operations, applied, time.monotonic() - began)
 
     def _salvage(self, operations: Sequence[Operation], trouble: Exception, reports: list[Report]) -> None:
-        """Refuse new mail, and store outcomes by themselves: those that need least room first."""
+        """Refuse new mail, and store outcomes separately: first those that need least space."""
         error = storage_error(trouble, self._path)
         self._complain(error)
         refused = [o for o in operations if not isinstance(o, Settle | Reserve)]
@@ -293,13 +295,13 @@ class Committer:
         bouncing = [o for o in keep if isinstance(o, Settle) and o.bounce is not None]
         plain = [o for o in keep if not (isinstance(o, Settle) and o.bounce is not None)]
         if len(plain) == len(operations) <= _PIECE:
-            self._retained += plain  # just this has failed
+            self._retained += plain  # these have just failed
             return
         self._piecewise(plain, reports)
         self._piecewise(bouncing, reports)
 
     def _piecewise(self, outcomes: Sequence[Operation], reports: list[Report]) -> None:
-        """Little by little, emptying the log in between: what is left of a full disk may be enough for that."""
+        """In small transactions, emptying the log in between: the rest of a full disk may be enough for this."""
         for start in range(0, len(outcomes), _PIECE):
             if self._try(outcomes[start : start + _PIECE], reports) is not None:
                 self._retained += outcomes[start:]
@@ -308,13 +310,14 @@ class Committer:
             self._copy_log()
 
     def _complain(self, error: StorageError) -> None:
-        """Log trouble once, not at each new try."""
+        """Log a fault once, not at each retry."""
         if str(error) != self._trouble:
             log.error("commit failed: %s", error)
         self._trouble = str(error)
 
     def _reopen(self) -> None:
-        """Trust nothing of a connection that saw an error; empty the log if that can be, so that it begins anew."""
+        """Replace a connection after an error, and empty the log if possible, so that it is reused from its
+        beginning."""
         self._close_writer()
         try:
             self._writer = self._open_writer()
@@ -337,21 +340,21 @@ class Committer:
             shortage = self._reserve.shortage(wanted)
             if shortage is None or self._writer is None:
                 return shortage
-            # A queue that filled its disk and was delivered holds the room itself.
+            # A queue that filled its disk and was delivered has free space within its own file.
             return self._reserve.shortage(wanted, 0 if self._writer.shrink() else self._writer.spare())
         except (OSError, sqlite3.Error) as error:
             return storage_error(error, self._path)
 
     def _check_log(self) -> None:
-        """Copy the log into the database when it has grown: between commits, when everybody has been told."""
+        """Checkpoint the log when it has grown: between commits, after all reports."""
         if self._log_octets >= self._reserve.log_limit:
             self._copy_log()
 
     def _secure_room(self) -> None:
-        """With little room, copy the log before anybody is told.
+        """With little space left, checkpoint the log before any report.
 
-        Mail in the log makes the database grow when it is copied, and before that the log cannot begin anew: were the
-        last room taken by somebody else meanwhile, no outcome of that mail could be recorded.
+        A checkpoint makes the database grow by the mail in the log, and before it the log cannot be reused: if another
+        program used up the rest of the disk before, no outcome of that mail could be recorded.
         """
         if self._log_octets and self._reserve.is_tight():
             self._copy_log()
@@ -364,7 +367,7 @@ class Committer:
             if pages * PAGE > 8 * self._reserve.log_limit:
                 self._writer.checkpoint(wait=True)
         except sqlite3.Error as error:
-            # Commits go on while the log finds room; what they say of the disk is what counts.
+            # Commits continue while there is space for the log; their errors are the ones that count.
             log.debug("the write-ahead log of %s cannot be checkpointed yet: %s", self._path, error)
         self._log_octets = 0
 
@@ -375,11 +378,11 @@ def _messages(operations: Sequence[Operation]) -> list[NewMessage]:
 
 
 def _log_octets(operations: Sequence[Operation]) -> int:
-    """About what a commit adds to the log: bodies, and the pages that each kind touches."""
+    """Estimate of what a commit adds to the log: bodies, and the pages that each kind of operation changes."""
     total = 6 * PAGE
     for operation in operations:
         if isinstance(operation, Settle):
-            # A finished message leaves pages that new ones share; a deferral touches its own here and there.
+            # A finished message frees pages that new ones reuse; a deferral changes scattered pages.
             total += PAGE // 2 if operation.remaining is None else 4 * PAGE
         elif isinstance(operation, Change):
             total += 4 * PAGE * len(operation.rows)

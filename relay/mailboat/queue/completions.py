@@ -1,6 +1,6 @@
-"""What the commit thread reports, on the event loop: futures get their results, and the listener hears.
+"""Handles reports of the commit thread on the event loop: futures get their results, and the listener is called.
 
-Also keeps what only reports tell: how much waits for a commit, the queue's size, and why storage failed last.
+Also keeps what is known from reports only: how much waits for a commit, the queue's size, and why storage failed last.
 Owned by `spool`.
 """
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Completions:
-    """The operations of one database that are under way, and who hears of their end."""
+    """The operations of one database that are not finished, and the futures and listener to notify."""
 
     def __init__(self, index: int, clock: Clock, observer: Observer, bodies: BodyFiles, cache: BodyCache) -> None:
         """`index` is the number of the database."""
@@ -69,7 +69,7 @@ class Completions:
             self.waiting_octets += sign * len(operation.message.body or b"")
 
     def take(self, reports: Sequence[Report]) -> None:
-        """Tell everybody concerned."""
+        """Resolve the futures and call the listener."""
         added: list[Entry] = []
         for report in reports:
             if isinstance(report, Refused):
@@ -143,7 +143,7 @@ class Completions:
         self.tell(lambda listener: listener.withdrawn([EntryKey(self._index, row) for row in rows]))
 
     def tell(self, fact: Callable[[QueueListener], None]) -> None:
-        """A listener's mistake must not cost the other futures of the commit."""
+        """Call the listener; its exception must not affect the other futures of the commit."""
         if self.listener is None:
             return
         try:
@@ -153,7 +153,7 @@ class Completions:
 
 
 def _resolve(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():  # else its caller gave up waiting
+    if not future.done():  # else its caller no longer waits
         future.set_result(result)
 
 

@@ -1,6 +1,6 @@
-"""What one attempt makes of an entry, and how a message's recipients become entries. Pure; time is an argument.
+"""The state of an entry after an attempt, and the entries of a message. Pure; time is an argument.
 
-`delivery.pipeline` calls `transition` with the report of each attempt; the store then records what it says.
+`delivery.pipeline` calls `transition` with the report of each attempt; the store then records the result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mailboat.queue.backoff import RetryPlan
 MAX_REPLY_KEPT = 1000
 """Characters of a remote's reply that are stored with a deferred entry."""
 FALLBACK_DELAY = 60.0
-"""Seconds, where neither the report nor the plan says when to try again."""
+"""Seconds to the next attempt if neither the report nor the plan gives a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,29 +24,29 @@ class Transition:
     """An entry after an attempt."""
 
     report: AttemptReport
-    """The report as it finally counts: out of tries turns deferred into bounced, a null sender bounced into dropped."""
+    """The final report: after the last attempt deferred becomes bounced; with a null sender bounced becomes dropped."""
     remaining: Entry | None
     """The entry with the recipients that are left; None when it is done."""
     bounced: tuple[Outcome, ...]
-    """What the sender must be told; empty for a null sender."""
+    """The outcomes to report to the sender; empty for a null sender."""
     delay: float | None
     """Seconds until the next attempt."""
     silenced: tuple[Outcome, ...] = ()
-    """Who failed for good without the sender being told, as with mail from the null sender."""
+    """Recipients that failed permanently without a report to the sender, as with mail from the null sender."""
 
     @property
     def deferred(self) -> tuple[Outcome, ...]:
-        """Who is tried again."""
+        """The recipients that are retried."""
         return tuple(o for o in self.report.outcomes if o.result is Result.DEFERRED)
 
     @property
     def delivered(self) -> tuple[Outcome, ...]:
-        """Who has it."""
+        """The recipients that have the message."""
         return tuple(o for o in self.report.outcomes if o.result is Result.DELIVERED)
 
 
 def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float, chance: float = 0.5) -> Transition:
-    """Apply the outcomes of one attempt to an entry. A recipient without an outcome is left, as a deferred one is.
+    """Apply the outcomes of one attempt to an entry. A recipient without an outcome remains, like a deferred one.
 
     `chance` (0 to 1) spreads retries; see `RetryPlan.delay`.
     """
@@ -75,9 +75,10 @@ def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float,
 
 
 def postponed(entry: Entry, change: Transition, delay: float, now: float) -> Transition:
-    """The same attempt when its bounce cannot be queued: who failed for good stays, and is tried again in `delay` s.
+    """The same attempt if its bounce cannot be queued: permanently failed recipients stay, and are retried in `delay`
+    s.
 
-    The failure is not counted, so that it comes to the same end again; what was delivered is recorded.
+    The failure is not counted, so that the retry ends in the same way; deliveries are recorded.
     """
     report = replace(change.report, outcomes=tuple(_unannounced(o) for o in change.report.outcomes))
     remaining = _remaining(entry, _left(entry, report), report, entry.attempts, now + delay)
@@ -85,7 +86,7 @@ def postponed(entry: Entry, change: Transition, delay: float, now: float) -> Tra
 
 
 def dropped(report: AttemptReport, what: Result) -> tuple[AttemptReport, tuple[Outcome, ...]]:
-    """The report with the outcomes of one kind as dropped ones, and these: nobody is told."""
+    """The report with the outcomes of one kind changed to dropped, and these outcomes: no one is notified of them."""
     outcomes = [replace(o, result=Result.DROPPED) if o.result is what else o for o in report.outcomes]
     found = [new for new, old in zip(outcomes, report.outcomes, strict=True) if old.result is what]
     return (replace(report, outcomes=tuple(outcomes)) if found else report), tuple(found)
@@ -112,10 +113,10 @@ def _remaining(
 
 
 def _expired(outcome: Outcome) -> Outcome:
-    """Out of tries: what was temporary is final (RFC 5321 4.5.4.1).
+    """After the last attempt, a temporary failure is final (RFC 5321 4.5.4.1).
 
-    The status stays the peer's, of class 4: in class 5, readers of reports would take it for a refusal. Where the peer
-    gave none it is 4.4.7, delivery time expired (RFC 3463 3.5).
+    The status stays the peer's, of class 4: with class 5, readers of reports would take it for a refusal. Without one
+    from the peer it is 4.4.7, delivery time expired (RFC 3463 3.5).
     """
     if outcome.result is not Result.DEFERRED:
         return outcome
@@ -130,7 +131,7 @@ def _expired(outcome: Outcome) -> Outcome:
 
 
 def _unannounced(outcome: Outcome) -> Outcome:
-    """Failed for good, and nobody can be told yet: deferred, in the class of the status too."""
+    """A permanent failure that cannot be reported yet becomes deferred, with a status of class 4."""
     if outcome.result is not Result.BOUNCED:
         return outcome
     reason = f"The sender cannot be told yet ({outcome.reason})"
@@ -138,7 +139,7 @@ def _unannounced(outcome: Outcome) -> Outcome:
 
 
 def group(recipients: Collection[Address], *, split: bool = False) -> list[tuple[str, list[Address]]]:
-    """Recipients by domain in order of first appearance, each mailbox once; with `split` each by itself."""
+    """Recipients by domain in order of first appearance, each mailbox once; with `split` each separately."""
     unique = mailboxes(recipients)
     if split:
         return [(address.ascii_domain, [address]) for address in unique]

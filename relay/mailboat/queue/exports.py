@@ -1,8 +1,9 @@
-"""Entries given away into an archive: held while it is written, and what they were again if it never becomes whole.
+"""Exports entries to an archive: they are held while it is written, and restored if it is never completed.
 
-The file is written under the name `Batch.partial` and linked to its own once every database has sealed the batch. So
-whoever finds an unfinished export decides alone: unsealed, there is no file; sealed, the partial one tells, and a new
-name for it makes sure that it is never linked. Where it cannot be seen, entries stay held: nothing is delivered twice.
+The file is written under the name `Batch.partial` and linked to its final name after every database has sealed the
+batch. So a database can decide about an unfinished export alone: if it is not sealed, there is no file; if it is
+sealed, the partial file exists as long as it is not linked, and renaming it ensures that it never is. If the file
+cannot be found, entries stay held, so that nothing is delivered twice.
 
 `export` is called by `app` and `cli`, `resolve` by `opening`; `archive_chunks` reads what all databases have marked.
 """
@@ -31,13 +32,13 @@ from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, StorageErro
 log = logging.getLogger(__name__)
 
 _ROWS = 500
-"""Rows of a selection that one commit marks, and more of the last message: they are read before."""
+"""Rows of a selection that one commit marks, plus the rest of the last message; they are read first."""
 CALLED_OFF = ".cancelled"
-"""In the place of `.partial`: this file will never be linked to its own name."""
+"""Replaces `.partial`: this file will never be linked to its final name."""
 
 
 async def export(store: Databases, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
-    """Do a step in each database; how many entries it was. Raises `StorageError`."""
+    """Do a step in each database; the number of entries. Raises `StorageError`."""
     return sum([await _step(spool, step, batch, selection) for spool in store.databases()])
 
 
@@ -61,7 +62,7 @@ async def _step(spool: Spool, step: Step, batch: Batch, selection: Selection) ->
 async def _begin(spool: Spool, batch: Batch, selection: Selection) -> int:
     await spool.transfer(transfers.open_export(batch.id, batch.partial, spool.clock.now()))
     under_way: list[asyncio.Future[None]] = []
-    # What comes from here on, the bounces of what is under way too, is not meant.
+    # Later messages are not exported, including bounces of attempts under way.
     last = await spool.reader.ask(transfers.last_row)
     count, after, more = 0, 0, True
     while more:
@@ -103,8 +104,8 @@ async def _remove(spool: Spool, batch: str) -> int:
 
 
 async def resolve(spool: Spool, batch: str) -> int:
-    """End an export that nobody finishes; how many entries are what they were again."""
-    # In the order of commits: whatever of it is under way is through, or refused, before we look.
+    """End an abandoned export; the number of restored entries."""
+    # Commits are in order: operations of the export are committed or refused before this one.
     await spool.transfer(transfers.give_up(batch))
     found = await spool.reader.ask(transfers.outbox_of, batch)
     if found is None:
@@ -133,7 +134,7 @@ def _is_called_off(partial: Path) -> bool:
         if called_off.lstat().st_nlink > 1:
             called_off.unlink()
             return False
-        # It stays, empty: other databases of the batch ask the same.
+        # The empty file stays: other databases of the batch check it, too.
         os.truncate(called_off, 0)
     except OSError:
         return False
@@ -141,9 +142,9 @@ def _is_called_off(partial: Path) -> bool:
 
 
 def archive_chunks(queue_dir: str, batch: str) -> Iterator[bytes]:
-    """The archive of what has been marked for a batch in every database of a directory, in pieces of up to 256 KiB.
+    """The archive of the entries marked for a batch in all databases of a directory, in pieces of up to 256 KiB.
 
-    Reads only, beside the processes that have the databases open. Raises `StorageError`.
+    Only reads, while other processes have the databases open. Raises `StorageError`.
     """
     pending, size = [], 0
     for piece in archive.chunks(batch, _messages(Path(queue_dir).absolute(), batch)):

@@ -1,6 +1,6 @@
-"""What trouble with the disk means: the one place that tells a full disk from a broken one.
+"""Classifies errors of storage: the one place that distinguishes a full disk from a broken one.
 
-Called wherever the queue touches storage; answers with a `StorageError` whose text names the file and says what to do.
+Called wherever the queue uses storage; returns a `StorageError` whose text names the file and the remedy.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _STORAGE = frozenset(
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    # Errors that the module itself raises carry no code.
+    # Errors raised by the module `sqlite3` itself have no code.
     return int(getattr(error, "sqlite_errorcode", -1)) & 0xFF
 
 
 def is_storage_trouble(error: BaseException) -> bool:
-    """Whether storage failed, rather than something that was to be stored."""
+    """Whether storage failed, rather than the data to be stored."""
     if isinstance(error, sqlite3.Error):
         return _primary_code(error) in _STORAGE
     return isinstance(error, OSError | StorageError)
@@ -67,7 +67,8 @@ def storage_error(error: BaseException, path: str) -> StorageError:
 
 
 def _no_room_beside(path: str) -> bool:
-    """SQLite reports a quota, and a full disk found at the sync, as plain I/O errors: a trial tells."""
+    """SQLite reports an exceeded quota, and a full disk detected at the sync, as I/O errors: a trial write finds
+    out."""
     trial = f"{path}-trial"
     try:
         descriptor = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -92,7 +93,7 @@ class Disk:
     size: int
     """Octets in all."""
     free: int
-    """Octets that this user may still fill."""
+    """Octets that this user can still write."""
 
     @classmethod
     def of(cls, directory: str) -> Disk:
@@ -106,25 +107,25 @@ LOG_LIMIT = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class DiskReserve:
-    """The free space that is kept for recording outcomes: a queue that filled its own disk must be able to drain."""
+    """The free space reserved for recording outcomes: a queue that filled its own disk must be able to drain."""
 
     directory: str
     log_limit: int
-    """Octets that the write-ahead log may reach before it is copied into the database."""
+    """Octets of the write-ahead log at which it is checkpointed."""
     reserve: int
-    """Octets that new mail leaves free: the log once more, and what copying it adds to the database."""
+    """Octets that new mail leaves free: the size of the log, and the growth of the database at its checkpoint."""
 
     @classmethod
     def of(cls, directory: str) -> DiskReserve:
-        """The marks for the file system that holds a directory; smaller on a small one."""
+        """The limits for the file system that holds a directory; lower on a small one."""
         total = os.statvfs(directory)
         log_limit = max(1 << 18, min(LOG_LIMIT, total.f_blocks * total.f_frsize // 64))
         return cls(directory, log_limit, 4 * log_limit)
 
     def shortage(self, wanted: int, spare: int = 0) -> StorageFull | None:
-        """Why so many octets of new mail may not be stored, if so. Raises OSError.
+        """Why this many octets of new mail may not be stored, or None. Raises OSError.
 
-        `spare`: octets within the database that are free again.
+        `spare`: free octets within the database.
         """
         now = os.statvfs(self.directory)
         # Once for the log and once for the database.
@@ -136,7 +137,7 @@ class DiskReserve:
         return None
 
     def is_tight(self) -> bool:
-        """Whether new mail will soon be refused. A file system that does not say is taken for a roomy one."""
+        """Whether new mail will soon be refused. A file system that does not report its space counts as empty."""
         with contextlib.suppress(OSError):
             return Disk.of(self.directory).free < 2 * self.reserve
         return False

@@ -1,9 +1,9 @@
-"""Queue ids and row numbers: how a message's id names its database and its row, so that looking it up is one step.
+"""Queue ids and row numbers: a message's id contains its database and its row, so that a look-up is one step.
 
-Pure. A message has a number that its database never gives twice. Its id is the database's random tag, a dash, and the
+Pure. A message has a number that its database never assigns twice. Its id is the database's random tag, a dash, and the
 number in Crockford's base 32 (no I, L, O, U: safe to read aloud). An entry's row is the message's number and the
-entry's ordinal in one integer, so that the entries of a message lie side by side and need no index.
-Used by the stores only.
+entry's ordinal in one integer, so that the entries of a message are adjacent and need no index. Used by the stores
+only.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MAX_NUMBER = (1 << (63 - ORDINAL_BITS)) - 1
 """Messages that one database can ever number: row ids are signed 64-bit integers."""
 
 _ID = re.compile(r"\s*([0-9A-TV-Za-tv-z]{6})-([0-9A-TV-Za-tv-z]{1,9})(?:\.([0-9]{1,7}))?\s*")
-# Crockford's reading rules: what people type for a digit that looks like a letter.
+# Crockford's decoding rules for letters that look like digits.
 _READ_AS = str.maketrans("ILO", "110")
 _PYTHON_DIGITS = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 
 
 class Parsed(NamedTuple):
-    """What an id says; `ordinal` 0 means the whole message."""
+    """A parsed id; `ordinal` 0 means the whole message."""
 
     tag: str
     number: int
@@ -54,7 +54,7 @@ def message_id(tag: str, number: int) -> str:
 
 
 def parse(text: str) -> Parsed | None:
-    """A message or entry id as people type it, in any case; None when it cannot be one."""
+    """A message or entry id as a user types it, in any case; None if it cannot be one."""
     match = _ID.fullmatch(text)
     if match is None:
         return None

@@ -1,9 +1,9 @@
-"""Entries taken in from an archive: staged, accepted as a whole in one commit, then made what they were.
+"""Imports entries from an archive: staged, accepted as a whole in one commit, then given their former states.
 
-The archive is read by each database in turn, the first one (number 0) before all others. Messages that a database holds
-are its own to complete or give back; those that none holds go to the first. It has accepted the archive before any
-other does, so that an import that was cut off goes on without taking anything twice, whatever was delivered meanwhile.
-`take_in` is called by `app` and `cli`, `resolve` by `opening`.
+Each database reads the archive in turn, the first one (number 0) before all others. A database completes or restores
+the messages that it already has; messages that no database has go to the first one. It accepts the archive before any
+other does, so that an interrupted import continues without importing anything twice, even if some was delivered in
+between. `take_in` is called by `app` and `cli`, `resolve` by `opening`.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ from mailboat.queue.store import Verb
 from mailboat.queue.transfers import Inbox, Staged
 
 FIRST = 0
-"""The database that takes what none holds. No worker count makes it a spare one, which would go when it is empty."""
+"""The database that receives messages that none has. It is never a spare one, which is removed when it is empty."""
 SMALL = 256 << 10
 """Octets of a body that is stored in the database, as `body_writer` has it."""
 _Database = tuple[sqlite3.Connection, Path, str]
-"""Opened beside whoever owns it, where it is, and its tag."""
+"""A connection besides that of its owner, its directory, and its tag."""
 _MESSAGES, _OCTETS = 512, 8 << 20
-"""What one commit stages at most; a larger message goes alone."""
+"""Maximum that one commit stages; a larger message is staged alone."""
 _ROW_OCTETS = 4 * schema.PAGE
-"""What an entry takes, about, in the database and its log."""
+"""Approximate octets of an entry in the database and its log."""
 
 
 @dataclass(slots=True)
 class _Portion:
-    """What is staged together; its messages have no numbers yet."""
+    """Messages that are staged together; they have no numbers yet."""
 
     new: list[tuple[PackedMessage, bytes | SpooledBody]] = field(default_factory=list, repr=False)
     added: list[tuple[PackedMessage, int]] = field(default_factory=list)
-    """Entries that a message here lacks, and its number."""
+    """Entries that a message in this database lacks, and its number."""
     given_back: list[int] = field(default_factory=list)
     octets: int = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether it makes a commit of its own."""
+        """Whether it fills one commit."""
         return self.octets >= _OCTETS or len(self.new) + len(self.added) + len(self.given_back) >= _MESSAGES
 
 
 async def take_in(store: Databases, archive: str) -> int:
-    """Take what an archive holds for each database, the worker's own first; how many entries.
+    """Import the part of an archive that each database gets, the worker's own first; the number of entries.
 
-    Raises `DamagedArchiveError` and `StorageError`; then nothing is taken by the database that raised it.
+    Raises `DamagedArchiveError` and `StorageError`; then nothing was imported by the database that raised it.
     """
     return sum([await _take_in(spool, archive) for spool in store.databases()])
 
@@ -68,7 +68,7 @@ async def take_in(store: Databases, archive: str) -> int:
 async def _take_in(spool: Spool, archive: str) -> int:
     with ExitStack() as stack:
         reader = await asyncio.to_thread(_opened, archive, stack)
-        batch = f"in:{reader.id}"  # where it was exported, its id is that of the export
+        batch = f"in:{reader.id}"  # the export itself has the id without the prefix
         (known,) = await spool.transfer(transfers.open_import(batch, spool.clock.now()))
         if known:
             return 0
@@ -83,7 +83,7 @@ async def _take_in(spool: Spool, archive: str) -> int:
 
 
 async def resolve(spool: Spool, batch: str, state: Inbox) -> None:
-    """Go on with an import that a process left in the middle."""
+    """Continue an import that a process did not finish."""
     if state is Inbox.ACCEPTED:
         await _complete(spool, batch)
     else:
@@ -154,12 +154,12 @@ def _renumbered(packed: PackedMessage, spool: int, number: int) -> Iterator[Entr
 
 
 class _Sorter:
-    """Reads an archive and finds out what of it concerns one database. Used in a thread."""
+    """Reads an archive and selects the part for one database. Used in a thread."""
 
     def __init__(
         self, path: Path, place: queries.DatabaseRef, new_file: Callable[[], tuple[str, int]], stack: ExitStack
     ) -> None:
-        """`stack` closes what is opened, and removes what is left over."""
+        """`stack` closes opened databases and removes unused files."""
         self._place = place
         self._new_file = new_file
         self._path = path
@@ -167,7 +167,7 @@ class _Sorter:
         self._siblings: list[_Database] = []
 
     def portions(self, reader: ArchiveReader) -> Iterator[_Portion]:
-        """What concerns this database. Raises `DamagedArchiveError` and `StorageError`."""
+        """The part for this database. Raises `DamagedArchiveError` and `StorageError`."""
         try:
             yield from self._portions(reader)
         except (sqlite3.Error, OSError) as error:
@@ -214,14 +214,14 @@ class _Sorter:
             portion.octets += size
             return
         path, descriptor = self._new_file()
-        self._stack.callback(remove, Path(path))  # unless it has its place among the bodies by then
+        self._stack.callback(remove, Path(path))  # unless it has been moved to the bodies by then
         with os.fdopen(descriptor, "wb") as file:
             archived.save(file.write)
         portion.new.append((archived.packed, SpooledBody(path, size)))
 
 
 def _find(database: _Database, packed: PackedMessage) -> int | None:
-    """The number of the message in a database that holds it: the same id, sender, time and octets."""
+    """The number of the message in a database, if it has it: the same id, sender, time and octets."""
     db, path, tag = database
     parsed = ids.parse(packed.message.id)
     assert parsed is not None
@@ -245,7 +245,7 @@ def _digest(db: sqlite3.Connection, directory: Path, number: int) -> str:
 
 
 class Upload:
-    """An archive that is handed to a relay that runs, in a file of the queue directory until it has been taken in.
+    """An archive uploaded to a running relay, in a file of the queue directory until it has been imported.
 
     Every method blocks and raises `StorageError`.
     """
@@ -271,7 +271,7 @@ class Upload:
         await asyncio.to_thread(remove, self.path)
 
     def write(self, octets: bytes) -> None:
-        """Take a piece, while there is room beyond what the queue keeps for itself."""
+        """Write a piece, while there is space besides the queue's own reserve."""
         if (shortage := self._reserve.shortage(len(octets))) is not None:
             raise shortage
         try:
@@ -282,6 +282,6 @@ class Upload:
             raise storage_error(error, str(self.path)) from error
 
     def verify(self) -> None:
-        """See whether it is whole. Raises `DamagedArchiveError`."""
+        """Check that it is complete. Raises `DamagedArchiveError`."""
         with self.path.open("rb") as file:
             verify(file)

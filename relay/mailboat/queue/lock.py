@@ -1,7 +1,7 @@
-"""One owner a queue database: an open-file-description lock, checked to work, and directories that survive a crash.
+"""One owner for each queue database: an open-file-description lock that is checked to work, and durable directories.
 
-Called by `spool` before it opens anything. Such a lock belongs to the open file, not to the process: it is gone with
-its last descriptor, kill -9 included, and no other close in this process drops it.
+Called by `spool` before it opens anything. Such a lock belongs to the open file, not to the process: it ends with its
+last descriptor, also at kill -9, and no other close in this process releases it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
 
 
 class Lock:
-    """A held lock; `release` or the end of the process gives it up."""
+    """A held lock; `release` or the end of the process releases it."""
 
     def __init__(self, path: Path) -> None:
-        """Take the lock on a file, making it. Raises `QueueInUse`, or `StorageError` where locks do not work."""
+        """Create a file and lock it. Raises `QueueInUse`, or `StorageError` where locks do not work."""
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -40,7 +40,7 @@ class Lock:
             raise
 
     def _check(self) -> None:
-        """A second open file must be refused: on some network file systems everybody gets every lock."""
+        """A second open file must be refused: some network file systems grant every lock."""
         second = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             if _try(second, self.path):
@@ -52,7 +52,7 @@ class Lock:
             os.close(second)
 
     def release(self) -> None:
-        """Give the lock up. The file stays: removing it could part two owners."""
+        """Release the lock. The file stays: if it were removed, two owners could lock different files."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -72,7 +72,7 @@ def _try(descriptor: int, path: Path) -> bool:
 
 
 def file_system_of(directory: Path) -> str:
-    """The type of the file system that holds a directory, such as `ext4` or `nfs4`; `unknown` where nobody says."""
+    """The type of the file system that holds a directory, such as `ext4` or `nfs4`; else `unknown`."""
     found, kind = "", "unknown"
     try:
         mounts = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()
@@ -89,7 +89,7 @@ def file_system_of(directory: Path) -> str:
 
 
 def make_directory(directory: Path) -> None:
-    """Make a directory and its parents, each entry durable, and for this user alone. Raises `StorageError`."""
+    """Make a directory and its parents, durable, and accessible to this user only. Raises `StorageError`."""
     missing = [directory, *directory.parents]
     missing = [path for path in missing if not path.exists()]
     try:
@@ -105,17 +105,17 @@ def make_directory(directory: Path) -> None:
 
 
 def private_files(database: Path) -> None:
-    """Make a database's file for this user alone; what SQLite puts beside it has the same mode. Raises OSError."""
+    """Make a database's file, accessible to this user only; SQLite's other files get the same mode. Raises OSError."""
     os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     for path in (database, *(database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))):
         _keep_private(path)
 
 
 def _keep_private(path: Path) -> None:
-    """Take others' rights away, whoever gave them.
+    """Remove the rights of group and others.
 
-    What belongs to another user stays as it is, such as the root of a mounted volume; so does what is shared on
-    purpose, such as /tmp: the files within are private anyway.
+    A directory of another user, such as the root of a mounted volume, stays as it is; so does a shared one, such as
+    /tmp: the files in it are private anyway.
     """
     with suppress(FileNotFoundError):
         status = path.stat()

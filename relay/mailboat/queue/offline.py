@@ -1,6 +1,6 @@
-"""The queue of a relay that does not run, for the reading verbs of the `queue` command. Takes no lock, writes nothing.
+"""The queue of a stopped relay, for the reading verbs of the `queue` command. Takes no lock, writes nothing.
 
-Works beside a running relay too: SQLite shows what was committed last. Called by `cli` only; blocks.
+Also works while a relay runs: SQLite shows the last commit. Called by `cli` only; blocks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class OfflineQueue:
     """All databases of a queue directory, read-only. Every method raises `StorageError`."""
 
     def __init__(self, queue_dir: str) -> None:
-        """Look which databases there are."""
+        """Find the databases."""
         directory = Path(queue_dir).absolute()
         if not directory.is_dir():
             raise StorageError(f"{directory} is not a directory: no relay has run with it yet")

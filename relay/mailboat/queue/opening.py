@@ -1,6 +1,6 @@
-"""How a queue directory becomes a store: which databases a worker has, and each locked, migrated and recovered.
+"""Opens the queue directory as a store: selects the databases of a worker, and locks, migrates and recovers each.
 
-`open_store` is what `app` calls. When the number of workers shrinks, the databases above it would lie there for ever:
+`open_store` is what `app` calls. When the number of workers shrinks, the databases with higher numbers are adopted:
 worker K adopts each whose number is K modulo the number of workers.
 """
 
@@ -56,7 +56,7 @@ def spare_databases(queue_dir: str, worker: int, nodes: int) -> tuple[Path, list
 async def open_spool(
     queue_dir: Path, index: int, clock: Clock, observer: Observer, tuning: Tuning | None = None
 ) -> Spool:
-    """Lock and open database `index`, making it where it is missing. Raises `QueueInUse` or `StorageError`."""
+    """Lock and open database `index`, creating it if it is missing. Raises `QueueInUse` or `StorageError`."""
     path, tuning = database_path(queue_dir, index), tuning or Tuning()
     lock, identity = await asyncio.to_thread(_lock_and_prepare, path, tuning)
     try:
@@ -90,7 +90,7 @@ def _lock_and_prepare(path: Path, tuning: Tuning) -> tuple[Lock, schema.Identity
 
 
 async def _resolve(spool: Spool) -> None:
-    """End the exports, and end or go on with the imports, that a process left in the middle."""
+    """End the exports, and end or continue the imports, that a process did not finish."""
     unfinished_exports, unfinished_imports = await spool.reader.ask(transfers.unfinished)
     for batch in unfinished_exports:
         await exports.resolve(spool, batch)

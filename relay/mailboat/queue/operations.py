@@ -1,7 +1,7 @@
-"""What may be asked of the writing side of a database, and what it answers: values between the loop and its thread.
+"""Operations on a database and their results: values exchanged by the event loop and the commit thread.
 
-On the event loop `spool` makes operations and `completions` tells who waits; in the commit thread `transaction` applies
-them. The thread never touches a future.
+On the event loop, `spool` makes operations and `completions` resolves their futures; in the commit thread,
+`transaction` applies them. The thread never touches a future.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class NewMessage:
     body: bytes | None = field(repr=False)
     """None: it is in `file`."""
     file: str | None = None
-    """Name below `bodies/`, already synced; its directory is not yet."""
+    """Name below `bodies/`; the file is synced, its directory is not yet."""
     head: bytes = field(default=b"", repr=False)
-    """What stands before the octets of `file`."""
+    """The octets before those of `file`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,19 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An operator's verb on rows; answers with the rows it touched."""
+    """An operator's verb on rows; returns the rows that it changed."""
 
     verb: Verb
     rows: Sequence[int]
     now: float
     future: asyncio.Future[Sequence[int]]
     named: bool = False
-    """Entries were named by their ids, not selected otherwise."""
+    """Whether the entries were named by their ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Hold a damaged row, whatever state it claims to be in."""
+    """Hold a damaged row, whatever its state column says."""
 
     row: int
     reason: str
@@ -80,7 +80,7 @@ class Reschedule:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Raise the mark below which message numbers may be given."""
+    """Raise the number below which message numbers may be assigned."""
 
     reserved: int
 
@@ -94,23 +94,23 @@ class WriteProbe:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a change of `transfers` did."""
+    """The result of a change of `transfers`."""
 
     rows: Sequence[int] = ()
     sizes: Sequence[tuple[int, int | None, int | None]] = ()
-    """Of each entry: octets, and the states that it leaves and comes to; None is outside of the queue."""
+    """For each entry: octets, old state and new state; None is outside the queue."""
     refused: str = ""
     """Why nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A change of `transfers`; answers with the rows."""
+    """A change of `transfers`; returns the rows."""
 
     move: Callable[[sqlite3.Connection], Moved]
     future: asyncio.Future[Sequence[int]]
     octets: int
-    """About what it adds to the database."""
+    """Approximate octets that it adds to the database."""
 
 
 Operation = Accept | Settle | Change | Quarantine | Reschedule | Reserve | WriteProbe | Transfer
@@ -120,13 +120,13 @@ Stats = dict[State, StateStats]
 
 @dataclass(slots=True)
 class Applied:
-    """What a transaction did."""
+    """The result of a transaction."""
 
     stats: Stats
     unannounced: set[int] = field(default_factory=set)
-    """Numbers of bounces that were not queued, because their entry was deleted meanwhile."""
+    """Numbers of bounces that were not queued, because their entry had been deleted."""
     changed: dict[int, Sequence[int]] = field(default_factory=dict)
-    """By position of the `Change` or `Transfer` among the operations: the rows that it touched."""
+    """By position of the `Change` or `Transfer` among the operations: the rows that it changed."""
     refused: dict[int, str] = field(default_factory=dict)
     """By position of a `Transfer`: why it did nothing."""
     files: list[str] = field(default_factory=list)
@@ -145,12 +145,12 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Operations that failed for good: nothing of them is stored."""
+    """Operations that failed permanently: nothing of them is stored."""
 
     operations: Sequence[Operation]
     error: StorageError
     storage: bool = True
-    """Whether storage is at fault, rather than what was to be stored."""
+    """Whether storage failed, rather than the data to be stored."""
 
 
 Report = Committed | Refused

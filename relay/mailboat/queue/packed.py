@@ -1,7 +1,7 @@
-"""A message with its remaining entries as JSON, and back: what is handed from one database to another.
+"""Converts a message with its remaining entries to JSON and back, for moving it from one database to another.
 
-No I/O. What is read is held to be what `rows` would take from the database; addresses and parameters hold no control
-characters, since they become lines of SMTP.
+No I/O. Input is checked as `rows` checks the database; in addition, addresses and parameters must not have control
+characters, because they become SMTP commands.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class PackedMessage:
-    """A message on its way. Its id, and those of its entries, are what the client was told."""
+    """A message in transit between databases. Its id, and those of its entries, are those that the client was given."""
 
     entries: tuple[Entry, ...]
     digest: str
@@ -83,7 +83,7 @@ def _address(address: Address) -> list[str]:
 
 
 def unpack(octets: bytes) -> PackedMessage:
-    """The message again; keys name the rows that it had. Raises ValueError that says what is wrong."""
+    """The unpacked message; keys name its former rows. Raises ValueError with the fault."""
     try:
         said = orjson.loads(octets)
         parsed = ids.parse(said["id"])
@@ -101,7 +101,7 @@ def unpack(octets: bytes) -> PackedMessage:
 
 
 def _read_entry(message: Mapping[str, Any], entry: Mapping[str, Any], parsed: ids.Parsed) -> Entry:
-    """By way of a row of `listing`, so that `rows` has the one say on what an entry can be."""
+    """Reads a row of `listing`, so that `rows` alone decides what is a valid entry."""
     ordinal, size = entry["ordinal"], message["size"]
     if type(ordinal) is not int or not 0 < ordinal <= ids.MAX_ORDINAL or type(size) is not int:
         raise ValueError("a number is not valid")
