@@ -1,7 +1,7 @@
-"""One attempt on one entry: routes it, walks the targets, and reports one outcome a recipient.
+"""One attempt on one entry: routes it, tries the targets in order, and reports one outcome for each recipient.
 
-Owns the order of things, no policy: what a reply or fault means is asked of `delivery.verdict`, connections of
-`delivery.pool`. Does not record anything: `delivery.pipeline` calls it.
+Owns the order of steps, no policy: `delivery.verdict` classifies replies and faults, `delivery.pool` provides
+connections. Records nothing. Called by `delivery.pipeline`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from mailboat.smtp.extensions import EXTENSIONS
 log = logging.getLogger(__name__)
 
 ADDRESSES = 5
-"""Addresses that one attempt tries at most, the rest has to wait for the next one."""
+"""Most addresses that one attempt tries; the others are tried in later attempts."""
 SILENCES = 2
-"""Addresses that may keep silent in one attempt."""
+"""Most addresses that may be silent in one attempt."""
 BUSY_DELAY = 5.0
-"""Seconds until an entry is attempted again, part of which found all connections of the next host taken."""
+"""Seconds to the next attempt on an entry, for a part of which the next host had no free connection."""
 _FITS = tuple((extension.keyword, extension.fit) for extension in EXTENSIONS if extension.fit is not None)
 
 
@@ -51,12 +51,12 @@ class Routing(Protocol):
     """What an attempt asks of routing."""
 
     async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
-        """Where mail from a sender to a domain goes."""
+        """The targets for mail from a sender to a domain."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptParts:
-    """What attempts work with."""
+    """The collaborators of attempts."""
 
     router: Routing
     pool: Pool
@@ -77,13 +77,13 @@ class Attempter:
     async def attempt(
         self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None, *, place: Place | None = None
     ) -> AttemptReport:
-        """Try to deliver; `answer` replaces routing where a plugin knows the way.
+        """Try to deliver; `answer` replaces routing if a plugin has chosen the next hops.
 
-        Never raises for a fault of our own: that is logged, and defers. Cancelled, it drops its connection; `past_dot`
-        tells when that would risk a duplicate. Without a place nothing is connected.
+        Never raises for an internal error, which is logged and defers. When cancelled, it drops its connection;
+        `past_dot` tells whether that may cause a duplicate. Without a place no connection is made.
 
         Raises:
-            Busy: nothing was tried, since others are under way to the same hosts.
+            Busy: nothing was tried, because other attempts to the same hosts are under way.
         """
         clock = self._parts.clock
         started_at, start = clock.now(), clock.monotonic()
@@ -110,12 +110,12 @@ class Attempter:
         )
 
     def past_dot(self, key: EntryKey) -> bool:
-        """Whether an attempt awaits the reply to its final dot: to cancel it now may cause a duplicate."""
+        """Whether an attempt waits for the reply to its final dot: cancelling it now may cause a duplicate."""
         walk = self._walks.get(key)
         return walk is not None and walk.session is not None and walk.session.dot_sent
 
     def hang_up(self, key: EntryKey) -> None:
-        """Drop the connection of an attempt, which then reports what it would if the peer had dropped it."""
+        """Drop the connection of an attempt, which then reports the same as if the peer had dropped it."""
         walk = self._walks.get(key)
         if walk is not None and walk.session is not None:
             walk.session.stream.abort()
@@ -144,13 +144,13 @@ class _After(Enum):
 
     LEAVE = auto()
     AGAIN = auto()
-    """There is more for it."""
+    """Offer the remaining recipients to it."""
     FRESH = auto()
-    """The kept connection was of no more use: the transaction has not happened, and a new one is to be opened."""
+    """The reused connection was dead: no transaction took place, and a new connection is needed."""
 
 
 class _TokenLater(PeerTrouble):
-    """The token server failed lately, and is left alone for so many seconds more."""
+    """The token server failed recently, and is not asked for this many seconds."""
 
     def __init__(self, trouble: Trouble, seconds: float) -> None:
         super().__init__(trouble)
@@ -165,60 +165,60 @@ class _Walk:
         self.pending: list[Recipient] = list(entry.recipients)
         """Those without an outcome yet."""
         self.session: Session | None = None
-        """The one in use."""
+        """The session in use."""
         self.peer: PeerFacts | None = None
         self.stage = Stage.ROUTE
         self.excused = False
-        """The failure says nothing of what the mail can expect: it does not count."""
+        """The failure does not count, because it says nothing about the mail."""
         self.retry_after: float | None = None
-        """Seconds until its hosts are tried again, where they are left alone."""
+        """Seconds until its hosts in back-off are tried again."""
         self._settings = settings
         self._parts = parts
         self._place = place
         self._outcomes: dict[int, Outcome] = {}
         self._troubles: list[tuple[str, str, Trouble]] = []
         self._answers: dict[int, Outcome] = {}
-        """What hosts answered to those of `pending` whom another host may still take."""
+        """Answers of hosts for recipients in `pending` that another host may still accept."""
         self._answered: set[int] = set()
-        """Whom the target in use has answered."""
+        """Recipients for which the target in use has answered."""
         self._body: bytes | FileBody | None = None
         self._passed: list[tuple[Target, HostAddress]] = []
-        """Targets that were not tried because they have no room or are left alone."""
+        """Targets that were not tried because they have no free connection or are in back-off."""
         self._costs: set[Cost] = set()
-        """What failed targets cost, if no message was offered."""
+        """The costs of failed targets, if no message was offered."""
         self._silences = 0
         self._refused = 0
-        """Targets that the TLS policy refuses: they are passed over without trying them."""
+        """Targets that the TLS policy refuses: they are skipped."""
         self._renewed = False
-        """An access token that a host did not take was renewed."""
+        """An access token that a host refused was renewed."""
         self._token_later: float | None = None
-        """Seconds until a token server that failed lately is asked again."""
+        """Seconds until a token server that failed recently is asked again."""
 
     def goes_on(self, target: Target) -> bool:
-        """Whether the attempt may turn to one more target."""
+        """Whether the attempt may try one more target."""
         if self._place is None:
-            raise Busy  # there is a way now, for which it needs a place
+            raise Busy  # there are targets now, for which it needs a place
         now = self._parts.clock.monotonic()
         is_over = now - self._place.began >= self._settings.outbound.attempt_timeout
         if len(self._troubles) - self._refused >= ADDRESSES or self._silences >= SILENCES or is_over:
             return False
-        # A host of lower preference is for when the better ones do not work, not for when they are busy.
+        # A host of lower preference is used if the better ones do not work, not if they are busy.
         return not self._passed or not any(
             passed.priority < target.priority and now >= a.dead_until for passed, a in self._passed
         )
 
     async def visit(self, target: Target) -> None:
-        """Offer what is pending to one target."""
+        """Offer the pending recipients to one target."""
         gate, place, clock = self._parts.gate, self._place, self._parts.clock
         assert place is not None
-        if target.tls.refusal:  # a connection that other mail has left open is refused as well
+        if target.tls.refusal:  # also refused on a connection kept open by other mail
             self._refused += 1
             self._failed(target, PeerTrouble(Trouble(Stage.TLS, FaultKind.NO_TLS, target.tls.refusal)))
             return
         if target.credentials is not None:
             try:
                 target = await self._with_token(target)
-            except PeerTrouble as failure:  # before the host is approached: it has no part in this
+            except PeerTrouble as failure:  # before connecting: the host is not involved
                 self._failed(target, failure)
                 return
         approach, address = gate.approach(place, target.spot, clock.monotonic())
@@ -247,7 +247,7 @@ class _Walk:
                 await self._parts.pool.gone(session)
 
     async def _with_token(self, target: Target, refused: str = "") -> Target:
-        """The target with an access token, if it wants one; not with the `refused` one. Raises PeerTrouble."""
+        """The target with an access token other than `refused`, if it needs one. Raises PeerTrouble."""
         credentials = target.credentials
         if credentials is None or credentials.grant is None:
             return target
@@ -261,7 +261,7 @@ class _Walk:
         return replace(target, credentials=replace(credentials, token=token.value))
 
     async def _open(self, target: Target, place: Place) -> tuple[Session, Target]:
-        """A new session, and the target with the access token that it took. Raises PeerTrouble."""
+        """A new session, and the target with the access token that it accepted. Raises PeerTrouble."""
         try:
             return await self._connect(target, place), target
         except PeerTrouble as failure:
@@ -275,7 +275,7 @@ class _Walk:
         return await self._connect(target, place), target
 
     def _failed(self, target: Target, failure: PeerTrouble) -> None:
-        """There is no session with a target."""
+        """Handle the failure to open a session with a target."""
         if isinstance(failure, _TokenLater):
             self._token_later = failure.seconds  # nothing was tried
         else:
@@ -301,7 +301,7 @@ class _Walk:
             place.interrupt = None
 
     def _learn(self, target: Target, signal: Signal, trouble: Trouble | None) -> None:
-        """Tell the gate what a target said of itself."""
+        """Tell the gate what was learnt of a target."""
         assert self._place is not None
         cost = self._parts.gate.learn(self._place, signal, self._parts.clock.monotonic(), trouble, target.host)
         if trouble is not None:
@@ -309,24 +309,25 @@ class _Walk:
             self._silences += signal is Signal.SILENT
 
     def settle(self, outcomes: list[Outcome]) -> None:
-        """Note outcomes; the first of a recipient stands."""
+        """Note outcomes; the first one of a recipient counts."""
         for outcome in outcomes:
             self._outcomes.setdefault(outcome.recipient, outcome)
         self.pending = [r for r in self.pending if r.id not in self._outcomes]
 
     def _offered(self) -> list[Recipient]:
-        """Those that the target in use is still to be offered."""
+        """The recipients not yet offered to the target in use."""
         return [r for r in self.pending if r.id not in self._answered] if self._answered else self.pending
 
     def _pass_on(self, answers: list[Outcome]) -> None:
-        """Note answers that leave it to another host; a temporary one goes before what a host can never take."""
+        """Note answers that another host may improve on; a temporary one overrides that the message does not fit a
+        host."""
         for outcome in answers:
             self._answered.add(outcome.recipient)
             if outcome.result is Result.DEFERRED or outcome.recipient not in self._answers:
                 self._answers[outcome.recipient] = outcome
 
     def give_up(self, trouble: Trouble) -> None:
-        """Defer what is pending."""
+        """Defer the pending recipients."""
         self.settle(verdict.deferred(self.pending, trouble, self.peer.host if self.peer else ""))
 
     def exhaust(self) -> None:
@@ -347,7 +348,7 @@ class _Walk:
         self.settle(outcomes)
 
     def _pass(self) -> None:
-        """What is pending was offered to nobody. Raises Busy, unless others have an outcome, which must not be lost."""
+        """The pending recipients were not offered to any host. Raises Busy, unless others have an outcome to record."""
         now = self._parts.clock.monotonic()
         busy = [address for _, address in self._passed if now >= address.dead_until]
         if busy and not self._outcomes:
@@ -359,17 +360,17 @@ class _Walk:
         self.settle(verdict.deferred(self.pending, trouble, target.host))
 
     def in_order(self) -> tuple[Outcome, ...]:
-        """One outcome a recipient, in the entry's order."""
+        """One outcome for each recipient, in the entry's order."""
         return tuple(self._outcomes[recipient.id] for recipient in self.entry.recipients)
 
     def close(self) -> None:
-        """Let go of what an interrupted attempt still holds."""
+        """Release what an interrupted attempt still holds."""
         self._discard()
         if isinstance(self._body, FileBody):
             self._body.file.close()
 
     async def _converse(self, session: Session, target: Target) -> _After:
-        """One transaction with what is pending."""
+        """One transaction with the pending recipients."""
         self.session, self.stage = session, Stage.MAIL
         facts = session.facts
         self.peer = facts if facts.host == target.host else replace(facts, host=target.host)
@@ -413,7 +414,7 @@ class _Walk:
         return _After.AGAIN if judgement.again or more else _After.LEAVE
 
     def _fitting(self, offers: PeerOffers, mx: str, body: bytes | FileBody) -> list[Recipient]:
-        """Those to offer to this host; what it cannot take anyway is left to other hosts, without saying MAIL."""
+        """The recipients to offer to this host; what does not fit its offers is left to other hosts, without MAIL."""
         offered = self._offered()
         head = partial(_head_of, body)
         for keyword, fit in _FITS:
@@ -445,7 +446,7 @@ class _Walk:
         return _After.LEAVE
 
     def _trouble(self, target: Target, trouble: Trouble) -> None:
-        """A target failed: remember why, and see whether that ends the attempt."""
+        """A target failed: note why, and decide whether this ends the attempt."""
         self._troubles.append((target.host, label(target), trouble))
         if trouble.stage is Stage.AUTH and trouble.reply is not None and trouble.reply.is_permanent:
             self._parts.observer.authentication_failed(target.host, str(trouble.reply))

@@ -1,7 +1,6 @@
-"""The bounce message for recipients that failed for good: original and outcomes in, a draft for the queue out.
+"""The bounce message for recipients that failed permanently: original and outcomes in, a draft for the queue out.
 
-`message.dsn` knows what it looks like, `queue.body_writer` how it is stored; here is only what it is made of. Called by
-`pipeline`.
+`message.dsn` formats it, `queue.body_writer` stores it; this module collects its content. Called by `pipeline`.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ class Bounces:
     def __init__(
         self, store: Store, clock: Clock, observer: Observer, hooks: Callable[[], Hooks] = lambda: NO_HOOKS
     ) -> None:
-        """`hooks` tells those in force now."""
+        """`hooks` returns the hooks in force."""
         self._store = store
         self._clock = clock
         self._observer = observer
         self._hooks = hooks
 
     async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
-        """The bounce for these recipients of an entry. Raises StorageError: the original is not there, or no room."""
+        """The bounce for these recipients of an entry. Raises StorageError: the original is missing, or no space."""
         body = await self._store.body(entry)
         id = self._store.reserve_id()  # noqa: A001 - the field's word
         addresses = {recipient.id: recipient.address for recipient in entry.recipients}
@@ -81,13 +80,13 @@ class Bounces:
 
 
 def _parameters(entry: Entry, *, is_ascii: bool) -> Parameters:
-    """SMTPUTF8 is needed only where the report itself has more than ASCII in it (RFC 6533)."""
+    """SMTPUTF8 is needed only if the report itself is not ASCII (RFC 6533)."""
     said = {"SMTPUTF8": ""} if entry.message.smtputf8 and not is_ascii else {}
     return with_body(said, is_ascii=is_ascii)
 
 
 async def _written(writer: BodyWriter, pieces: Iterator[bytes], *, blocks: bool) -> Body:
-    """The message that these octets make. `blocks`: they come from a file. Raises StorageError."""
+    """The message made of these octets. `blocks`: they come from a file. Raises StorageError."""
     try:
         while writer.fault is None and (
             piece := await asyncio.to_thread(next, pieces, b"") if blocks else next(pieces, b"")
@@ -129,7 +128,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _lines(rest: bytes, file: BinaryIO) -> Iterator[bytes]:
-    """Whole lines of `rest` and the file behind it, many at once; the last one as it is."""
+    """Whole lines of `rest` and the rest of the file, many at once; the last one may be incomplete."""
     for piece in _pieces(file):
         whole, end, rest = (rest + piece).rpartition(b"\n")
         if end:

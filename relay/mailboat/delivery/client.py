@@ -1,7 +1,7 @@
 """Opens a session with one target: connect, greeting, EHLO or LHLO, STARTTLS, AUTH.
 
-Speaks through `replies.ReplyStream`, on a socket that `delivery.dial` connected. Says what went wrong (`PeerTrouble`),
-not what that means (`delivery.verdict`). Used by `delivery.pool`.
+Uses `replies.ReplyStream` on a socket that `delivery.dial` connected. Reports what went wrong (`PeerTrouble`), not what
+it means (`delivery.verdict`). Used by `delivery.pool`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from mailboat.smtp.sasl_client import SASL_CLIENTS, Respond
 log = logging.getLogger(__name__)
 
 _COMMAND_LIMIT = 510
-"""Octets of a command without its line end (RFC 5321 4.5.3.1.4): a longer initial response goes by itself."""
+"""Octets of a command without its line end (RFC 5321 4.5.3.1.4): a longer initial response is sent separately."""
 
 
 class TlsFailed(PeerTrouble):
-    """The handshake failed or STARTTLS was refused. `refused_certificate`: the peer is not who it should be."""
+    """The handshake failed or STARTTLS was refused. `refused_certificate`: its certificate did not verify."""
 
     def __init__(self, trouble: Trouble, *, refused_certificate: bool = False) -> None:
         super().__init__(trouble)
@@ -45,7 +45,7 @@ class TlsFailed(PeerTrouble):
 
 
 class Client:
-    """Opens sessions; keeps what they share."""
+    """Opens sessions, and holds what they share."""
 
     def __init__(self, *, observer: Observer, contexts: ClientContexts, broken_tls: BrokenTls) -> None:
         self._observer = observer
@@ -66,8 +66,8 @@ class Client:
         try:
             return await self._open(target, source, settings, starttls=starttls)
         except TlsFailed as failure:
-            # Opportunistic means that anything is better than nothing (RFC 7435 3), but a peer that should have been
-            # verified, or a password, is not handed over in clear because somebody broke the handshake.
+            # Opportunistic TLS prefers plaintext to no delivery (RFC 7435 3), but an attacker who breaks the handshake
+            # must not obtain a password, or mail for a peer that must be verified, in plaintext.
             if not opportunistic or failure.refused_certificate or target.credentials is not None:
                 raise
             self._broken_tls.add(*address)
@@ -88,7 +88,7 @@ class Client:
 
 
 class _Opening:
-    """The dialogue of one connection until MAIL may be said."""
+    """The dialogue of one connection until it is ready for MAIL."""
 
     def __init__(self, target: Target, source: BindSource, settings: Settings, contexts: ClientContexts) -> None:
         self._target = target
@@ -103,34 +103,34 @@ class _Opening:
         self._tls = SessionTls()
 
     async def run(self, sock: socket.socket, *, starttls: bool) -> Session:
-        """The session, which owns the socket; closed when there is none. Raises PeerTrouble."""
+        """The session, which owns the socket; without a session the socket is closed. Raises PeerTrouble."""
         try:
             with self._troubles():
                 await self._connect(sock)
                 offers = await self._hello()
                 if starttls and STARTTLS in offers:
                     await self._starttls()
-                    offers = await self._hello()  # RFC 3207 4.2: what was learnt before does not count
+                    offers = await self._hello()  # RFC 3207 4.2: earlier offers are discarded
                 elif self._target.tls.level is not TlsLevel.IMPLICIT:
                     self._check_tls(SessionTls())
                 if self._target.credentials is not None:
                     await self._authenticate(offers, self._target.credentials)
                 session = Session(self._stream, offers, self._facts(), lmtp=self._lmtp)
         except BaseException:
-            self._stream.abort()  # at once: nobody will read what is unsent
+            self._stream.abort()  # at once: the peer will not read unsent octets
             raise
         session.quit_timeout = self._settings.outbound.quit_timeout
         return session
 
     async def _connect(self, sock: socket.socket) -> None:
-        """The transport, with TLS at once where that is implicit, and the greeting."""
+        """Make the transport, with implicit TLS if configured, and read the greeting."""
         context, name = None, None
         if self._target.tls.level is TlsLevel.IMPLICIT:
             self._stage = Stage.TLS
             try:
                 context, name = self._context(), self._server_name()
             except BaseException:
-                sock.close()  # from here on the transport closes it
+                sock.close()  # the transport would close it from here on
                 raise
         async with asyncio.timeout(self._timeout):
             loop = asyncio.get_running_loop()
@@ -158,7 +158,7 @@ class _Opening:
         return (await self._stream.exchange(line + b"\r\n", (self._timeout,)))[0]
 
     def _check(self, raw: RawReply, wanted: int) -> None:
-        """PeerTrouble, when this is not the reply that lets the dialogue go on."""
+        """Raise PeerTrouble unless the reply has the wanted code."""
         reply = decode(raw)
         if reply.code == wanted:
             return
@@ -177,17 +177,17 @@ class _Opening:
         return offers_of(raw[1].split(b"\n"))
 
     async def _helo(self, name: bytes, refusal: RawReply) -> RawReply:
-        """RFC 5321 3.2: an old server. One that hangs up had said all that it had to say."""
+        """RFC 5321 3.2: an old server. If it closes the connection, its refusal of EHLO counts."""
         try:
             code, text = await self._command(b"HELO " + name)
         except Broken as broken:
             if broken.kind is FaultKind.CLOSED:
                 return refusal
             raise
-        return code, text.partition(b"\n")[0]  # no extensions, whatever its further lines look like
+        return code, text.partition(b"\n")[0]  # no extensions, whatever further lines there are
 
     def _check_tls(self, session: SessionTls) -> None:
-        """PeerTrouble, when nothing more may be said on this connection."""
+        """Raise PeerTrouble if the TLS requirement is not met on this connection."""
         self._tls = session
         refusal = check_session(self._target.tls, session)
         if refusal:
@@ -255,7 +255,7 @@ class _Opening:
 
     @contextlib.contextmanager
     def _troubles(self) -> Iterator[None]:
-        """What breaks, as trouble of the stage that it happened at."""
+        """Convert faults to the trouble of their stage."""
         try:
             yield
         except Broken as broken:

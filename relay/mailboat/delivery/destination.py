@@ -1,8 +1,7 @@
-"""What the relay has learnt of the hosts that it sends to: each address, and the destination that they make up. Pure.
+"""What the relay has learnt of hosts: of each address, and of the destinations that addresses belong to. Pure.
 
-A destination is what shares connections and their limits: the MX hosts of a domain, whatever other domains name the
-same ones, or a route (`routing.answers.Site`). What is told of it comes from `delivery.verdict` as a `Signal`; time is
-an argument. Kept by `gate`.
+A destination shares connections and limits: a route, or a set of MX hosts with all the domains that they serve
+(`routing.answers.Site`). It learns from each `Signal` of `delivery.verdict`; time is an argument. Kept by `gate`.
 """
 
 from __future__ import annotations
@@ -14,21 +13,21 @@ from mailboat.delivery.window import Window
 from mailboat.routing.answers import Site
 
 PROVEN = 600.0
-"""Seconds for which an address that has answered a message is expected to go on."""
+"""Seconds for which an address that has answered a message is expected to keep answering."""
 UNPROVEN_AFTER = 3
-"""Failures in a row after which it is expected no more, and left alone for a while."""
+"""Failures in a row after which an address is no longer proven, and is in back-off for a while."""
 FIRST_CAP, LARGEST_CAP = 2, 20
-"""Connections at once to an address that nothing is known of, and at most."""
+"""Concurrent connections to an unknown address, and the maximum."""
 LAST_FOR = 300.0
-"""Seconds for which an address that kept silent is tried after all others, and once at a time."""
+"""Seconds for which a silent address is tried after all others, and with one connection at a time."""
 FIRST_BACK_OFF, LONGEST_BACK_OFF = 60.0, 1800.0
-"""Seconds for which a dead address is left alone; each failure at their end doubles them."""
+"""Back-off of a dead address in seconds; each failure after it doubles it."""
 PATIENCE = 5.0
-"""Seconds that an unproven address may keep silent while others wait; doubled each time that it does."""
+"""Seconds that an unproven address may be silent while others wait; doubled each time it is."""
 
 
 class HostAddress:
-    """One address, whatever destinations it is of."""
+    """One address, which may belong to several destinations."""
 
     __slots__ = (
         "_back_off",
@@ -47,18 +46,18 @@ class HostAddress:
         self.open = 0
         """Attempts at it."""
         self.cap = FIRST_CAP
-        """Attempts at once at most."""
+        """Limit of concurrent attempts."""
         self.failures = 0
         """In a row."""
         self.last_until = 0.0
-        """Until then others are tried first."""
+        """Time until which others are tried first."""
         self.dead_until = 0.0
-        """Until then it is not tried."""
+        """Time until which it is not tried."""
         self.patience = PATIENCE
         self.blocked: dict[str, None] = {}
         """Queues that wait for an attempt at it to end."""
         self.proven_until = 0.0
-        """Until then it is expected to answer, unless it fails too often: see `is_proven`."""
+        """Time until which it is expected to answer, unless it fails too often: see `is_proven`."""
         self._cohorts = 0.0
         self._back_off = 0.0
 
@@ -73,11 +72,11 @@ class HostAddress:
     def room(self, _each: int, now: float) -> int:
         """How many more attempts may be made at it."""
         if now < self.dead_until:
-            return len(self.blocked)  # they are told so
+            return len(self.blocked)  # they are refused at their turn
         return (1 if now < self.last_until else self.cap) - self.open
 
     def learn(self, signal: Signal, now: float, chance: float) -> None:
-        """What one attempt told of it; `chance` (0 to 1) spreads the ends of back-offs."""
+        """Learn from one attempt; `chance` (0 to 1) spreads the ends of back-offs."""
         if signal is Signal.WELL:
             self._succeeded(now)
         elif signal is not Signal.NOTHING:
@@ -104,18 +103,18 @@ class HostAddress:
             self.dead_until = now + self._back_off * (0.8 + 0.4 * chance)
 
     def forgive(self) -> None:
-        """Nothing bad is known of it any more."""
+        """Forget its failures."""
         self.failures = 0
         self.last_until = self.dead_until = self._back_off = self._cohorts = 0.0
         self.patience = PATIENCE
 
     def retry_now(self) -> None:
-        """Let the next attempt prove it."""
+        """End its back-off, so that the next attempt may prove it."""
         self.dead_until = self.last_until = 0.0
 
 
 class Destination:
-    """What shares a window, and what was learnt of it."""
+    """A set of addresses with one window, and what was learnt of it."""
 
     __slots__ = (
         "addresses",
@@ -134,7 +133,7 @@ class Destination:
     def __init__(self, key: str) -> None:
         self.key = key
         self.site: Site | None = None
-        """What `tiers` were made of."""
+        """The source of `tiers`."""
         self.window = Window()
         self.tiers: tuple[tuple[HostAddress, ...], ...] = ()
         """Its addresses by preference, the most preferred first."""
@@ -143,18 +142,18 @@ class Destination:
         self.running = 0
         """Attempts."""
         self.conversing = 0
-        """Those of them that have a session."""
+        """Attempts that have a session."""
         self.trouble: Trouble | None = None
         """Why the last attempt failed that did; None after a success."""
         self.host = ""
-        """Which of its hosts that was."""
+        """The host of `trouble`."""
         self.blocked: dict[str, None] = {}
         """Queues that wait for an attempt to end."""
         self.unproven: dict[str, None] = {}
-        """Queues that wait for their turn among those whose hosts are not proven, as far as they are remembered."""
+        """Some of the queues that wait for their turn among those with unproven hosts."""
 
     def lead_to(self, tiers: tuple[tuple[HostAddress, ...], ...]) -> None:
-        """These are its addresses from now on, by preference."""
+        """Set its addresses, by preference."""
         self.tiers, self.addresses = tiers, tuple(address for tier in tiers for address in tier)
 
     def is_proven(self, now: float) -> bool:
@@ -165,17 +164,17 @@ class Destination:
         return False
 
     def room(self, each: int, now: float) -> int:
-        """How many more attempts its window allows; `each` is the limit of any."""
+        """How many more attempts its window allows; `each` is the limit of every destination."""
         return self.window.limit(each, now) - self.running
 
     def dead_until(self) -> float:
-        """When the first of its addresses may be tried again; in the past while one is alive."""
+        """When the first of its addresses may be tried again; in the past if one is alive."""
         return min((address.dead_until for address in self.addresses), default=0.0)
 
     def with_room(self, now: float) -> HostAddress | None:
-        """The first address whose turn it is and that has room.
+        """The first address by preference that may be tried and is not at its limit.
 
-        Mail does not go to a host of lower preference because a better one is busy, only when that does not work.
+        A host of lower preference is used if the better one does not work, not if it is busy.
         """
         for tier in self.tiers:
             busy = False
@@ -189,7 +188,7 @@ class Destination:
         return next((address for address in self.addresses if address.is_free(now)), None)
 
     def in_the_way(self, now: float) -> Sequence[HostAddress]:
-        """Where none has room: the addresses that it waits for. Empty where none is alive, too."""
+        """The addresses to wait for if all are at their limit. Empty also if none is alive."""
         for tier in self.tiers:
             if busy := [a for a in tier if now >= a.dead_until and now >= a.last_until]:
                 return busy

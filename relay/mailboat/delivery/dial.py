@@ -1,4 +1,4 @@
-"""Connects a socket: to a numeric address or a unix socket, from the source address that was picked.
+"""Connects a socket: to a numeric address or a unix socket, from the chosen source address.
 
 Knows no SMTP. Used by `delivery.client`.
 """
@@ -17,34 +17,34 @@ from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.outcome import Stage
 from mailboat.routing.answers import Target
 
-# Linux: choose the port at connect, so that one source address can have as many connections as there are peers.
+# Linux: choose the port at connect, so that connections of one source address to different peers may share ports.
 _IP_BIND_ADDRESS_NO_PORT = 24
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def label(target: Target) -> str:
-    """A target for people."""
+    """A target in words for people."""
     return target.path or f"{target.host}[{target.ip}]:{target.port}"
 
 
 def describe(error: BaseException) -> str:
-    """An error for people: without the numbers and source lines that only a developer reads."""
+    """An error in words for people, without error numbers and source lines."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message or str(error)
     if isinstance(error, ssl.SSLError):
         reason: str | None = getattr(error, "reason", None)
         return reason.lower().replace("_", " ") if reason else str(error)
     if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()  # not its own text: the event loops differ in that
+        return os.strerror(error.errno).lower()  # its own text differs between event loops
     return str(error) or type(error).__name__
 
 
 async def dial(target: Target, source: BindSource, timeout: float) -> socket.socket:
-    """A connected socket, not blocking.
+    """A connected, non-blocking socket.
 
     Raises:
-        SourceMissing: the source address is not on this machine.
-        PeerTrouble: no connection within `timeout` seconds, or why there is none.
+        SourceMissing: the source address is not on this machine. PeerTrouble: the connection failed, or took longer
+        than `timeout` seconds.
     """
     family = _family(target)
     try:

@@ -1,8 +1,7 @@
-"""The queue manager: reads due entries from the store, has them attempted in fair order, and drains.
+"""The queue manager: reads due entries from the store, starts attempts in fair order, and drains.
 
-It listens to the store (`QueueListener`), so a message that was accepted a moment ago, one that was deferred for a
-day and one found at start take the same path. It decides neither the order (`queue.schedule`) nor who may start
-(`gate`), and of an attempt (`pipeline`) it sees the beginning and the end.
+It listens to the store (`QueueListener`), so new, deferred and restored messages take the same path. `queue.schedule`
+decides the order, `gate` which attempts may start, and `pipeline` runs an attempt from its start to its end.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from mailboat.queue.store import StorageError
 log = logging.getLogger(__name__)
 
 IN_MEMORY = 20_000
-"""Entries that wait in memory at most; about 1 KiB each. The rest is read from the store when there is room."""
+"""Maximum of entries that wait in memory, about 1 KiB each. The others are read from the store when there is room."""
 SCAN_BATCH = 500
 """Entries read from the store at once."""
 UNRECORDED_MAX = 2_000
-"""Finished attempts that wait for their commit at most: beyond it no new ones start, so that a store that is slow to
-record outcomes does not make duplicates by the thousand."""
+"""Maximum of finished attempts that wait for their commit: beyond it none starts, so that a crash of a slow store
+cannot cause thousands of duplicates."""
 SET_ASIDE = 300.0
 """Seconds until an entry is attempted again whose outcome could not be recorded, though storage works."""
 RECHECK = 1.0
 """Seconds until the store is asked again after it failed to answer."""
 LONGEST_SLEEP = 60.0
-"""Seconds between two looks at the store at most: the wall clock, by which entries are due, may be set."""
+"""Longest time in seconds between two reads of the store: the wall clock, by which entries are due, may be set."""
 DOT_GRACE = 3.0
-"""Seconds that attempts get beyond the drain's grace whose message the peer may have taken already."""
+"""Seconds beyond the drain's grace for attempts whose message the peer may have accepted."""
 HANG_UP_GRACE = 0.5
 """Seconds for an attempt to report after its connection was dropped."""
 
@@ -46,7 +45,7 @@ class Engine:
     """Delivers the queue of one worker."""
 
     def __init__(self, parts: DeliveryParts, destination: Callable[[Entry], str], settings: Settings) -> None:
-        """`destination` gives the key under which an entry takes its turn (`Router.destination`)."""
+        """`destination` returns the key of an entry's ready queue (`Router.destination`)."""
         self._parts = parts
         self._destination = destination
         self._gate = parts.gate
@@ -57,12 +56,12 @@ class Engine:
         self._cursor: tuple[float, EntryKey] | None = None
         """How far `due` has been read; everything before it is in memory, settled, or marked in the schedule."""
         self._read_until = 0.0
-        """What was due by then has been asked for."""
+        """Entries due by this time have been requested."""
         self._rewinds = 0
-        """How often the cursor was put back: an answer that was asked for before counts no more."""
+        """How often the cursor was moved back: answers to earlier requests are ignored."""
         self._look = asyncio.Event()
         self._awaited: dict[EntryKey, asyncio.Future[None]] = {}
-        """Futures of those who wait for the end of an attempt."""
+        """Futures of callers that wait for the end of an attempt."""
         self._starved = False
         """Reading stopped because memory was full."""
         self._reader: asyncio.Task[None] | None = None
@@ -73,7 +72,7 @@ class Engine:
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
-        """Take new settings; they hold from the next attempt on."""
+        """Set new settings, in force from the next attempt on."""
         outbound = settings.outbound
         self._settings = settings
         self._pipeline.configure(settings)
@@ -88,17 +87,17 @@ class Engine:
         return self._pipeline.plan
 
     def start(self) -> None:
-        """Begin with what is due in the store."""
+        """Start with the entries that are due in the store."""
         self._parts.store.subscribe(self)
         self._reader = asyncio.create_task(self._read_forever(), name="queue-reader")
         self._look.set()
 
     async def drain(self, grace: float) -> None:
-        """Start nothing more, let attempts finish for `grace` seconds, give up the others.
+        """Start no more attempts, let those under way finish for `grace` seconds, and cancel the others.
 
-        What is given up before its final dot has not happened. Past it the peer may have the message: such an attempt
-        gets `DOT_GRACE` seconds more, and is recorded as a lost reply then. Outcomes are with the store afterwards,
-        whose `close` commits them.
+        An attempt that is cancelled before its final dot is not recorded. After the dot the peer may have the message:
+        such an attempt gets `DOT_GRACE` seconds more, and is then recorded as a lost reply. The store's `close` commits
+        the outcomes.
         """
         self._stopping = True
         if self._timer is not None:
@@ -130,7 +129,7 @@ class Engine:
                 return
             await asyncio.wait(tasks, timeout=left)
 
-    # What the store tells.
+    # Called by the store.
 
     def added(self, entries: Sequence[Entry]) -> None:
         """These are new and due."""
@@ -153,13 +152,13 @@ class Engine:
         return [self._awaited[key] for key in attempts]
 
     def woken(self) -> None:
-        """Some entries are due earlier than was known: read from the beginning, and find out what works again."""
+        """Some entries are due earlier: read from the beginning, and retry failed hosts."""
         self._gate.retry_now()
         self._rewind_to(0.0)
         self._look.set()
 
     def _rewind_to(self, when: float | None) -> None:
-        """The store holds an entry that is due at `when`: the cursor must not have passed it."""
+        """Move the cursor back to `when`, at which an entry in the store is due."""
         if (when or 0.0) <= self._read_until:
             self._rewinds += 1
             self._cursor = None
@@ -183,12 +182,12 @@ class Engine:
             self._look.set()
 
     def located(self, name: str) -> None:
-        """It is known where the mail of a destination goes."""
+        """The targets of a destination are known."""
         if self._schedule.resume(name):
             self._pump()
 
     def _look_around(self) -> None:
-        """Park and end attempts whose peers keep silent, and let in what waits for time to pass."""
+        """Park or end attempts with silent peers, and start those whose back-off is over."""
         self._watch = None
         gate, now = self._gate, self._parts.clock.monotonic()
         timeout = self._settings.outbound.attempt_timeout
@@ -215,7 +214,7 @@ class Engine:
             else:
                 self._schedule.put_back(name, entry, takes_turn=not busy.addresses)
         except asyncio.CancelledError:
-            # By `drain`: without an outcome nothing is recorded, so the entry is due again at the next start.
+            # By `drain`: without an outcome nothing is recorded, and the entry is due at the next start.
             self._settled(entry.key)
             raise
         except Exception:
@@ -225,10 +224,10 @@ class Engine:
             del self._attempts[entry.key]
         self._pump()
 
-    # What the pipeline tells.
+    # Called by the pipeline.
 
     def recorded(self, entry: Entry, remaining: Entry | None) -> None:
-        """C2 is durable: look when it is due again."""
+        """C2 is durable: note when the entry is due again."""
         self._settled(entry.key)
         if remaining is not None and remaining.next_attempt is not None:
             # A commit may take longer than the delay was: the cursor may be past this entry's time already.
@@ -254,7 +253,7 @@ class Engine:
             awaited.set_result(None)
 
     def _set_aside(self, key: EntryKey) -> None:
-        """Something here is wrong with this entry: it stays in the store, and is left alone for a while."""
+        """After an internal error the entry stays in the store, and is not attempted for a while."""
         self._schedule.set_aside(key)
         self._over(key)
         asyncio.get_running_loop().call_later(SET_ASIDE, self._take_up, key)
@@ -304,7 +303,7 @@ class Engine:
         self._wake_at(now + LONGEST_SLEEP if next_due is None else min(next_due, now + LONGEST_SLEEP))
 
     def _take_in(self, entries: Sequence[Entry]) -> bool:
-        """Offer entries in their order, and have the cursor follow; False: there is no room for all."""
+        """Offer entries in order, and move the cursor after them; False: there is no room for all."""
         for entry in entries:
             if self._schedule.offer(self._destination(entry), entry) is OfferResult.FULL:
                 return False
@@ -312,23 +311,23 @@ class Engine:
         return True
 
     async def _refill(self) -> None:
-        """Fill destinations up whose entries did not all find room in memory."""
+        """Refill ready queues whose entries were not all in memory."""
         while (wanted := self._schedule.more()) is not None:
             destination, domain = wanted
             if not domain:
                 self._rewind_to(0.0)
                 return
-            # What is here or under way comes first in the answer: enough to see beyond it.
+            # The answer begins with entries that are known or under way: read enough to get more.
             limit = SCAN_BATCH + LOW_WATER + self._schedule.unsettled
             self._schedule.begin_read()
             entries = await self._parts.store.due_in(domain, self._parts.clock.now(), limit)
-            # Where routes go by sender, or messages choose a source, one domain's mail may stand in several queues.
+            # With routes by sender, or sources chosen by messages, mail to one domain may be in several queues.
             own = [e for e in self._schedule.end_read(entries) if self._destination(e) == destination]
             left = any(self._schedule.offer(destination, entry) is not OfferResult.QUEUED for entry in own)
             if left or (own and len(entries) == limit):
                 self._schedule.mark_more(domain, destination)
             elif len(entries) == limit:
-                # They are behind the mail of another one: only reading all of the queue gets there.
+                # They come after the mail of another queue: only reading the whole store finds them.
                 self._rewind_to(0.0)
             self._pump()
 

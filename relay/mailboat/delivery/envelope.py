@@ -1,6 +1,6 @@
 """A message's envelope as the commands of a transaction, fitted to what the peer offers. Pure.
 
-Used by `delivery.attempt`, sent by `delivery.session`. What a parameter says, its extension knows (`smtp.extensions`).
+Used by `delivery.attempt`, sent by `delivery.session`. Each extension formats its own parameters (`smtp.extensions`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Envelope:
 
 
 def envelope_for(message: Message, recipients: Sequence[Recipient], offers: PeerOffers, now: float) -> Envelope:
-    """MAIL with the parameters that the peer knows, and one RCPT a recipient. `now`: seconds since the epoch."""
+    """MAIL with the parameters that the peer supports, and one RCPT for each recipient. `now`: seconds since the
+    epoch."""
     utf8 = message.smtputf8 and SMTPUTF8 in offers
     mail = f"MAIL FROM:<{_path(message.sender, utf8=utf8)}>"
     for extension in offers.extensions:
@@ -43,7 +44,7 @@ def _rcpt(recipient: Recipient, offers: PeerOffers, *, utf8: bool) -> bytes:
 
 
 def _again(keywords: Iterable[str], parameters: Parameters) -> str:
-    """Those of an extension's parameters that there are, each behind a blank."""
+    """The given parameters of an extension, each after a space."""
     if not parameters:
         return ""
     said = ((keyword, parameters[keyword]) for keyword in keywords if keyword in parameters)
@@ -51,5 +52,5 @@ def _again(keywords: Iterable[str], parameters: Parameters) -> str:
 
 
 def _path(address: Address, *, utf8: bool) -> str:
-    # The grammar has no dot at the end of a domain (RFC 5321 4.1.2), clients have.
+    # The grammar has no dot at the end of a domain (RFC 5321 4.1.2), but some clients send one.
     return str(address).removesuffix(".") if utf8 else address.wire

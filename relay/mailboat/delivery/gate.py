@@ -1,9 +1,9 @@
-"""Which mail may be attempted now, and what attempts teach about hosts. Pure: no I/O, time is an argument.
+"""Decides which attempts may start, and learns about hosts from attempts. Pure: no I/O, time is an argument.
 
-An attempt starts when it is known where the mail goes (`routing.ahead`), the window of that destination has room
-(`window`), one of its addresses has (`destination`), and there is a place (`places`). Proven hosts come first; of the
-others those that did not fail before those that did, three to one. Everything costs a few dictionary look-ups, however
-many destinations there are. Asked by `queue.schedule` and `engine`, told by `attempt`.
+An attempt starts when its targets are known (`routing.ahead`), the window of the destination has room (`window`), one
+of its addresses has room (`destination`), and there is a free place (`places`). Proven hosts come first; among the
+others, those without a failure are preferred to those with one, three to one. Each decision costs a few dictionary
+look-ups, however many destinations there are. Called by `queue.schedule`, `engine` and `attempt`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from mailboat.queue.schedule import Ring
 from mailboat.routing.answers import NotYet, Site, Spot, Target, Unroutable
 
 REMEMBERED = 50_000
-"""Destinations, and addresses, that are remembered at most; those unused for longest go first."""
+"""Maximum of destinations, and of addresses, in memory; the least recently used are dropped first."""
 AT_ONCE = 256
-"""Attempts at once without a place, since nothing is dialled for them."""
+"""Concurrent attempts without a place, which make no connections."""
 UNPROVEN_MARKED = 1_000
-"""Queues of an unproven destination that are moved at once when it proves itself; others are asked at their turn."""
+"""Queues of an unproven destination that are moved at once when it is proven; others are moved at their turn."""
 _TURNS = 4
-"""Of so many turns of unproven hosts one is for those that failed, while others wait."""
+"""Among unproven hosts, one turn in this many is for those that failed, while others wait."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
 class Whereabouts(Protocol):
-    """Knows where mail goes, or finds out."""
+    """Knows the targets of mail, or looks them up."""
 
     def where(self, name: str, entry: Entry, now: float) -> Site | Unroutable | NotYet | None:
         """The site of a queue, or why there is none; None: it is being looked up, and `Gate.resume` follows."""
@@ -47,7 +47,7 @@ class Whereabouts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PutOff:
-    """Mail that is not attempted for a while, since what it needs has just failed."""
+    """Mail that is not attempted for a while, because all its hosts failed recently."""
 
     until: float
     """Monotonic time."""
@@ -56,39 +56,39 @@ class PutOff:
 
 
 class Approach(Enum):
-    """Whether an attempt may go to an address."""
+    """Whether an attempt may connect to an address."""
 
     GO = auto()
     BUSY = auto()
-    """It has as many connections as it may."""
+    """It is at its limit of connections."""
     DEAD = auto()
-    """It failed so often that it is left alone."""
+    """It failed so often that it is in back-off."""
 
 
 class Cost(Enum):
-    """What a target that failed costs the mail."""
+    """The consequence of a failed target for the mail."""
 
     ATTEMPT = auto()
     NOTHING = auto()
-    """Others converse with the same destination: the failure says nothing of what the mail can expect there."""
+    """Other attempts have sessions with the same destination: the failure says nothing about the mail."""
     TURN = auto()
-    """Others were let in instead: the mail can go as soon as one of them has ended."""
+    """The host accepted other connections instead: the mail can be attempted when one of them ends."""
 
 
 class Busy(Exception):  # noqa: N818 - the adjective says what holds
-    """Nothing was tried, since others are under way to the same hosts: the mail goes when one of them has ended."""
+    """Nothing was tried, because other attempts to the same hosts are under way: retry when one of them ends."""
 
     def __init__(self, addresses: Sequence[HostAddress] = ()) -> None:
         super().__init__("the destination is busy")
         self.addresses = addresses
-        """Those that have no room; empty: it is the window that has none."""
+        """Addresses at their limit; empty: the window is at its limit."""
 
 
 class Gate:
     """The gate of one worker."""
 
     def __init__(self, whereabouts: Whereabouts, chance: Callable[[], float]) -> None:
-        """`chance` gives numbers from 0 to 1, which spread the ends of back-offs."""
+        """`chance` returns numbers from 0 to 1, which spread the ends of back-offs."""
         self._whereabouts = whereabouts
         self._chance = chance
         self.places = Places()
@@ -102,17 +102,17 @@ class Gate:
         self._candidate: Destination | PutOff | None = None
         """What `ring_of` found last."""
         self._with_room: HostAddress | None = None
-        """Where an attempt there is expected to connect."""
+        """The address to which its next attempt is expected to connect."""
         self._placeless = 0
         self._turn = 0
 
     def configure(self, most: int, each: int) -> None:
-        """At most so many attempts at once in all, and at one destination."""
+        """Limit the concurrent attempts in all, and to each destination."""
         self.places.most = most
         self._each = each
 
     def retry_now(self) -> None:
-        """End what was learnt of failures: the next attempt at each host proves it, or not."""
+        """Forget failures: the next attempt at each host decides whether it is proven."""
         self._whereabouts.forget_failures()
         for address in self._addresses.values():
             address.retry_now()
@@ -134,9 +134,9 @@ class Gate:
         return None
 
     def ring_of(self, name: str, entry: Entry, now: float) -> Ring | None:
-        """Where the queue has to stand for its next entry to start.
+        """The ring in which the queue waits for its next entry to start.
 
-        `FREE`: it starts without a place. None: it waits, and takes its turn again by `resume`.
+        `FREE`: it starts without a place. None: it waits until `resume`.
         """
         where = self._whereabouts.where(name, entry, now)
         self._candidate = None
@@ -169,7 +169,7 @@ class Gate:
     # For the engine.
 
     def begin(self, now: float) -> Place | PutOff | None:
-        """The attempt begins that `ring_of` was asked for last. None: there is no way, so it takes no place."""
+        """Begin the attempt of the last `ring_of`. None: there are no targets, so it needs no place."""
         candidate = self._candidate
         if isinstance(candidate, Destination):
             place = self.occupy(candidate, now)
@@ -181,7 +181,7 @@ class Gate:
         return candidate
 
     def occupy(self, destination: Destination, now: float) -> Place:
-        """Take a place for something that goes on at a destination, whether there is one or not."""
+        """Use a place for work at a destination, even beyond the limit."""
         place = Place(destination, now, proven=destination.is_proven(now))
         if not place.proven:
             self._turn += 1
@@ -202,11 +202,11 @@ class Gate:
             self._let_in(destination, now)
 
     def wait_for(self, name: str, address: HostAddress) -> None:
-        """A queue takes its turn again when an attempt at this address ends."""
+        """Resume a queue when an attempt at this address ends."""
         self._block(name, address)
 
     def tick(self, now: float) -> None:
-        """Let in what waits for time to pass. Call it every second or so while `has_blocked`."""
+        """Resume queues whose back-off is over. Call it about every second while `has_blocked`."""
         for holder in list(self._blocked):
             self._let_in(holder, now)
 
@@ -218,11 +218,11 @@ class Gate:
     # For an attempt.
 
     def place_at(self, name: str, now: float) -> Place:
-        """A place for an attempt that the schedule did not start, or that got a way after all."""
+        """A place for an attempt that the schedule did not start, or whose targets became known late."""
         return self.occupy(self._destination(Site(name, ())), now)
 
     def order(self, targets: Sequence[Target], now: float) -> Sequence[Target]:
-        """The targets in the order to try them: addresses that lately kept silent come last."""
+        """The targets in the order to try them: addresses that were silent recently come last."""
         if len(targets) == 1:
             return targets
         known = self._addresses
@@ -230,7 +230,7 @@ class Gate:
         return targets if not last else [*(t for t in targets if t not in last), *last]
 
     def approach(self, place: Place, spot: Spot, now: float) -> tuple[Approach, HostAddress]:
-        """An attempt turns to a target; without `GO` it must not connect."""
+        """Whether an attempt may connect to a target: only with `GO`."""
         address = self._address(spot)
         has_room = place.reserved is address
         if not has_room:
@@ -248,13 +248,13 @@ class Gate:
         return Approach.GO, address
 
     def opened(self, place: Place, line: Line, now: float) -> None:
-        """It has a session."""
+        """The attempt has a session."""
         place.line, place.seen, place.heard = line, line.heard, now
         place.destination.conversing += not place.conversing
         self.places.change(place, silent=False, conversing=True)
 
     def leave(self, place: Place, now: float) -> None:
-        """It is done with its target, and with what was reserved for it."""
+        """The attempt has finished with its target: release the reservation."""
         if place.conversing:
             place.destination.conversing -= 1
             self.places.change(place, conversing=False)
@@ -267,7 +267,7 @@ class Gate:
                 self._let_in(address, now)
 
     def learn(self, place: Place, signal: Signal, now: float, trouble: Trouble | None = None, host: str = "") -> Cost:
-        """What a target told of itself, and what that costs the mail if the target failed."""
+        """Learn from a target; returns the cost for the mail if the target failed."""
         destination, address = place.destination, place.address
         if signal is Signal.WELL:
             destination.window.succeeded(destination.running, destination.conversing, now)
@@ -286,11 +286,11 @@ class Gate:
         if signal is Signal.WELL and destination.unproven:
             names, destination.unproven = destination.unproven, {}
             for name in names:
-                self.resume(name)  # they stand among those whose hosts are not proven
+                self.resume(name)  # they wait among those with unproven hosts
         return Cost.NOTHING if destination.conversing > place.conversing else Cost.ATTEMPT
 
     def _beside(self, place: Place, signal: Signal) -> int:
-        """How many others the host may have let in instead of this one."""
+        """How many other connections the host may have accepted instead of this one."""
         if signal is Signal.TURNED_AWAY:
             return place.destination.running - 1
         if signal is Signal.REFUSED and place.address is not None:
@@ -327,7 +327,7 @@ class Gate:
         self._blocked[holder] = None
 
     def _let_in(self, holder: Destination | HostAddress, now: float) -> None:
-        """Have as many queues take their turn as there is room for."""
+        """Resume as many queues as there is room for."""
         room = holder.room(self._each, now)
         while room > 0 and holder.blocked:
             name = next(iter(holder.blocked))
@@ -338,7 +338,7 @@ class Gate:
 
 
 def _forget_oldest(known: OrderedDict[_Key, _Value], is_idle: Callable[[_Value], bool]) -> None:
-    """Make room for one more where there are too many; what is in use stays."""
+    """Drop the oldest unused item if there are too many."""
     for _ in range(min(2, len(known) - REMEMBERED)):
         key, oldest = next(iter(known.items()))
         if is_idle(oldest):

@@ -1,7 +1,7 @@
-"""What plugins make of a delivery: the outbound hooks, from `send_email` to `delivered`.
+"""Calls the outbound hooks of plugins, from `send_email` to `delivered`.
 
-Asks the hooks and turns what they say into values that `attempt`, `verdict` and `queue.entry` know; decides nothing
-itself. `pipeline` says when each is asked; without a plugin at any of these points it asks none. Made by `app.build`.
+Calls the hooks and converts their answers to values of `attempt`, `verdict` and `queue.entry`; decides nothing itself.
+`pipeline` calls it at each step, unless no plugin has a hook at these points. Made by `app.build`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mailboat.routing.route import Hop
 log = logging.getLogger(__name__)
 
 LEAST_DELAY = 1.0
-"""Seconds that `send_email` puts mail off at least: with none, a plugin would be asked again without end."""
+"""Shortest delay by `send_email` in seconds: without one, a plugin would be called endlessly."""
 REASON_KEPT = 500
 """Characters of a plugin's text that are kept as a reason."""
 
@@ -41,7 +41,7 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\s+")
 
 
 class HopRouter(Protocol):
-    """What is asked of routing."""
+    """The part of routing that hooks need."""
 
     async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
         """The targets over hops that a plugin chose."""
@@ -51,7 +51,7 @@ class DeliveryHooks:
     """The outbound hooks of one worker."""
 
     def __init__(self, hooks: Callable[[], Hooks], router: HopRouter, clock: Clock) -> None:
-        """`hooks` tells those in force now: a reload swaps them, and an attempt keeps those it began with."""
+        """`hooks` returns the hooks in force: a reload replaces them, but an attempt keeps those it began with."""
         self._hooks = hooks
         self._router = router
         self._clock = clock
@@ -60,7 +60,7 @@ class DeliveryHooks:
 
     @property
     def chooses_route(self) -> bool:
-        """Whether a plugin may say where mail goes: then it is not looked up before the plugin was asked."""
+        """Whether a plugin may choose next hops: then targets are not looked up before the plugin is called."""
         return self._hooks().wants(Point.GET_MX)
 
     def for_attempt(self, entry: Entry, settings: Settings) -> AttemptHooks | None:
@@ -77,7 +77,7 @@ class AttemptHooks:
     def __init__(self, hooks: Hooks, entry: Entry, settings: Settings, router: HopRouter, clock: Clock) -> None:
         self._hooks = hooks
         self.entry = entry
-        """With what plugins have noted before the attempt."""
+        """The entry's notes are those stored before the attempt."""
         self._settings = settings
         self._router = router
         self._clock = clock
@@ -86,7 +86,7 @@ class AttemptHooks:
         """`delivered` was called."""
 
     async def before(self) -> AttemptReport | RoutingAnswer | None:
-        """Ask `send_email` and `get_mx`: a report where there is to be no attempt, or the targets; None: by routing."""
+        """Call `send_email` and `get_mx`: a report if there is no attempt, or targets; None: by routing."""
         domain = self.entry.domain
         asked = self._hooks.begin_many(_BEFORE_ATTEMPT, self._notes.hmail, domain)
         decision = asked if isinstance(asked, Decision) else await asked.wait()
@@ -98,7 +98,7 @@ class AttemptHooks:
         if decision.code is Code.CONT:
             return None
         if decision.failed:
-            # Routing might send it elsewhere than the plugin would have, and it must not bounce for that.
+            # Routing might choose another next hop than the plugin, and the mail might bounce because of that.
             return self._put_off("a plugin failed to choose the next hop")
         if decision.code is Code.DENY:
             return self._settled(Result.BOUNCED, "5.1.2", _line(decision.text) or f"No MX for {domain}")
@@ -109,13 +109,13 @@ class AttemptHooks:
         return await self._router.via(domain, hops, force_tls=self.entry.force_tls)
 
     def with_notes(self, change: Transition) -> Transition:
-        """What is to be recorded, with what plugins have noted at any point."""
+        """The transition to record, with the notes of plugins."""
         if change.remaining is None or (noted := self._notes.stored()) is None:
             return change
         return replace(change, remaining=replace(change.remaining, noted=noted))
 
     def asks_after(self, change: Transition) -> bool:
-        """Whether a hook may change what came of an attempt, or keep it waiting."""
+        """Whether a hook may change or delay the result of an attempt."""
         wants = self._hooks.wants
         return change.report.counted and bool(
             (change.deferred and wants(Point.DEFERRED))
@@ -124,7 +124,7 @@ class AttemptHooks:
         )
 
     async def after(self, change: Transition) -> Transition:
-        """What came of an attempt, as the hooks `deferred` and `bounce` leave it."""
+        """The result of an attempt after the hooks `deferred` and `bounce`."""
         if change.deferred and self._hooks.wants(Point.DEFERRED):
             change = await self._deferred(change)
         if (change.bounced or change.silenced) and self._hooks.wants(Point.BOUNCE):
@@ -160,11 +160,11 @@ class AttemptHooks:
         return change
 
     def wants_delivered(self, change: Transition) -> bool:
-        """Whether `delivered` is still to be called for the recipients who have it now."""
+        """Whether `delivered` must still be called for delivered recipients."""
         return bool(change.delivered) and not self._notified and self._hooks.wants(Point.DELIVERED)
 
     def notify_delivered(self, change: Transition) -> Coroutine[Any, Any, None] | None:
-        """Call `delivered` once for each host that took the message; what is to be awaited if a hook waits."""
+        """Call `delivered` once for each host that accepted the message; an awaitable if a hook waits."""
         self._notified = True
         deliveries = self._deliveries(change)
         for params in deliveries:
@@ -199,7 +199,7 @@ class AttemptHooks:
             )
 
     def over(self) -> None:
-        """The attempt is over, whatever came of it: call what plugins left with `when_over`."""
+        """The attempt is over: call the functions that plugins gave to `when_over`."""
         for function in self._notes.hmail.is_over():
             try:
                 function()
@@ -214,7 +214,7 @@ class AttemptHooks:
         return [addresses[outcome.recipient] for outcome in outcomes]
 
     def _put_off(self, reason: str, delay: float | None = None) -> AttemptReport:
-        """No attempt: nothing was tried, so nothing is counted."""
+        """A report without an attempt, which is not counted."""
         report = self._settled(Result.DEFERRED, "4.3.0", reason)
         return replace(report, retry_after=delay, counted=False)
 
@@ -224,7 +224,7 @@ class AttemptHooks:
 
 
 def _line(text: str) -> str:
-    """A plugin's text as a reason: one line, not endless."""
+    """A plugin's text as a reason: one line of limited length."""
     return " ".join(text.split())[:REASON_KEPT]
 
 

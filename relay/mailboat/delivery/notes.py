@@ -1,7 +1,6 @@
-"""What plugins are given of an entry (`hmail`), and what they noted there, as it is stored afterwards.
+"""The view of an entry that plugins get (`hmail`), and the notes that are stored afterwards.
 
-They get copies that are theirs to change; what they changed is what is stored, as far as it is JSON. Used by
-`delivery.hooks`.
+Plugins may change their copies of the notes; changes are stored if they are JSON. Used by `delivery.hooks`.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from mailboat.queue.spool import database_path
 log = logging.getLogger(__name__)
 
 LONGEST = 1 << 20
-"""Octets of notes, as JSON, that are stored; more would burden every look at the entry."""
+"""Most octets of notes, as JSON, that are stored; more would slow down every read of the entry."""
 _NONE = b"{}"
 
 
 class PluginNotes:
-    """One entry as plugins see it, with the notes as they were and as they are."""
+    """One entry as plugins see it, with the original and the present notes."""
 
     def __init__(self, entry: Entry, settings: Settings) -> None:
         self._entry = entry
@@ -47,11 +46,11 @@ class PluginNotes:
         self.hmail = HMail(path, entry.id, entry.attempts, todo, _copy(self._hmail))
 
     def stored(self) -> StoredNotes | None:
-        """What is to be stored now; None when nothing differs from what is."""
+        """The notes to store; None if they are unchanged."""
         entry, hmail, todo = self._entry, self.hmail, self.hmail.todo
         force_tls = bool(todo.force_tls)
         if hmail.notes == todo.notes == {} and self._hmail is self._todo is _NONE and force_tls == entry.force_tls:
-            return None  # as mostly
+            return None  # the usual case
         of_hmail = self._as_json(hmail.notes, self._hmail, "hmail.notes")
         of_todo = self._as_json(todo.notes, self._todo, "todo.notes")
         if of_hmail == self._hmail and of_todo == self._todo and force_tls == entry.force_tls:
@@ -64,7 +63,8 @@ class PluginNotes:
         )
 
     def _as_json(self, notes: object, before: bytes, name: str) -> bytes:
-        """Notes as octets, without what is no JSON; as they were when that leaves too much or nothing sensible."""
+        """Notes as octets, without values that are not JSON; the original notes if they are too large or not a
+        mapping."""
         try:
             octets = orjson.dumps(notes)
         except TypeError:
@@ -88,7 +88,7 @@ class PluginNotes:
 
 @lru_cache(maxsize=64)
 def _path(queue_dir: str, spool: int) -> str:
-    """Paths are made slowly, and few."""
+    """Making paths is slow, and there are few."""
     return str(database_path(Path(queue_dir), spool))
 
 

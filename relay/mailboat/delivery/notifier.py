@@ -1,7 +1,7 @@
-"""Calls the hook `delivered` once deliveries are recorded, without keeping the attempts waiting.
+"""Calls the hook `delivered` after deliveries are recorded, without delaying the attempts.
 
-A slow hook takes places of its own destination, so that mail is delivered there no faster than the hook can follow, and
-other destinations go on. Owned by `pipeline`.
+A slow hook uses places of its own destination, so that mail is delivered there no faster than the hook allows, and
+other destinations are not affected. Owned by `pipeline`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from mailboat.queue.entry import Transition
 
 
 class DeliveredNotifier:
-    """The calls of `delivered` that are due or under way."""
+    """The pending and running calls of `delivered`."""
 
     def __init__(self, gate: Gate, clock: Clock, room: Callable[[], None], places: Callable[[], int]) -> None:
-        """`room` is called when a place is free again; `places` says how many a destination has."""
+        """`room` is called when a place is free again; `places` returns the number of places of a destination."""
         self._gate = gate
         self._clock = clock
         self._room = room
@@ -32,14 +32,14 @@ class DeliveredNotifier:
         self._recording: set[asyncio.Future[None]] = set()
         """Changes that are not recorded yet."""
         self._counts: Counter[Destination] = Counter()
-        """How many of them a destination has."""
+        """Their number for each destination."""
         self._tasks: set[asyncio.Task[None]] = set()
-        """Hooks that had to wait."""
+        """Hooks that wait."""
         self._cancelled = False
 
     @property
     def pending(self) -> list[asyncio.Future[None]]:
-        """What there is to wait for until no call is left."""
+        """Futures to wait for until no call is left."""
         return [*self._recording, *self._tasks]
 
     def notify(
@@ -48,7 +48,7 @@ class DeliveredNotifier:
         """Call the hook for a change once `recorded` is done."""
         self._recording.add(recorded)
         self._counts[destination] += 1
-        # Attempts that end faster than the disk records them would all have hooks at once, later.
+        # Attempts that end faster than the disk records them would later run all their hooks at once.
         crowded = self._counts[destination] >= self._places()
         place = self._occupy(destination) if crowded else None
         recorded.add_done_callback(partial(self._recorded, destination, hooks, change, place))
@@ -73,7 +73,7 @@ class DeliveredNotifier:
         if not self._counts[destination]:
             del self._counts[destination]
         call = None
-        # What is not recorded will be attempted again, and the hook is called then.
+        # An unrecorded delivery is attempted again, and the hook is called then.
         if not (self._cancelled or recorded.cancelled() or recorded.exception()):
             call = hooks.notify_delivered(change)
         if call is not None:

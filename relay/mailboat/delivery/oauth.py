@@ -1,7 +1,7 @@
-"""Access tokens: what is asked of a token server (RFC 6749), what its answer means, and who hands tokens out. Pure.
+"""Access tokens: the request to a token server (RFC 6749), its answer, and the interface of token sources. Pure.
 
-`token_client` carries the request, `tokens` keeps what came; `delivery.attempt` asks for a token before it connects.
-What is said of a failure never holds a secret or a token: it goes into logs and into the queue.
+`token_client` sends the request, `tokens` caches tokens; `delivery.attempt` gets a token before it connects. The text
+of a failure never has a secret or a token, because it is logged and stored in the queue.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from mailboat.config.settings import OAuthGrant
 from mailboat.model.observer import TokenResult
 
 DEFAULT_LIFETIME = 600.0
-"""Seconds that a token counts for where the server does not say `expires_in`, which RFC 6749 5.1 allows."""
+"""Lifetime of a token in seconds if the server gives no `expires_in`, which RFC 6749 5.1 allows."""
 MAX_LIFETIME = 86_400.0
-"""Seconds after which a token is renewed whatever the server says."""
+"""Seconds after which a token is always renewed."""
 RENEW_AHEAD = 300.0
-"""Seconds before its end that a token is renewed; a quarter of its life where that is shorter."""
+"""Seconds before its expiry that a token is renewed; a quarter of its lifetime if that is shorter."""
 
 _TOKEN = re.compile(r"[!-~]{1,16384}")  # RFC 6749 A.12, without blanks: RFC 6750 2.1
 _ERROR_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class TokenError(Exception):
-    """No access token is to be had now; the message says why, for people."""
+    """No access token is available; the message says why, for people."""
 
     def __init__(self, reason: str, result: TokenResult = TokenResult.FAILED, retry_at: float = 0.0) -> None:
-        """`retry_at`: the server was not asked, since it failed lately, and is not until then (monotonic time)."""
+        """`retry_at`: the server failed recently and is not asked before this monotonic time."""
         super().__init__(reason)
         self.result = result
         self.retry_at = retry_at
@@ -40,7 +40,7 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token, and how long it counts, in monotonic time, which all processes of a machine share."""
+    """An access token and its expiry in monotonic time, which all processes of a machine share."""
 
     value: str = field(repr=False)
     renew_at: float
@@ -48,10 +48,10 @@ class AccessToken:
 
 
 class TokenSource(Protocol):
-    """Who hands tokens out."""
+    """A source of access tokens."""
 
     async def token(self, grant: OAuthGrant, refused: str = "") -> AccessToken:
-        """A token that counts; not `refused`, which a host has just not taken, unless no other is to be had yet.
+        """A valid token; not `refused`, which a host has just refused, unless no other is available yet.
 
         Raises:
             TokenError: there is none.
@@ -60,16 +60,16 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What a token server gave."""
+    """The answer of a token server."""
 
     value: str = field(repr=False)
     lifetime: float
     """Seconds."""
     refresh_token: str = field(default="", repr=False)
-    """Takes the place of the one that was sent (RFC 6749 6); empty: that stays."""
+    """Replaces the one that was sent (RFC 6749 6); empty: no change."""
 
     def at(self, now: float) -> AccessToken:
-        """The token, when it was asked for at `now`."""
+        """The token, if it was requested at `now`."""
         ahead = min(RENEW_AHEAD, self.lifetime / 4)
         return AccessToken(self.value, now + self.lifetime - ahead, now + self.lifetime - ahead / 10)
 
@@ -88,13 +88,13 @@ def form(grant: OAuthGrant, refresh_token: str) -> dict[str, str]:
 
 
 def server_of(grant: OAuthGrant) -> str:
-    """The token server for people: no query, which may hold what nobody should read."""
+    """The token server for people, without the query, which may have secrets."""
     url = urlsplit(grant.token_url)
     return f"{url.scheme}://{url.netloc}{url.path}"
 
 
 def read_answer(status: int, body: bytes, sent: Mapping[str, str]) -> Granted:
-    """What the answer to a `form` gives. Raises TokenError."""
+    """Parse the answer to a `form`. Raises TokenError."""
     if 300 <= status <= 399:
         raise TokenError(f"it answered {status}, a redirect, which is not followed")
     answer = _json(body)
@@ -107,7 +107,7 @@ def read_answer(status: int, body: bytes, sent: Mapping[str, str]) -> Granted:
     token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
         raise TokenError("its answer has no usable access_token")
-    if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 7.1: of others we know nothing
+    if not isinstance(kind, str) or kind.lower() != "bearer":  # RFC 6749 7.1: other types are not supported
         raise TokenError("its token_type is not Bearer")
     renewed = answer.get("refresh_token")
     return Granted(token, _lifetime(answer.get("expires_in")), renewed if isinstance(renewed, str) else "")
@@ -121,7 +121,7 @@ def _json(body: bytes) -> Any:
 
 
 def _error_code(code: object, sent: Mapping[str, str]) -> str:
-    """RFC 6749 5.2's error code; empty for anything else, and for what repeats a secret that was sent."""
+    """RFC 6749 5.2's error code; empty for anything else, and if it contains a secret that was sent."""
     if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code):
         return ""
     secrets = [sent[name] for name in ("client_secret", "refresh_token") if name in sent]
@@ -129,7 +129,7 @@ def _error_code(code: object, sent: Mapping[str, str]) -> str:
 
 
 def _lifetime(seconds: object) -> float:
-    """`expires_in`, which some servers give as text."""
+    """`expires_in`, which some servers send as a string."""
     try:
         lifetime = float(seconds) if isinstance(seconds, int | float | str) else DEFAULT_LIFETIME
     except (ValueError, OverflowError):

@@ -14,9 +14,9 @@ class PeerOffers:
     """The extensions that a peer offers."""
 
     values: Mapping[str, str] = field(default_factory=dict)
-    """What stands behind each keyword; both in capitals."""
+    """The parameters of each keyword; both in capitals."""
     extensions: tuple[Extension, ...] = field(init=False, compare=False, repr=False)
-    """Those of ours that have parameters, in the order of `EXTENSIONS`: found once a session, used by each message."""
+    """Supported extensions with parameters, in the order of `EXTENSIONS`: computed once for each session."""
     limits: AnnouncedLimits = field(init=False, compare=False, repr=False)
     """Those that it announces (RFC 9422)."""
 
@@ -30,19 +30,19 @@ class PeerOffers:
         return extension.keyword in self.values
 
     def value(self, extension: Extension) -> str | None:
-        """What it says behind the keyword; None: it does not offer the extension."""
+        """The parameters of the keyword; None: it does not offer the extension."""
         return self.values.get(extension.keyword)
 
 
 def offers_of(lines: list[bytes]) -> PeerOffers:
-    """The offers in the lines of a reply, codes and line ends still there.
+    """The offers in the lines of a reply, which include codes and line ends.
 
     The first line is the host's name (RFC 5321 4.1.1.1), even where it is empty.
     """
     values: dict[str, str] = {}
     for line in lines[1:]:
         keyword, _, value = line[4:].decode("ascii", "replace").strip().upper().partition(" ")
-        if keyword.startswith("AUTH="):  # as before RFC 2554: `AUTH=LOGIN PLAIN`, beside another line or alone
+        if keyword.startswith("AUTH="):  # as before RFC 2554: `AUTH=LOGIN PLAIN`, alone or with an AUTH line
             keyword, value = "AUTH", f"{keyword[5:]} {value}"
         if keyword == "AUTH":
             value = f"{values.get('AUTH', '')} {value}"

@@ -1,7 +1,7 @@
 """One attempt on one entry, from the hooks before it to the notifications after it: `Pipeline.run`.
 
-Joins the steps and decides none of them. It sees to it that no failure is recorded without its bounce, and that a
-delivery is recorded whatever the steps after it do. `engine` says when an attempt starts, and what follows from it.
+Connects the steps and decides none of them. Ensures that no permanent failure is recorded without its bounce, and that
+a delivery is recorded even if later steps fail. `engine` starts attempts and handles their end.
 """
 
 from __future__ import annotations
@@ -36,43 +36,43 @@ RETRY_BOUNCE = 300.0
 
 
 class Attempts(Protocol):
-    """Makes attempts, whatever the peers do; see `attempt.Attempter`."""
+    """Makes attempts; see `attempt.Attempter`."""
 
     async def attempt(
         self, entry: Entry, settings: Settings, answer: RoutingAnswer | None = None, *, place: Place | None = None
     ) -> AttemptReport:
-        """Never raises for anything that a peer or DNS server does, except Busy: nothing was tried."""
+        """Never raises because of a peer or DNS server, except Busy: nothing was tried."""
 
     def past_dot(self, key: EntryKey) -> bool:
-        """Whether the attempt on this entry awaits the reply to its final dot."""
+        """Whether the attempt on this entry waits for the reply to its final dot."""
 
     def hang_up(self, key: EntryKey) -> None:
         """Drop the connection of an attempt, which then reports what it would if the peer had dropped it."""
 
 
 class BounceWriter(Protocol):
-    """Makes the message that tells a sender of failed recipients."""
+    """Makes the message that reports failed recipients to the sender."""
 
     async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
         """The bounce as a draft for the queue. Raises StorageError."""
 
 
 class Scheduler(Protocol):
-    """What `engine` has to know of an attempt."""
+    """Events of an attempt for `engine`."""
 
     def recorded(self, entry: Entry, remaining: Entry | None) -> None:
         """The attempt on `entry` is recorded; `remaining` is what is left to attempt."""
 
     def unrecorded(self, entry: Entry) -> None:
-        """The attempt is over, and could not be recorded."""
+        """The attempt is over, but could not be recorded."""
 
     def place_returned(self) -> None:
-        """A hook at `delivered` has ended and given its place back."""
+        """A hook at `delivered` has ended and released its place."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryParts:
-    """What the deliveries of one worker work with, here and in `engine`."""
+    """The collaborators of the deliveries of one worker, here and in `engine`."""
 
     store: Store
     attempter: Attempts
@@ -86,7 +86,7 @@ class DeliveryParts:
 
 
 class Pipeline:
-    """Takes the entries of one worker through their attempts, any number at once."""
+    """Runs the attempts of one worker, any number at once."""
 
     def __init__(self, parts: DeliveryParts, scheduler: Scheduler, settings: Settings) -> None:
         self._parts = parts
@@ -98,7 +98,7 @@ class Pipeline:
             scheduler.place_returned,
             lambda: self._settings.outbound.destination_concurrency_max,
         )
-        """Step 7, where plugins want to hear of deliveries."""
+        """Step 7, if plugins have hooks at `delivered`."""
 
     def configure(self, settings: Settings) -> None:
         """Take new settings; they hold from the next attempt on."""
@@ -107,11 +107,11 @@ class Pipeline:
         """The one in force."""
 
     async def run(self, entry: Entry, place: Place | PutOff | None) -> None:
-        """Attempt an entry at the place that `Gate.begin` gave, which stays the caller's to give back.
+        """Attempt an entry at the place from `Gate.begin`, which the caller must release.
 
-        Returns when the store has been given what came of it; the scheduler hears of the commit. Cancelled before
-        step 4, nothing is recorded. Cancelled later, the outcome is recorded without the hooks, and a failure waits
-        for its bounce.
+        Returns when the store has the result; the scheduler is notified of the commit. If cancelled before step 4,
+        nothing is recorded. If cancelled later, the outcome is recorded without the hooks, and a permanent failure is
+        postponed until its bounce can be written.
 
         Raises:
             Busy: nothing was tried.
@@ -121,14 +121,14 @@ class Pipeline:
         bounce: Draft | None = None
         decided: AttemptReport | RoutingAnswer | None = None
         try:
-            # 1. Before-hooks: `send_email` and `get_mx`. They are not asked of mail that is put off.
+            # 1. Before-hooks: `send_email` and `get_mx`. They are not called for mail that is put off.
             if isinstance(place, PutOff):
                 decided, place = self._put_off(entry, place), None
             else:
                 hooks = parts.hooks.for_attempt(entry, settings)
                 parts.observer.attempt_started(entry)
                 if hooks is not None:
-                    if place is not None:  # while plugins decide, others may have the room at its host
+                    if place is not None:  # while plugins decide, others may connect to its host
                         parts.gate.leave(place, parts.clock.monotonic())
                     decided = await hooks.before()
             # 2. The attempt, unless there is a report already.
@@ -159,21 +159,21 @@ class Pipeline:
                 hooks.over()
 
     def _put_off(self, entry: Entry, why: PutOff) -> AttemptReport:
-        """No attempt: what it needs has just failed."""
+        """A report without an attempt, because all hosts failed recently."""
         parts = self._parts
         left = max(0.0, why.until - parts.clock.monotonic())
         until = parts.clock.now() + left
         outcomes = verdict.put_off(entry.recipients, why.trouble, f"not tried until {rfc3339(until)}", why.host)
-        # They must not all come back in the same moment: the first that does finds out whether it works again.
+        # Retries are spread: the first one finds out whether the hosts work again.
         retry_after = left + max(1.0, 0.2 * left) * parts.chance()
         return AttemptReport(
             tuple(outcomes), None, parts.clock.now(), 0.0, retry_after=retry_after, counted=False, excused=True
         )
 
     async def _ask_after(self, entry: Entry, change: Transition, hooks: AttemptHooks) -> Transition:
-        """What came of an attempt, as plugins leave it.
+        """The result of an attempt after the hooks.
 
-        Deliveries are recorded before they are asked: however long they take, none is made twice.
+        Deliveries are recorded before the hooks are called, so that slow hooks cause no duplicates.
         """
         if delivered := {outcome.recipient for outcome in change.delivered}:
             left = tuple(recipient for recipient in entry.recipients if recipient.id not in delivered)
@@ -183,7 +183,7 @@ class Pipeline:
         return await hooks.after(change)
 
     async def _write_bounce(self, entry: Entry, change: Transition) -> Draft | None:
-        """The bounce; None: it cannot be written now."""
+        """The bounce message; None: it cannot be written now."""
         try:
             return await self._parts.bounces.write(entry, change.bounced, self._settings)
         except StorageError as error:
@@ -195,7 +195,7 @@ class Pipeline:
     def _record(
         self, entry: Entry, change: Transition, bounce: Draft | None, hooks: AttemptHooks | None
     ) -> asyncio.Future[None]:
-        """Have the store record it, with what plugins noted. A failure is postponed where its bounce is not there."""
+        """Record the result with the notes of plugins. A permanent failure without its bounce is postponed."""
         if change.bounced and bounce is None:
             change = postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
         if hooks is not None:
@@ -205,7 +205,7 @@ class Pipeline:
         return recorded
 
     def _notify(self, entry: Entry, change: Transition, recorded: asyncio.Future[None]) -> None:
-        """The commit is over: tell the schedule, then the observers."""
+        """Notify the schedule, then the observers, of the commit."""
         if recorded.cancelled() or (error := recorded.exception()) is not None:
             why = "cancelled" if recorded.cancelled() else error
             log.error("the outcome of %s could not be recorded, it will be attempted again: %s", entry.id, why)

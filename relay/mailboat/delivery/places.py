@@ -1,8 +1,8 @@
-"""The places of a worker: how many attempts go on at once, and that silent peers keep nobody from theirs. Pure.
+"""The places of a worker: limits concurrent attempts, without letting silent peers block others. Pure.
 
-Every attempt holds one of `concurrency_max` places. One whose peer keeps silent gives its place up and goes on beside
-them (*parked*), until the peer says something. What has never answered shares a part of the places. `gate` decides by
-these counts who may begin; `watch` parks.
+Every attempt holds one of `concurrency_max` places. An attempt with a silent peer is *parked*: it releases its place
+and continues, until the peer sends something. Unproven peers share a part of the places. `gate` decides by these counts
+which attempts may start; `watch` parks them.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Protocol
 from mailboat.delivery.destination import Destination, HostAddress
 
 SILENT_AFTER = 5.0
-"""Seconds without an octet after which an attempt gives its place up."""
+"""Seconds without an octet after which an attempt is parked."""
 SILENT_AFTER_UNPROVEN = 1.0
-"""The same where the peer has never answered."""
+"""The same for a peer that has never answered."""
 PARKED = 15
-"""Parked attempts at unproven peers at most, by place: each takes a socket and about 20 KiB."""
+"""Maximum of parked attempts at unproven peers for each place: each uses a socket and about 20 KiB."""
 
 
 class Line(Protocol):
-    """An open session, as far as its progress can be seen."""
+    """The progress of an open session."""
 
     @property
     def heard(self) -> int:
-        """Pieces that have come from the peer."""
+        """Number of reads from the peer."""
 
     @property
     def sent(self) -> int | None:
-        """Octets of the body that have left; None: the body is not under way."""
+        """Octets of the body that were sent; None: the body is not being sent."""
 
     @property
     def dot_sent(self) -> bool:
-        """The final dot is out, and its reply is not in."""
+        """The final dot was sent, and its reply was not received."""
 
 
 class Place:
-    """One attempt, as far as it is counted."""
+    """The place of one attempt."""
 
     __slots__ = (
         "address",
@@ -57,9 +57,9 @@ class Place:
     def __init__(self, destination: Destination, now: float, *, proven: bool) -> None:
         self.destination = destination
         self.address: HostAddress | None = None
-        """Where it is connected or connects to."""
+        """The address that it is connected or connecting to."""
         self.reserved: HostAddress | None = None
-        """Where room is kept for it until it connects, so that no others take it meanwhile."""
+        """The address at which a connection is reserved for it until it connects."""
         self.proven = proven
         """Whether the peer is expected to answer."""
         self.conversing = False
@@ -68,15 +68,15 @@ class Place:
         """It is parked."""
         self.began = now
         self.heard = now
-        """When the peer last said something, or something began that it has to answer."""
+        """When the peer last sent something, or a step began that it must answer."""
         self.seen = 0
-        """What had been heard then."""
+        """The count `heard` at that time."""
         self.line: Line | None = None
         """Its session."""
         self.mark: tuple[float, int] | None = None
-        """When the progress of the body was measured last, and how far it was."""
+        """Time and octets of the last measurement of the body's progress."""
         self.interrupt: Callable[[str], None] | None = None
-        """Ends what it waits for, with a reason for people."""
+        """Interrupts the attempt, with a reason for people."""
 
 
 class Places:
@@ -99,11 +99,11 @@ class Places:
 
     @property
     def parked(self) -> int:
-        """Attempts that gave theirs up."""
+        """Parked attempts."""
         return self._parked[True] + self._parked[False]
 
     def has_room(self, *, proven: bool, others_wait: bool = False) -> bool:
-        """Whether one more may begin; `others_wait`: unproven ones would, too, and keep a small part for them."""
+        """Whether one more may begin; `others_wait`: keep a small part for waiting unproven ones."""
         most, active = self.most, self.active
         if active >= most or self.parked >= (PARKED + 1) * most:
             return False
@@ -117,7 +117,7 @@ class Places:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether no more unproven peers are dialled, because so many of them keep silent."""
+        """Whether too many unproven peers are silent to connect to more of them."""
         return self._silent_dials >= self.most
 
     def take(self, place: Place) -> None:
@@ -133,7 +133,7 @@ class Places:
     def change(
         self, place: Place, *, silent: bool | None = None, proven: bool | None = None, conversing: bool | None = None
     ) -> None:
-        """It goes on in another way."""
+        """Change the state of an attempt."""
         if not (place.silent or silent) and (proven is None or proven == place.proven):
             if conversing is not None:
                 place.conversing = conversing  # which is counted of those that are parked

@@ -1,4 +1,4 @@
-"""The next hops that a plugin chose, in the words of routing; the host of an outcome in those of plugins. Pure.
+"""Converts the next hops chosen by a plugin for routing, and the host of an outcome for plugins. Pure.
 
 Used by `delivery.hooks`.
 """
@@ -36,9 +36,9 @@ def hop_of(mx: Mx, settings: Settings) -> Hop:
 
 
 def _is_exempt(mx: Mx) -> bool:
-    """Whether an MX may lead to this host whatever `local_mx_ok` says: an address or a socket that was written down.
+    """Whether an MX may be this host even without `local_mx_ok`: an explicit address or socket.
 
-    A name, or an address that was found under one (`from_dns`), may not: whoever rules the DNS would choose it.
+    A name, or an address found by one (`from_dns`), may not, because it is chosen by the owner of the DNS zone.
     """
     if mx.path:
         return True
@@ -50,7 +50,7 @@ def _is_exempt(mx: Mx) -> bool:
 
 
 def mx_of(outcome: Outcome, peer: PeerFacts | None) -> Mx | None:
-    """The host that an outcome speaks of, for plugins to see; None when there was none."""
+    """The host of an outcome, as plugins see it; None if there was none."""
     try:
         if peer is None or peer.host != outcome.mx or not peer.ip:
             return Mx(exchange=outcome.mx) if outcome.mx else None
@@ -59,4 +59,4 @@ def mx_of(outcome: Outcome, peer: PeerFacts | None) -> Mx | None:
             return Mx(path=peer.ip, using_lmtp=lmtp)
         return Mx(exchange=peer.ip, port=peer.port, using_lmtp=lmtp, from_dns=peer.host)
     except ValueError:
-        return None  # a name that only a DNS server can think of
+        return None  # an invalid name from the DNS

@@ -1,8 +1,8 @@
-"""Keeps idle sessions for the next message to the same place, and opens new ones.
+"""Keeps idle sessions for the next message to the same target, and opens new ones.
 
-A session serves one attempt at a time. Which ones can be shared is a matter of the key: same address, source, EHLO
-name, TLS requirement, credentials and protocol. Bounded by messages a connection, idle time, and idle connections in
-all. Knows nothing of messages. Used by `delivery.attempt`; wired by `app.build`.
+A session serves one attempt at a time. It can be reused for the same key: address, source, EHLO name, TLS requirement,
+credentials and protocol. Bounded by messages for each connection, idle time, and the number of idle connections. Knows
+nothing of messages. Used by `delivery.attempt`; wired by `app.build`.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ class Pool:
     def __init__(
         self, *, observer: Observer, sources: Sources, clock: Clock, parked: Callable[[], int] = lambda: 0
     ) -> None:
-        """`parked`: connections that do not count, as their peers keep silent (`places`)."""
+        """`parked`: number of connections that do not count, because their peers are silent (`places`)."""
         self._observer = observer
         self._parked = parked
         self._sources = sources
         self._clock = clock
         self._client = Client(observer=observer, contexts=ClientContexts(), broken_tls=BrokenTls(clock.monotonic))
         self._idle: dict[Hashable, list[Session]] = {}
-        """The one used last is at the end, and is used first: the others may grow old and go."""
+        """The last used one is at the end, and is reused first, so that the others expire."""
         self._expiry: dict[Session, float] = {}
-        """When each idle session has been idle for long enough, in the order they were released."""
+        """When each idle session expires, in the order of release."""
         self._open: set[Session] = set()
         self._dialling = 0
         self._tls: TlsSettings | None = None
-        """Those in force, and how often they have become others: a number is compared sooner than they are."""
+        """The settings in force, and how often they changed: comparing a number is faster."""
         self._tls_changes = 0
         self._leaving: set[Session] = set()
-        """Those of `_open` that were told QUIT."""
+        """Sessions of `_open` to which QUIT was sent."""
         self._left = asyncio.Event()
-        """Set when one of them has gone."""
+        """Set when one of them has ended."""
         self._timer: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Event | None = None
         self._closing = False
@@ -55,7 +55,7 @@ class Pool:
         """An idle session with the target, if there is one. Give it back with `release` or `discard`.
 
         Raises:
-            PeerTrouble: there is no way to have one, and why.
+            PeerTrouble: why there can be none.
         """
         session = self._take(self._key(target, self._source(target, settings), settings.tls_outbound))
         if session is not None:
@@ -66,7 +66,7 @@ class Pool:
         """A new session with the target. Give it back with `release` or `discard`.
 
         Raises:
-            PeerTrouble: there is none to be had, and why.
+            PeerTrouble: why it could not be opened.
         """
         source = self._source(target, settings)
         key = self._key(target, source, settings.tls_outbound)
@@ -114,7 +114,7 @@ class Pool:
             await self._some_left()
 
     def release(self, session: Session, settings: Settings, *, keep: bool = True) -> None:
-        """A session that is in step: kept if it may be used again, else (or without `keep`) ended with QUIT."""
+        """A session between transactions: kept if it may be reused, else (or without `keep`) ended with QUIT."""
         outbound = settings.outbound
         timeout, most = outbound.connection_idle_timeout, session.max_messages or outbound.connection_max_messages
         if (announced := session.offers.limits.transactions) is not None:
@@ -132,13 +132,13 @@ class Pool:
                 self._sweep_after(timeout)
 
     def discard(self, session: Session) -> None:
-        """A session that nobody should use again: closed without a word."""
+        """A session that must not be reused: closed without QUIT."""
         session.stream.abort()
 
     async def close(self) -> None:
-        """Say QUIT on all idle connections and wait until none is open, at most `quit_timeout`; then cut off the rest.
+        """Send QUIT on all idle connections and wait until none is open, at most `quit_timeout`; then abort the rest.
 
-        Call it when no attempt is under way: a session still in use is cut off too.
+        Call it when no attempt is under way: a session still in use is aborted, too.
         """
         self._closing = True
         if self._timer is not None:
@@ -157,7 +157,7 @@ class Pool:
         await self._all_closed.wait()
 
     def _key(self, target: Target, source: BindSource, tls: TlsSettings) -> Hashable:
-        """What two messages must agree in to share a connection."""
+        """The properties that two messages must share to use one connection."""
         if tls is not self._tls:
             self._tls_changes += tls != self._tls
             self._tls = tls
@@ -190,7 +190,7 @@ class Pool:
         self._leave(session)
 
     def _leave(self, session: Session) -> None:
-        """Say QUIT."""
+        """Send QUIT."""
         if session in self._open:
             self._leaving.add(session)
             session.stream.quit(session.quit_timeout)
@@ -205,7 +205,7 @@ class Pool:
             del self._idle[session.key]
 
     def _gone(self, session: Session) -> None:
-        """The connection ended, whoever ended it."""
+        """The connection ended, on either side."""
         self._forget(session)
         self._open.discard(session)
         self._leaving.discard(session)

@@ -1,10 +1,10 @@
-"""A connection as a stream of replies: writes commands, matches replies to them in order, and keeps the time.
+"""A connection as a stream of replies: writes commands, matches replies to them in order, and enforces timeouts.
 
 Knows lines, codes and deadlines; not what a command or a reply means. `delivery.client` drives it until a session is
 open, then `delivery.session`; `delivery.pool` closes it.
 
-The peer is not trusted: a reply is bounded in octets and lines, a deadline covers a whole reply however slowly it
-comes, and what nobody asked for ends the connection.
+The peer is not trusted: a reply is bounded in octets and lines, a deadline covers a whole reply, and an unexpected
+reply ends the connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mailboat.delivery.verdict import FaultKind
 from mailboat.model.reply import Reply
 
 RawReply = tuple[int, bytes]
-"""Code, and the lines as received, joined by LF: decoded only when somebody wants to read it."""
+"""Code, and the lines as received, joined by LF; decoded only when needed."""
 
 MAX_REPLY_OCTETS = 65_536
 MAX_REPLY_LINES = 1000
@@ -32,7 +32,7 @@ _LAST_LINE = frozenset((b" ", b"\r", b""))  # RFC 5321 4.2: clients take a bare 
 
 
 class Broken(Exception):  # noqa: N818 - said of a connection
-    """The connection cannot go on. `replies` are those of the current exchange that did come."""
+    """The connection is unusable. `replies` are those of the current exchange that were received."""
 
     def __init__(self, kind: FaultKind, text: str, replies: Sequence[RawReply] = ()) -> None:
         super().__init__(text)
@@ -66,19 +66,19 @@ class ReplyStream(asyncio.Protocol):
         self.transport: asyncio.Transport
         """From `connection_made` on."""
         self._partial = bytearray()
-        """The beginning of a line."""
+        """An incomplete line."""
         self._more: list[bytes] = []
-        """Lines of a reply that goes on."""
+        """Lines of an incomplete reply."""
         self._octets = 0
         """Length of `_more`."""
         self._replies: list[RawReply] = []
         self._greetings = 2
-        """How many more may come. RFC 5321 3.1 knows one, but a proxy may greet and then pass on that of the server
-        behind it: a second whole 220 reply before any other is passed over. No reply to EHLO is a 220."""
+        """How many more greetings may come. RFC 5321 3.1 defines one, but a proxy may greet and then pass on the
+        server's greeting: a second 220 reply before any other is ignored. A reply to EHLO is never a 220."""
         self._timeouts: Sequence[float] = (greeting_timeout,)
         """One for each reply expected in this exchange; a reply's time begins with the end of the one before it."""
         self._counted = 0
-        """Replies that the deadline has taken note of."""
+        """Replies that the deadline has already covered."""
         self._waiter: asyncio.Future[None] | None = None
         self._draining = False
         """The waiter is in `drain`, not in `collect`."""
@@ -96,7 +96,7 @@ class ReplyStream(asyncio.Protocol):
         """Called once, when the connection has ended."""
 
     async def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
-        """Begin TLS. What came in plaintext and was not read is dropped (RFC 3207 6).
+        """Start TLS. Unread plaintext is discarded (RFC 3207 6).
 
         Raises:
             OSError: the handshake failed (ssl.SSLError), or the connection ended.
@@ -120,19 +120,19 @@ class ReplyStream(asyncio.Protocol):
 
     @property
     def flushed(self) -> bool:
-        """Whether all that was written has left this process."""
+        """Whether all written octets have left this process."""
         return not self._paused
 
     @property
     def answered_early(self) -> bool:
-        """Whether a reply to the exchange that was announced is here already."""
+        """Whether a reply to the current exchange has already arrived."""
         return bool(self._replies)
 
     def expect(self, timeouts: Sequence[float]) -> None:
         """Begin an exchange that has one reply for each of `timeouts` (seconds).
 
         Raises:
-            Broken: the connection has ended, or the peer spoke out of turn.
+            Broken: the connection has ended, or the peer sent an unexpected reply.
         """
         if self._partial or self._more:
             self._break(FaultKind.PROTOCOL, "the beginning of a reply that nothing asked for")
@@ -146,10 +146,10 @@ class ReplyStream(asyncio.Protocol):
         self.transport.write(data)
 
     async def drain(self, timeout: float) -> None:
-        """Wait until all is written, or a reply is here before its time.
+        """Wait until all is written, or a reply arrives early.
 
         Raises:
-            Broken: the peer takes nothing for `timeout` seconds, or the connection ended.
+            Broken: the peer accepts no data for `timeout` seconds, or the connection ended.
         """
         if self._paused and self.fault is None and not self._replies:
             self._draining = True
@@ -166,7 +166,7 @@ class ReplyStream(asyncio.Protocol):
         """Wait for the replies of this exchange.
 
         Raises:
-            Broken: not all came; its `replies` are those that did.
+            Broken: not all were received; its `replies` are those that were.
         """
         wanted = len(self._timeouts)
         received = len(self._replies)
@@ -199,7 +199,7 @@ class ReplyStream(asyncio.Protocol):
         self.abort()
 
     def quit(self, timeout: float) -> None:
-        """End politely in the background: QUIT, its reply, close; cut off after `timeout` seconds."""
+        """End in the background: QUIT, its reply, close; abort after `timeout` seconds."""
         if self._closed or self._quitting:
             return
         if self.fault is not None:
@@ -211,7 +211,7 @@ class ReplyStream(asyncio.Protocol):
         self._timer = self._loop.call_later(timeout, self.transport.abort)
 
     def abort(self) -> None:
-        """End now, without a word."""
+        """End now, without QUIT."""
         if not self._closed:
             if self.fault is None:
                 self._break(FaultKind.CLOSED, "connection dropped here")
@@ -221,7 +221,7 @@ class ReplyStream(asyncio.Protocol):
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Connected, with TLS where it begins at once."""
+        """Connected, with implicit TLS if configured."""
         self.transport = cast("asyncio.Transport", transport)
         self._connected = True
         # Octets in our buffer count as "not yet handed to the kernel": see `flushed`. Not high=0: TLS transports call
@@ -229,7 +229,7 @@ class ReplyStream(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=1, low=0)
 
     def data_received(self, data: bytes) -> None:
-        """Cut replies out of what came."""
+        """Split received octets into replies."""
         if self._quitting:
             self.transport.close()
             return
@@ -254,7 +254,7 @@ class ReplyStream(asyncio.Protocol):
             self._progress()
 
     def eof_received(self) -> bool:
-        """The peer says no more: so do we."""
+        """The peer has closed its side: close ours, too."""
         self._break(FaultKind.CLOSED, "connection closed by the peer")
         return False
 
@@ -283,7 +283,7 @@ class ReplyStream(asyncio.Protocol):
     # Inside.
 
     def _take_line(self, line: bytes) -> bool:
-        """Whether to go on with the next line."""
+        """Whether to continue with the next line."""
         code = _CODES.get(line[:3])
         mark = line[3:4]
         awaited = len(self._replies) < len(self._timeouts)
@@ -322,7 +322,7 @@ class ReplyStream(asyncio.Protocol):
             self._break(FaultKind.PROTOCOL, "a reply without end")
 
     async def _wait(self, timeout: float) -> None:
-        """Until woken or `timeout` seconds have passed; the caller looks what happened."""
+        """Wait until woken, or for `timeout` seconds; the caller checks what happened."""
         self._arm(timeout)
         waiter = self._waiter = self._loop.create_future()
         try:
@@ -331,14 +331,14 @@ class ReplyStream(asyncio.Protocol):
             self._waiter = None
 
     def _arm(self, timeout: float) -> None:
-        # One timer that runs late rather than one a wait: it is only moved when it would run too late.
+        # One timer that may run early instead of one for each wait: it is only moved if it would run too late.
         self._deadline = self._loop.time() + timeout
         if self._timer is None or self._timer_at > self._deadline:
             self._cancel_timer()
             self._start_timer()
 
     def _progress(self) -> None:
-        """Something came while somebody waits: is it all, or does the next reply's time begin?"""
+        """A reply arrived during a wait: end the wait after the last one, or start the next timeout."""
         received = len(self._replies)
         if received >= len(self._timeouts) or self.fault is not None or (self._draining and received):
             self._wake()

@@ -1,6 +1,6 @@
-"""One open SMTP or LMTP session: runs transactions over it and writes down what was answered.
+"""One open SMTP or LMTP session: runs transactions over it and records the replies.
 
-Knows the order of commands, pipelining (RFC 2920) and LMTP's replies a recipient (RFC 2033); decides nothing:
+Knows the order of commands, pipelining (RFC 2920) and LMTP's replies for each recipient (RFC 2033); decides nothing:
 `delivery.verdict` judges the transcripts. `delivery.client` makes sessions, `delivery.pool` keeps them,
 `delivery.attempt` uses them.
 """
@@ -23,13 +23,13 @@ from mailboat.model.reply import Reply
 from mailboat.smtp.extensions import PIPELINING
 
 RCPT_BATCH: Final = 100
-"""Recipients in one write: what their replies may cost in memory stays bounded."""
+"""Recipients in one write, which bounds the memory for their replies."""
 
 HEAD: Final = 1_048_576
-"""Octets that are looked at for the header of a message in a file."""
+"""Octets that are read for the header of a message in a file."""
 
 _FINE: Final = Reply(250, "")
-"""Stands for every 2yz reply whose text nobody reads."""
+"""Represents every 2yz reply whose text is not used."""
 _GO_ON: Final = Reply(354, "")
 
 
@@ -41,10 +41,10 @@ class FileBody:
     size: int
     """Octets, `begin` included."""
     begin: bytes = field(default=b"", repr=False)
-    """What stands before the octets of the file."""
+    """The octets before those of the file."""
 
     def head(self) -> bytes:
-        """Enough of it to hold the header of any sane message."""
+        """Enough octets for the header of any reasonable message."""
         head = self.begin + self.file.read(HEAD)
         self.file.seek(0)
         return head
@@ -75,11 +75,11 @@ class Session:
         self.used = 0
         """Transactions so far."""
         self.dot_sent = False
-        """The final dot of the current transaction is out, and its reply is not yet in."""
+        """The final dot of the current transaction was sent, and its reply was not received."""
         self.key: object = None
-        """The pool's."""
+        """Used by the pool."""
         self.max_messages: int | None = None
-        """Messages that its target takes over one connection; None: as configured."""
+        """Messages that its target accepts over one connection; None: as configured."""
         self.quit_timeout = 5.0
         self._dirty = False
         """The peer may still hold an envelope: RSET first."""
@@ -88,7 +88,7 @@ class Session:
 
     @property
     def heard(self) -> int:
-        """Pieces that have come from the peer."""
+        """Number of reads from the peer."""
         return self.stream.heard
 
     @property
@@ -100,7 +100,7 @@ class Session:
         """Offer one message. Never raises for what the peer does: the transcript ends with the fault.
 
         Raises:
-            OSError: the body cannot be read; the connection is of no further use then.
+            OSError: the body cannot be read; the connection is then unusable.
         """
         transcript = Transcript(per_recipient=self.lmtp)
         self.used += 1
@@ -149,7 +149,7 @@ class Session:
         transcript: Transcript,
         limits: OutboundSettings,
     ) -> None:
-        """Send commands in one write, and note their replies. The stage of RSET is None: its reply says nothing."""
+        """Send commands in one write, and note their replies. The stage of RSET is None: its reply is ignored."""
         data = b"\r\n".join(commands) + b"\r\n"
         if data.count(b"\n") != len(commands) or data.count(b"\r") != len(commands):
             raise ValueError("an address with a line break in it")  # it would be a command of its own
@@ -167,7 +167,7 @@ class Session:
         data = transcript.data
         if data is None or data.code != 354 or transcript.fault is not None:
             if data is not None and data.code < 400 and data.code != 354:
-                # This peer and we no longer mean the same by what comes next.
+                # The peer and this session are out of step.
                 self.stream.abort()
             return
         accepted = sum(reply.is_success for reply in transcript.rcpts)
@@ -185,9 +185,9 @@ class Session:
                 transcript.fault = Trouble(Stage.DOT, broken.kind, broken.text)
 
     async def _empty_message(self, limits: OutboundSettings) -> None:
-        """The peer asks for a message although it refused every recipient: nothing, ended (RFC 2920 3.1)."""
+        """The peer replied 354 although it refused every recipient: send an empty message (RFC 2920 3.1)."""
         if self.lmtp:
-            self.stream.abort()  # RFC 2033 4.2: no recipient, no reply; so nothing tells where we stand
+            self.stream.abort()  # RFC 2033 4.2: no reply without a recipient, so the state of the peer is unknown
             return
         try:
             await self.stream.exchange(END, (limits.data_timeout,))
@@ -205,7 +205,7 @@ class Session:
         else:
             await self._write_file(transcript, body, limits)
         if not transcript.dot_sent:
-            stream.abort()  # answered before the end: the peer still waits for the rest, which it shall not have
+            stream.abort()  # answered before the end: the peer waits for the rest, which must not be sent
         raws = await stream.collect()
         if not transcript.dot_sent and any(code < 400 for code, _ in raws):
             raise Broken(FaultKind.PROTOCOL, "the message was answered before its end")
@@ -243,7 +243,7 @@ class Session:
         await self._write_end(transcript, limits)
 
     async def _write_end(self, transcript: Transcript, limits: OutboundSettings) -> None:
-        """The last piece is written: from when on may the peer have the dot?"""
+        """Find out when the last piece leaves: from then on the peer may have the dot."""
         self.dot_sent, self._written = True, None
         stream = self.stream
         if not stream.flushed:

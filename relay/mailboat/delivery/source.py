@@ -1,8 +1,8 @@
-"""Which of our addresses a delivery comes from, and by which name it says hello: the `[bind]` section.
+"""Chooses the source address and the EHLO name of a delivery by the `[bind]` section.
 
-Never chooses another address in silence: what is configured is used, or the delivery waits. Does not open sockets.
-What a message chooses is known before it is scheduled (`chosen_source`), so that a ready queue is a destination and a
-source; `delivery.pool` asks for the address in the end.
+Either the configured address is used, or the delivery waits. Opens no sockets. The choice of a message is known before
+it is scheduled (`chosen_source`), because a ready queue has one destination and one source; `delivery.pool` gets the
+address when it connects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mailboat.model.outcome import Stage
 from mailboat.routing.answers import Target
 
 _NAME = re.compile(r"[!-~]{1,255}")
-"""What may stand behind EHLO: anything else would be another command, or none."""
+"""A valid argument of EHLO: others could be another command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class BindSource:
     """Where a connection comes from."""
 
     address: str
-    """Our numeric address; empty: the system's choice."""
+    """The numeric source address; empty: the system's choice."""
     ehlo: str
 
 
@@ -46,19 +46,20 @@ class ChosenSource:
     bind: str
     """`outbound_ip`; empty: what `[bind]` says."""
     ehlo: str
-    """`outbound_helo`; empty as well."""
+    """`outbound_helo`; empty: the same."""
 
     def qualified(self, name: str) -> str:
-        """The name of a destination as this source sees it: it waits, and has its limits, apart from all others."""
+        """The name of a destination with this source, whose ready queue and limits are separate."""
         return f"{name} from {self.bind or '-'} as {self.ehlo or '-'}"
 
     def applied_to(self, target: Target) -> Target:
-        """A target with this source. Its EHLO name goes before that of the target, its address behind it."""
+        """A target with this source. Its EHLO name overrides that of the target; the target's address overrides its
+        own."""
         return replace(target, bind=target.bind or self.bind, ehlo=self.ehlo or target.ehlo)
 
 
 def chosen_source(entry: Entry) -> ChosenSource | None:
-    """None: the message goes from where `[bind]` says, as nearly all do."""
+    """None: the source is that of `[bind]`, the usual case."""
     notes = entry.todo_notes
     if not notes:
         return None
@@ -79,7 +80,7 @@ def _chosen(target: Target) -> str:
 
 
 class Sources:
-    """Picks the source of a connection."""
+    """Chooses the source of a connection."""
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class Sources:
         self._names = (pod, host, "default")
         self._addresses = addresses
         self._pod_ips = {address.version: address for address in pod_ips}
-        # Asked for every message: what was found is kept for as long as settings and addresses are the same objects.
+        # Used for every message: the result is cached as long as settings and addresses are the same objects.
         self._settings: Settings | None = None
         self._entry: Bind | None = None
         self._known: Collection[IPAddress] = ()
@@ -133,7 +134,8 @@ class Sources:
         return BindSource(str(wanted), ehlo)
 
     def _wanted(self, entry: Bind) -> Mapping[int, IPAddress | Network | None]:
-        """The source of each IP version; None where the entry has none. SourceMissing where it has none at all."""
+        """The source of each IP version; None if the entry has none. Raises SourceMissing if it has no source at
+        all."""
         if entry.kind is BindKind.ADDRESSES:
             return {4: entry.v4, 6: entry.v6}
         if entry.kind is BindKind.NONE:
@@ -159,7 +161,7 @@ class Sources:
         }
 
     def _own_within(self, network: Network) -> IPAddress:
-        """This machine's address within a network; the lowest, should it have several."""
+        """This machine's address within a network; the lowest if there are several."""
         known = self._addresses()
         if known is not self._known:
             self._known, self._within = known, {}
@@ -179,7 +181,7 @@ def _among(source: IPAddress | Network, known: Collection[IPAddress]) -> bool:
 
 
 def pod_ips(environ: Mapping[str, str]) -> tuple[IPAddress, ...]:
-    """The pod's addresses as the downward API tells them; what is no address is left out."""
+    """The pod's addresses from the downward API; invalid ones are ignored."""
     found = []
     for word in (environ.get("POD_IPS") or environ.get("POD_IP") or "").split(","):
         try:

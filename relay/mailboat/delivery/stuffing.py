@@ -36,21 +36,21 @@ class Stuffer:
         """The last two octets before the next piece; a body begins like a line."""
 
     def feed(self, piece: bytes) -> bytes:
-        """The piece with the dots doubled that stand at the beginning of lines."""
+        """The piece with dots at the beginning of lines doubled."""
         joined = self._tail + piece
         self._tail = joined[-2:]
-        # The tail itself holds no "CR LF dot" (it has two octets), so what is added is added behind it.
+        # The tail of two octets has no "CR LF dot", so all dots are added after it.
         return joined.replace(b"\r\n.", b"\r\n..")[2:]
 
     def end(self) -> bytes:
-        """What ends the message: the final dot, on a line of its own."""
+        """The end of the message: the final dot, on its own line."""
         return END if self._tail == b"\r\n" else b"\r\n" + END
 
 
 async def pieces(file: BinaryIO, size: int, begin: bytes = b"") -> AsyncGenerator[bytes, None]:
     """A file's body stuffed, piece by piece, with its end; read in a thread, because a disk may be slow.
 
-    `begin` goes before the file, and counts in `size`.
+    `begin` is sent before the file, and is included in `size`.
 
     Raises:
         OSError: the file cannot be read; ShortBodyError: it has fewer octets than it should.

@@ -1,6 +1,6 @@
-"""TLS towards next hops: contexts built once a configuration, and which hosts are known to break STARTTLS.
+"""TLS with next hops: contexts built once for each configuration, and the hosts whose STARTTLS fails.
 
-Knows certificates and versions; not when TLS is wanted (`routing.security`) nor what a failure means
+Knows certificates and versions, but not when TLS is required (`routing.security`) or what a failure means
 (`delivery.verdict`). Used by `delivery.client`.
 """
 
@@ -17,21 +17,21 @@ from mailboat.config.settings import Settings, TlsSettings
 from mailboat.routing.answers import SessionTls
 
 NO_TLS_MEMORY = 600.0
-"""Seconds for which a host that failed the handshake is spoken to in plaintext (where that is allowed)."""
+"""Seconds for which plaintext is used with a host whose handshake failed (where that is allowed)."""
 NO_TLS_HOSTS = 10_000
-"""Such hosts remembered at most; the oldest is forgotten first."""
+"""Maximum of such hosts; the oldest is dropped first."""
 
 MAX_CONTEXTS = 100
-"""Contexts kept: a plugin may name other roots for each message. Those unused for longest go first."""
+"""Maximum of contexts: a plugin may name other roots for each message. The least recently used is dropped first."""
 
 
 def client_context(settings: TlsSettings, directory: str, *, verify: bool, ca: str = "") -> ssl.SSLContext:
     """A context for deliveries; `verify` demands a certificate that is valid for the host's name.
 
-    `ca`: roots in PEM that take the place of the settings'.
+    `ca`: roots in PEM, instead of those in the settings.
 
     Raises:
-        OSError: a file cannot be read; ssl.SSLError (an OSError) or ValueError: what it holds is of no use.
+        OSError: a file cannot be read; ssl.SSLError (an OSError) or ValueError: its content is invalid.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = verify
@@ -61,7 +61,7 @@ class ClientContexts:
 
     def get(self, settings: Settings, *, verify: bool, ca: str = "") -> ssl.SSLContext:
         """The context to use; raises what `client_context` does."""
-        # Compared by value: a reload that did not touch TLS keeps the contexts, a renewed certificate has a new digest.
+        # Compared by value: a reload without changes of TLS keeps the contexts; a renewed certificate has a new digest.
         if settings.tls_outbound is not self._settings and settings.tls_outbound != self._settings:
             self._contexts.clear()
             self._settings = settings.tls_outbound
@@ -77,7 +77,7 @@ class ClientContexts:
 
 
 class BrokenTls:
-    """Remembers for a while which addresses could not do STARTTLS, so that not every delivery fails there first."""
+    """Remembers for a while the addresses whose STARTTLS failed, so that not every delivery fails there first."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

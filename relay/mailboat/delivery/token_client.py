@@ -37,14 +37,14 @@ async def request_token(grant: OAuthGrant, refresh_token: str, timeout: float = 
     except aiohttp.ClientPayloadError:
         raise TokenError("its answer is incomplete") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        # The kind alone: the text may hold what the server sent.
+        # The type only: the text may contain what the server sent.
         raise TokenError(f"its answer is not valid HTTP ({type(error).__name__})") from None
     return read_answer(status, body, fields)
 
 
 async def _post(grant: OAuthGrant, fields: dict[str, str]) -> tuple[int, bytes]:
-    """Status and body. A connection of its own: there is one request an hour."""
-    # Reading the roots of the system takes a while.
+    """Status and body. Uses a new connection, since there is about one request an hour."""
+    # Reading the system's root certificates is slow.
     context = await asyncio.to_thread(ssl.create_default_context, cadata=grant.ca or None)
     connector = aiohttp.TCPConnector(ssl=context, force_close=True)
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}

@@ -1,7 +1,7 @@
-"""The access tokens of a relay: kept in memory, asked for once however many wait, renewed before they expire.
+"""The access tokens of a relay: cached in memory, requested once for all that wait, renewed before they expire.
 
-`TokenCache` is the one of a relay; with several workers their supervisor has it, and `app.channel` carries the
-workers' questions. A server that gives no token is left alone for a while that grows: it is not asked for each message.
+A relay has one `TokenCache`; with several workers, their supervisor has it, and `app.channel` carries the workers'
+requests. After a failure the server is not asked for a growing time, instead of once for each message.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from mailboat.model.observer import TokenResult
 log = logging.getLogger(__name__)
 
 PAUSE, MAX_PAUSE = 2.0, 300.0
-"""Seconds that a server is left alone after a failure, doubled with each further one, and at most."""
+"""Seconds that a server is not asked after a failure, doubled with each further one, and the maximum."""
 REFUSAL_PAUSE = 60.0
-"""Seconds between two renewals because hosts do not take the token: most likely they take none from us."""
+"""Seconds between two renewals because of refused tokens: most likely the host refuses all of them."""
 REMEMBERED = 1000
 """Grants that are remembered; a reload may bring new ones."""
 
@@ -31,13 +31,13 @@ Request = Callable[[OAuthGrant, str], Awaitable[Granted]]
 
 
 class _Account:
-    """What is known of one grant."""
+    """The state of one grant."""
 
     __slots__ = ("error", "failures", "refresh_token", "refused_at", "request", "retry_at", "token")
 
     def __init__(self, refresh_token: str) -> None:
         self.refresh_token = refresh_token
-        """The newest; a server may give another with each token."""
+        """The newest; a server may issue another one with each token."""
         self.token: AccessToken | None = None
         self.request: asyncio.Task[AccessToken] | None = None
         """Under way."""
@@ -46,7 +46,7 @@ class _Account:
         self.failures = 0
         self.retry_at = 0.0
         self.refused_at = float("-inf")
-        """When a token was last renewed because a host did not take it."""
+        """When a token was last renewed because a host refused it."""
 
 
 class TokenCache:
@@ -55,7 +55,7 @@ class TokenCache:
     def __init__(
         self, clock: Clock, told: Callable[[TokenResult], None] = lambda _: None, request: Request = request_token
     ) -> None:
-        """`told` hears what came of each request."""
+        """`told` is called with the result of each request."""
         self._clock = clock
         self._told = told
         self._request = request
@@ -71,11 +71,11 @@ class TokenCache:
             account.retry_at = 0.0
         if token is not None and now < token.expires_at:
             if now >= token.renew_at and now >= account.retry_at:
-                self._begin(grant, account)  # this one still counts: nobody waits
+                self._begin(grant, account)  # the present one is still valid: do not wait
             return token
         if account.request is None and account.error is not None and now < account.retry_at:
             raise TokenError(str(account.error), account.error.result, account.retry_at)
-        # Whoever asked may be cancelled; the others wait on.
+        # If one caller is cancelled, the others still wait.
         return await asyncio.shield(self._begin(grant, account))
 
     def _account(self, grant: OAuthGrant) -> _Account:
@@ -88,7 +88,7 @@ class TokenCache:
         return account
 
     def _begin(self, grant: OAuthGrant, account: _Account) -> asyncio.Task[AccessToken]:
-        """The request that is under way, begun if there is none."""
+        """The running request, started if there is none."""
         if account.request is None:
             account.request = asyncio.create_task(self._renew(grant, account), name="access token")
             account.request.add_done_callback(_heard)
@@ -119,11 +119,11 @@ class TokenCache:
         pause = min(PAUSE * 2.0**account.failures, MAX_PAUSE)
         account.failures = min(account.failures + 1, 16)
         account.error, account.retry_at = error, self._clock.monotonic() + pause
-        account.refresh_token = grant.refresh_token  # what it gave later may count no more: begin again with ours
+        account.refresh_token = grant.refresh_token  # a later one may be invalid: start again with the configured one
         log.warning("no access token from %s: %s", server_of(grant), error)
 
 
 def _heard(request: asyncio.Task[AccessToken]) -> None:
-    """A failed renewal that nobody waits for has been told already."""
+    """Retrieve the exception of a failed renewal without a waiter; it has been reported."""
     if not request.cancelled():
         request.exception()

@@ -1,9 +1,8 @@
-"""What a failure means: the only file that says so. Pure.
+"""Decides what a failure means; the only file that does. Pure.
 
-A dialogue with a peer is told to this file as a `Transcript` (what was answered to what), trouble before it as a
-`Trouble`; the answers are outcomes per recipient, or that the next target should be tried. The tables below are the
-policy; the functions only look things up in them. `delivery.session` and `delivery.client` report facts,
-`delivery.attempt` walks the targets and asks here; nobody else decides.
+The input is a `Transcript` of the replies of a peer, or a `Trouble` before the dialogue; the result is an outcome for
+each recipient, or that the next target should be tried. The tables below are the policy; the functions only look it up.
+`delivery.session` and `delivery.client` report facts, `delivery.attempt` tries the targets and calls this module.
 """
 
 from __future__ import annotations
@@ -20,50 +19,50 @@ from mailboat.smtp.extensions import Misfit
 
 
 class FaultKind(StrEnum):
-    """What went wrong where no reply says it."""
+    """Failures without a reply."""
 
     CONNECT = "connect"
     """No connection: refused, or unreachable."""
     TIMEOUT = "timeout"
-    """The peer did not answer within the time of the stage; at `connect`, no connection came about."""
+    """The peer did not answer within the timeout of the stage; at `connect`, no connection was made."""
     CLOSED = "closed"
     """The connection ended in the middle of the dialogue."""
     PROTOCOL = "protocol"
-    """What came is not SMTP: garbage, an endless reply, a reply to nothing."""
+    """Not SMTP: garbage, an endless reply, an unexpected reply."""
     TLS = "tls"
     """The handshake failed, or the certificate did not verify."""
     NO_TLS = "no_tls"
     """TLS is required and the peer does not offer it."""
     NO_AUTH = "no_auth"
-    """AUTH is required and the peer offers no mechanism that we may use."""
+    """AUTH is required and the peer offers no usable mechanism."""
     NO_TOKEN = "no_token"  # noqa: S105 - no token
-    """No access token for AUTH is to be had."""
+    """No access token for AUTH is available."""
     LOOK_UP = "look_up"
-    """The DNS did not say where mail goes."""
+    """The targets could not be looked up in the DNS."""
     BIND = "bind"
-    """The source address for this target is not to be had on this machine."""
+    """The source address for this target is not on this machine."""
     LOCAL = "local"
-    """Something here is broken: a body that cannot be read, certificates that do not load, a bug."""
+    """An internal fault: an unreadable body, certificates that do not load, a bug."""
 
 
 class Action(Enum):
-    """What a reply or a fault leads to."""
+    """The consequence of a reply or a fault."""
 
     PASS = auto()
-    """The dialogue goes on."""
+    """The dialogue continues."""
     DELIVERED = auto()
     DEFER = auto()
-    """This is the answer for now; no other target is asked."""
+    """Defer; no other target is tried."""
     BOUNCE = auto()
-    """This is the answer for good."""
+    """A permanent failure."""
     NEXT = auto()
-    """Says nothing about the message: ask the next target."""
+    """Says nothing about the message: try the next target."""
     AGAIN = auto()
-    """Once more on the same connection: the transaction had no room for this recipient."""
+    """Offer the recipient again on the same connection: the transaction had too many."""
 
 
 class ReplyClass(StrEnum):
-    """The classes of replies that the table tells apart."""
+    """The classes of replies in the table."""
 
     SUCCESS = "2yz"
     INTERMEDIATE = "3yz"
@@ -81,31 +80,31 @@ _BY_DIGIT = {
 
 
 class Signal(Enum):
-    """What a reply or fault says of the host, whatever it says of the mail: what `gate` learns from."""
+    """The information of a reply or fault about the host, from which `gate` learns."""
 
     WELL = auto()
-    """It answered a message, if with a refusal."""
+    """It answered a message, even with a refusal."""
     TURNED_AWAY = auto()
-    """It lets no further connection in for now, and said so."""
+    """It refused a further connection for now with a reply."""
     REFUSED = auto()
-    """The same without a word: maybe it is down, maybe it has too many connections."""
+    """The same without a reply: it may be down, or have too many connections."""
     SILENT = auto()
     """It did not answer in time."""
     FAILED = auto()
-    """It cannot serve us, or not properly."""
+    """It cannot serve us correctly."""
     NOTHING = auto()
-    """Nothing: the trouble is ours, or about what this mail demands."""
+    """Nothing: the fault is internal, or concerns requirements of this mail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a target, or a dialogue with it, failed: a reply, or a fault that no reply tells."""
+    """Why a target, or a dialogue with it, failed: a reply, or a fault without a reply."""
 
     stage: Stage
     kind: FaultKind | None = None
     """The fault; None when `reply` is the trouble."""
     text: str = ""
-    """For people, one line; the fault in words."""
+    """The fault in words for people, one line."""
     reply: Reply | None = None
 
     def __str__(self) -> str:
@@ -113,17 +112,17 @@ class Trouble:
 
 
 class PeerTrouble(Exception):  # noqa: N818 - the noun says what it is
-    """Raised where a connection cannot be had; carries the `Trouble`."""
+    """Raised if a connection cannot be made; carries the `Trouble`."""
 
     def __init__(self, trouble: Trouble) -> None:
         super().__init__(str(trouble))
         self.trouble = trouble
 
 
-# RFC 5321 5.1: the addresses are tried in turn until an attempt succeeds. What a server may say before a message is
-# offered speaks of the host, and a 4yz to an envelope (greylisting, a mailbox that is locked) of what this host can do
-# now: the next one is asked. 421 is how a server takes its leave (RFC 5321 3.8), at any stage. After the dot a host had
-# the whole message: its 4yz is the answer for this attempt. A 2yz to DATA is no answer to it at all.
+# RFC 5321 5.1: the addresses are tried in turn until an attempt succeeds. Replies before a message is offered are about
+# the host, and a 4yz to an envelope (greylisting, a locked mailbox) is about the present state of this host: the next
+# one is tried. With 421 a server closes the connection (RFC 5321 3.8), at any stage. After the dot a host had the whole
+# message: its 4yz is the result of this attempt. A 2yz is not a valid reply to DATA.
 _NEXT, _DEFER, _BOUNCE, _PASS = Action.NEXT, Action.DEFER, Action.BOUNCE, Action.PASS
 REPLIES: dict[Stage, dict[ReplyClass, Action]] = {
     stage: dict(zip(ReplyClass, row, strict=True))
@@ -132,7 +131,7 @@ REPLIES: dict[Stage, dict[ReplyClass, Action]] = {
         Stage.GREETING: (_PASS, _NEXT, _NEXT, _NEXT, _NEXT),
         Stage.EHLO: (_PASS, _NEXT, _NEXT, _NEXT, _NEXT),
         Stage.STARTTLS: (_PASS, _NEXT, _NEXT, _NEXT, _NEXT),
-        # Wrong credentials are wrong everywhere, and trying them elsewhere locks accounts: defer, and alarm.
+        # Wrong credentials are wrong at every host, and repeated failures may lock accounts: defer, and alert.
         Stage.AUTH: (_PASS, _NEXT, _NEXT, _NEXT, _DEFER),
         Stage.MAIL: (_PASS, _DEFER, _NEXT, _NEXT, _BOUNCE),
         Stage.RCPT: (_PASS, _DEFER, _NEXT, _NEXT, _BOUNCE),
@@ -141,7 +140,7 @@ REPLIES: dict[Stage, dict[ReplyClass, Action]] = {
     }.items()
 }
 
-# A fault and its enhanced status (RFC 3463), should no other target do better. Never permanent.
+# A fault and its enhanced status (RFC 3463), if no other target gives a better result. Never permanent.
 FAULTS: dict[FaultKind, tuple[Action, str]] = {
     FaultKind.CONNECT: (_NEXT, "4.4.1"),
     FaultKind.TIMEOUT: (_NEXT, "4.4.1"),
@@ -156,7 +155,7 @@ FAULTS: dict[FaultKind, tuple[Action, str]] = {
     FaultKind.LOCAL: (_DEFER, "4.3.0"),
 }
 
-# What a fault says of the host, by its kind.
+# The signal of each kind of fault.
 _SIGNALS: dict[FaultKind, Signal] = {
     FaultKind.CONNECT: Signal.REFUSED,
     FaultKind.TIMEOUT: Signal.SILENT,
@@ -171,7 +170,7 @@ _SIGNALS: dict[FaultKind, Signal] = {
     FaultKind.LOCAL: Signal.NOTHING,
 }
 _FIRST_STAGES = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO})
-"""Here a host says that it has enough connections, or hangs up instead."""
+"""Stages at which a host refuses excess connections, or closes them."""
 _MESSAGE_STAGES = frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.BODY, Stage.DOT})
 _CROWDED = re.compile(r"\b(?:too many|concurrent)\b.{0,40}\b(?:connections?|sessions?)\b", re.IGNORECASE | re.DOTALL)
 
@@ -181,20 +180,20 @@ REPLY_LOST = "4.4.2"
 _RESULTS = {Action.DELIVERED: Result.DELIVERED, _DEFER: Result.DEFERRED, _BOUNCE: Result.BOUNCED}
 _CLASSES = {Result.DELIVERED: "2", Result.DEFERRED: "4", Result.BOUNCED: "5"}
 
-# Refusals before a message was offered that stand for good: with nothing but these, the mail bounces.
+# Refusals before a message was offered that are permanent: if all hosts refuse so, the mail bounces.
 _CONCLUSIVE_STAGES = frozenset({Stage.GREETING, Stage.EHLO})
 
 
 @dataclass(slots=True)
 class Transcript:
-    """What a peer answered to one transaction, filled in as the dialogue goes."""
+    """The replies of a peer to one transaction, filled in during the dialogue."""
 
     mail: Reply | None = None
     rcpts: list[Reply] = field(default_factory=list)
-    """One a recipient, in the order they were named; shorter when the dialogue broke off."""
+    """One for each recipient, in order; fewer if the dialogue ended early."""
     data: Reply | None = None
     dots: list[Reply] = field(default_factory=list)
-    """One for all (SMTP), or one an accepted recipient (LMTP, RFC 2033 4.2)."""
+    """One for all (SMTP), or one for each accepted recipient (LMTP, RFC 2033 4.2)."""
     per_recipient: bool = False
     """LMTP: `dots` are per accepted recipient."""
     dot_sent: bool = False
@@ -205,13 +204,13 @@ class Transcript:
 
 @dataclass(slots=True)
 class Judgement:
-    """What a transcript comes to."""
+    """The result of a transcript."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     again: list[Recipient] = field(default_factory=list)
     """To be offered again on this connection: the transaction was full (RFC 5321 4.5.3.1.10)."""
     answered: list[Outcome] = field(default_factory=list)
-    """To be offered to the next target as well: these stand when no other host settles the recipients."""
+    """To be offered to the next target as well: these count if no other host gives a final answer."""
     unsettled: list[Recipient] = field(default_factory=list)
     """To be offered to the next target, because of `trouble`."""
     trouble: Trouble | None = None
@@ -225,7 +224,7 @@ def class_of(reply: Reply) -> ReplyClass:
 
 
 def action_for(stage: Stage, reply: Reply) -> Action:
-    """What a reply leads to at a stage."""
+    """The action for a reply at a stage."""
     action = REPLIES[stage][class_of(reply)]
     if stage is Stage.RCPT:
         if reply.code == 552:
@@ -236,7 +235,7 @@ def action_for(stage: Stage, reply: Reply) -> Action:
 
 
 def signal_of(trouble: Trouble) -> Signal:
-    """What trouble says of the host."""
+    """The signal of a trouble."""
     stage, reply = trouble.stage, trouble.reply
     if reply is None:
         if trouble.kind is FaultKind.CLOSED and stage in _FIRST_STAGES:
@@ -256,7 +255,7 @@ _CLOSING = 421
 
 
 def signal_in(transcript: Transcript) -> tuple[Signal, Trouble | None]:
-    """What a transaction says of the host, and the trouble that says it where it is not well."""
+    """The signal of a transaction, and the trouble if it is a bad one."""
     trouble = _closing_in(transcript) or transcript.fault
     return (Signal.WELL, None) if trouble is None else (signal_of(trouble), trouble)
 
@@ -282,7 +281,7 @@ def _is_full(reply: Reply) -> bool:
 
 
 def status_of(reply: Reply, result: Result) -> str:
-    """The enhanced status of a reply in the class of the result; X.0.0 where the peer gave none that fits."""
+    """The enhanced status of a reply in the class of the result; X.0.0 if the peer gave none of that class."""
     enhanced = reply.enhanced
     digit = _CLASSES[result]
     if enhanced is None:
@@ -291,13 +290,13 @@ def status_of(reply: Reply, result: Result) -> str:
 
 
 def answered(recipient: Recipient, stage: Stage, reply: Reply, action: Action, mx: str) -> Outcome:
-    """The outcome of a reply that settles a recipient."""
+    """The outcome of a final reply for a recipient."""
     result = _RESULTS.get(action, Result.DEFERRED)
     return Outcome(recipient.id, result, status_of(reply, result), stage, str(reply), reply, mx)
 
 
 def deferred(recipients: Iterable[Recipient], trouble: Trouble, mx: str = "", status: str = "") -> list[Outcome]:
-    """Outcomes of trouble that ends the attempt: a reply at AUTH, or something broken here."""
+    """Outcomes of trouble that ends the attempt: a reply at AUTH, or an internal fault."""
     if trouble.reply is not None:
         status = status or status_of(trouble.reply, Result.DEFERRED)
     elif trouble.kind is not None:
@@ -306,19 +305,19 @@ def deferred(recipients: Iterable[Recipient], trouble: Trouble, mx: str = "", st
 
 
 def ends_attempt(trouble: Trouble) -> bool:
-    """Whether trouble is the answer for now, so that no other target is asked."""
+    """Whether trouble defers the mail without trying another target."""
     if trouble.reply is not None:
         return action_for(trouble.stage, trouble.reply) is Action.DEFER
     return trouble.kind is not None and FAULTS[trouble.kind][0] is Action.DEFER
 
 
 def refuses_token(trouble: Trouble) -> bool:
-    """Whether a host did not take an access token: it may have expired, and a new one is worth a try."""
+    """Whether a host refused an access token: it may have expired, and a new one should be tried."""
     return trouble.stage is Stage.AUTH and trouble.reply is not None and trouble.reply.code == 535
 
 
 def is_conclusive(trouble: Trouble) -> bool:
-    """Whether a host refused for good to take any mail from us (RFC 5321 3.1: 554; RFC 7504: 521)."""
+    """Whether a host permanently refused all mail from us (RFC 5321 3.1: 554; RFC 7504: 521)."""
     return trouble.reply is not None and trouble.reply.is_permanent and trouble.stage in _CONCLUSIVE_STAGES
 
 
@@ -329,10 +328,10 @@ def standing(
     *,
     all_asked: bool = True,
 ) -> list[Outcome]:
-    """What stands of hosts' answers at the end of an attempt; `troubles` is as for `exhausted`.
+    """The answers of hosts that count at the end of an attempt; `troubles` is as for `exhausted`.
 
-    A temporary one tells more than that a later host could not be reached. What a host can never take bounces only if
-    no other might: if all were asked, and each one said so, or refused for good to take any mail.
+    A temporary answer is more useful than that a later host was unreachable. Mail that does not fit a host bounces only
+    if it fits no other: if each host was tried and gave the same answer, or permanently refused all mail.
     """
     refused = all_asked and all(is_conclusive(trouble) for _, _, trouble in troubles)
     found = (answers[recipient.id] for recipient in recipients if recipient.id in answers)
@@ -340,7 +339,7 @@ def standing(
 
 
 def exhausted(recipients: Sequence[Recipient], troubles: Sequence[tuple[str, str, Trouble]]) -> list[Outcome]:
-    """Outcomes of those that no host answered when every target was tried in vain.
+    """Outcomes of recipients without an answer after all targets failed.
 
     `troubles` has host name, a label for people, and the trouble of each target in the order they were tried. If every
     host conclusively refused, the mail bounces; otherwise it is deferred for the reason of the last.
@@ -364,7 +363,7 @@ def _fault_status(trouble: Trouble) -> str:
 
 
 def judge(transcript: Transcript, recipients: Sequence[Recipient], mx: str) -> Judgement:
-    """What one transaction means for each of its recipients; verdicts already given at RCPT stand."""
+    """The result of one transaction for each recipient; results of RCPT are kept."""
     judgement = Judgement()
     mail = transcript.mail
     if mail is None:
@@ -378,7 +377,7 @@ def judge(transcript: Transcript, recipients: Sequence[Recipient], mx: str) -> J
     if accepted:
         _judge_data(judgement, transcript, accepted, mx)
     elif judgement.again:
-        # No room for even one: nothing was gained, so nothing is to be gained by asking again now.
+        # Not even one recipient was accepted: offering them again now would not help.
         full = dict(zip((r.id for r in recipients), transcript.rcpts, strict=False))
         judgement.answered.extend(answered(r, Stage.RCPT, full[r.id], Action.NEXT, mx) for r in judgement.again)
         judgement.again.clear()
@@ -386,11 +385,11 @@ def judge(transcript: Transcript, recipients: Sequence[Recipient], mx: str) -> J
 
 
 def was_dead(transcript: Transcript) -> bool:
-    """Whether a connection that was used before was of no more use, so that this transaction has not happened.
+    """Whether a reused connection was dead, so that this transaction did not take place.
 
-    No reply to it came, or the first was the farewell that a server says to idle clients (RFC 5321 3.8), or a refusal:
-    some servers want RSET, or take one message a connection, and answer 503 to what RFC 5321 3.3 allows. On a new
-    connection the same reply is believed.
+    There was no reply, or the first one was the 421 for idle clients (RFC 5321 3.8), or a refusal: some servers need
+    RSET, or accept one message for each connection, and answer 503 to what RFC 5321 3.3 allows. On a new connection the
+    same reply counts.
     """
     mail = transcript.mail
     return mail is None or mail.code == 421 or mail.is_permanent
@@ -446,7 +445,7 @@ def _judge_data(judgement: Judgement, transcript: Transcript, accepted: list[Rec
 def _settle_all(judgement: Judgement, stage: Stage, reply: Reply, recipients: Sequence[Recipient], mx: str) -> None:
     action = action_for(stage, reply)
     if stage is Stage.DATA and class_of(reply) is ReplyClass.INTERMEDIATE:
-        action = Action.DEFER  # another 3yz than 354 asks for something that we do not have
+        action = Action.DEFER  # another 3yz than 354 requests something unknown
     if reply.is_success:
         judgement.unsettled.extend(recipients)
         judgement.trouble = Trouble(stage, FaultKind.PROTOCOL, f"unexpected reply to DATA: {reply}")
@@ -458,32 +457,32 @@ def _settle_all(judgement: Judgement, stage: Stage, reply: Reply, recipients: Se
 
 
 def _lost(recipient: Recipient, fault: Trouble | None, mx: str) -> Outcome:
-    # RFC 5321 4.5.3.2.6 and RFC 1047: the peer may have taken the message, so nobody else is offered it now.
+    # RFC 5321 4.5.3.2.6 and RFC 1047: the peer may have accepted the message, so no other host is tried now.
     why = str(fault) if fault is not None else "the dialogue broke off"
     reason = f"no reply to the end of the message ({why}); it may have been delivered"
     return Outcome(recipient.id, Result.DEFERRED, REPLY_LOST, Stage.DOT, reason, None, mx, ambiguous=True)
 
 
 def cannot_take(misfit: Misfit, mx: str) -> list[Outcome]:
-    """Answers when a message is more than the host offers to take: final, if no other host can take it either."""
+    """Answers if a message does not fit the offers of a host: final if it fits no other host either."""
     return [
         Outcome(r.id, Result.BOUNCED, misfit.status, Stage.MAIL, misfit.reason, None, mx) for r in misfit.recipients
     ]
 
 
 def decided(recipients: Iterable[Recipient], result: Result, status: str, reason: str) -> list[Outcome]:
-    """Outcomes where a plugin answered instead of a host."""
+    """Outcomes of a plugin's answer instead of a host's."""
     return [Outcome(r.id, result, status, Stage.HOOK, reason) for r in recipients]
 
 
 def put_off(recipients: Iterable[Recipient], trouble: Trouble, why: str, mx: str = "") -> list[Outcome]:
-    """Outcomes of mail that is not attempted now, since the last attempts at its host failed with `trouble`."""
+    """Outcomes of mail that is not attempted now, because the last attempts at its host failed with `trouble`."""
     status = status_of(trouble.reply, Result.DEFERRED) if trouble.reply is not None else _fault_status(trouble)
     reason = f"{why}; last: {trouble}"
     return [Outcome(r.id, Result.DEFERRED, status, trouble.stage, reason, trouble.reply, mx) for r in recipients]
 
 
 def unroutable(recipients: Iterable[Recipient], status: str, reason: str, *, permanent: bool) -> list[Outcome]:
-    """Outcomes when routing knows no target."""
+    """Outcomes if routing has no target."""
     result = Result.BOUNCED if permanent else Result.DEFERRED
     return [Outcome(r.id, result, status, Stage.ROUTE, reason) for r in recipients]

@@ -1,6 +1,6 @@
-"""Looks at every attempt under way, now and then: whose peer keeps silent, and which take too long. Pure.
+"""Checks every attempt under way at intervals for silent peers and for attempts that take too long. Pure.
 
-`delivery.engine` calls `sweep` every `INTERVAL` seconds and ends what it names.
+`delivery.engine` calls `sweep` every `INTERVAL` seconds and ends the attempts that it returns.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from mailboat.delivery.places import SILENT_AFTER, SILENT_AFTER_UNPROVEN, Place, Places
 
 INTERVAL = 0.25
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 PROGRESS_SPAN = 60.0
-"""Seconds over which a body has to make progress."""
+"""Seconds over which the progress of a body is measured."""
 PROGRESS = 1024 * 60
-"""Octets of a body that the peer has to take in that time."""
+"""Octets of a body that the peer must accept in that time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """An attempt to be ended, and why."""
+    """An attempt to end, and why."""
 
     place: Place
     why: str
 
 
 def sweep(places: Places, now: float, attempt_timeout: float, *, others_wait: bool) -> list[Overdue]:
-    """Park who keeps silent, wake who does not; who is to be ended. `others_wait` for a place."""
+    """Park attempts with silent peers, unpark the others; returns those to end. `others_wait` for a place."""
     found = []
     for place in places.held:
         if _hears(place, now):
@@ -51,7 +51,7 @@ def _hears(place: Place, now: float) -> bool:
 
 
 def _impatient(place: Place, now: float) -> bool:
-    """An unproven peer that is dialled has used up what patience there is for it."""
+    """Whether an unproven peer was silent for as long as it may be."""
     address = place.address
     return address is not None and not place.proven and place.line is None and now - place.heard >= address.patience
 
@@ -62,7 +62,7 @@ def _too_long(place: Place, now: float, attempt_timeout: float) -> str:
         if place.address is not None and now - place.began >= attempt_timeout and not (line and line.dot_sent):
             return f"the attempt took {attempt_timeout:g} s"
         return ""
-    # The body is under way: it may take its time, if it only goes on.
+    # The body is being sent: it may be slow, as long as it proceeds.
     if place.mark is None:
         place.mark = now, line.sent
     elif now - place.mark[0] >= PROGRESS_SPAN:
