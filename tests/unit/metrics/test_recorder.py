@@ -26,7 +26,7 @@ ADDED_LATER = (
     "mailboat_dkim_oldest_key_timestamp_seconds",
     "mailboat_workers_missing",
 )
-"""By `app.worker`, for the certificates that there are, and by `app.control`, which alone knows all workers."""
+"""By `app.worker`, for certificates and keys that there are, and by `app.control`, which alone knows all workers."""
 
 
 def counter(snapshot: Snapshot, name: str, label: str = "") -> float:
