@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import programs
+from tests.support.dkim import add_key
 from tests.support.dns_server import Behaviour, DnsServer
 from tests.support.monitoring import ALERT_TESTS, ALERTS, alerts, dashboard, expressions
 from tests.support.pem import self_signed
@@ -18,6 +19,8 @@ from tests.support.prometheus_server import JOB, NAMESPACE, Prometheus, until
 from tests.support.promql import selectors
 from tests.support.relay_process import Relay, RelayConfig, running
 from tests.support.scripted_mx import Drop, ScriptedMx
+
+from mailboat.dkim.keys import Algorithm
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
@@ -28,6 +31,9 @@ CATS = [f"cat{number}@cut.test" for number in range(8)]
 """Of one host, which is left alone once it has hung up three times."""
 BROKEN = [f"d{place}.broken.test" for place in range(40)]
 """Domains whose DNS servers fail."""
+
+SELECTOR = "mb20260101e"
+"""Of a DKIM key: its age is told by it."""
 
 
 async def test_promtool_takes_the_rules() -> None:
@@ -158,6 +164,7 @@ def chosen(expression: str) -> str:
 async def test_every_panel_shows_data_of_a_relay_under_load(tmp_path: Path, world: World) -> None:
     config = Config(tmp_path / "relay", 0, outbound=world.main(), sections=world.routes(tmp_path / "none")[:6])
     give_a_faulty_plugin(config)
+    add_key(config, Algorithm.ED25519, selector=SELECTOR)
     config.put("tls.ini", f"key={tmp_path / 'mx.pem'}\ncert={tmp_path / 'mx.pem'}\n")
     async with (
         running(config) as relay,
@@ -202,6 +209,7 @@ async def test_every_alert_stands_on_data_and_sees_the_trouble_that_is_there(tmp
     astray = ["[bind]", "default=192.0.2.77", *section("*", world.plain.port)]
     other = Config(tmp_path / "relay-1", 0, sections=astray)
     give_a_faulty_plugin(config)
+    add_key(config, Algorithm.ED25519, selector=SELECTOR)
     for file, pem in zip(("tls_key.pem", "tls_cert.pem"), self_signed("relay.test"), strict=True):
         config.put(file, pem.decode())
     targets = {"relay-0": config.admin_port, "relay-1": other.admin_port}

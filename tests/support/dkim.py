@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 import dkim
-from tests.support.plugin_relay import PluginConfig
+from tests.support.relay_process import RelayConfig
 
 from mailboat.dkim.keys import Algorithm, SigningKey, make_key, to_pem
 
 DOMAIN = "example.com"
 
 
-def add_key(config: PluginConfig, algorithm: Algorithm, domain: str = DOMAIN, selector: str = "") -> SigningKey:
+def add_key(config: RelayConfig, algorithm: Algorithm, domain: str = DOMAIN, selector: str = "") -> SigningKey:
     """A new key, with a file of it in the directory."""
     key = SigningKey(domain, selector or algorithm.value, make_key(algorithm))
     path = path_of(config, key)
@@ -24,7 +24,7 @@ def add_key(config: PluginConfig, algorithm: Algorithm, domain: str = DOMAIN, se
     return key
 
 
-def path_of(config: PluginConfig, key: SigningKey) -> Path:
+def path_of(config: RelayConfig, key: SigningKey) -> Path:
     return config.directory / "dkim" / f"{key.dns_name}.pem"
 
 
