@@ -70,6 +70,8 @@ def _run(options: argparse.Namespace) -> int:
     if "on" in options.tls:
         install.debian("stunnel4", "stunnel")
     rows = choose(options.sessions, options.sizes, options.tls, options.fsync, options.dkim)
+    if not rows:
+        raise BenchError("no rows: those with DKIM are without TLS and on the disk as it is")
     faults: list[str] = []
     with machine.scratch(options.work) as directory:
         contenders = _contenders(options, directory)
@@ -115,7 +117,7 @@ def _relays(name: str, options: argparse.Namespace, directory: Path) -> Sequence
     if name == "mailboat":
         return against.relays(options, interpreter.choose(options.python), directory)
     if name == "postfix":
-        return [Postfix(dkim="rsa" in options.dkim)]
+        return [Postfix(dkim=set(options.dkim) != {"off"})]
     return [Haraka()] if name == "haraka" else []
 
 

@@ -1,6 +1,6 @@
 """Postfix under test: Debian's package, an instance of its own that shares nothing with the system's.
 
-With a DKIM key, OpenDKIM signs as its milter. Called by `bench.measure` through `bench.relays.relay.Relay`; the
+OpenDKIM signs as its milter, one process a DKIM key. Called by `bench.measure` through `bench.relays.relay.Relay`; the
 configuration is `bench/postfix` and `bench/opendkim`.
 """
 
@@ -25,12 +25,12 @@ class Postfix:
     """A private instance by `postfix -c`: own configuration, queue and data directories, no chroot."""
 
     name = "Postfix"
-    signs = frozenset(("rsa",))  # the Ed25519 signatures of Debian's OpenDKIM verify nowhere
+    signs = frozenset(("rsa", "ed25519"))
 
     def __init__(self, *, dkim: bool = False) -> None:
         """`dkim`: whether it will have to sign."""
         self._dkim = dkim
-        self._milter: Service | None = None
+        self._milters: list[Service] = []
 
     def prepare(self) -> None:
         """Installs Debian's package when it is missing; needs root, as Postfix itself does."""
@@ -59,7 +59,7 @@ class Postfix:
             "CERT": place.certificate.cert,
             "KEY": place.certificate.key,
             "PRELOAD": preload,
-            "MILTER": self._start_milter(place) if place.keys else "",
+            "MILTERS": " ".join(self._start_milter(place, key) for key in place.keys),
         }
         render(_TEMPLATE, config, values)
         (place.directory / "queue").mkdir()
@@ -73,18 +73,17 @@ class Postfix:
         with contextlib.suppress(BenchError):  # not running any more
             process.run(["postfix", "-c", place.directory / "config", "stop"])
         service.stop()
-        if self._milter is not None:
-            self._milter.stop()
-            self._milter = None
+        while self._milters:
+            self._milters.pop().stop()
 
-    def _start_milter(self, place: Place) -> str:
-        """Runs OpenDKIM; where Postfix finds it."""
+    def _start_milter(self, place: Place, key: Path) -> str:
+        """Runs OpenDKIM with a key, whose selector is its algorithm; where Postfix finds it."""
         port = process.free_port()
-        (key,) = place.keys
         selector, _, domain = key.stem.partition("._domainkey.")
-        config = place.directory / "opendkim"
+        config = place.directory / f"opendkim-{selector}"
         render(_MILTER_TEMPLATE, config, {"PORT": port, "KEY": key, "SELECTOR": selector, "DOMAIN": domain})
         command: list[str | Path] = ["opendkim", "-f", "-x", config / "opendkim.conf"]
-        self._milter = process.start("OpenDKIM", command, place.directory / "opendkim.log")
-        process.wait_for_port(self._milter.process, self._milter.name, port)
+        milter = process.start("OpenDKIM", command, config / "log")
+        self._milters.append(milter)
+        process.wait_for_port(milter.process, milter.name, port)
         return f"inet:127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""What the relay signs passes verifiers that nobody here wrote: three for both algorithms, and OpenDKIM for RSA."""
+"""What the relay signs, with RSA and with Ed25519, passes four verifiers that nobody here wrote."""
 
 from __future__ import annotations
 
@@ -50,8 +50,6 @@ TORTURE = ORDINARY | {
     + b"\r\n",
 }
 
-ASKED = {"dkimpy": 2, "mailauth": 2, "go-msgauth": 2, "OpenDKIM": 1}
-"""How many of our signatures each verifier is asked about."""
 UNREADABLE = {"dkimpy": ["no field"], "mailauth": [], "go-msgauth": [], "OpenDKIM": ["no field", "NUL"]}
 """Mails that a verifier cannot read, whoever signs them."""
 
@@ -77,14 +75,14 @@ async def relayed(config: PluginConfig, sink: ScriptedMx, mails: Sequence[bytes]
 
 
 async def verdicts(mails: Sequence[bytes], keys: Sequence[SigningKey], directory: Path) -> dict[str, list[list[str]]]:
-    """What each verifier says of our two signatures of each mail; OpenDKIM of the one with RSA."""
+    """What each verifier says of our two signatures of each mail."""
     answers = {
         "dkimpy": await dkimpy(mails, keys),
         "mailauth": await mailauth(mails, keys),
         "go-msgauth": await go_msgauth(mails, keys),
         "OpenDKIM": await opendkim(mails, keys, directory),
     }
-    return {name: [results[: ASKED[name]] for results in answer] for name, answer in answers.items()}
+    return {name: [results[:2] for results in answer] for name, answer in answers.items()}
 
 
 async def fails(
@@ -95,7 +93,7 @@ async def fails(
         (verifier, name, results)
         for verifier, answer in (await verdicts(mails, keys, directory)).items()
         for name, results in zip(names, answer, strict=True)
-        if results != ["pass"] * ASKED[verifier] and name not in UNREADABLE[verifier]
+        if results != ["pass", "pass"] and name not in UNREADABLE[verifier]
     ]
 
 
@@ -127,7 +125,7 @@ async def test_a_blank_before_the_colon_is_no_part_of_the_name(
     mails = await relayed(config, sink, [HEADER + b"Subject : b\r\n\r\nhi\r\n"])
     said = await verdicts(mails, keys, tmp_path)
     assert said.pop("dkimpy") == [["fail", "fail"]]
-    assert said == {"mailauth": [["pass", "pass"]], "go-msgauth": [["pass", "pass"]], "OpenDKIM": [["pass"]]}
+    assert list(said.values()) == [[["pass", "pass"]]] * 3
 
 
 async def test_a_mail_that_was_changed_passes_none(config: PluginConfig, sink: ScriptedMx, tmp_path: Path) -> None:
@@ -135,5 +133,5 @@ async def test_a_mail_that_was_changed_passes_none(config: PluginConfig, sink: S
     (mail,) = await relayed(config, sink, [TORTURE["plain"]])
     changed = [b"Subject: another\r\n" + mail, mail.replace(b"Good", b"Bad")]
     for verifier, answer in (await verdicts(changed, keys, tmp_path)).items():
-        assert [len(results) for results in answer] == [ASKED[verifier]] * 2
+        assert [len(results) for results in answer] == [2, 2]
         assert not any("pass" in results for results in answer), verifier

@@ -18,7 +18,7 @@ from tests.support.dkim import verified
 from mailboat.dkim.keys import SigningKey
 
 _INTEROP = Path(__file__).resolve().parents[1] / "interop"
-_RESULT = re.compile(r"\bdkim=(\w+)[^;]*header\.a=([\w-]+)")
+_RESULT = re.compile(r"\bdkim=(\w+)")
 
 
 async def dkimpy(mails: Sequence[bytes], keys: Sequence[SigningKey]) -> list[list[str]]:
@@ -40,7 +40,7 @@ async def go_msgauth(mails: Sequence[bytes], keys: Sequence[SigningKey]) -> list
 
 
 async def opendkim(mails: Sequence[bytes], keys: Sequence[SigningKey], directory: Path) -> list[list[str]]:
-    """C. Of the signatures with RSA only: Debian's build passes nobody's Ed25519. `directory` is for its files."""
+    """C. `directory` is for its files."""
     published = directory / "published"
     published.write_text("".join(f"{key.dns_name} {key.record}\n" for key in keys))
     config = directory / "opendkim.conf"
@@ -48,7 +48,7 @@ async def opendkim(mails: Sequence[bytes], keys: Sequence[SigningKey], directory
     answers = []
     for mail in mails:
         done = await programs.run(programs.find("opendkim"), "-x", config, "-vv", "-t", "-", stdin=mail)
-        answers.append([result for result, algorithm in _RESULT.findall(done.output) if algorithm == "rsa-sha256"])
+        answers.append(_RESULT.findall(done.output))
     return answers
 
 

@@ -60,8 +60,9 @@ class _SimpleBody:
 
     def digest(self) -> bytes:
         """The hash; the body is complete."""
-        self._hash.update(b"\r\n")
-        return self._hash.digest()
+        whole = self._hash.copy()
+        whole.update(b"\r\n")
+        return whole.digest()
 
 
 class _RelaxedBody:
@@ -91,9 +92,10 @@ class _RelaxedBody:
 
     def digest(self) -> bytes:
         """The hash; the body is complete."""
+        whole = self._hash.copy()
         if not self._empty:
-            self._hash.update(b"\r\n")
-        return self._hash.digest()
+            whole.update(b"\r\n")
+        return whole.digest()
 
 
 def relaxed_field(field: bytes) -> bytes:

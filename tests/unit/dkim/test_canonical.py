@@ -89,3 +89,11 @@ def test_ten_million_empty_lines_at_the_end_take_no_memory(form: Canonicalizatio
 def test_a_relaxed_field_has_a_lower_name_and_single_blanks(field: bytes, relaxed: bytes) -> None:
     assert canonical_field(field, Canonicalization.RELAXED) == relaxed
     assert canonical_field(field, Canonicalization.SIMPLE) == field
+
+
+@pytest.mark.parametrize("form", Canonicalization)
+@pytest.mark.parametrize("body", [b"", b"a \r\n\r\n"])
+def test_a_hash_that_is_asked_for_twice_is_the_same(form: Canonicalization, body: bytes) -> None:
+    digest = body_hash(form)
+    digest.update(body)
+    assert digest.digest() == digest.digest() == hashlib.sha256(whole(body, form)).digest()
