@@ -1,1 +1,2 @@
-"""Mail comes in: the asyncio SMTP server. Meets delivery only in `queue.store`; built and started by `app`."""
+"""The asyncio SMTP server that receives mail. Connected to delivery by `queue.store` only; built and started by
+`app`."""

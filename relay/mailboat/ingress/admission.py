@@ -1,6 +1,6 @@
-"""Who may connect, who may relay, and whether there is room: the decisions before a message is looked at.
+"""Decides who may connect, who may relay, and whether there is room, before a message is received.
 
-Decides synchronously from what it is given; knows no sockets. `policy` asks; `app` keeps `Load` up to date.
+Decides synchronously from its arguments; knows no sockets. Called by `policy`; `app` updates `Load`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mailboat.queue.store import Store
 
 
 class Refusal(Enum):
-    """Why a client or a message is turned away for now."""
+    """Why a client or a message is refused for now."""
 
     TOO_MANY_CONNECTIONS = auto()
     TOO_MANY_FROM_CLIENT = auto()
@@ -32,15 +32,15 @@ class Refusal(Enum):
 
 @dataclass(slots=True)
 class Load:
-    """How near the worker is to its limits; kept by the watch in `app`, read for each message."""
+    """How near the worker is to its limits; updated by the watch in `app`, read for each message."""
 
     memory_full: bool = False
     """The process is near its memory limit."""
     disk_full: bool = False
-    """The spool's file system is near its end."""
+    """The spool's file system is nearly full."""
     draining: bool = False
     room_for_strangers: int = sys.maxsize
-    """Strangers that memory has room for, whatever they do."""
+    """Number of strangers for which there is memory in the worst case."""
 
 
 class AdmittedConnection(Protocol):
@@ -48,7 +48,7 @@ class AdmittedConnection(Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way that a client should not lose: it is its turn, and no recipient is accepted."""
+        """Whether the client would lose nothing: the relay waits for it, and no recipient is accepted."""
 
     def make_room(self) -> None:
         """Close it, so that another client can connect."""
@@ -62,7 +62,7 @@ class Admission:
     load: Load
     settings: Settings
     _counted: dict[AdmittedConnection, str] = field(default_factory=dict)
-    """What each is counted under: its address; for a stranger, what `network_of` says."""
+    """The key that each is counted under: its address; for a stranger, `network_of` it."""
     _strangers: dict[AdmittedConnection, None] = field(default_factory=dict)
     """The oldest first."""
     _clients: Counter[str] = field(default_factory=Counter)
@@ -97,11 +97,11 @@ class Admission:
         return None
 
     def trust(self, connection: AdmittedConnection) -> None:
-        """A client may relay now: it is no stranger any more."""
+        """A client may relay now: it is no longer a stranger."""
         self._strangers.pop(connection, None)
 
     def leave(self, connection: AdmittedConnection) -> None:
-        """A client is gone, or its connection is being closed."""
+        """A client has disconnected, or its connection is being closed."""
         self._strangers.pop(connection, None)
         name = self._counted.pop(connection, None)
         if name is not None:
@@ -110,7 +110,7 @@ class Admission:
                 del self._clients[name]
 
     def relieve(self) -> None:
-        """While memory is short, close the older half of the idle strangers: they would keep mail out."""
+        """While memory is short, close the older half of the idle strangers, so that mail can be received."""
         if self.load.memory_full:
             for connection in list(self._strangers)[: (len(self._strangers) + 1) // 2]:
                 if connection.is_idle:
@@ -120,7 +120,7 @@ class Admission:
         smtp = self.settings.smtp
         if len(self._counted) >= smtp.max_connections:
             return True
-        # A tenth is kept for those who may relay.
+        # A tenth is reserved for clients that may relay.
         most = smtp.max_strangers or min(
             smtp.max_connections - smtp.max_connections // 10, self.load.room_for_strangers
         )
@@ -146,7 +146,7 @@ class Admission:
         return known
 
     def room(self) -> Refusal | None:
-        """Whether a new message can be taken now. Deliveries go on either way, and make room."""
+        """Whether a new message can be accepted now. Deliveries continue in any case, and free space."""
         if self.load.disk_full:
             return Refusal.STORAGE_FULL
         if self.store.fault:

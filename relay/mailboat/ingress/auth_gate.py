@@ -1,11 +1,11 @@
-"""Which AUTH attempts may be checked now, so that more connections are no more guesses at a password.
+"""Decides which AUTH attempts may be checked now, so that more connections do not allow more password guesses.
 
-Pure: time is an argument. `authenticator` asks; each worker has its own.
+Pure: time is an argument. Called by `authenticator`; each worker has its own.
 
 Failures count by network (`network_of`) and by the name that was tried. From the fifth on, the next attempt of that
-network, or for that name, is refused for a while, each time longer. Of one network, and for one name, one attempt is
-checked at a time: attempts at once are no way around it. Neither holds for a client that has authenticated as that user
-before, so that guessing does not lock out a user who knows the password.
+network, or for that name, is refused for a while, each time longer. For one network, and for one name, one attempt is
+checked at a time, so that parallel attempts do not help. Neither limit applies to a client that has authenticated as
+that user before, so that guessing does not lock out a user who knows the password.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 FREE = 5
-"""Failures that have no consequence."""
+"""Failures without a consequence."""
 FREE_PROVEN = 20
-"""Attempts of a proven client without success, those under way included, after which it is one like others."""
+"""Attempts of a proven client without success, including running ones, after which it is no longer proven."""
 REMEMBERED = 3600.0
-"""Seconds after the last failure until none counts any more."""
+"""Seconds after the last failure until all are forgotten."""
 MOST = 10_000
-"""Networks, names, and proven clients that are remembered, each; beyond, the one unseen for longest is forgotten."""
+"""Maximum of networks, of names, and of proven clients in memory; the least recently used is dropped first."""
 LONGEST_NAME = 320
 """Characters of a name that count."""
 
 
 def network_of(address: str) -> str:
-    """What one host has for sure: an IPv4 address, or an IPv6 /64 (RFC 6177 2). What is no address stays as it is."""
+    """The smallest network that one host may own: an IPv4 address, or an IPv6 /64 (RFC 6177 2). Else the text
+    itself."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -44,7 +45,7 @@ class AuthTry:
     network: str
     user: str
     check: Callable[[bool], None]
-    """Have it checked; told whether the client is proven. `AuthGate.done` must follow."""
+    """Check it; the argument tells whether the client is proven. `AuthGate.done` must follow."""
     refuse: Callable[[], None]
     """Refuse it unchecked."""
 
@@ -53,7 +54,7 @@ class AuthTry:
 
 
 class FailureCounts:
-    """How often each name has failed lately."""
+    """How often each name has failed recently."""
 
     def __init__(self) -> None:
         self._counts: dict[str, tuple[int, float]] = {}
@@ -68,7 +69,7 @@ class FailureCounts:
             del self._counts[next(iter(self._counts))]
 
     def is_held_back(self, name: str, now: float, longest: float) -> bool:
-        """Whether it has to wait: 1 s after the fifth failure, then 2, 4, …, `longest` at most."""
+        """Whether it must wait: 1 s after the fifth failure, then 2, 4, …, at most `longest`."""
         surplus = self._count(name, now) - FREE
         return surplus >= 0 and now < self._counts[name][1] + min(2.0 ** min(surplus, 32), longest)
 
@@ -82,20 +83,20 @@ class AuthGate:
 
     def __init__(self, longest: float = 0.0) -> None:
         self.longest = longest
-        """Seconds that a network or a name is held back at most; 0: never, and nothing waits."""
+        """`longest`: maximum of seconds for which a network or a name is refused; 0: never, and no attempt waits."""
         self._of_networks = FailureCounts()
         self._of_names = FailureCounts()
         self._proven: dict[tuple[str, str], int] = {}
-        """Network and user of clients that have succeeded: attempts since."""
+        """By network and user of clients that have succeeded: the number of attempts since."""
         self._checked: dict[AuthTry, bool] = {}
         """Attempts that are being checked, and whether their client is proven."""
         self._busy: set[tuple[str, str]] = set()
-        """The networks and names of those whose client is not."""
+        """The networks and names of attempts by unproven clients."""
         self._waiting: dict[AuthTry, None] = {}
         self._looking = False
 
     def ask(self, attempt: AuthTry, now: float) -> None:
-        """Have an attempt checked or refused, now or when others of its network and for its name are over."""
+        """Check or refuse an attempt, now or when other attempts of its network and for its name are over."""
         if self._is_proven(attempt):
             self._check(attempt, proven=True)
         elif self.longest and self._is_held_back(attempt, now):
@@ -122,7 +123,7 @@ class AuthGate:
             self._look_again(now)
 
     def withdraw(self, attempt: AuthTry, now: float) -> None:
-        """The client is gone. What was being checked counts as a failure: it has cost as much."""
+        """The client has disconnected. A running check counts as a failure, because it costs as much."""
         if attempt in self._checked:
             self.done(attempt, now, succeeded=False)
         self._waiting.pop(attempt, None)
@@ -144,7 +145,8 @@ class AuthGate:
         attempt.check(proven)
 
     def _look_again(self, now: float) -> None:
-        """Ask again for each that waits, in turn. A decision during the pass calls this too: one pass is enough."""
+        """Decide again for each waiting attempt, in order. Decisions during the pass call this too; one pass is
+        enough."""
         if self._looking:
             return
         self._looking = True

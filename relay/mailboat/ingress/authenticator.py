@@ -1,4 +1,4 @@
-"""AUTH: who may try, what plugins say, and how long a client that guesses has to wait (RFC 4954). `policy` has it."""
+"""AUTH (RFC 4954): which attempts are checked, the plugins' decision, and delays after failures. Used by `policy`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mailboat.smtp.sasl import SaslCredentials
 MAX_FAILURES = 5
 """Wrong credentials in one connection; the last one closes it with 421."""
 LONGEST_DELAY = 16.0
-"""Seconds. The reply to wrong credentials waits 1 s, then 2, 4, … so long; only this client waits."""
+"""Seconds. The reply to wrong credentials is delayed by 1 s, then 2, 4, … up to this; only this client waits."""
 
 
 class Authenticator:
@@ -36,12 +36,12 @@ class Authenticator:
         self._failures = 0
         self._until = 0.0
         self._held_back: Callable[[], None] | None = None
-        """What is said when `_until` (monotonic) has come."""
+        """The reply to send at `_until` (monotonic)."""
         self._try: AuthTry | None = None
         """The attempt that waits in `AuthGate`, or is being checked."""
 
     def check(self, event: events.Auth) -> None:
-        """The client says who it is: decide, and answer."""
+        """Decide about the client's credentials, and answer."""
         given = event.credentials
         if given.authorize_as not in ("", given.user):  # RFC 4616 2: a client may act for itself only
             self._failed(replies.AUTH_FAILED, close=False)
@@ -52,7 +52,7 @@ class Authenticator:
         auth_gate = self._context.auth_gate
         auth_gate.longest = self._context.settings.smtp.auth_backoff_max
         auth_gate.ask(self._try, self._context.clock.monotonic())
-        if self._try is not None:  # it waits, there or for a plugin
+        if self._try is not None:  # it waits for the gate or for a plugin
             self._dialogue.held = True
             self._dialogue.touch()
 
@@ -64,7 +64,8 @@ class Authenticator:
             self._dialogue.go_on()
 
     def _held_off(self) -> None:
-        """Refused unchecked, and held back like wrong credentials: to try again at once is of no use."""
+        """Refuse without a check, and delay the reply like that to wrong credentials, so that retrying does not
+        help."""
         self._try = None
         self._failed(replies.AUTH_HELD_BACK, close=False, reason=RejectReason.AUTH_BACKOFF)
 
@@ -75,7 +76,7 @@ class Authenticator:
         if succeeded:
             self._succeeded(user)
             return
-        self._client.relaying = self._client.may_relay  # whatever a plugin set that did not say OK
+        self._client.relaying = self._client.may_relay  # undo what a plugin set without answering OK
         if succeeded is None:
             self._refuse(policy_replies.denial(Point.AUTH, decision), close=close)
         elif decision.code in policy_replies.PERMANENT:
@@ -115,7 +116,7 @@ class Authenticator:
             self._gate.refuse(reason, reply)
 
     def tick(self, now: float) -> None:
-        """Send the reply that was held back until `now` (monotonic). The listener's sweep calls it."""
+        """Send a reply that was delayed until `now` (monotonic). Called by the listener's sweep."""
         if self._held_back is not None and now >= self._until:
             say, self._held_back = self._held_back, None
             self._dialogue.held = False
@@ -123,7 +124,7 @@ class Authenticator:
             self._dialogue.go_on()
 
     def give_up(self) -> None:
-        """Nothing will be answered any more: withdraw the attempt. May be called again."""
+        """No answer is needed any more: withdraw the attempt. May be called again."""
         self._held_back = None
         attempt, self._try = self._try, None
         if attempt is not None:

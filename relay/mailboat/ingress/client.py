@@ -1,4 +1,4 @@
-"""What is known of one client, as plugins see it too; see `mailboat.hooks.Connection`. Made by `connection`."""
+"""The facts about one client, also for plugins; see `mailboat.hooks.Connection`. Made by `connection`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class ConnectedClient:
     """A client and its open transaction. A plugin may set `relaying` and `notes`."""
 
     listener: Endpoint | None = None
-    """Where it came in, as `smtp.ini` writes it."""
+    """The listener that accepted it, spelled as in `smtp.ini`."""
     _transport: asyncio.BaseTransport | None = None
     remote_ip: str = ""
     """Empty when it has none."""
     relaying: bool = False
     """Whether it may relay."""
     may_relay: bool = False
-    """Whether it may relay as long as nothing changes. A plugin that sets `relaying` in `mail` means this transaction,
-    one in `rcpt` this recipient: what opens the relay for one must not open it for all."""
+    """Whether the connection may relay. `relaying` set by a plugin in `mail` is for this transaction, and in `rcpt`
+    for this recipient: permission for one must not extend to all."""
     hello_name: str = ""
     tls: bool = False
     auth_user: str | None = None
@@ -36,11 +36,11 @@ class ConnectedClient:
     message: MailTransaction | None = None
     """The open transaction, as ingress sees it."""
     origin: received.Origin = _NO_ORIGIN
-    """What the trace field says of it."""
+    """Its part of the trace field."""
     _uuid: str = ""
 
     def connected(self, transport: asyncio.BaseTransport, ip: str, *, relaying: bool) -> None:
-        """It has connected, and may stay."""
+        """The client has connected and is admitted."""
         self._transport = transport
         self.remote_ip = ip
         self.relaying = self.may_relay = relaying

@@ -1,8 +1,8 @@
 """One client's connection: its socket, flow control both ways, TLS, time, and the end.
 
-It has a session, which makes events of octets, a policy, which decides about the client, and a receiver, which takes
-its mail; each event goes to one of them. Everything happens in callbacks of the event loop: no task a connection,
-except while TLS is being set up. `listener` makes connections and tells them the time.
+It has a session, which makes events from octets, a policy, which decides about the client, and a receiver, which
+accepts its mail; each event goes to one of them. Everything runs in callbacks of the event loop, without a task for
+each connection, except during a TLS handshake. `listener` makes connections and calls their timers.
 """
 
 from __future__ import annotations
@@ -52,39 +52,39 @@ class ServerConnection(asyncio.Protocol):
         self.deadline = 0.0
         """Monotonic: when the client has taken too long."""
         self.closing = False
-        """Our last reply is written; what still comes is dropped."""
+        """The last reply is written; further input is discarded."""
         self.committing = False
-        """The client waits for us: it cannot time out, and it may have closed its side."""
+        """The client waits for the relay: it cannot time out, and may have closed its side."""
         self.held = False
-        """Something is being decided, or a reply held back: further input waits."""
+        """A decision is pending, or a reply is delayed: further input waits."""
         self._eof = False
         self._reading = True
         self._unread = False
-        """The client leaves our replies unread: nothing more is done for it until it reads."""
+        """The client does not read replies: nothing more is done until it does."""
         self._upgrade: asyncio.Task[None] | None = None
-        """TLS being set up: no reply can be sent until it is."""
+        """The task of the TLS handshake, during which no reply can be sent."""
         self._early: list[bytes] | None = None
-        """What the client says inside TLS before the loop has told us of its handshake; None: nothing can be."""
+        """Input inside TLS that arrives before the loop reports the end of the handshake; None: no handshake."""
         self._tls: ssl.SSLContext | None = None
-        """What the client is inside of."""
+        """The TLS of the connection."""
         self._gate = PolicyGate(context, self, ConnectedClient(listener))
         self.policy = Policy(context, self, self._gate, submission=submission or implicit_tls)
         self.receiver = MessageReceiver(context, self, self._gate, self.policy)
         self._hello = b""
-        """The beginning of implicit TLS that came before the loop's TLS could take it."""
+        """First octets of implicit TLS that arrived before the loop's TLS could handle them."""
 
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is none
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is not a subclass
         peer = transport.get_extra_info("peername")
         self.client_address = peer[0] if isinstance(peer, tuple) else ""
         self._context.connections.add(self)
         self.touch()
         refusal = self.policy.enter(transport)
         if refusal is not None and self._implicit_tls:
-            self._end()  # before the handshake it could not read a reply
+            self._end()  # before the handshake the client cannot read a reply
         elif refusal is not None:
             self.close_with(refusal)
         elif self._implicit_tls:
@@ -93,7 +93,7 @@ class ServerConnection(asyncio.Protocol):
             self.policy.open()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it is lost makes no difference
-        """The client is gone."""
+        """The client has disconnected."""
         self._gone()
 
     def _gone(self) -> None:
@@ -102,7 +102,7 @@ class ServerConnection(asyncio.Protocol):
             connections.remove(self)
             self._stop()
             self.policy.leave()
-            if not self.committing:  # else the message stays accepted: a client that did not get its 250 sends it again
+            if not self.committing:  # else the message stays accepted; without its 250 the client sends it again
                 self.receiver.drop()
             if not connections:
                 self._context.all_closed.set()
@@ -116,19 +116,20 @@ class ServerConnection(asyncio.Protocol):
                 self._early.append(data)
             elif self._implicit_tls:
                 self._hello += data
-            return  # behind STARTTLS, what was said in clear is dropped (RFC 3207 4.2)
+            return  # plaintext after STARTTLS is discarded (RFC 3207 4.2)
         self.session.feed(data)
         self._run()
         if (self.committing or self.held or self._unread) and self.session.buffered > MAX_BUFFERED:
             self._stop_reading()
 
     def eof_received(self) -> bool:
-        """The client sends no more. It may still wait for the reply to its last message; TLS cannot stay half open."""
+        """The client closed its side. It may still wait for the reply to its last message; TLS cannot stay half
+        open."""
         self._eof = True
         return (self.committing or self.held) and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
-        """The client does not read our replies: stop reading its input, or they would pile up without bound."""
+        """The client does not read replies: stop reading its input, so that replies do not accumulate."""
         self._unread = True
         self._stop_reading()
 
@@ -149,7 +150,7 @@ class ServerConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def go_on(self) -> None:
-        """Go on with input that waited for a reply of ours, or for the client to read one."""
+        """Continue with input that waited for a reply, or for the client to read one."""
         if self.closing or self._unread:
             return
         self._start_reading()
@@ -187,12 +188,12 @@ class ServerConnection(asyncio.Protocol):
                 self.shut_down()
 
     def answer(self, reply: bytes, *, accepted: bool = True) -> None:
-        """Answer the session's last event; the client has its whole time again."""
+        """Answer the session's last event, and restart the client's timeout."""
         self.session.answer(reply, accepted=accepted)
         self.touch()
 
     def flush(self) -> None:
-        """Write what the session has to say."""
+        """Write the session's replies."""
         if output := self.session.take_output():
             self._transport.write(output)
 
@@ -203,11 +204,11 @@ class ServerConnection(asyncio.Protocol):
         self.policy.authenticator.tick(now)
 
     def touch(self) -> None:
-        """The client has its whole time again."""
+        """Restart the client's timeout."""
         self.deadline = self._context.clock.monotonic() + self._settings.smtp.inactivity_timeout
 
     def allow(self, seconds: float) -> None:
-        """The client has so long from now."""
+        """Set the client's timeout, from now."""
         self.deadline = self._context.clock.monotonic() + seconds
 
     def expired(self, now: float) -> bool:
@@ -240,7 +241,7 @@ class ServerConnection(asyncio.Protocol):
         self.session.close(replies.MADE_ROOM)
         self.flush()
         self._end()
-        self.allow(0.0)  # inside TLS the other side has to agree: the next sweep waits for that no longer
+        self.allow(0.0)  # inside TLS the close needs the other side: the next sweep aborts it
 
     # The end.
 
@@ -253,7 +254,7 @@ class ServerConnection(asyncio.Protocol):
 
     @property
     def is_outdated(self) -> bool:
-        """Inside TLS with a certificate or settings that were replaced since."""
+        """Inside TLS with a certificate or settings that have been replaced."""
         return self._tls is not None and self._tls is not self._context.tls.context
 
     def abort(self) -> None:
@@ -272,8 +273,8 @@ class ServerConnection(asyncio.Protocol):
         self._close()
 
     def _close(self) -> None:
-        """Close after what is written. Unread input would turn the close into a reset, and our last reply would be
-        lost: so input is read and dropped for a while."""
+        """Close after the written replies. Unread input would turn the close into a reset and lose the last reply,
+        so input is read and discarded for a while."""
         self.allow(LINGER)
         self._start_reading()
         self._stop()
@@ -342,7 +343,7 @@ class ServerConnection(asyncio.Protocol):
             self.policy.open()
         self.data_received(b"".join(early))
 
-    # Events that are not for one part alone.
+    # Events that concern several parts.
 
     def _on_hello(self, event: events.Hello) -> None:
         self.receiver.drop()
@@ -379,11 +380,11 @@ class ServerConnection(asyncio.Protocol):
         events.Quit: _on_quit,
         events.RejectedCommand: lambda self, event: self.policy.refused(event),
     }
-    """Who decides about each kind of event, and answers it where it wants an answer."""
+    """The handler of each kind of event, which also sends the reply."""
 
 
 def feed(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-    """Hand octets to a protocol as a transport does."""
+    """Pass octets to a protocol, as a transport does."""
     rest = memoryview(data)
     while rest:
         buffer = memoryview(protocol.get_buffer(len(rest)))

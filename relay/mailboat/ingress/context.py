@@ -1,4 +1,5 @@
-"""What all connections of a worker share. Made by `app.build`, which also puts new settings in; decides nothing."""
+"""The state that all connections of a worker share. Made by `app.build`, which also sets new settings; decides
+nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class OpenConnection(Protocol):
 
     @property
     def is_outdated(self) -> bool:
-        """Inside TLS with a certificate or settings that were replaced since."""
+        """Inside TLS with a certificate or settings that have been replaced."""
 
     def shut_down(self, reply: bytes = ...) -> None:
         """Close with 421 if no transaction is under way (RFC 5321 3.8)."""
@@ -44,9 +45,9 @@ class OpenConnection(Protocol):
 
 @dataclass(slots=True)
 class IngressContext:
-    """What a connection uses. `settings` and `hooks` are replaced on reload.
+    """The collaborators of a connection. `settings` and `hooks` are replaced on reload.
 
-    A session keeps the settings that it began with; plugins are asked as they are at each point.
+    A session keeps the settings that it began with; at each point, the plugins in force are called.
     """
 
     settings: Settings
@@ -56,9 +57,9 @@ class IngressContext:
     clock: Clock
     tls: ServerTls
     connections: set[OpenConnection]
-    """Every connection that is not gone, those that are closing included."""
+    """Every open connection, including those that are closing."""
     all_closed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the last connection is gone; a caller clears it before it waits."""
+    """Set when the last connection has ended; a caller clears it before it waits."""
     hooks: Hooks = NO_HOOKS
     auth_gate: AuthGate = field(default_factory=AuthGate)
     submission_port: int = SUBMISSION_PORT

@@ -1,6 +1,6 @@
-"""What the parts of a connection may do with it: answer, wait, go on, end. `connection` is what they get.
+"""The interface of a connection to its parts: answer, wait, continue, end. Implemented by `connection`.
 
-Only here so that `policy_gate`, `authenticator`, `policy` and `receiver` need not know the connection that has them.
+Separate, so that `policy_gate`, `authenticator`, `policy` and `receiver` do not depend on the connection.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ class Dialogue(AdmittedConnection, Protocol):
     deadline: float
     """Monotonic: when the client has taken too long."""
     held: bool
-    """Something is being decided, or a reply held back: further input waits."""
+    """A decision is pending, or a reply is delayed: further input waits."""
     committing: bool
-    """The client waits for us: it cannot time out, and it may have closed its side."""
+    """The client waits for the relay: it cannot time out, and may have closed its side."""
     closing: bool
-    """Our last reply is written; what still comes is dropped."""
+    """The last reply is written; further input is discarded."""
 
     def answer(self, reply: bytes, *, accepted: bool = True) -> None:
-        """Answer the session's last event; the client has its whole time again."""
+        """Answer the session's last event, and restart the client's timeout."""
 
     def touch(self) -> None:
-        """The client has its whole time again."""
+        """Restart the client's timeout."""
 
     def allow(self, seconds: float) -> None:
-        """The client has so long from now."""
+        """Set the client's timeout, from now."""
 
     def flush(self) -> None:
-        """Send what is said."""
+        """Write the session's replies."""
 
     def go_on(self) -> None:
-        """Do what has waited for a reply of ours, or for the client to read one."""
+        """Continue with input that waited for a reply, or for the client to read one."""
 
     def close_with(self, reply: bytes) -> None:
         """Send a last reply, and close."""
 
     def tls(self) -> tuple[str, str]:
-        """The version and the cipher of TLS; empty in clear."""
+        """The version and the cipher of TLS; empty without TLS."""

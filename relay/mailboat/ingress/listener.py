@@ -1,4 +1,4 @@
-"""The listening sockets of one worker, and the sweep that ends clients which take too long."""
+"""The listening sockets of one worker, and the sweep that closes connections after a timeout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 SWEEP = 1.0
-"""Seconds between two looks at slow clients: how late a timeout may come."""
+"""Seconds between two sweeps, by which a timeout may be late."""
 
 
 class Listener:
@@ -69,7 +69,7 @@ class Listener:
         self._each(lambda connection: connection.shut_down())
 
     async def finish(self, grace: float) -> None:
-        """Wait up to `grace` seconds for the clients that are left, then cut them off."""
+        """Wait up to `grace` seconds for the remaining clients, then abort their connections."""
         all_closed = self._context.all_closed
         all_closed.clear()
         if self._context.connections:
@@ -86,7 +86,7 @@ class Listener:
             self.sweep()
 
     def sweep(self) -> None:
-        """Look once at all clients: send replies held back until now, and close those that take too long."""
+        """Check all clients once: send delayed replies that are due, and close connections after a timeout."""
         now = self._context.clock.monotonic()
         self._each(partial(_look_at, now=now))
         try:
@@ -95,7 +95,7 @@ class Listener:
             log.exception("closing strangers to free memory failed")
 
     def _each(self, act: Callable[[OpenConnection], None]) -> None:
-        """Do this to every connection. One for which it fails is closed, so that the others have their turn."""
+        """Do this to every connection. One for which it fails is closed, and the others continue."""
         for connection in list(self._context.connections):
             try:
                 act(connection)
@@ -114,7 +114,8 @@ def _look_at(connection: OpenConnection, now: float) -> None:
 
 
 def listening_socket(endpoint: Endpoint, *, shared: bool) -> socket.socket:
-    """A bound socket; a v6 wildcard takes v6 only, so that `0.0.0.0` may stand beside it. The OSError names it."""
+    """A bound socket; an IPv6 wildcard is IPv6 only, so that `0.0.0.0` can be bound, too. The OSError names the
+    endpoint."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
     )[0]

@@ -1,7 +1,7 @@
-"""Who may come in, send, and to whom: what a connection decides about its client, with admission, plugins and AUTH.
+"""Decides about a client: who may connect, send, and to whom, with admission, plugins and AUTH.
 
-Decisions are synchronous unless a plugin has to wait for something. Knows no sockets (`connection` does) and no message
-octets (`receiver` does); made by `connection`.
+Decisions are synchronous unless a plugin waits. Knows no sockets (`connection` does) and no message octets (`receiver`
+does); made by `connection`.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ class Policy:
         self._client = gate.client
         self.authenticator = Authenticator(context, dialogue, gate)
         self._submission = submission
-        """Only clients of ours come in here: `submission_listen` or `smtps_listen`."""
+        """Whether this is a submission port: `submission_listen` or `smtps_listen`."""
         self._entered = False
         """Counted by admission."""
         self._may_relay_anyway = False
-        """Without AUTH: by address, or because a plugin said so when the client connected."""
+        """Whether it may relay without AUTH: by address, or by a plugin's decision at `connect`."""
 
-    # Coming and going.
+    # Connecting and disconnecting.
 
     def enter(self, transport: asyncio.BaseTransport) -> bytes | None:
-        """A client has connected; the reply that refuses it, if so."""
+        """A client has connected; returns a reply if it is refused."""
         dialogue, admission, client = self._dialogue, self._context.admission, self._client
         refusal = admission.enter(dialogue.client_address, dialogue)
         if refusal is not None:
@@ -74,7 +74,7 @@ class Policy:
         return None
 
     def open(self) -> None:
-        """Greet the client, which is counted, and inside TLS where that begins with the first octet."""
+        """Greet the client, after admission and implicit TLS."""
         self._gate.ask(Point.CONNECT, self._connect_decided)
 
     def _connect_decided(self, decision: Decision) -> None:
@@ -87,7 +87,7 @@ class Policy:
         self._dialogue.flush()
 
     def secured(self, *, implicit_tls: bool) -> None:
-        """TLS has begun: what was said in clear counts no more (RFC 3207 4.2)."""
+        """TLS has begun: the state before it is discarded (RFC 3207 4.2)."""
         client = self._client
         client.tls = True
         client.auth_user = None
@@ -102,7 +102,7 @@ class Policy:
             self._context.observer.inbound_connections(-1)
 
     def give_up(self) -> None:
-        """Nothing more will be answered: cancel what is being decided. May be called again."""
+        """No answer is needed any more: cancel pending decisions. May be called again."""
         self.authenticator.give_up()
         self._gate.give_up()
 
@@ -139,7 +139,7 @@ class Policy:
         self._gate.count_idle_command()
 
     def _offer_auth(self) -> None:
-        """Have the session offer what plugins offer to this client now."""
+        """Set the session's AUTH mechanisms to those that plugins offer to this client."""
         hooks, session = self._context.hooks, self._dialogue.session
         if hooks.wants(Point.AUTH):
             offered = hooks.auth_mechanisms(self._client)
@@ -151,7 +151,7 @@ class Policy:
     # Mail.
 
     def refusal_of_mail(self, event: events.Mail) -> tuple[bytes, RejectReason] | None:
-        """Why MAIL cannot be taken, before plugins are asked."""
+        """Why MAIL is refused, before plugins are called."""
         full = self._context.admission.room()
         if self._must_authenticate():
             return replies.AUTH_REQUIRED, RejectReason.AUTH
@@ -164,30 +164,30 @@ class Policy:
         return None
 
     def _must_authenticate(self) -> bool:
-        """Whether this client is connected where AUTH is required (RFC 6409 4.3), and may not relay yet."""
+        """Whether the client must still authenticate on this port (RFC 6409 4.3)."""
         if self._client.relaying or self._dialogue.session.offers.auth is None:
             return False
         return self._submission or self._client.local_port == self._context.submission_port
 
     def _may_send_as(self, sender: Address) -> bool:
-        """Whether `senders_allow` has the sender, where the client relays by address; users are for plugins to hold."""
+        """Whether `senders_allow` has the sender, if the client relays by address; plugins restrict users."""
         allowed = self._context.settings.senders_allow
         client = self._client
         return allowed is None or not client.relaying or client.auth_user is not None or is_allowed(sender, allowed)
 
     def relay_denied(self) -> bytes:
-        """The reply where AUTH would help, or not (RFC 4954 6)."""
+        """The reply that refuses relaying, by whether AUTH is possible (RFC 4954 6)."""
         offers = self._dialogue.session.offers
         could_authenticate = offers.auth or (offers.auth is not None and offers.starttls)
         return replies.AUTH_REQUIRED if could_authenticate else replies.RELAY_DENIED
 
-    # What moves no mail.
+    # Commands without mail.
 
     def reset(self) -> None:
         """RSET was answered."""
         put_off, self._gate.put_off = self._gate.put_off, False
         self._dialogue.touch()
-        if not put_off:  # else it ends what we refused, and is no idle command
+        if not put_off:  # else it ends a transaction that was refused, and is not an idle command
             self._gate.count_idle_command()
 
     def idle(self) -> None:
@@ -196,7 +196,7 @@ class Policy:
         self._gate.count_idle_command()
 
     def refused(self, event: events.RejectedCommand) -> None:
-        """The session refused something by itself."""
+        """The session itself refused a command."""
         self._gate.reject(_REASONS[event.kind], event.reply.encode())
         self._dialogue.touch()
         if not (self._gate.put_off and event.kind == "sequence"):

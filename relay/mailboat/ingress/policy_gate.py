@@ -1,8 +1,8 @@
-"""Asks plugins about a client, and refuses it: every decision of a connection uses it.
+"""Calls plugins about a client, and refuses it; used by every decision of a connection.
 
-Where no plugin is registered at a point, a decision is one look into a dictionary. Where a plugin has to wait, this
-client's further input waits too, and its deadline runs on; other clients do not wait. Knows no mail; `policy`,
-`authenticator` and `receiver` use it.
+If no plugin has a hook at a point, a decision costs one dictionary look-up. While a plugin waits, this client's further
+input waits too, but its deadline does not stop; other clients do not wait. Knows no mail; used by `policy`,
+`authenticator` and `receiver`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mailboat.ingress.dialogue import Dialogue
 from mailboat.model.observer import Rejected, RejectReason
 
 MAX_IDLE_COMMANDS = 100
-"""EHLO, NOOP, RSET, VRFY and HELP between two messages; each one more counts as an error. Far more than any client
-needs that checks an idle connection now and then, far less than keeps a worker busy."""
+"""EHLO, NOOP, RSET, VRFY and HELP between two messages; each one more counts as an error. Far more than a client
+needs to keep an idle connection alive, far fewer than would keep a worker busy."""
 
 Then = Callable[[Decision], None]
 
 
 class PolicyGate:
-    """Asks about one client, and refuses."""
+    """Calls plugins about one client, and refuses it."""
 
     __slots__ = ("_asked", "_context", "_dialogue", "_errors", "_max_errors", "client", "idle_commands", "put_off")
 
@@ -39,8 +39,8 @@ class PolicyGate:
         self.idle_commands = 0
         """Since the last message."""
         self.put_off = False
-        """A command of this transaction was refused for now: 503 to those that follow it, already on their way in a
-        pipeline (RFC 2920 3.1), is no error of the client."""
+        """A command of this transaction was refused temporarily: a 503 to the commands pipelined after it (RFC 2920
+        3.1) is not an error of the client."""
 
     @property
     def is_waiting(self) -> bool:
@@ -50,11 +50,11 @@ class PolicyGate:
     # Asking.
 
     def ask(self, point: Point, then: Then, *args: object) -> None:
-        """Have plugins decide, then call `then`: at once where none is asked, or none has to wait."""
+        """Let plugins decide, then call `then`: at once if there is no hook, or none waits."""
         self.await_decision(self._context.hooks.begin(point, self.client, *args), then)
 
     def await_decision(self, asked: Decision | Running, then: Then) -> None:
-        """Call `then` with what plugins decided, or will decide."""
+        """Call `then` with the decision of plugins, now or later."""
         if isinstance(asked, Decision):
             then(asked)
             return
@@ -71,7 +71,7 @@ class PolicyGate:
             self._dialogue.go_on()
 
     def give_up(self) -> None:
-        """Nothing more will be answered: cancel what is being decided. May be called again."""
+        """No answer is needed any more: cancel pending decisions. May be called again."""
         asked, self._asked = self._asked, None
         if asked is not None:
             asked.cancel()
@@ -79,7 +79,7 @@ class PolicyGate:
     # Refusing.
 
     def deny(self, point: Point, decision: Decision, recipient: str = "") -> None:
-        """Answer with a plugin's refusal, and close if it says so."""
+        """Answer with a plugin's refusal, and close the connection if the code says so."""
         reply = policy_replies.denial(point, decision)
         if decision.code in policy_replies.DISCONNECTS or point is Point.CONNECT:
             self.reject(RejectReason.HOOK, reply, recipient)
@@ -91,27 +91,27 @@ class PolicyGate:
         """Answer with a refusal, and count the error."""
         self.reject(reason, reply, recipient)
         self._dialogue.answer(reply, accepted=False)
-        if reply.startswith(b"5"):  # trouble of our own is no error of the client
+        if reply.startswith(b"5"):  # an internal fault is not an error of the client
             self.count_error()
         else:
             self.put_off = True
 
     def reject(self, reason: RejectReason, reply: bytes, recipient: str = "") -> None:
-        """Tell the observer of a refusal."""
+        """Notify the observer of a refusal."""
         message = self.client.message
         sender = str(message.mail.sender) if message else ""
         text = " ".join(reply.decode().split("\r\n")).rstrip()
         self._context.observer.rejected(Rejected(reason, self._dialogue.client_address, text, sender, recipient))
 
     def count_error(self) -> None:
-        """The client has made an error; close if they are many."""
+        """Count an error of the client; close if there are too many."""
         self._errors += 1
         if self._errors >= self._max_errors and not self._dialogue.closing:
             self.reject(RejectReason.TOO_MANY_ERRORS, replies.TOO_MANY_ERRORS)
             self._dialogue.close_with(replies.TOO_MANY_ERRORS)
 
     def count_idle_command(self) -> None:
-        """The client has sent a command that moves no mail."""
+        """Count a command without effect on mail."""
         self.idle_commands += 1
         if self.idle_commands > MAX_IDLE_COMMANDS:
             self.count_error()

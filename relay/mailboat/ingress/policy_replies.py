@@ -1,4 +1,4 @@
-"""What a plugin's refusal is on the wire: its code by the point that it was asked at, its text made harmless.
+"""Converts a plugin's refusal to a reply: the code depends on the point; the text is made safe.
 
 Pure; called by `policy_gate`. The table is that of docs/hooks.md.
 """
@@ -11,7 +11,7 @@ from mailboat.hooks import Code, Decision, Point
 
 _LINES = 20
 _LINE_LENGTH = 480
-"""Octets of text a line: with codes and CRLF it stays within 512 (RFC 5321 4.5.3.1.5)."""
+"""Octets of text in a line: with codes and CRLF it stays within 512 (RFC 5321 4.5.3.1.5)."""
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}(?= )")
 

@@ -1,7 +1,7 @@
-"""From MAIL to the 250: the envelope, the octets, plugins, the commit, and what the client hears of it.
+"""From MAIL to the 250: the envelope, the octets, plugins, the commit, and the reply.
 
-Knows no sockets; made by `connection`. The 250 waits for the store's future, so for the fsync of the group commit, and
-for `queue_ok` after it.
+Knows no sockets; made by `connection`. The 250 is sent after the store's future, that is, after the fsync of the group
+commit, and after `queue_ok`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from mailboat.smtp.data import DataFault
 log = logging.getLogger(__name__)
 
 SLOWEST_RATE = 1024
-"""Octets a second that a message must come in at, besides `inactivity_timeout` once."""
+"""Slowest rate of a message in octets a second, in addition to one `inactivity_timeout`."""
 _BEFORE_QUEUEING = (Point.DATA_POST, Point.QUEUE_OUTBOUND, Point.PRE_SEND_TRANS_EMAIL)
 
 
 class MessageReceiver:
-    """Takes one client's messages, one after another."""
+    """Receives one client's messages, one after another."""
 
     __slots__ = ("_client", "_context", "_dialogue", "_gate", "_policy", "_settings", "_signed_by")
 
@@ -50,29 +50,29 @@ class MessageReceiver:
         self._policy = policy
         self._client = gate.client
         self._signed_by: Sequence[SignedBy] = ()
-        """Of the message that is being committed."""
+        """Reply for the message that is being committed."""
 
     # The open transaction.
 
     def _current(self) -> MailTransaction:
-        """The open transaction: the session lets no RCPT or DATA through without one."""
+        """The open transaction: the session refuses RCPT and DATA without one."""
         message = self._client.message
         assert message is not None
         return message
 
     @property
     def has_recipients(self) -> bool:
-        """A message is under way, which its client would have to send again."""
+        """Whether a message is under way that the client would have to send again."""
         message = self._client.message
         return message is not None and bool(message.recipients)
 
     def _end(self) -> None:
-        """The transaction is queued, or given up."""
+        """The transaction is queued or dropped."""
         self._client.message = None
         self._client.relaying = self._client.may_relay
 
     def drop(self) -> None:
-        """Give up the transaction, if one is open."""
+        """Drop the transaction, if one is open."""
         message = self._client.message
         if message is not None:
             message.discard()
@@ -142,7 +142,7 @@ class MessageReceiver:
         dialogue, message, smtp = self._dialogue, self._current(), self._settings.smtp
         writing = message.write(event.octets)
         dialogue.touch()
-        # A slow trickle must not keep a connection open: the whole message counts, not only its last piece.
+        # Slow input must not keep a connection open: the time of the whole message counts.
         slowest = smtp.inactivity_timeout + message.size / SLOWEST_RATE
         dialogue.deadline = min(dialogue.deadline, message.began_at + slowest)
         if message.size > 2 * smtp.databytes + MAX_BUFFERED:
@@ -152,7 +152,7 @@ class MessageReceiver:
             self._wait_for_disk(writing, dialogue.touch)
 
     def end_of_data(self, event: events.EndOfData) -> None:
-        """The whole message has come: queue it or refuse it, and answer."""
+        """The whole message has been received: queue or refuse it, and answer."""
         writing = self._current().write(event.octets)
         ended = partial(self._message_ended, event.fault)
         if writing is None:
@@ -161,7 +161,7 @@ class MessageReceiver:
             self._wait_for_disk(writing, ended)
 
     def _wait_for_disk(self, work: asyncio.Future[Any], then: Callable[[], None]) -> None:
-        """Read nothing more until a thread has written the file; that time does not count against the client."""
+        """Stop reading until a thread has written the file; this time does not count for the client's timeout."""
         self._dialogue.held = self._dialogue.committing = True
         since = self._context.clock.monotonic()
         work.add_done_callback(lambda _: self._disk_done(since, then))
@@ -219,7 +219,7 @@ class MessageReceiver:
             self._ready()
 
     def _queued_elsewhere(self, decision: Decision) -> None:
-        """A plugin has queued the message elsewhere: it is not ours any more."""
+        """A plugin has queued the message elsewhere: drop it here."""
         id_ = self._current().id
         log.info("%s: the plugin %s has queued the message", id_, decision.plugin)
         self.drop()
@@ -236,7 +236,7 @@ class MessageReceiver:
             self._queue(message)
 
     def _rewritten(self, message: MailTransaction, done: asyncio.Future[None]) -> None:
-        """The file has its new header, or there was no room for it."""
+        """The file has its new header, or there was no space for it."""
         self._dialogue.committing = False
         error = done.exception()
         if self._dialogue.closing:  # no 250 was sent
@@ -262,7 +262,7 @@ class MessageReceiver:
         signing.add_done_callback(partial(self._signed, draft.body))
 
     def _signed(self, body: Body, done: asyncio.Future[Draft]) -> None:
-        """The draft has its signatures, or is to wait for them."""
+        """The draft is signed, or signing failed."""
         error = StorageError("given up") if done.cancelled() else done.exception()
         if error is None and not self._dialogue.closing:
             self._commit(done.result())
@@ -282,7 +282,7 @@ class MessageReceiver:
         committed.add_done_callback(self._committed)
 
     def _committed(self, done: asyncio.Future[Sequence[Entry]]) -> None:
-        """C1 is durable, or failed: only now may the client hear of it."""
+        """C1 is durable, or failed: only now the reply may be sent."""
         error = StorageError("given up") if done.cancelled() else done.exception()
         if error is None:
             message = self._current()
@@ -294,7 +294,7 @@ class MessageReceiver:
             asked = self._context.hooks.begin(Point.QUEUE_OK, self._client, text)
             if isinstance(asked, Decision):
                 self._confirm()
-            else:  # not `ask`: the message is queued, and its hook goes on, whether the client is still here or not
+            else:  # not `ask`: the message is queued, and the hook runs even if the client has disconnected
                 asked.on_done(lambda _: self._confirm())
         else:
             self._dialogue.committing = False
@@ -321,7 +321,7 @@ class MessageReceiver:
         )
 
     def _confirm(self) -> None:
-        """The message is durable, and observers and plugins know it."""
+        """The message is durable, and observers and plugins have been notified."""
         self._dialogue.committing = False
         id_ = self._current().id
         self._end()

@@ -1,4 +1,4 @@
-"""What ingress answers, each reply in one place with its enhanced status code (RFC 3463, RFC 5321 4.2)."""
+"""The replies of ingress with their enhanced status codes (RFC 3463, RFC 5321 4.2)."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ REFUSALS: dict[Refusal, tuple[bytes, RejectReason]] = {
 
 
 def queued(id: str) -> bytes:  # noqa: A002 - the field's word
-    """The reply that promises the message: only after its commit."""
+    """The reply that accepts the message: only after its commit."""
     return b"250 2.0.0 Message Queued (%b)\r\n" % id.encode()
 
 
 def storage_reply(error: BaseException) -> bytes:
-    """Storage trouble is ours and temporary, never the client's fault: 452 when full, else 451."""
+    """A storage fault is temporary and not the client's: 452 when full, else 451."""
     full = isinstance(error, StorageFull) or (
         isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     )

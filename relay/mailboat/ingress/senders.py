@@ -1,4 +1,4 @@
-"""Whether `senders_allow` has a sender. Pure; `policy` asks where a client relays without AUTH."""
+"""Checks a sender against `senders_allow`. Pure; called by `policy` if a client relays without AUTH."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The certificate that clients are shown: one context at a time, replaced when the files change."""
+"""The TLS context for clients: one at a time, replaced when the files change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ServerTls:
         return self.context is not None
 
     def configure(self, settings: TlsSettings) -> None:
-        """Take new settings or renewed files; on failure the old ones stay and the error is raised."""
+        """Apply new settings or renewed files; on failure the old ones stay and the error is raised."""
         if settings != self._settings:
             self.context = server_context(settings)
             self._settings = settings

@@ -1,7 +1,7 @@
-"""One mail transaction: the envelope as it grows, the message's octets, and the draft they become.
+"""One mail transaction: the envelope, the message's octets, and the draft made of them.
 
-Knows no sockets and no replies; `receiver` has one at a time. `queue.body_writer` decides where the octets go as
-they come in, `hooks.transaction` what plugins see and change.
+Knows no sockets and no replies; `receiver` has one at a time. `queue.body_writer` decides where the octets are stored,
+`hooks.transaction` what plugins see and change.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class MailTransaction:
     _mailboxes: set[str] = field(default_factory=set)
     """Those of `recipients`, normalised."""
     _parameters: dict[str, Parameters] = field(default_factory=dict)
-    """Of RCPT, by mailbox, where there are any."""
+    """The parameters of RCPT, by mailbox, if there are any."""
     id: str = ""
-    """The queue id, from DATA on; where a plugin asks for it, from then on."""
+    """The queue id, from DATA on, or earlier if a plugin asks for it."""
     began_at: float = 0.0
     """Monotonic: when DATA was accepted."""
     size: int = 0
@@ -52,7 +52,7 @@ class MailTransaction:
     _date: bytes = b""
     _writer: BodyWriter = field(init=False)
     _body: Body | None = field(default=None, repr=False)
-    """The whole message with its trace header; ours until it is in a draft."""
+    """The whole message with its trace header; owned by the transaction until it is in a draft."""
     _for_hooks: MessageTransaction | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class MailTransaction:
         return view
 
     def add_recipient(self, recipient: Address, parameters: Parameters) -> None:
-        """RCPT is accepted; a mailbox that was named before, however spelt, is kept once."""
+        """RCPT is accepted; a mailbox named before, in any spelling, is kept once."""
         mailbox = recipient.normalised
         if mailbox in self._mailboxes:
             return
@@ -90,17 +90,17 @@ class MailTransaction:
 
     @property
     def is_smtputf8(self) -> bool:
-        """The client said SMTPUTF8."""
+        """Whether the client gave SMTPUTF8."""
         return smtputf8.is_declared(self.mail.parameters)
 
     @property
     def is_too_big(self) -> bool:
-        """More octets came than `databytes` allows."""
+        """Whether the message has more octets than `databytes` allows."""
         return self.size > self.settings.smtp.databytes
 
     @property
     def has_nul(self) -> bool:
-        """A NUL octet came, whatever was done to it."""
+        """Whether the client sent a NUL octet."""
         return self._writer.has_nul
 
     @property
@@ -117,9 +117,10 @@ class MailTransaction:
         return None
 
     def finish(self) -> asyncio.Future[Body] | None:
-        """The octets have all come: put the trace header on. Raises OSError or UnfitError, or the future fails with it.
+        """All octets have been received: add the trace header. Raises OSError or UnfitError, or the future fails with
+        it.
 
-        Where a future comes back, the message is there when it is done.
+        If a future is returned, the message is available when it is done.
         """
         body = self._writer.finish()
         if isinstance(body, asyncio.Future):
@@ -139,7 +140,7 @@ class MailTransaction:
 
     @property
     def needs_rewriting(self) -> bool:
-        """A plugin changed the header of a message that lies in a file: `rewrite` before `draft`."""
+        """Whether a plugin changed the header of a message in a file: call `rewrite` before `draft`."""
         view = self._for_hooks
         return view is not None and view.is_edited and isinstance(self._body, SpooledBody)
 
@@ -149,7 +150,7 @@ class MailTransaction:
             self._body = self._for_hooks.edited(self.store.new_body_file)
 
     def draft(self) -> Draft:
-        """The finished message, ready for the store: from now on its body is the store's. Raises OSError."""
+        """The finished message, ready for the store, which owns its body from now on. Raises OSError."""
         view = self._for_hooks
         if view is not None:
             self._body = view.edited(self.store.new_body_file)
@@ -173,22 +174,22 @@ class MailTransaction:
         )
 
     def _left_by_plugins(self, view: MessageTransaction) -> list[Address]:
-        """The recipients as plugins left them; none at all counts as a mistake of theirs."""
+        """The recipients after changes by plugins; an empty list counts as a fault of a plugin."""
         left = [address for address in view.rcpt_to if isinstance(address, Address) and not address.is_null]
         if not left:
             log.error("%s: plugins removed all recipients, so the message goes to all that were accepted", self.id)
         return mailboxes(left) or self.recipients
 
     def discard(self) -> None:
-        """Forget the octets, and remove the file if there is one."""
+        """Drop the octets, and remove the file if there is one."""
         self._writer.discard()
         if isinstance(self._body, SpooledBody):
-            with suppress(OSError):  # what cannot be removed now, the store removes at its next start
+            with suppress(OSError):  # the store removes it at its next start
                 Path(self._body.path).unlink(missing_ok=True)
         self._body = None
 
     def _preparation(self) -> Preparation:
-        """What is done to the message: trace fields (RFC 5321 4.4), what the header lacks and what it may not have."""
+        """The changes of the message: trace fields (RFC 5321 4.4), missing fields, fields to remove."""
         settings = self.settings
         trace = received.client_trace(
             self.origin,
@@ -204,7 +205,7 @@ class MailTransaction:
         )
 
     def _read_tenant(self, header: bytes) -> None:
-        """The application may have named another tenant in the header; what a plugin said goes before it."""
+        """Read the tenant named in the header, unless a plugin has set one."""
         named = (headers.value_of(header, TENANT_FIELD.encode()) or b"").decode("ascii", "replace")
         view = self._for_hooks
         if may_name(self.settings.tenants, self.tenant, named) and (view is None or view.tenant == self.tenant):
