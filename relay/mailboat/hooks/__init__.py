@@ -1,7 +1,7 @@
 """The extension points of the relay, and what a plugin imports: codes, objects, and the plugin itself.
 
-`from mailboat.hooks import OK, DENY, Connection, HMail, Mx, Plugin`. docs/hooks.md describes it; what is exported here
-is stable.
+`from mailboat.hooks import OK, DENY, Connection, HMail, Mx, Plugin`. docs/hooks.md describes it; the names exported
+here are stable.
 """
 
 from mailboat.config.settings import TlsLevel

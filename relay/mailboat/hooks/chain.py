@@ -1,8 +1,8 @@
-"""All hooks of one worker, point by point: which plugins are asked where, in which order, and with what.
+"""All hooks of one worker by point: which plugins are called, in which order, and with which arguments.
 
-A plugin that fails is logged and counted, and the failure policy (`failures`) answers instead: it never stops mail.
-Ingress and delivery call `wants`, `begin` and `run`; `loader` makes it, and a reload replaces it as a whole. How the
-hooks are run: see `mailboat.hooks.run`.
+A failure of a plugin is logged and counted, and the failure policy (`failures`) answers instead: it never stops mail.
+Ingress and delivery call `wants`, `begin` and `run`; `loader` makes it, and a reload replaces it as a whole.
+`mailboat.hooks.run` describes how hooks run.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Hooks:
         self._watch = HookWatch(every, self._failures, runtime)
 
     def wants(self, point: Point) -> bool:
-        """Whether any plugin is to be asked there; where none is, nothing needs to be prepared."""
+        """Whether any plugin has a hook there; else no arguments need to be prepared."""
         return point in self._hooks
 
     def of(self, point: Point) -> tuple[Hook, ...]:
-        """The hooks of a point in the order in which they are asked."""
+        """The hooks of a point in the order in which they are called."""
         sequence = self._hooks.get(point)
         return sequence.hooks if sequence is not None else ()
 
@@ -59,14 +59,15 @@ class Hooks:
         return tuple(offered)
 
     def begin(self, point: Point, *args: object) -> Decision | HookRun:
-        """Ask the plugins; the decision at once where none of them waits for anything. For callers without a task."""
+        """Call the hooks; returns the decision at once if none of them waits. For callers without a task."""
         sequence = self._hooks.get(point)
         return CONTINUE if sequence is None else start(self._watch, sequence, args)
 
     def begin_many(self, points: tuple[Point, ...], *args: object) -> Decision | HookRun:
-        """The same at several points in a row, until a plugin objects; each gets as many of `args` as it takes.
+        """The same at several points in a row, until a plugin refuses; each gets as many of `args` as it has
+        parameters.
 
-        Asked one by one, sync hooks would need a thread for each point. `Decision.point` says where it ended.
+        Called separately, sync hooks would need a thread for each point. `Decision.point` is the last point.
         """
         row = self._sequences.get(points) or self._sequence(points)
         return start(self._watch, row, args) if row.hooks else CONTINUE
@@ -78,12 +79,12 @@ class Hooks:
         return row
 
     async def run(self, point: Point, *args: object) -> Decision:
-        """Ask the plugins in their order; the first answer that is not CONT is the decision."""
+        """Call the hooks in order; the first answer that is not CONT is the decision."""
         started = self.begin(point, *args)
         return started if isinstance(started, Decision) else await started.wait()
 
     async def drained(self) -> None:
-        """Wait until nothing of it runs any more, or has had time enough to end."""
+        """Wait until none of its hooks runs any more, or a timeout."""
         await drained(self._watch)
 
 

@@ -1,4 +1,4 @@
-"""What a hook may say: the codes of Haraka, an answer, and what came of a whole chain. Pure."""
+"""The answers of hooks: Haraka's codes, an answer, and the decision of a whole chain. Pure."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 
 class Code(Enum):
-    """The first, or only, part of an answer. Which of them a point takes is said in `points`."""
+    """The first, or only, part of an answer. `points` lists the codes that a point accepts."""
 
     CONT = "CONT"
-    """Nothing to say: the next plugin is asked."""
+    """No decision: the next plugin is called."""
     OK = "OK"
     DENY = "DENY"
-    """Refuse for good."""
+    """Refuse permanently."""
     DENYSOFT = "DENYSOFT"
-    """Refuse for now."""
+    """Refuse temporarily."""
     DENYDISCONNECT = "DENYDISCONNECT"
-    """Refuse for good, and close the connection."""
+    """Refuse permanently, and close the connection."""
     DENYSOFTDISCONNECT = "DENYSOFTDISCONNECT"
-    """Refuse for now, and close the connection."""
+    """Refuse temporarily, and close the connection."""
     DELAY = "DELAY"
-    """Not now: again after some seconds."""
+    """Delay by some seconds."""
 
 
 CONT = Code.CONT
@@ -42,21 +42,22 @@ Answer = Code | tuple[Code, object] | None
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the plugins of one point said together: the first answer that was not CONT."""
+    """The decision of all plugins at one point: the first answer that was not CONT."""
 
     code: Code = Code.CONT
     value: Any = None
-    """As the point's table asks: see `text`, `seconds` and `mx`; None when the plugin gave none."""
+    """As defined for the point: see `text`, `seconds` and `mx`; None if the plugin gave none."""
     plugin: str = ""
-    """Who said so; empty for CONT."""
+    """The plugin that decided; empty for CONT."""
     failed: bool = False
-    """No plugin said so: one failed, and this is what the failure policy says instead."""
+    """Whether a plugin failed, and the decision is that of the failure policy."""
     point: str = field(default="", compare=False)
-    """Where; empty for CONT."""
+    """The point of the decision; empty for CONT."""
 
     @property
     def text(self) -> str:
-        """The text of a refusal or an OK; empty when the plugin gave none. It may hold anything, line ends too."""
+        """The text of a refusal or an OK; empty if the plugin gave none. It may contain any characters, including
+        line ends."""
         return self.value if isinstance(self.value, str) else ""
 
     @property
@@ -71,4 +72,4 @@ class Decision:
 
 
 CONTINUE = Decision()
-"""No plugin had anything to say."""
+"""No plugin decided."""

@@ -1,9 +1,9 @@
-"""The plugins of one worker through its life: loaded, put into force as a whole, replaced at a reload, closed.
+"""The plugins of one worker: loaded, installed as a whole, replaced at a reload, closed.
 
 `stage` does everything that can fail and changes nothing; `prepare` does the same in a thread, so that the event loop
-is not blocked; `StagedPlugins.commit` swaps, on the event loop. `app` calls both, and the command line checks a
-directory with `stage` alone. A plugin whose code has not changed goes on with its memory and its new files; one whose
-file has changed is loaded again, and the old one closed.
+is not blocked; `StagedPlugins.commit` swaps, on the event loop. `app` calls both; the command line checks a directory
+with `stage` alone. A plugin with unchanged code keeps its state and gets its new files; one whose code has changed is
+loaded again, and the old one is closed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PREFIX = "hook_"
 
 
 class PluginsError(ValueError):
-    """Plugins cannot be used as the configuration wants them; all reasons at once."""
+    """The configured plugins cannot be used; has all reasons."""
 
     def __init__(self, faults: Iterable[Fault], marks: Marks | None = None) -> None:
         self.faults = tuple(faults)
@@ -72,17 +72,17 @@ class Plugins:
         self._observer = observer
         self._runtime = HookRuntime.opened()
         self.hooks = self.chain((), ())
-        """What is in force."""
+        """The plugins in force."""
         self.numbers: Numbers = dict
         """For `Plugin.numbers`; `app` sets it."""
         self.workers = 1
         """For `Plugin.workers`; `app` sets it."""
         self._loaded: dict[str, _LoadedPlugin] = {}
         self._files: list[PluginFiles] = []
-        """Those that were last staged, of plugins that were refused too."""
+        """Of the plugins staged last, even if they were refused."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Plugin, list[asyncio.Task[Any]]] = {}
-        """What plugins have started."""
+        """Tasks started by plugins."""
         self._closing: set[asyncio.Task[None]] = set()
 
     def marks(self) -> Marks:
@@ -94,12 +94,12 @@ class Plugins:
         return {name: content for files in self._files for name, content in files.contents.items()}
 
     async def prepare(self, settings: Settings) -> StagedPlugins:
-        """`stage` in a thread: what plugins do while they are loaded does not block the event loop."""
+        """`stage` in a thread, so that loading plugins does not block the event loop."""
         self._loop = asyncio.get_running_loop()
         return await asyncio.to_thread(self.stage, settings)
 
     def stage(self, settings: Settings) -> StagedPlugins:
-        """Load what `settings` lists. Raises PluginsError, and then nothing has changed."""
+        """Load the plugins listed in `settings`. Raises PluginsError without having changed anything."""
         directory, copies = Path(settings.directory), Path(settings.copies) if settings.copies else None
         staged = StagedPlugins(self, settings.plugins)
         self._files = []
@@ -122,7 +122,7 @@ class Plugins:
         return staged
 
     def _load(self, source: PluginSource, files: PluginFiles) -> _LoadedPlugin:
-        """Run a plugin and have it register itself."""
+        """Run a plugin's code and let it register."""
         self._files.append(files)
         plugin = Plugin(source.name, self.counters.of(source.name), files, self.numbers)
         plugin.workers = self.workers
@@ -145,7 +145,7 @@ class Plugins:
         return Hooks(hooks, offers, self._observer, self._runtime)
 
     def install(self, plugins: dict[str, _LoadedPlugin], hooks: Hooks) -> None:
-        """Put the staged plugins into force, and close those they replace."""
+        """Put the staged plugins into force, and close those that they replace."""
         old, old_hooks = self._loaded, self.hooks
         self._loaded, self.hooks = plugins, hooks
         staying = {id(loaded.plugin) for loaded in plugins.values()}
@@ -156,7 +156,7 @@ class Plugins:
         task.add_done_callback(self._closing.discard)
 
     def start(self, plugin: Plugin) -> None:
-        """Let a plugin that is new in force begin what it does by itself."""
+        """Call the `on_start` functions of a plugin that is newly in force."""
         for starter in plugin.starters:
             try:
                 begun = starter()
@@ -168,7 +168,7 @@ class Plugins:
                 log.exception("plugin %s could not be started", plugin.name)
 
     def abandon(self, plugin: Plugin) -> None:
-        """Close a plugin that never was in force. What it does asynchronously runs by itself."""
+        """Close a plugin that was never in force. Its async functions run in the background."""
         for closer in plugin.closers:
             try:
                 pending = closer()
@@ -179,11 +179,11 @@ class Plugins:
                 log.exception("plugin %s could not be closed", plugin.name)
 
     def left_running(self) -> tuple[int, int]:
-        """Tasks of plugins that live, those of hooks that were given up included, and threads that are stuck."""
+        """Number of tasks of plugins, including those of abandoned hooks, and of stuck threads."""
         return len(self._runtime.tasks) + self._runtime.stuck_tasks, self._runtime.stuck_threads
 
     async def close(self, grace: float) -> None:
-        """The end: every plugin is closed, once what runs of it is over. Takes `grace` seconds at most."""
+        """Close every plugin after its hooks have ended. Takes at most `grace` seconds."""
         self.install({}, self.chain((), ()))
         _, late = await asyncio.wait(self._closing, timeout=grace)
         for task in late:
@@ -193,7 +193,7 @@ class Plugins:
 
 @dataclass(slots=True)
 class StagedPlugins:
-    """Plugins that are loaded and not yet in force. Either `commit` or `discard` it."""
+    """Plugins that are loaded but not in force yet. Call either `commit` or `discard`."""
 
     _owner: Plugins
     _settings: PluginSettings
@@ -203,18 +203,18 @@ class StagedPlugins:
     _files: list[StagedFile] = field(default_factory=list)
 
     def keep(self, loaded: _LoadedPlugin, files: list[StagedFile], faults: list[Fault]) -> None:
-        """A plugin that goes on, and what its files say now."""
+        """Keep a plugin, with its new files."""
         self._plugins[plain(loaded.source.name)] = loaded
         self._files += files
         self.faults += faults
 
     def add(self, loaded: _LoadedPlugin) -> None:
-        """A plugin that is new, or new code."""
+        """Add a plugin that is new or has new code."""
         self._plugins[plain(loaded.source.name)] = loaded
         self._fresh.append(loaded.plugin)
 
     def hooks(self) -> list[Hook]:
-        """All hooks in the order in which the plugins are listed, with the time that each may take."""
+        """All hooks in the order in which the plugins are listed, with their timeouts."""
         timeouts = dict(self._settings.timeouts)
         return [
             replace(hook, timeout=timeouts.get(loaded.source.name, self._settings.timeout))
@@ -235,7 +235,7 @@ class StagedPlugins:
         return hooks
 
     def discard(self) -> None:
-        """Forget them: what was new is closed."""
+        """Drop them: new plugins are closed."""
         for plugin in self._fresh:
             self._owner.abandon(plugin)
 
@@ -243,15 +243,14 @@ class StagedPlugins:
 def register(plugin: Plugin, code: object) -> None:
     """Let a module, or any object, register itself: `register(plugin)` first, then its functions `hook_POINT`.
 
-    RegistrationError for a function that is no hook point's or cannot take what its point gives; and whatever
-    `register` raises.
+    RegistrationError for a function without a hook point, or with the wrong parameters; and exceptions of `register`.
     """
     setup = getattr(code, "register", None)
     if setup is not None:
         setup(plugin)
     registered = {hook.function for hook in plugin.hooks}
     for name, function in _functions(code):
-        if function not in registered:  # else with a priority of its own, by `register`
+        if function not in registered:  # else `register` has registered it, with its own priority
             try:
                 plugin.register_hook(name.removeprefix(PREFIX), function)
             except ValueError as error:
@@ -262,7 +261,7 @@ def register(plugin: Plugin, code: object) -> None:
 
 def _functions(code: object) -> Iterator[tuple[str, Any]]:
     names: Mapping[str, object] | list[str] = vars(code) if inspect.ismodule(code) else dir(code)
-    for name in names:  # a module's in the order of its text
+    for name in names:  # those of a module in the order of its source
         if name.startswith(PREFIX):
             yield name, getattr(code, name)
 
@@ -277,7 +276,7 @@ def _check_signature(hook: Hook) -> None:
     except TypeError:
         raise RegistrationError(f"{name} must take ({', '.join(parameters)})", hook.function) from None
     except ValueError:
-        pass  # some callables of C have no signature to look at
+        pass  # some callables written in C have no signature
 
 
 def _told(plugin: Plugin, task: asyncio.Task[Any]) -> None:
@@ -286,7 +285,7 @@ def _told(plugin: Plugin, task: asyncio.Task[Any]) -> None:
 
 
 async def _retire(plugins: list[Plugin], hooks: Hooks, running: Sequence[asyncio.Task[Any]]) -> None:
-    """Close plugins that are out of force, once what still runs of their hooks is over."""
+    """Close replaced plugins after their running hooks have ended."""
     await hooks.drained()
     for task in running:
         task.cancel()

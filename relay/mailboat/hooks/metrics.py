@@ -1,4 +1,4 @@
-"""Counters of plugins. Any thread may count; `Counters.snapshot` is what `app` adds to the relay's own numbers."""
+"""Counters of plugins, for use in any thread; `app` adds `Counters.snapshot` to the relay's own metrics."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from math import inf
 
 MAX_SERIES = 1000
-"""Series of one counter: all combinations of its labels' values."""
+"""Maximum of series of one counter: all combinations of its labels' values."""
 OTHER = "other"
-"""What a label value is counted as that was not declared."""
+"""Replaces a label value that was not declared."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -30,7 +30,7 @@ class CounterSnapshot:
 
 
 class Counter:
-    """A number that only rises. Its series are all there from the start, with 0."""
+    """A number that only increases. All its series exist from the start, with 0."""
 
     def __init__(self, name: str, help_: str, labels: Mapping[str, Sequence[str]], lock: threading.Lock) -> None:
         self.name = name
@@ -43,7 +43,7 @@ class Counter:
         )
 
     def inc(self, *values: str, amount: float = 1.0) -> None:
-        """Count. `values` are the labels' values in their order; one that was not declared is `other`.
+        """Count. `values` are the labels' values in order; a value that was not declared becomes `other`.
 
         ValueError for an amount that is negative or not finite, or the wrong number of values.
         """
@@ -65,8 +65,8 @@ class PluginMetrics:
     def counter(self, name: str, help: str, labels: Mapping[str, Sequence[str]] | None = None) -> Counter:  # noqa: A002
         """A counter `mailboat_plugin_<plugin>_<name>_total`, summed over all workers.
 
-        `labels` names each label with every value it can have: sets are closed, or a hostile client could make series
-        without end. Asked for again, as after a reload, it is the same counter and goes on. ValueError for a bad name.
+        `labels` lists every value of each label: the sets are closed, so that a hostile client cannot create endless
+        series. Calling it again, as after a reload, returns the same counter. ValueError for a bad name.
         """
         labels = labels or {}
         if not _NAME.fullmatch(name) or not all(map(_NAME.fullmatch, labels)):
@@ -95,6 +95,6 @@ class Counters:
         return PluginMetrics(plugin, self._counters, self._lock)
 
     def snapshot(self) -> list[CounterSnapshot]:
-        """All of them now."""
+        """The present values of all counters."""
         with self._lock:
             return [CounterSnapshot(c.name, c.help, c.labels, dict(c.series)) for c in self._counters.values()]

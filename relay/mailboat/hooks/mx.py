@@ -1,4 +1,4 @@
-"""A next hop as a plugin names it: made of a string, a URL, a dictionary or any object with the same fields. Pure.
+"""A next hop chosen by a plugin: made from a string, a URL, a dictionary or any object with the same fields. Pure.
 
 Delivery turns it into targets; names are looked up there.
 """
@@ -26,16 +26,16 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Mx:
-    """Where mail is handed over, and how. ValueError for fields that cannot be meant."""
+    """A next hop, and how to use it. ValueError for invalid fields."""
 
     exchange: str = ""
     """A host's name, or an address without brackets; empty with `path`."""
     path: str = ""
     """A unix socket."""
     priority: int = 0
-    """Kept for those who look; the order of a list is the order to try."""
+    """For information; a list is tried in its order."""
     port: int = 0
-    """Not given: 25 (`mx_port` where that is set), 24 for LMTP, 465 for TLS from the first octet."""
+    """Default: 25 (or `mx_port`), 24 for LMTP, 465 for implicit TLS."""
     bind: str = ""
     """Source address; empty: the pod's."""
     bind_helo: str = ""
@@ -48,18 +48,18 @@ class Mx:
     auth_type: str = ""
     """`PLAIN`, `LOGIN` or `CRAM-MD5`; empty: the strongest that is offered."""
     auth_without_tls: bool = False
-    """With a user TLS must be had and verified, unless the host is loopback or a unix socket, `tls` is `disabled`, or
-    this is true: then anyone on the path may read the password."""
+    """With a user, verified TLS is required, unless the host is loopback or a unix socket, `tls` is `disabled`, or
+    this is true: then anyone on the network path may read the password."""
     ca: str = ""
-    """Roots that its certificate is verified by, PEM text (not a file's name); empty: those of tls.ini."""
+    """Root certificates that verify it, PEM text (not a file's name); empty: those of tls.ini."""
     tls: TlsLevel | None = None
-    """How much TLS; None: as configured."""
+    """TLS level; None: as configured."""
     from_dns: str = ""
-    """The name that `exchange` was found under, for TLS and for people; empty: none."""
+    """The name by which `exchange` was found, for TLS and for people; empty: none."""
     by_system: bool = False
-    """Look `exchange` up as the system does: /etc/hosts, then the search list. Not for names out of the DNS."""
+    """Look `exchange` up as the system does: /etc/hosts, then the search list. Not for names from the DNS."""
     port_given: bool = field(init=False, default=False, compare=False)
-    """Whether a port was said; else `port` is the protocol's own."""
+    """Whether a port was given; else `port` is the protocol's default."""
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -99,7 +99,7 @@ class Mx:
 
     @classmethod
     def of(cls, source: object) -> Mx:
-        """The next hop that `source` names. ValueError says what is wrong with it.
+        """The next hop that `source` names. ValueError with the fault.
 
         A string is `host`, `host:port`, an address (IPv6 in brackets where a port follows), `/path` of a unix socket,
         or a URL `smtp://`, `smtps://` or `lmtp://` as `user:password@host:port`, percent-encoded. A dictionary or an
@@ -130,7 +130,7 @@ def _of_text(text: str) -> Mx:
 
 
 def _of_host(text: str, **more: Any) -> Mx:
-    if "@" in text:  # never quoted: a password may stand before it
+    if "@" in text:  # never quoted: there may be a password before it
         raise ValueError("a user and password need a URL, such as smtp://user:password@host")
     host, port = host_and_port(text)
     return Mx(exchange=host, port=port or 0, **more)
@@ -207,7 +207,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def _host(text: str) -> str:
-    """A name or address as routing writes it; no port here."""
+    """A name or address in the form of routing, without a port."""
     if not text:
         return ""
     host, port = host_and_port(text)

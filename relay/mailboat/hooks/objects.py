@@ -1,7 +1,7 @@
-"""What hooks are given: a message on its way out, what came of an attempt, and the client's side as interfaces.
+"""The arguments of hooks: an outbound message, the result of an attempt, and interfaces of the client's side.
 
-Plain values and Protocols: ingress and delivery make or implement them, plugins read and, where it says so, write
-them. What is written to `notes` is stored with the message and there after a restart, if it is JSON.
+Plain values and Protocols: ingress and delivery make or implement them; plugins read them and may set attributes that
+say so. `notes` are stored with the message and survive a restart, if they are JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mailboat.hooks.mx import Mx
 from mailboat.model.address import Address
 
 Notes = MutableMapping[str, Any]
-"""What plugins write down for one another. JSON values only are stored: text, numbers, booleans, None, lists, maps."""
+"""Values that plugins share. Only JSON values are stored: text, numbers, booleans, None, lists, maps."""
 
 
 class Header(Protocol):
@@ -24,23 +24,23 @@ class Header(Protocol):
     """
 
     def get(self, name: str) -> str | None:
-        """The first field of that name, unfolded, as it stands; None when there is none."""
+        """The first field of that name, unfolded, not decoded; None if there is none."""
 
     def get_all(self, name: str) -> list[str]:
         """All of them, from the top."""
 
     def add(self, name: str, value: str) -> None:
-        """Put a field at the end of the header."""
+        """Add a field at the end of the header."""
 
     def add_leading(self, name: str, value: str) -> None:
-        """Put a field at the top of the header, as trace fields are."""
+        """Add a field at the top of the header, like a trace field."""
 
     def remove(self, name: str) -> int:
         """Remove all fields of that name; how many there were."""
 
 
 class Body(Protocol):
-    """The message as it came, header and text with CRLF line ends, not dot-stuffed; in memory or a file."""
+    """The message as received, header and text with CRLF line ends, not dot-stuffed; in memory or a file."""
 
     @property
     def size(self) -> int:
@@ -54,15 +54,15 @@ class Body(Protocol):
 
 
 class Transaction(Protocol):
-    """One message on its way in, from MAIL to the end of data."""
+    """One inbound message, from MAIL to the end of data."""
 
     force_tls: bool
     """Deliver over TLS, or defer. May be set."""
     tenant: str
-    """Whose mail it is: what `tenants.ini` says of the client, else `default`. May be set: letters, digits, `.`, `_`
-    and `-`. Stored with the message, and that of its bounces."""
+    """The tenant: that of the client by `tenants.ini`, else `default`. May be set: letters, digits, `.`, `_` and
+    `-`. Stored with the message and its bounces."""
     labels: set[str]
-    """Words of up to 64 characters, 16 at most, to select the message by in the queue. Stored with the message."""
+    """Up to 16 words of up to 64 characters, by which the queue can be selected. Stored with the message."""
 
     @property
     def uuid(self) -> str:
@@ -74,7 +74,7 @@ class Transaction(Protocol):
 
     @property
     def rcpt_to(self) -> list[Address]:
-        """The recipients that were accepted so far. From `data_post` on they may be added to and taken from."""
+        """The recipients accepted so far. From `data_post` on, recipients may be added and removed."""
 
     @property
     def notes(self) -> Notes:
@@ -82,19 +82,19 @@ class Transaction(Protocol):
 
     @property
     def header(self) -> Header:
-        """The header; there from `data_post` on."""
+        """The header; available from `data_post` on."""
 
     @property
     def body(self) -> Body:
-        """The message; there from `data_post` on."""
+        """The message; available from `data_post` on."""
 
 
 class Connection(Protocol):
     """A client, or the relay itself."""
 
     relaying: bool
-    """Whether this client may relay. May be set: in `rcpt` it counts for that recipient, in `mail` for that
-    message, before that for the connection."""
+    """Whether this client may relay. May be set: in `rcpt` for that recipient, in `mail` for that message, before
+    that for the connection."""
 
     @property
     def uuid(self) -> str:
@@ -114,7 +114,7 @@ class Connection(Protocol):
 
     @property
     def hello_name(self) -> str:
-        """What the client said in EHLO or HELO; empty before."""
+        """The name that the client gave in EHLO or HELO; empty before."""
 
     @property
     def tls(self) -> bool:
@@ -130,7 +130,7 @@ class Connection(Protocol):
 
     @property
     def transaction(self) -> Transaction | None:
-        """The message under way; None between messages. Always there in hooks of a message."""
+        """The message under way; None between messages. Never None in hooks of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +141,13 @@ class AuthAttempt:
     """`PLAIN`, `LOGIN` or `CRAM-MD5`."""
     user: str
     password: str | None = field(repr=False)
-    """What was given; None with CRAM-MD5, where it is never sent."""
+    """The password; None with CRAM-MD5, which does not send it."""
     _matches: Callable[[str], bool] = field(repr=False)
     proven: bool = False
-    """Whether this client (by its address, or IPv6 /64) has authenticated as this user before: to be checked first."""
+    """Whether this client (by its address, or IPv6 /64) has authenticated as this user before: check it first."""
 
     def matches(self, secret: str) -> bool:
-        """Whether the client knows this password, given in clear. Takes the same time for every wrong one."""
+        """Whether the client knows this password, given in clear text. Takes the same time for every wrong one."""
         return self._matches(secret)
 
 
@@ -156,11 +156,11 @@ class Todo:
     """What is to be delivered."""
 
     domain: str
-    """Where to: the domain of all these recipients, normalised."""
+    """The domain of all these recipients, normalised."""
     mail_from: Address
     rcpt_to: list[Address]
     notes: dict[str, Any]
-    """The transaction's notes. What a hook changes is stored with the next outcome."""
+    """The transaction's notes. Changes are stored with the next outcome."""
     queue_time: int
     """When the message was queued, milliseconds since the epoch."""
     uuid: str
@@ -171,7 +171,7 @@ class Todo:
 
 @dataclass(slots=True)
 class HMail:
-    """Some recipients of a message, in one domain, on their way out."""
+    """An outbound message with some of its recipients, in one domain."""
 
     path: str
     """The queue database that it is in."""
@@ -185,9 +185,10 @@ class HMail:
     _over: list[Callable[[], object]] | None = field(default_factory=list, repr=False)
 
     def when_over(self, function: Callable[[], object]) -> None:
-        """Have `function` called, once, when this attempt is over, whatever came of it: also when it was put off.
+        """Have `function` called, once, when this attempt is over, whatever its result, even if it was put off.
 
-        It is called on the event loop, after the hooks, and must not wait for anything. At once, if it is over already.
+        It is called on the event loop, after the hooks, and must not block. Called at once if the attempt is already
+        over.
         """
         if self._over is None:
             function()
@@ -195,27 +196,27 @@ class HMail:
             self._over.append(function)
 
     def is_over(self) -> Sequence[Callable[[], object]]:
-        """For the relay: the attempt is over; who wants to know."""
+        """For the relay: mark the attempt as over; returns the functions to call."""
         functions, self._over = self._over or (), None
         return functions
 
 
 @dataclass(frozen=True, slots=True)
 class DeferredInfo:
-    """Why, and for how long, recipients are put off."""
+    """Why, and for how long, recipients are deferred."""
 
     delay: float
     """Seconds until the next attempt, by schedule."""
     err: str
     """The reason, one line."""
     fail_recips: Sequence[Address] = ()
-    """Who is put off."""
+    """The deferred recipients."""
     mx: Mx | None = None
-    """The host that put them off; None when none was reached."""
+    """The host that deferred them; None if none was reached."""
 
 
 class BounceError(Exception):
-    """Why recipients failed for good; `str()` of it is the reason, one line."""
+    """Why recipients failed permanently; `str()` of it is the reason, one line."""
 
     def __init__(
         self,
@@ -228,14 +229,14 @@ class BounceError(Exception):
         self.mx = mx
         """The host that refused; None when none was reached."""
         self.deferred_rcpt = deferred_rcpt
-        """Those whose last deferral was one too many."""
+        """Recipients that were deferred too often."""
         self.bounced_rcpt = bounced_rcpt
-        """Those that were refused."""
+        """Recipients that were refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A delivery. It can be taken apart like the list that it is in Haraka."""
+    """A delivery. It can be unpacked like the list that it is in Haraka."""
 
     host: str
     """The MX's name."""

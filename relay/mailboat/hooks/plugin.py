@@ -1,4 +1,4 @@
-"""A plugin as it registers itself: what `register(plugin)` is given. Made by `loader`, read by `chain`."""
+"""A plugin during registration: the argument of `register(plugin)`. Made by `loader`, read by `chain`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mailboat.hooks.points import POINTS, Point
 HookFunction = Callable[..., Answer] | Callable[..., Coroutine[Any, Any, Answer]]
 """`hook_POINT`: takes the parameters of its point; sync functions are called in a thread, never on the event loop."""
 AuthOffer = Callable[[Connection], Sequence[str]]
-"""The mechanisms to offer to this connection now. Called on the event loop: it must not wait for anything."""
+"""The mechanisms to offer to this connection now. Called on the event loop: it must not block."""
 
 Numbers = Callable[[], Mapping[str, Mapping[str, float]]]
 """Metrics as they are now, by name and label value (empty where there is no label)."""
@@ -33,13 +33,13 @@ class Hook:
     function: HookFunction
     plugin: str
     priority: int = 0
-    """Lower is asked first; equal ones in the order of `config/plugins`."""
+    """Lower is called first; equal ones in the order of `config/plugins`."""
     on_failure: Code = CONT
     timeout: float = 30.0
     """Seconds; 0: none."""
     is_async: bool = field(init=False)
     arity: int = field(init=False)
-    """How many arguments its point gives."""
+    """Number of arguments of its point."""
 
     def __post_init__(self) -> None:
         call = getattr(self.function, "__call__", None)  # noqa: B004 - of an object, its own
@@ -56,7 +56,7 @@ class Plugin:
         """As in `config/plugins`."""
         self.metrics = metrics
         self.logger = logging.getLogger(f"mailboat.plugins.{name.replace('/', '.')}")
-        """Goes where the relay's own diagnostics go, with the plugin's name."""
+        """Logs to the relay's diagnostics, with the plugin's name."""
         self.hooks: list[Hook] = []
         self.auth_offers: list[AuthOffer] = []
         self.starters: list[Callable[[], object]] = []
@@ -64,7 +64,7 @@ class Plugin:
         self.numbers = numbers
         """The metrics of this worker now, by name and label value; call it on the event loop. Empty without a relay."""
         self.workers = 1
-        """Worker processes of the relay: each loads its plugins, and has its share of the machine."""
+        """Number of worker processes of the relay, which share the machine. Each loads its plugins."""
         self._files = files
 
     def register_hook(
@@ -72,16 +72,16 @@ class Plugin:
     ) -> None:
         """Have `function` called at `point`; hooks of lower priority come first.
 
-        `on_failure` is the answer when the function raises, takes too long or gives an invalid answer, at
-        points of the client's side; CONT lets the mail pass. ValueError for an unknown point, or a failure that
-        the point does not take.
+        `on_failure` is the answer when the function raises, takes too long or gives an invalid answer, at points of the
+        client's side; CONT lets the mail pass. ValueError for an unknown point, or an answer that the point does not
+        accept.
         """
         try:
             point = Point(point)
         except ValueError:
             raise ValueError(f"{point!r} is not a hook point; the points are {', '.join(Point)}") from None
         facts = POINTS[point]
-        possible = on_failure in facts.answers and on_failure is not Code.OK  # nothing is let in by mistake
+        possible = on_failure in facts.answers and on_failure is not Code.OK  # a failure must not admit mail
         if on_failure is not CONT and not (facts.choice_of_failure and possible):
             raise ValueError(f"on_failure={on_failure.value} is not possible at {point}")
         if not callable(function):
@@ -101,22 +101,23 @@ class Plugin:
     def config(
         self, name: str, parse: Callable[[PluginConfig[None]], Any] | None = None, *, secret: bool = True
     ) -> PluginConfig[Any]:
-        """A file of the configuration directory, read now and again whenever it changes.
+        """A file of the configuration directory, read now, and again after each change.
 
-        `parse` makes `config.value` of it; what it raises as ValueError is a fault of the configuration: at start the
-        relay says so and does not start, and a later change is refused and the last good one stays.
+        `parse` returns `config.value`; its ValueError is a fault of the configuration: the relay does not start with
+        it, and a later change is refused, while the last good one stays in force.
 
         `secret=False`: the file never holds a password, key or token. Then `mailboat relay --last-good` keeps a copy,
-        and starts with it where the file has become bad.
+        and starts with it if the file has a fault.
         """
         return self._files.config(name, parse, secret=secret)
 
     def offer_auth(self, function: AuthOffer) -> None:
-        """Have `function` say which AUTH mechanisms are offered to a connection."""
+        """Have `function` return the AUTH mechanisms to offer to a connection."""
         self.auth_offers.append(function)
 
     def on_start(self, function: Callable[[], object]) -> None:
-        """Have `function` called on the event loop once the plugin is in force; it may be async and go on for ever."""
+        """Have `function` called on the event loop once the plugin is in force; it may be async and run for as long
+        as the plugin."""
         self.starters.append(function)
 
     def on_close(self, function: Callable[[], object]) -> None:

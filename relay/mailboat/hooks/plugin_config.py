@@ -1,7 +1,7 @@
-"""The files of plugins: read at load, read again at every reload, swapped together with everything else.
+"""The files of plugins: read at load, and again at every reload, and applied together with all other changes.
 
-A plugin keeps its `PluginConfig` and reads from it: after a reload it holds the new values. A change is checked before
-it is applied: `PluginFiles.stage` reads and checks, `StagedFile.apply` sets.
+A plugin keeps its `PluginConfig`, which has the new values after a reload. A change is checked before it is applied:
+`PluginFiles.stage` reads and checks, `StagedFile.apply` sets.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class ConfigError(ValueError):
 
 
 class PluginConfig(Generic[_T]):
-    """One file, as it is now. All reads are look-ups: cheap enough for a hook."""
+    """The present content of one file. All reads are look-ups, cheap enough for a hook."""
 
     def __init__(self, name: str, directory: ConfigDirectory | None = None) -> None:
         self.name = name
         self._directory = directory
-        """Where `parse` may read more; not kept."""
+        """The directory for `content_of`, during `parse` only."""
         self.value: _T
-        """What the plugin's own `parse` made of the file; None without one."""
+        """The result of the plugin's `parse`; None without one."""
         self._set(IniFile(name), (), None)
 
     def _set(self, ini: IniFile, lines: tuple[str, ...], value: Any) -> None:
@@ -50,11 +50,11 @@ class PluginConfig(Generic[_T]):
 
     @property
     def sections(self) -> tuple[str, ...]:
-        """The names of its sections in order; `main` where keys stand before any section."""
+        """The names of its sections in order; `main` if there are keys before the first section."""
         return tuple(self._sections)
 
     def section(self, name: str = MAIN) -> Mapping[str, str | list[str]]:
-        """The keys and values of a section, text as it stands and lists where the file has `key[]`; else empty."""
+        """The keys and values of a section: unparsed text, or a list for `key[]`; empty if there is no such section."""
         return self._sections.get(name, {})
 
     def get(self, key: str, default: str = "", section: str = MAIN) -> str:
@@ -65,7 +65,7 @@ class PluginConfig(Generic[_T]):
         return found
 
     def items(self, key: str, section: str = MAIN) -> list[str]:
-        """The values of `key[]`, or the one of `key`; none where it is missing."""
+        """The values of `key[]`, or the one of `key`; empty if it is missing."""
         found = self.section(section).get(key, [])
         return [found] if isinstance(found, str) else list(found)
 
@@ -78,11 +78,11 @@ class PluginConfig(Generic[_T]):
         return self.read(key, values.integer(-(2**53), 2**53), default, section)
 
     def seconds(self, key: str, default: float = 0.0, section: str = MAIN) -> float:
-        """A time: a number of seconds, or with `s`, `m`, `h`, `d` behind it. ConfigError for anything else."""
+        """A time: a number of seconds, or a number with `s`, `m`, `h` or `d`. ConfigError for anything else."""
         return self.read(key, values.seconds(0, 10 * 366 * 86400), default, section)
 
     def read(self, key: str, parse: Callable[[str], _V], default: _V, section: str = MAIN) -> _V:
-        """What `parse` makes of the text; `default` where there is no such key. ConfigError for its ValueError."""
+        """The result of `parse` for the text; `default` if there is no such key. ConfigError for its ValueError."""
         if key not in self.section(section):
             return default
         try:
@@ -93,9 +93,9 @@ class PluginConfig(Generic[_T]):
             raise ConfigError(self._ini.fault(section, key, str(error))) from None
 
     def content_of(self, key: str, section: str = MAIN) -> bytes:
-        """What the file holds that a key names, relative to the configuration directory. For `parse` only.
+        """The content of the file that a key names, relative to the configuration directory. For `parse` only.
 
-        ConfigError when it cannot be read. A later change is seen like that of the file itself.
+        ConfigError if it cannot be read. A later change leads to a reload, like that of the file itself.
         """
         path = self.get(key, section=section)
         if self._directory is None:
@@ -107,7 +107,7 @@ class PluginConfig(Generic[_T]):
 
 
 class StagedFile:
-    """A file that was read again and found good, before it is applied."""
+    """A file that was read again and is valid, before it is applied."""
 
     def __init__(self, config: PluginConfig[Any], ini: IniFile, lines: tuple[str, ...], value: Any) -> None:
         self.config, self.ini, self.lines, self.value = config, ini, lines, value
@@ -118,7 +118,7 @@ class StagedFile:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a plugin said when it asked for a file."""
+    """The arguments of a plugin's request for a file."""
 
     config: PluginConfig[Any]
     parse: Callable[[PluginConfig[None]], Any] | None
@@ -129,13 +129,13 @@ class PluginFiles:
     """The files that one plugin has asked for."""
 
     def __init__(self, directory: Path, copies: Path | None = None) -> None:
-        """`copies`: the folder of a last good set, where files without secrets are read instead."""
+        """`copies`: the directory of a last good set, from which files without secrets are read instead."""
         self._directory = directory
         self._copies = copies
         self.contents: dict[str, bytes] = {}
-        """The files without secrets that there were, by name."""
+        """The files without secrets, by name."""
         self.marks: dict[Path, Mark] = {}
-        """Of all that was read, there or not, from before it was first read."""
+        """Marks of all requested files, existing or not, taken before the first read."""
         self._asked: list[_Asked] = []
 
     def config(
@@ -151,7 +151,7 @@ class PluginFiles:
         return asked.config
 
     def stage(self, copies: Path | None = None) -> tuple[list[StagedFile], list[Fault]]:
-        """Read all of them again; what is to be applied, and what is wrong with any."""
+        """Read all files again; returns those to apply, and all faults."""
         staged, faults = [], []
         self._copies = copies
         self.marks.clear()

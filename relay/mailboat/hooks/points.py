@@ -1,7 +1,7 @@
-"""The extension points in one table: when each is called, with what, and what may be answered. Pure.
+"""The table of hook points: when each is called, its arguments, and the permitted answers. Pure.
 
-`chain` holds every answer against it, and the table of docs/hooks.md is printed from it. An answer that is not in the
-table is a failure of the plugin, never a guess.
+Every answer is checked against it, and the table of docs/hooks.md is generated from it. An answer that is not in the
+table is a failure of the plugin.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from mailboat.hooks.codes import Code
 from mailboat.hooks.mx import Mx
 
 MAX_SECONDS = 366 * 86400.0
-"""Longest delay that a plugin may ask for: longer is a slip of a unit."""
+"""Longest delay that a plugin may request: a longer one is probably a wrong unit."""
 
 
 class Point(StrEnum):
-    """Where plugins are asked. The function `hook_POINT` of a plugin is called there."""
+    """The points at which the functions `hook_POINT` of plugins are called."""
 
     CONNECT = "connect"
     EHLO = "ehlo"
@@ -39,7 +39,7 @@ class Point(StrEnum):
 
 
 class Value(StrEnum):
-    """The kinds of values behind a code."""
+    """The kinds of values with a code."""
 
     NOTHING = ""
     TEXT = "text"
@@ -180,7 +180,7 @@ class InvalidAnswerError(ValueError):
 
 
 def parse_answer(point: Point, answer: object) -> tuple[Code, Any]:
-    """The code and value of an answer, the value as `Decision` promises it. Raises InvalidAnswerError."""
+    """The code and value of an answer, the value as defined by `Decision`. Raises InvalidAnswerError."""
     if isinstance(answer, Code):
         code, value = answer, None
     elif isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], Code):
@@ -239,5 +239,5 @@ _READERS: Mapping[Value, Callable[[object], Any]] = {
 
 
 def _shown(value: object) -> str:
-    """A plugin's value in a message: by its type, for its repr may be long, secret or broken."""
+    """A plugin's value in a message: its type, because its repr may be long, secret or fail."""
     return f"a value of type {type(value).__name__}"

@@ -1,7 +1,7 @@
 """Finds a plugin by its name and runs its code: a file of `plugins.d`, a shipped module, or an installed entry point.
 
-Only `loader` and the command line call it. Whatever is wrong becomes a fault with a file and, where there is one, a
-line; nothing that the code of a plugin does while it is imported comes out as another exception.
+Only `loader` and the command line call it. Every error becomes a fault with a file and, if known, a line, including all
+exceptions of a plugin's code during import.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHIPPED = "mailboat.plugins"
 
 
 class PluginKind(StrEnum):
-    """Where a plugin comes from."""
+    """The origin of a plugin."""
 
     FILE = "file"
     SHIPPED = "shipped"
@@ -38,7 +38,7 @@ class PluginKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PluginSource:
-    """A plugin that was found, and not yet run. Two that are equal are the same code."""
+    """A plugin that was found but not run yet. Equal sources are the same code."""
 
     name: str
     """As in `config/plugins`."""
@@ -46,11 +46,11 @@ class PluginSource:
     where: str
     """Path of the file, name of the module, or value of the entry point."""
     digest: str = ""
-    """Of a file's content; installed code does not change while a process runs."""
+    """Hash of a file's content; empty for installed code, which does not change while a process runs."""
 
     @property
     def shown(self) -> str:
-        """How messages name the place: a file of the configuration directory, a module, or an entry point's value."""
+        """The source for messages: a file of the configuration directory, a module, or an entry point's value."""
         return _shown(plain(self.name)) if self.kind is PluginKind.FILE else self.where
 
 
@@ -63,7 +63,7 @@ class PluginFaultError(Exception):
 
 
 def find(directory: Path, name: str, line: int = 0) -> PluginSource:
-    """The plugin of that name; `line` is where `plugins` names it. Raises PluginFaultError when there is none."""
+    """The plugin of that name; `line` is its line in `plugins`. Raises PluginFaultError if there is none."""
     module = plain(name)
     path = directory / PLUGIN_DIRECTORY / f"{module}.py"
     try:
@@ -87,7 +87,7 @@ def find(directory: Path, name: str, line: int = 0) -> PluginSource:
 
 
 def available(directory: Path | None) -> Iterator[PluginSource]:
-    """Everything that could be listed in `plugins`, in the order in which names are looked up."""
+    """All plugins that could be listed in `plugins`, in the order in which names are looked up."""
     if directory is not None:
         folder = directory / PLUGIN_DIRECTORY
         names = sorted(path.stem for path in folder.glob("*.py")) if folder.is_dir() else []
@@ -101,7 +101,7 @@ def available(directory: Path | None) -> Iterator[PluginSource]:
 
 
 def run(source: PluginSource) -> object:
-    """Run the plugin's code: its module, or what its entry point names. Raises PluginFaultError."""
+    """Run the plugin's code: its module, or the object of its entry point. Raises PluginFaultError."""
     try:
         match source.kind:
             case PluginKind.FILE:
@@ -115,7 +115,7 @@ def run(source: PluginSource) -> object:
 
 
 def fault_of(source: PluginSource, error: BaseException) -> Fault:
-    """What a plugin's code raised while it was loaded, at the line of the plugin that is nearest to it."""
+    """The fault for an exception during loading, with the nearest line of the plugin's code."""
     line = 0
     if isinstance(error, SyntaxError) and error.filename == source.where:
         line = error.lineno or 0

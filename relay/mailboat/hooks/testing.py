@@ -1,4 +1,4 @@
-"""For tests of plugins: load one as the relay does, ask it, see what it failed at. No relay and no network.
+"""For tests of plugins: load one as the relay does, call it, and see its failures. No relay and no network.
 
     async with loaded(Path("plugins.d/greylist.py"), {"greylist.ini": "delay=60\\n"}) as plugin:
         decision = await plugin.ask("rcpt", connection(), parse_address("bob@example.com"), {})
@@ -30,7 +30,7 @@ __all__ = ["LoadedPlugin", "PluginsError", "connection", "hmail", "loaded"]
 
 
 class _Failures(Observer):
-    """Remembers what failed."""
+    """Records failures."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
@@ -41,7 +41,7 @@ class _Failures(Observer):
 
 @dataclass(slots=True)
 class LoadedPlugin:
-    """A plugin, loaded from a configuration directory of its own."""
+    """A plugin, loaded from its own configuration directory."""
 
     directory: Path
     """The configuration directory; it is removed at the end."""
@@ -54,7 +54,7 @@ class LoadedPlugin:
         return self._observer.seen
 
     async def ask(self, point: Point | str, *args: object) -> Decision:
-        """Call its hooks at a point, with the arguments that the point gives."""
+        """Call its hooks at a point, with the arguments of the point."""
         return await self.plugins.hooks.run(Point(point), *args)
 
     def offers(self, client: LocalConnection) -> tuple[str, ...]:
@@ -62,20 +62,20 @@ class LoadedPlugin:
         return self.plugins.hooks.auth_mechanisms(client)
 
     def counter(self, name: str, *labels: str) -> float:
-        """A counter of the plugin by the end of its name, `mailboat_plugin_` and the plugin left out."""
+        """A counter of the plugin by its name without `mailboat_plugin_` and the plugin's name."""
         found = {counter.name: counter for counter in self.plugins.counters.snapshot()}
         return next(
             c.series[labels] for full, c in found.items() if full.endswith(f"_{name.removesuffix('_total')}_total")
         )
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of the configuration directory; `reload` takes it."""
+        """Write a file of the configuration directory; `reload` applies it."""
         path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
     def reload(self) -> None:
-        """Take what the files say now. PluginsError or ValueError when they are wrong; then nothing has changed."""
+        """Apply the present files. PluginsError or ValueError for a fault; then nothing has changed."""
         found = load(self.directory, {})
         if found.settings is None:
             raise ValueError("; ".join(map(str, found.faults)))
@@ -126,7 +126,7 @@ def connection(
 
 
 def hmail(*recipients: str, sender: str = "alice@example.org", num_failures: int = 0) -> HMail:
-    """A message on its way out. The recipients are in one domain; `bob@example.com` where none is given."""
+    """An outbound message. The recipients are in one domain; the default is `bob@example.com`."""
     addresses = [parse_address(recipient) for recipient in recipients or ("bob@example.com",)]
     todo = Todo(
         domain=addresses[0].ascii_domain,

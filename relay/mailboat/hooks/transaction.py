@@ -1,7 +1,7 @@
-"""A message as its hooks see and change it, and the draft that comes of it.
+"""A message as hooks see and change it, and the draft made of it.
 
 Implements `objects.Transaction` for all that queue messages: ingress for clients, `submission` for plugins and
-programs, delivery for bounces. Changes of the header are made when all hooks are through, once.
+programs, delivery for bounces. Changes of the header are written once, after all hooks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NewFile = Callable[[], tuple[str, int]]
 """`Store.new_body_file`."""
 _PIECE = 1 << 20
 MOST_LABELS = 16
-"""That a message keeps, the first by name: they are read with each row of the queue."""
+"""Labels that a message keeps, the first ones by name: they are read with each row of the queue."""
 LABEL_LENGTH = 64
 """Characters."""
 
@@ -77,20 +77,20 @@ class MessageTransaction:
         self._header_end = 0
 
     def hold(self, body: Body) -> None:
-        """The message is there: hooks may look at it."""
+        """Set the complete message, which hooks may read from now on."""
         self._octets = body
 
     @property
     def body(self) -> MessageBody:
-        """The message as it came."""
+        """The message as received."""
         return MessageBody(self._held())
 
     @property
     def header(self) -> MessageHeader:
-        """The header; read when the first hook asks for it."""
+        """The header; parsed when a hook first needs it."""
         if self._header is None:
             with self.body.open() as file:
-                # In memory, or written a moment ago: no disk is waited for.
+                # In memory, or just written: reading does not wait for the disk.
                 first = file.read(headers.SCAN_LIMIT)
             end = headers.scan(first, whole=len(first) == self.body.size).header_end
             self._header_end = len(first) if end < 0 else end
@@ -104,11 +104,12 @@ class MessageTransaction:
 
     @property
     def is_edited(self) -> bool:
-        """Whether the header is another one than that of the octets."""
+        """Whether the header differs from that of the octets."""
         return self._header is not None and self._header.changed
 
     def edited(self, new_file: NewFile) -> Body:
-        """The message with its header as the hooks left it. For a large one this copies a file: not on the loop.
+        """The message with its changed header. For a large message this copies a file: do not call it on the event
+        loop.
 
         Raises OSError, and then the old file is still there; otherwise it is gone if there is a new one.
         """
@@ -124,18 +125,18 @@ class MessageTransaction:
         return body
 
     def stored_notes(self) -> Mapping[str, Any]:
-        """The notes that can be stored: what is no JSON is left out, and said in the log."""
+        """The notes that can be stored; values that are not JSON are dropped, which is logged."""
         return storable(self.notes, self.uuid)
 
     def stored_tenant(self) -> str:
-        """The tenant; what is no name of one is `default`, and said in the log."""
+        """The tenant; an invalid name becomes `default`, which is logged."""
         if isinstance(self.tenant, str) and TENANT_NAME.fullmatch(self.tenant):
             return self.tenant
         log.error("%s: a plugin set the tenant %.80r, which is not a valid name", self.uuid, self.tenant)
         return DEFAULT_TENANT
 
     def stored_labels(self) -> tuple[str, ...]:
-        """The labels in order; what cannot be one is left out, and said in the log."""
+        """The labels in order; invalid ones are dropped, which is logged."""
         if not self.labels:
             return ()
         kept = {label for label in self.labels if _is_label(label)}
@@ -147,7 +148,7 @@ class MessageTransaction:
 
 @dataclass(slots=True)
 class LocalConnection:
-    """The connection of a message that no client sent; see `objects.Connection`."""
+    """The connection of a message without a client; see `objects.Connection`."""
 
     transaction: MessageTransaction | None
     uuid: str = ""
@@ -162,7 +163,7 @@ class LocalConnection:
 
 
 async def before_queueing(hooks: Hooks, draft: Draft, new_file: NewFile) -> Draft:
-    """Show a message that was made here to `pre_send_trans_email`; the draft as it is then.
+    """Call `pre_send_trans_email` for a message made by the relay; returns the draft after it.
 
     `draft` has an id. Raises OSError when a changed large message cannot be written; its old file is still there.
     """
@@ -195,7 +196,7 @@ def _is_label(label: object) -> bool:
 
 
 def storable(notes: Mapping[str, Any], of: str) -> Mapping[str, Any]:
-    """A copy of notes as JSON knows them; what it does not is left out, and logged. `of` says whose they are."""
+    """A copy of notes as JSON; other values are dropped, which is logged. `of` names the owner for the log."""
     if not notes:
         return {}
     kept = {}
@@ -208,7 +209,7 @@ def storable(notes: Mapping[str, Any], of: str) -> Mapping[str, Any]:
 
 
 def _rewritten(body: SpooledBody, header_end: int, header: bytes, new_file: NewFile) -> Body:
-    """The same message in another file, behind another header."""
+    """The same message in another file, with another header."""
     path, file = new_file()
     try:
         with open(file, "wb") as target, open(body.path, "rb") as source:  # noqa: PTH123

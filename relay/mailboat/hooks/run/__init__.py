@@ -1,4 +1,4 @@
-"""How a chain of hooks runs. `start`, `drained` and `close` are all that is called from outside.
+"""How a chain of hooks runs. Only `start`, `drained` and `close` are called from outside.
 
 `chain` knows which hooks a point has, and starts them as one *run*: the hooks are asked in their order until an
 answer, or a failure, decides. The states of a run (`hook_run.HookRun`):
