@@ -1,8 +1,8 @@
-"""Looks up where mail goes before an attempt on it begins, so that a DNS server that keeps silent holds no attempt up.
+"""Looks up targets before an attempt begins, so that a silent DNS server does not delay attempts.
 
-One look-up a destination however many messages wait for it, so many at once; one that is not answered soon goes on
-beside them, as others must not wait for it. Destinations without a failure come first, three to one. A failure is
-remembered, longer each time. `delivery.gate` asks; the look-up itself is `router`'s.
+One look-up for each destination, however many messages wait for it, and a limited number at once; a slow one does not
+count, so that others do not wait for it. Destinations without a failure come first, three to one. A failure is cached,
+longer each time. Called by `delivery.gate`; `router` makes the look-up.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from mailboat.routing.answers import Located, NotYet, Site, Unroutable
 log = logging.getLogger(__name__)
 
 AT_ONCE = 64
-"""Look-ups at once that are not slow."""
+"""Concurrent look-ups that are not slow."""
 SLOW_AFTER = 0.25
 """Seconds after which a look-up is slow: most answers take a tenth of that."""
 SLOW_AT_ONCE = 1000
-"""Slow look-ups beside them at most; each has a socket."""
+"""Maximum of slow look-ups in addition; each has a socket."""
 REMEMBERED = 50_000
-"""Destinations whose way, or whose failure, is remembered at most."""
+"""Maximum of destinations whose site or failure is cached."""
 FIRST_PAUSE, LONGEST_PAUSE = 3.0, 600.0
 """Seconds for which a failed look-up is not made again; they double with each failure."""
 _TURNS = 4
-"""Of so many look-ups one is for a destination whose last one failed, while others wait."""
+"""One look-up in this many is for a destination whose last one failed, while others wait."""
 
 _Value = TypeVar("_Value")
 
@@ -52,11 +52,11 @@ class Ahead:
         self._look_up = look_up
         self._clock = clock
         self.ready: Callable[[str], None] = lambda _name: None
-        """Called when a destination that was asked for is known."""
+        """Called when a requested destination is known."""
         self._known: OrderedDict[str, Located] = OrderedDict()
         self._failed: OrderedDict[str, _Failed] = OrderedDict()
         self._waiting: tuple[dict[str, Entry], dict[str, Entry]] = ({}, {})
-        """Destinations to be looked up, with an entry of each: those that did not fail, and those that did."""
+        """Destinations to look up, with an entry of each: those without and those with a failure."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._began: dict[str, float] = {}
         """When each of `_tasks` began that is not slow, the first one first."""
@@ -66,7 +66,8 @@ class Ahead:
         self._turn = 0
 
     def where(self, name: str, entry: Entry, now: float) -> Site | Unroutable | NotYet | None:
-        """The site of a destination, or why it has none; None: `ready` will tell. `entry` is one of its mails."""
+        """The site of a destination, or why it has none; None: `ready` is called later. `entry` is one of its
+        entries."""
         found = self._known.get(name)
         if found is not None and now < found.expires:
             return found.where
@@ -79,7 +80,7 @@ class Ahead:
         return None
 
     def forget(self) -> None:
-        """Nothing is known any more: the configuration is another."""
+        """Clear the cache, after a change of the configuration."""
         self._known.clear()
         self.forget_failures()
 
@@ -88,7 +89,7 @@ class Ahead:
         self._failed.clear()
 
     def close(self) -> None:
-        """Look up nothing more."""
+        """Stop all look-ups."""
         for waiting in self._waiting:
             waiting.clear()
         for task in self._tasks.values():
@@ -136,7 +137,7 @@ class Ahead:
         self.ready(name)
 
     def _note(self, name: str, found: Located) -> None:
-        # What is noted holds for those who wait for it, though a TTL may be over by now.
+        # The result is valid for the waiting entries, even if a TTL has expired.
         _remember(self._known, name, found)
         if not isinstance(found.where, Unroutable) or found.where.permanent:
             self._failed.pop(name, None)

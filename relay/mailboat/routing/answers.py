@@ -1,4 +1,4 @@
-"""What routing answers: targets in the order to try them, or why there are none. Pure values."""
+"""The results of routing: targets in the order to try them, or why there are none. Pure values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mailboat.config.settings import OAuthGrant, Protocol, Route, TlsLevel
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """AUTH towards a next hop."""
+    """Credentials for AUTH with a next hop."""
 
     user: str
     password: str = ""
@@ -19,9 +19,10 @@ class Credentials:
     required: bool = False
     """Defer rather than deliver without AUTH."""
     grant: OAuthGrant | None = None
-    """An access token is sent that is given for this, and no password."""
+    """The grant for an access token, which is sent instead of a password."""
     token: str = field(default="", compare=False)
-    """That token, once `delivery.attempt` has it: a connection that an older one has opened is as good."""
+    """The token, set by `delivery.attempt`; not compared, because a connection opened with an older one can be
+    reused."""
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r})"
@@ -39,9 +40,9 @@ class TlsRequirement:
     """The certificate must verify and match `servername`."""
     reason: str = ""
     ca: str = ""
-    """Roots to verify it by, in PEM; empty: those of tls.ini."""
+    """Root certificates that verify it, in PEM; empty: those of tls.ini."""
     refusal: str = ""
-    """Why nothing may be sent to the target, whatever TLS it has; empty: it may."""
+    """Why no mail may be sent to the target; empty: it may."""
 
     @property
     def verifies(self) -> bool:
@@ -49,13 +50,13 @@ class TlsRequirement:
         return self.verify or self.level in _VERIFIED_LEVELS
 
     def with_roots(self, ca: str) -> TlsRequirement:
-        """The same, verified by these roots if there are any."""
+        """The same, verified with these root certificates if there are any."""
         return replace(self, ca=ca) if ca else self
 
 
 @dataclass(frozen=True, slots=True)
 class SessionTls:
-    """The TLS of one connection, as it is after the handshake, or where there was none."""
+    """The TLS of one connection after the handshake, or no TLS."""
 
     version: str = ""
     """`TLSv1.3` and the like; empty without TLS."""
@@ -70,7 +71,7 @@ Spot: TypeAlias = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where mail of a domain goes, whatever other domains share it: its MX hosts, or a route."""
+    """The destination of mail, which several domains may share: a set of MX hosts, or a route."""
 
     key: str
     """The host names in alphabetical order joined by `,`, or `route:NAME`."""
@@ -98,11 +99,11 @@ class Target:
     ehlo: str = ""
     """EHLO name that a plugin chose; empty: the pod's."""
     route: Route | None = field(default=None, repr=False)
-    """The `[route]` that it comes from, of which delivery reads what is not said above; None: by MX or a plugin."""
+    """The `[route]` with further settings for delivery; None: by MX or a plugin."""
 
     @property
     def spot(self) -> Spot:
-        """What a connection to it leads to."""
+        """The endpoint of a connection to it."""
         return self.path or self.ip, self.port
 
 
@@ -115,7 +116,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Unroutable:
-    """No way for this domain now (`permanent` False: defer) or ever (bounce)."""
+    """No targets for this domain now (`permanent` False: defer) or permanently (bounce)."""
 
     permanent: bool
     status: str
@@ -125,16 +126,16 @@ class Unroutable:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where mail goes, as far as it shares limits with other mail, or why it has no way."""
+    """The site of mail, by which it shares limits with other mail, or why it has none."""
 
     where: Site | Unroutable
     expires: float
-    """Monotonic time until which this holds."""
+    """Monotonic time until which this is valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """A look-up failed so lately that it is not made again yet."""
+    """A look-up failed recently and is not repeated yet."""
 
     until: float
     """Monotonic time."""

@@ -1,8 +1,8 @@
-"""One question to one DNS server: packets out, packets in. UDP first, TCP where the answer was cut short.
+"""One query to one DNS server: UDP first, TCP if the answer is truncated.
 
-dnspython makes sense of what comes in; the sockets are our own: one connected UDP socket a query, so that the kernel
-picks a fresh port, drops what other hosts send, and tells at once when no server listens. Knows nothing of caches,
-tries or mail. `resolver` calls it, and bounds how long it may take.
+dnspython parses answers; the sockets are our own: one connected UDP socket for each query, so that the kernel chooses a
+new port, drops packets from other hosts, and reports at once if no server listens. Knows nothing of caches, retries or
+mail. Called by `resolver`, which limits its time.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _IN = 1
 _MAX_UDP = 1232  # what EDNS offers: fits an IPv6 packet that is never fragmented (RFC 9715 3.1)
 _OPT = struct.pack("!BHHIH", 0, 41, _MAX_UDP, 0, 0)  # RFC 6891 6.1.2, no options, no flags
 _MAX_MESSAGE = 16_384
-"""Octets of an answer over TCP that are still parsed. Some 400 MX fit; what is longer only wants to cost time."""
+"""Octets of an answer over TCP that are still parsed. Some 400 MX fit; a longer one is only an attack."""
 _MAX_RECORDS = 1000
 _NO_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
 _UNANSWERABLE = frozenset({dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED})
 
 
 class BadResponse(Exception):  # noqa: N818 - the name that it has in DNS libraries
-    """The server answered this very question with something that cannot be used."""
+    """The server's answer to this query cannot be used."""
 
 
 class InvalidName(ValueError):  # noqa: N818 - what it says, not what went wrong here
@@ -50,27 +50,27 @@ class InvalidName(ValueError):  # noqa: N818 - what it says, not what went wrong
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What one server said. One of `records`, `alias` and `failure` is set, or none: there is no such record."""
+    """The answer of one server. One of `records`, `alias` and `failure` is set, or none: there is no such record."""
 
     records: tuple[str | MxRecord | TlsaRecord, ...] = ()
     ttl: float = 0
-    """Seconds that all of this may be believed; for a negative answer, the SOA's word (RFC 2308 5)."""
+    """Seconds that the answer is valid; for a negative answer, by the SOA (RFC 2308 5)."""
     exists: bool = True
     """False: NXDOMAIN."""
     alias: str = ""
-    """Where a CNAME leads whose target the response does not tell of: ask for that."""
+    """The target of a CNAME without records in the response: query that."""
     aliases: tuple[str, ...] = ()
-    """Where each CNAME of the response leads, `alias` included."""
+    """The targets of all CNAMEs in the response, including `alias`."""
     secure: bool = False
-    """The server says that all of this is authenticated (AD). Whether it is believed is for `resolver` to say."""
+    """Whether the server sets AD (authenticated). `resolver` decides whether to trust it."""
     failure: str = ""
-    """SERVFAIL and its like: this server cannot say; another may."""
+    """SERVFAIL and similar: this server cannot answer; another may."""
 
 
 async def query(server: Endpoint, name: str, rdtype: RecordType) -> Response:
-    """Ask. Raises OSError when the server cannot be reached, `BadResponse` or `InvalidName`.
+    """Send a query. Raises OSError if the server cannot be reached, `BadResponse` or `InvalidName`.
 
-    Silence lasts: the caller sets the time limit.
+    Waits without a limit: the caller sets the timeout.
     """
     question = encode_name(name) + _QUESTION.pack(rdtype, _IN)
     message = await _ask(server, question, _OPT, rdtype)
@@ -95,7 +95,7 @@ def encode_name(name: str) -> bytes:
 
 
 async def _ask(server: Endpoint, question: bytes, opt: bytes, rdtype: RecordType) -> dns.message.Message:
-    # RFC 5452 9.2: an id that cannot be guessed, beside the kernel's choice of port.
+    # RFC 5452 9.2: an unpredictable id, in addition to the kernel's choice of port.
     header = _HEADER.pack(secrets.randbits(16), _FLAGS if opt else _PLAIN, 1, 0, 0, 1 if opt else 0)
     wire = header + question + opt
     data = await _over_udp(server, wire, question)
@@ -118,7 +118,7 @@ async def _over_udp(server: Endpoint, wire: bytes, question: bytes) -> bytes:
             if not answer.done():
                 answer.set_exception(error)
             return
-        # Anything else is forged or late: keep waiting, or a stranger could cut the look-up short.
+        # Anything else is forged or late: keep waiting, so that an attacker cannot end the look-up.
         if is_answer(data, wire, question) and not answer.done():
             answer.set_result(data)
 
@@ -155,7 +155,7 @@ def is_answer(data: bytes, wire: bytes, question: bytes) -> bool:
     if len(data) < _HEADER.size or data[:2] != wire[:2] or data[2] & 0xF8 != 0x80:
         return False
     if data[4:6] == b"\0\0":
-        # Servers that could not even read the question leave it out; they can say nothing but that.
+        # Servers that could not parse the question leave it out; their answer is then an error.
         return data[3] & 0x0F in _UNANSWERABLE
     return data[4:6] == b"\0\1" and data[12 : 12 + len(question)].lower() == question.lower()
 
@@ -165,7 +165,7 @@ def _parse(data: bytes, rdtype: RecordType = RecordType.A) -> dns.message.Messag
     if sum(counts[3:]) > _MAX_RECORDS:
         raise BadResponse(f"an answer of {sum(counts[3:])} records")
     try:
-        # A malformed TLSA record is one of no use, not no record (RFC 7672 2.2): `errors` tells of it.
+        # A malformed TLSA record is unusable, but not absent (RFC 7672 2.2): `errors` reports it.
         message = dns.message.from_wire(data, continue_on_error=rdtype is RecordType.TLSA)
         if message.errors:
             _check_errors(message, data)
@@ -212,8 +212,8 @@ def _read(message: dns.message.Message, rdtype: RecordType) -> Response:
         if aliases:
             return Response(ttl=ttl, alias=aliases[-1], aliases=aliases)
         if dns.rdatatype.NS in authority:
-            # RFC 2308 2.2: a referral is no word on the name. It comes from a server that does not recurse,
-            # and taking it for "no such record" would bounce everybody's mail.
+            # RFC 2308 2.2: a referral says nothing about the name. It comes from a server that does not recurse;
+            # reading it as "no such record" would bounce mail.
             return Response(failure="a referral: the server does not recurse")
     return Response(ttl=ttl)
 

@@ -1,7 +1,7 @@
-"""Finds where mail goes, under one configuration: by route, by literal, by MX, or by a plugin's hops.
+"""Finds the targets of mail under one configuration: by route, address literal, MX, or a plugin's hops.
 
-Asks the DNS (by `lookups`) and lets the pure rules (`mx`, `route`, `security`) decide; keeps nothing. `router` makes
-one for each configuration, and remembers what it finds.
+Queries the DNS (with `lookups`) and applies the pure rules (`mx`, `route`, `security`); caches nothing. `router` makes
+one for each configuration, and caches the results.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from mailboat.routing.route import Hop, RouteTable, hops
 from mailboat.routing.target_plan import MAX_TARGETS, Host, TargetPlan
 
 MAX_HOSTS = 12
-"""MX hosts of a domain that are looked up at most."""
+"""Maximum of MX hosts of a domain that are looked up."""
 _HOSTS_AT_ONCE = 4
 """Hosts of one destination looked up together. With more, one domain with many MXs would crowd out the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteQuery:
-    """Which mail is to be routed."""
+    """The mail to route."""
 
     domain: str
     """Normalised (`Address.ascii_domain`), or an address literal in brackets; empty where it makes no difference."""
@@ -50,7 +50,7 @@ class RouteResult:
     expires: float
     """Monotonic time until which this holds."""
     site: Site | None = None
-    """What the mail shares with that of other domains; None without targets."""
+    """The site, which other domains may share; None without targets."""
 
 
 class Finder:
@@ -79,9 +79,9 @@ class Finder:
         return RouteQuery(domain if self._policy.names(domain) else "", force_tls, route.name)
 
     async def find(self, query: RouteQuery, route: Route | None, chance: Random) -> RouteResult:
-        """Where mail to a domain or address literal goes; over `route`, where one takes it."""
+        """The targets of mail to a domain or address literal, or those of its route."""
         if route is not None and route.waits:
-            # Over at once: mail is put off, and no attempt of the plan is spent on it.
+            # Not cached: the mail is deferred without counting an attempt.
             why = Unroutable(False, "4.3.5", f"route {route.name} waits: {route.waits}")
             return RouteResult(why, self._clock.monotonic())
         if route is not None:
@@ -92,7 +92,8 @@ class Finder:
         return await self._by_literal(query, literal)
 
     async def by_hops(self, query: RouteQuery, given: Sequence[Hop]) -> RouteResult:
-        """Over hosts that a route or plugin chose, by priority. Without any: defer, for a person can mend it."""
+        """The hosts chosen by a route or plugin, by priority. Without any: defer, because an operator can correct
+        it."""
         lookups = self._lookups()
         by_priority = sorted(given, key=lambda hop: hop.priority)
         found = await self._look_up(query, by_priority, lookups)
@@ -109,7 +110,7 @@ class Finder:
             records = mx.preferred_to(self._me, records) or mx.loops(query.domain, f"{self._me} is its MX")
         if isinstance(records, Unroutable):
             return RouteResult(records, lookups.expires(usable=False))
-        # Mixed first, so that where equals are too many to look up all, not always the same ones are left out.
+        # Shuffled first, so that of too many equal hosts different ones are left out each time.
         mixed = sorted(chance.sample(records, len(records)), key=lambda record: record.preference)
         wanted = [self._mx_hop(record) for record in mixed[:MAX_HOSTS]]
         found = await self._look_up(query, wanted, lookups)
@@ -120,7 +121,7 @@ class Finder:
         return _found(query, [candidate for candidate in found if candidate.host in hosts], lookups)
 
     async def _by_literal(self, query: RouteQuery, literal: IPAddress | Unroutable) -> RouteResult:
-        """The host that a literal is (RFC 5321 4.1.3)."""
+        """The host of an address literal (RFC 5321 4.1.3)."""
         until = self._clock.monotonic() + MAX_AGE
         if isinstance(literal, Unroutable):
             return RouteResult(literal, until)
@@ -149,7 +150,7 @@ class Finder:
             else:
                 found += await asyncio.gather(*(self._look_up_host(query, hop, lookups) for hop in wave))
             usable = sum(candidate.usable for candidate in found)
-            # Where the DNS is slow to fail, mail does not wait for more hosts than it needs.
+            # If the DNS fails slowly, mail does not wait for more hosts than needed.
             if usable >= MAX_TARGETS or (usable and lookups.failed):
                 break
         return found
@@ -205,7 +206,7 @@ class Finder:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A host that was looked up, and what may be tried of it: nothing where it has no address."""
+    """A host that was looked up, and its targets: none if it has no address."""
 
     host: MxHost
     targets: Host

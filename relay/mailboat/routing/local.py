@@ -1,7 +1,7 @@
-"""The addresses of this machine, so that no MX leads mail back to us, and a source can be chosen from a network.
+"""The addresses of this machine, for detecting mail loops by MX, and for choosing a source from a network.
 
-Reads the kernel's tables under /proc/net; where there are none, asks the routing for the addresses that it would use.
-Must not know what the addresses are for. `router` and `delivery.source` ask; `app` builds one.
+Reads the kernel's tables under /proc/net; without them, asks the kernel which source addresses it would use. Must not
+know what the addresses are for. Used by `router` and `delivery.source`; `app` builds one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mailboat.config.settings import IPAddress
 from mailboat.model.clock import Clock
 
 REFRESH = 60.0
-"""Seconds that the list is believed: addresses come and go rarely, and reading them costs a little."""
+"""Seconds that the list is cached: addresses change rarely, and reading them has a cost."""
 
 _LOCAL_V4 = re.compile(r"\|-- (\S+)\n\s+/32 host LOCAL")
 _PROBES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
@@ -32,7 +32,7 @@ class LocalAddresses:
         self._read_at: float | None = None
 
     def addresses(self) -> frozenset[IPAddress]:
-        """All of them, at most `REFRESH` seconds old."""
+        """All addresses, at most `REFRESH` seconds old."""
         now = self._clock.monotonic()
         if self._read_at is None or now - self._read_at >= REFRESH:
             self._known, self._read_at = self._read(), now
@@ -44,7 +44,7 @@ class LocalAddresses:
         return (mapped or ip) in self.addresses()
 
     def refresh(self) -> None:
-        """Read again at the next question, whatever the age: a source address was just not to be found."""
+        """Read again at the next use: a source address was not found."""
         self._read_at = None
 
     def _read(self) -> frozenset[IPAddress]:
@@ -82,5 +82,5 @@ def _routed() -> list[IPAddress]:
                 probe.connect((destination, 9))
                 found.append(ipaddress.ip_address(probe.getsockname()[0].partition("%")[0]))
         except OSError:
-            continue  # no route in this family: no address to know of
+            continue  # no route in this family, so no address
     return found

@@ -1,7 +1,7 @@
-"""What is looked up for one query to `finder`, and how long the result of that holds.
+"""The look-ups for one query to `finder`, and how long their result is valid.
 
-Passes each question on to `resolver`, which has the cache and the patience. `finder` asks for MX and addresses; the
-checks of `security` ask for what decides how much TLS a host must have.
+Passes each query to `resolver`, which has the cache and the timeouts. `finder` needs MX and addresses; the checks of
+`security` need the records that decide the TLS requirement.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mailboat.routing.records import Families, Lookup, LookupFailure, MxRecord, 
 from mailboat.routing.resolver import Resolver
 
 MAX_AGE = 60.0
-"""Seconds that a result is kept at most: this machine's addresses, or a host whose look-up failed, may have changed."""
+"""Longest validity of a result in seconds: this machine's addresses, or a host whose look-up failed, may change."""
 
 _Record = TypeVar("_Record", str, MxRecord, TlsaRecord)
 
@@ -37,7 +37,7 @@ class QueryLookups:
         return self._note_families(await self._resolver.families(name, versions))
 
     async def host(self, name: str, versions: Sequence[int]) -> Families:
-        """The same of a host that a person wrote."""
+        """The addresses of a configured host."""
         return self._note_families(await self._resolver.host(name, versions))
 
     async def texts(self, name: str) -> Lookup[str]:
@@ -53,9 +53,9 @@ class QueryLookups:
         return self._note(await self._resolver.cname(name))
 
     def expires(self, *, usable: bool) -> float:
-        """Monotonic time until which a result holds.
+        """Monotonic time until which a result is valid.
 
-        A failure beside hosts that work is looked into again after `MAX_AGE`; one that defers mail, soon.
+        A failure besides hosts that work is retried after `MAX_AGE`; one that defers mail, soon.
         """
         return self._known if usable else min(self._known, self._failed)
 

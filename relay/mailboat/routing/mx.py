@@ -1,7 +1,7 @@
-"""MX rules of RFC 5321 5.1 and RFC 7505: from what the DNS said to the hosts that may be tried, or why there are none.
+"""MX rules of RFC 5321 5.1 and RFC 7505: from DNS answers to the hosts that may be tried, or why there are none.
 
 Pure. Knows nothing of sockets, ports or TLS. `router` calls these in order: `exchanges`, look-ups, `host`, `reachable`.
-The one rule about failing: the DNS not answering defers; only what the DNS says for certain bounces.
+One rule about failures: without an answer of the DNS, mail is deferred; it bounces only because of an answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mailboat.routing.answers import Unroutable
 from mailboat.routing.records import Answer, Lookup, LookupFailure, MxRecord, NoData, NxDomain, is_hostname
 
 MAX_ADDRESSES = 5
-"""Addresses of one family that are kept of one host: a host with many leaves room for the other family and hosts."""
+"""Maximum of addresses of one family for one host, which leaves room for the other family and other hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class MxHost:
     addresses: tuple[tuple[IPAddress, ...], ...] = ()
     """By family, the preferred family first; none empty."""
     ours: bool = False
-    """It is this host."""
+    """Whether it is this host."""
     skipped: str = ""
-    """An address that was left out because it never leaves this host or link; empty when none was."""
+    """An address that was skipped because it is local to this host or link; empty if none was."""
     failure: str = ""
-    """Why a look-up of its addresses failed; empty when none did."""
+    """Why a look-up of its addresses failed; empty if none did."""
 
 
 def exchanges(domain: str, found: Lookup[MxRecord]) -> tuple[MxRecord, ...] | Unroutable:
@@ -40,8 +40,9 @@ def exchanges(domain: str, found: Lookup[MxRecord]) -> tuple[MxRecord, ...] | Un
         case LookupFailure(reason):
             return Unroutable(False, "4.4.3", reason)
         case NoData() | NxDomain():
-            # RFC 5321 5.1: an empty list makes the host itself an implicit MX of preference 0. Some servers, those of
-            # container networks among them, say NXDOMAIN for MX of a name that has an address: it is asked for, too.
+            # RFC 5321 5.1: an empty list makes the host itself an implicit MX of preference 0. Some servers, such as
+            # those of container networks, answer NXDOMAIN for MX of a name that has an address, so the address is
+            # looked up anyway.
             return (MxRecord(0, domain),)
         case Answer(records):
             named = [record for record in records if record.exchange]
@@ -58,7 +59,7 @@ def exchanges(domain: str, found: Lookup[MxRecord]) -> tuple[MxRecord, ...] | Un
 
 
 def preferred_to(name: str, records: Sequence[MxRecord]) -> tuple[MxRecord, ...]:
-    """The records that come before the host `name`; all of them when it is not among them (RFC 5321 5.1)."""
+    """The records preferred to the host `name`; all if it is not among them (RFC 5321 5.1)."""
     own = [record.preference for record in records if record.exchange == name]
     return tuple(record for record in records if not own or record.preference < min(own))
 
@@ -70,7 +71,7 @@ def host(
     prefer: InetPrefer,
     is_ours: Callable[[IPAddress], bool] | None,
 ) -> MxHost:
-    """One exchanger from its two look-ups. `is_ours` None: every address is good, wherever it leads (`local_mx_ok`)."""
+    """One exchanger from its two look-ups. `is_ours` None: local addresses are allowed (`local_mx_ok`)."""
     order = [{4: v4, 6: v6}[version] for version in prefer.versions]
     failure = next((found.reason for found in order if isinstance(found, LookupFailure)), "")
     families, ours, skipped = [], False, ""
@@ -90,8 +91,9 @@ def host(
 def reachable(
     domain: str, hosts: Sequence[MxHost], prefer: InetPrefer = InetPrefer.BOTH, *, exists: bool = True
 ) -> tuple[MxHost, ...] | Unroutable:
-    """The hosts that may be tried, in the order given, or why there are none. `exists`: the look-up of MX said so."""
-    # RFC 5321 5.1: where this host is in the list, those of its preference and of higher numbers are dropped.
+    """The hosts that may be tried, in the order given, or why there are none. `exists`: whether the domain exists,
+    by the look-up of MX."""
+    # RFC 5321 5.1: if this host is in the list, hosts of the same or a higher preference number are dropped.
     limit = min((h.preference for h in hosts if h.ours), default=None)
     better = [h for h in hosts if limit is None or h.preference < limit]
     usable = tuple(h for h in better if h.addresses)
@@ -112,19 +114,20 @@ def reachable(
 
 
 def address_of(prefer: InetPrefer) -> str:
-    """What a host must have, in words."""
+    """The required kind of address, in words."""
     if len(prefer.versions) > 1:
         return "address"
     return f"IPv{prefer.versions[0]} address (inet_prefer={prefer})"
 
 
 def loops(domain: str, why: str) -> Unroutable:
-    """Mail for `domain` would come back. Permanent: only a change of the DNS or of `local_mx_ok` ends the loop."""
+    """Mail for `domain` would loop. Permanent: only a change of the DNS or of `local_mx_ok` ends the loop."""
     return Unroutable(True, "5.4.6", f"mail for {domain} loops back to this host: {why}")
 
 
 def never_leaves(ip: IPAddress) -> bool:
-    """Loopback, link-local, unspecified and the like: an address that leads to no other host by routing."""
+    """Whether an address is loopback, link-local, unspecified or similar, and so never reaches another host by
+    routing."""
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     if isinstance(ip, ipaddress.IPv4Address) and ip.packed[0] == 0:
@@ -133,13 +136,13 @@ def never_leaves(ip: IPAddress) -> bool:
 
 
 def literal(domain: str) -> IPAddress | Unroutable | None:
-    """The address of an address literal (RFC 5321 4.1.3); None when the domain is no literal at all."""
+    """The address of an address literal (RFC 5321 4.1.3); None if the domain is not a literal."""
     if not domain.startswith("["):
         return None
     text = domain[1:-1] if domain.endswith("]") else ""
     try:
         if text[:5].lower() == "ipv6:":
-            # A zone (fe80::1%eth0) is no part of the grammar, and would name an interface of ours.
+            # A zone (fe80::1%eth0) is not part of the grammar, and would name a local interface.
             return ipaddress.IPv6Address("" if "%" in text else text[5:])
         return ipaddress.IPv4Address(text)
     except ValueError:

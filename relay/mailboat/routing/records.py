@@ -1,7 +1,7 @@
-"""What the DNS said, as values of our own: what `resolver` gives and `mx` reads.
+"""DNS answers as values: made by `resolver`, used by `mx`.
 
-Pure. Knows nothing of packets, servers or caches. Names are lower case, absolute, without the final dot.
-`expires` is monotonic time (`Clock.monotonic`): when the value should no longer be believed.
+Pure. Knows nothing of packets, servers or caches. Names are lower case, absolute, without the final dot. `expires` is
+the monotonic time (`Clock.monotonic`) until which a value is valid.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MxRecord:
 
 @dataclass(frozen=True, slots=True)
 class TlsaRecord:
-    """What a host's certificate is to match (RFC 6698 2.1), as published: whether it is of use, nothing here says."""
+    """Constraint for a host's certificate (RFC 6698 2.1), as published; its usability is not checked here."""
 
     usage: int
     selector: int
@@ -49,19 +49,19 @@ class TlsaRecord:
 
 
 MALFORMED_TLSA = TlsaRecord(255, 255, 255, b"")
-"""Stands for a record that cannot be read: it is there, and of no use (RFC 7672 2.2). 255 is for private use."""
+"""Represents a malformed record, which exists but is unusable (RFC 7672 2.2). 255 is for private use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """The records asked for; at least one."""
+    """The requested records; at least one."""
 
     records: tuple[T, ...]
     expires: float
     secure: bool = False
-    """Authenticated by DNSSEC (RFC 4035 3.2.3), as a server says that is believed; the aliases on the way as well."""
+    """Authenticated by DNSSEC (RFC 4035 3.2.3), including all aliases, according to a trusted server."""
     aliases: tuple[str, ...] = ()
-    """Names that CNAMEs led to on the way, in order: the last one has the records."""
+    """The chain of CNAME targets, in order: the last one has the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +84,10 @@ class NxDomain:
 
 @dataclass(frozen=True, slots=True)
 class LookupFailure:
-    """Nobody could say: SERVFAIL, silence, or nonsense. Never a reason to bounce."""
+    """No usable answer: SERVFAIL, a timeout, or garbage. Never a reason to bounce."""
 
     reason: str
-    """For people, one line, naming what was asked."""
+    """For people, one line that names the query."""
     expires: float
 
 
@@ -97,8 +97,8 @@ Families: TypeAlias = tuple[Lookup[str], Lookup[str]]
 
 
 def is_hostname(name: str) -> bool:
-    """Whether a name from the DNS can be a host's. Underscores pass: such hosts exist, and do no harm.
+    """Whether a name from the DNS can be that of a host. Underscores are allowed, because such hosts exist.
 
-    What looks like an IPv4 address does not: an MX names a host (RFC 1123 2.1, RFC 5321 5.1).
+    A name that looks like an IPv4 address is not: an MX names a host (RFC 1123 2.1, RFC 5321 5.1).
     """
     return len(name) <= _MAX_NAME and _HOSTNAME.fullmatch(name) is not None and not name.rpartition(".")[2].isdigit()

@@ -1,7 +1,7 @@
-"""Look-ups in the DNS: a cache in front of the servers, and patience with them.
+"""Look-ups in the DNS, with a cache, timeouts and retries.
 
-Many messages ask for one domain at once: one query goes out, the others wait for it. Every result is a value of
-`records`; nothing is raised for what a server does or does not do. Must not know what a mail is. `finder` asks.
+Concurrent look-ups of one name share one query. Every result is a value of `records`; no server can cause an exception.
+Must not know what a mail is. Called by `finder`.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from mailboat.routing.records import (
 from mailboat.routing.system import REFRESH, HostAddresses, SystemFiles, candidates
 
 POSITIVE_TTL = (5.0, 86_400.0)
-"""Bounds of what an answer's TTL is taken for, seconds."""
+"""Lower and upper bound of an answer's TTL, seconds."""
 NEGATIVE_TTL = (5.0, 3600.0)
 """The same for "no such name" and "no such record"; RFC 2308 5 suggests one to three hours at most."""
 FAILURE_TTL = 3.0
-"""Seconds that a failure is remembered: less than the shortest retry, so that a retry asks again."""
+"""Seconds that a failure is cached: less than the shortest retry delay, so that a retry queries again."""
 MAX_ALIASES = 8
-"""CNAMEs that are followed from response to response; a server follows those that it knows by itself."""
+"""Maximum of CNAMEs followed from response to response; a server itself follows those that it knows."""
 _DEMOTED = 30.0
-"""Seconds for which a server that kept silent is asked last."""
+"""Seconds for which a server that timed out is asked last."""
 
 Query: TypeAlias = Callable[[Endpoint, str, RecordType], Awaitable[Response]]
 _Key: TypeAlias = tuple[str, RecordType]
@@ -49,25 +49,25 @@ _Begun: TypeAlias = Lookup[Any] | asyncio.Task[Lookup[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Bounds of what look-ups may take; times in seconds."""
+    """Limits of look-ups; times in seconds."""
 
     query: float = 5.0
     """For one query to one server."""
     rounds: int = 2
-    """Times that each server is asked."""
+    """Number of queries to each server."""
     total: float = 25.0
-    """For a look-up in all, waiting for its turn included."""
+    """For a whole look-up, including waiting for its turn."""
     in_flight: int = 1280
-    """Queries at once; each takes a socket. More than `ahead` makes look-ups, so that none waits for silent ones."""
+    """Concurrent queries; each uses a socket. More than the look-ups of `ahead`, so that none waits for timeouts."""
     cache_size: int = 50_000
-    """Look-ups that are remembered; the ones unused for longest go first."""
+    """Maximum of cached look-ups; the least recently used are dropped first."""
 
 
 _PATIENT = Patience()
 
 
 class Resolver:
-    """Answers from the cache or the servers. One for a worker."""
+    """Answers queries from the cache or the servers. One for each worker."""
 
     def __init__(
         self,
@@ -93,19 +93,19 @@ class Resolver:
         self._tasks: set[asyncio.Task[Lookup[Any]]] = set()
 
     def configure(self, servers: Sequence[Endpoint]) -> None:
-        """Use these servers, or the system's, as they are at each look-up, when there are none."""
+        """Use these servers; if there are none, the system's, which may change at any time."""
         self._configured = tuple(servers)
         self._follow_system()
 
     def _follow_system(self) -> None:
-        """Forget what other servers said."""
+        """Clear the cache."""
         wanted = self._configured or self._system.resolv_conf().servers
         if wanted == self._servers:
             return
         self._servers = wanted
         self._silent = {}
         self._cache = OrderedDict()
-        # Look-ups in flight end as they began, for those who wait; nobody joins them, and they are not remembered.
+        # Running look-ups finish for their callers, but are neither shared nor cached.
         self._lookups = {}
 
     async def mx(self, name: str) -> Lookup[MxRecord]:
@@ -113,7 +113,7 @@ class Resolver:
         return cast("Lookup[MxRecord]", await self._look_up(name, RecordType.MX))
 
     async def families(self, name: str, versions: Sequence[int]) -> Families:
-        """The addresses of one absolute name, of the IP versions that are wanted; there are none of others."""
+        """The addresses of one absolute name, of the wanted IP versions only."""
         v6, v4 = (
             self._begin(name, rdtype) if version in versions else NoData(float("inf"))
             for version, rdtype in ((6, RecordType.AAAA), (4, RecordType.A))
@@ -121,9 +121,9 @@ class Resolver:
         return await _end(v6), await _end(v4)
 
     async def host(self, name: str, versions: Sequence[int]) -> Families:
-        """The addresses of a host that a person wrote, as the system finds it: /etc/hosts, then the search list.
+        """The addresses of a configured host, looked up as the system does: /etc/hosts, then the search list.
 
-        Never for names out of the DNS: there, a search list would send mail to somebody else.
+        Not for names from the DNS: with a search list, mail could be sent to a wrong host.
         """
         known = self._system.host(name.removesuffix("."))
         if known is not None:
@@ -131,7 +131,7 @@ class Resolver:
         found: Families | None = None
         for candidate in candidates(name, self._system.resolv_conf()):
             found = await self.families(candidate, versions)
-            # Where nobody can say, the next one might be another host than the one that is meant.
+            # After a failure, the next name of the list might be a different host.
             if any(isinstance(family, Answer | LookupFailure) for family in found):
                 break
         assert found is not None
@@ -165,7 +165,7 @@ class Resolver:
         return await _end(self._begin(name, rdtype))
 
     def _begin(self, name: str, rdtype: RecordType) -> _Begun:
-        """What is known, or the look-up that is under way."""
+        """The cached result, or the running look-up."""
         self._follow_system()
         key = (name, rdtype)
         known = self._cache.get(key)
@@ -196,14 +196,14 @@ class Resolver:
         return found
 
     async def _follow(self, name: str, rdtype: RecordType) -> Lookup[Any]:
-        """Ask, and ask on where an alias leads; all of it lasts as long as its shortest part."""
+        """Query, and follow aliases; the result is valid as long as its shortest TTL."""
         target = name
         alias: Response | None = None
         for _ in range(MAX_ALIASES):
             try:
                 response = await self._ask_round(target, rdtype)
             except InvalidName:
-                # No server can ever know it.
+                # The DNS cannot have such a name.
                 return NxDomain(self._until(NEGATIVE_TTL[1], NEGATIVE_TTL))
             if response.failure:
                 return self._failure(name, rdtype, response.failure)
@@ -220,7 +220,8 @@ class Resolver:
         return self._failure(name, rdtype, f"more than {MAX_ALIASES} aliases")
 
     async def _ask_round(self, name: str, rdtype: RecordType) -> Response:
-        """Ask the servers in turn until one can say. A server that answered, if with a failure, is not asked again."""
+        """Ask the servers in turn until one answers. A server that answered, even with a failure, is not asked
+        again."""
         remaining = self._in_order()
         reasons = {}
         for _ in range(self._patience.rounds):
@@ -234,7 +235,7 @@ class Resolver:
         return Response(failure="; ".join(reasons.values()))
 
     async def _ask(self, server: Endpoint, name: str, rdtype: RecordType) -> tuple[Response, bool]:
-        """One query. The flag says that the server kept silent and may be asked once more."""
+        """One query. The flag: the server timed out and may be asked again."""
         try:
             async with self._turn, asyncio.timeout(self._patience.query):
                 response = await self._query(server, name, rdtype)
@@ -252,7 +253,7 @@ class Resolver:
         return response, False
 
     def _in_order(self) -> list[Endpoint]:
-        """The servers as configured, but those behind that lately kept silent: one dead server costs one wait."""
+        """The servers in order, those that timed out recently last, so that a dead server costs one timeout."""
         now = self._clock.monotonic()
         return sorted(self._servers, key=lambda server: self._silent.get(server, 0.0) > now)
 
@@ -271,12 +272,12 @@ class Resolver:
 
 
 async def _end(begun: _Begun) -> Lookup[Any]:
-    # Who waits may be cancelled; the look-up goes on for the others.
+    # A caller may be cancelled; the look-up continues for the others.
     return await asyncio.shield(begun) if isinstance(begun, asyncio.Task) else begun
 
 
 def _is_believed(server: Endpoint) -> bool:
-    """Whether a server's AD counts: on the way from another machine anybody may have set it (RFC 4035 4.9.3)."""
+    """Whether a server's AD is trusted: on the path from another machine an attacker may set it (RFC 4035 4.9.3)."""
     return ipaddress.ip_address(server.host).is_loopback
 
 

@@ -1,6 +1,6 @@
-"""Smart hosts: which `[route:NAME]` takes a domain, and the hops that it hands mail to.
+"""Smart hosts: which `[route:NAME]` matches mail, and its next hops.
 
-Pure. Names are looked up by `finder`, as addresses and never as MX. A plugin that answers `get_mx` gives hops too.
+Pure. Names are looked up by `finder`, as addresses and never as MX. A plugin at `get_mx` also returns hops.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from mailboat.routing.answers import Credentials
 
 _IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
 REMEMBERED = 4_096
-"""Domains whose routes are remembered at most; about 200 bytes each."""
+"""Maximum of domains whose routes are cached; about 200 bytes each."""
 _LMTP_PORT = 24  # RFC 2033 5 forbids 25 and names no other; 24 is the usual one
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A host that mail is handed to without asking for MX."""
+    """A next hop that is used without a look-up of MX."""
 
     host: str
     """A name (a final dot keeps it from the search list), or an address without brackets; unused with `path`."""
@@ -34,15 +34,15 @@ class Hop:
     tls: TlsLevel = TlsLevel.OPPORTUNISTIC
     credentials: Credentials | None = None
     auth_without_tls: bool = False
-    """The credentials may be shown to whoever is on the way."""
+    """The credentials may be sent without verified TLS."""
     ca: str = ""
-    """Roots for its certificate, in PEM; empty: those of tls.ini."""
+    """Root certificates that verify it, in PEM; empty: those of tls.ini."""
     bind: str = ""
     """Source address; empty: the pod's."""
     ehlo: str = ""
     """EHLO name; empty: the pod's."""
     local_ok: bool = True
-    """May lead to this host. Smart hosts may: the operator wrote them."""
+    """May be this host. Smart hosts may, because they are configured."""
     by_system: bool = True
     """Its name is looked up as the system does, with /etc/hosts and the search list; False: in the DNS as it stands."""
     route: Route | None = None
@@ -54,15 +54,15 @@ class Hop:
 
     @property
     def name_of_host(self) -> str:
-        """`host` without a final dot, as certificates and people say it."""
+        """`host` without a final dot, as in certificates and for people."""
         return self.host.removesuffix(".")
 
 
 class RouteTable:
-    """The `[route:NAME]` sections, ready to be asked."""
+    """The `[route:NAME]` sections, prepared for matching."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        """The first of two routes for one domain wins; the loader refuses such a configuration anyway."""
+        """Of two routes for one domain the first counts; the loader refuses such a configuration."""
         self._by_domain: dict[str, dict[str, Route]] = {}
         """Domain pattern -> sender pattern -> route; routes without `senders` stand under "*"."""
         self._of_domain = lru_cache(maxsize=REMEMBERED)(self._look_up)
@@ -75,8 +75,8 @@ class RouteTable:
     def find(self, domain: str, sender: Address = NULL_SENDER) -> Route | None:
         """The route of mail from a sender to a domain; None: by MX.
 
-        The domain counts first: its exact name, then the longest `.suffix` of it, then `*`. Among routes that are
-        equal in that, the sender's address comes first, then its domain and `.suffix`, then routes for all senders.
+        The domain is matched first: its exact name, then its longest `.suffix`, then `*`. Among equal routes, the
+        sender's address comes first, then its domain and `.suffix`, then routes for all senders.
         """
         if not self._by_domain:
             return None
@@ -100,7 +100,7 @@ def _of_sender(by_sender: Mapping[str, Route], sender: Address) -> Route | None:
 
 
 def _patterns(domain: str) -> Iterator[str]:
-    """What of `domains=` fits a domain, the most specific first."""
+    """The patterns of `domains=` that match a domain, the most specific first."""
     yield from domain_patterns(domain)
     yield "*"
 

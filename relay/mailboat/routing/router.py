@@ -1,7 +1,7 @@
-"""Where mail to a domain goes: to a smart host or the MX, each target with its TLS requirement. What delivery asks.
+"""Returns the targets of mail, smart hosts or MX, each with its TLS requirement. The interface to delivery.
 
-Remembers what `finder` found until the first of the DNS answers behind it expires, so that a busy destination costs one
-dictionary look-up a message. A new configuration forgets all of it. Decides nothing itself.
+Caches each result of `finder` until the first of its DNS answers expires, so that a busy destination costs one
+dictionary look-up for each message. A new configuration clears the cache. Decides nothing itself.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from mailboat.routing.resolver import Resolver
 from mailboat.routing.route import Hop
 
 MAX_RESULTS = 50_000
-"""Results that are remembered; those unused for longest go first."""
+"""Maximum of cached results; the least recently used are dropped first."""
 
 
 class Router:
-    """Answers where mail goes. One for a worker; `configure` comes before the first question."""
+    """Routes mail. One for each worker; `configure` must be called first."""
 
     def __init__(
         self, *, resolver: Resolver, observer: Observer, clock: Clock, chance: random.Random | None = None
@@ -39,13 +39,13 @@ class Router:
         self._results: OrderedDict[tuple[str, str, bool], RouteResult] = OrderedDict()
 
     def configure(self, settings: Settings, local: LocalAddresses) -> None:
-        """Route by these settings from now on. A look that is under way ends by the old ones, and is not kept."""
+        """Set new settings. A running look-up still uses the old ones, and is not cached."""
         self._resolver.configure(settings.outbound.dns_servers)
         self._finder = Finder(settings, local, self._resolver, self._clock)
         self._results = OrderedDict()
 
     def destination(self, domain: str, sender: Address = NULL_SENDER) -> str:
-        """What shares limits and fairness with this mail: `route:NAME` of the route that takes it, else its domain."""
+        """The destination key of mail, for scheduling and limits: `route:NAME` of its route, else its domain."""
         route = self._configured().route_of(domain, sender)
         return domain if route is None else f"route:{route.name}"
 
@@ -54,7 +54,7 @@ class Router:
         return self._answer(await self._find(domain, sender, force_tls=force_tls))
 
     async def locate(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> Located:
-        """What mail shares with other mail, by where it goes, which is remembered for `route`."""
+        """The site of mail; the targets are cached for `route`."""
         found = await self._find(domain, sender, force_tls=force_tls)
         if found.site is not None:
             return Located(found.site, found.expires)

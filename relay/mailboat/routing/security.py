@@ -1,8 +1,8 @@
-"""TLS policy towards next hops: an ordered list of checks, each of which may raise what stands so far, or refuse.
+"""TLS policy for next hops: an ordered list of checks, each of which may raise the requirement, or refuse.
 
-Pure. `finder` asks `requirement` once for each target, before anything is connected; `delivery.client` asks
-`check_session` once for each connection, before it says more than EHLO. What comes later (MTA-STS, DANE, REQUIRETLS) is
-one more check in `CHECKS`, in `SESSION_CHECKS`, or in both. What a refusal leads to, `delivery.verdict` says.
+Pure. `finder` calls `requirement` once for each target, before connecting; `delivery.client` calls `check_session` once
+for each connection, before any command but EHLO. What comes later (MTA-STS, DANE, REQUIRETLS) is one more check in
+`CHECKS`, in `SESSION_CHECKS`, or in both. What a refusal leads to, `delivery.verdict` says.
 
 A check of `CHECKS` may wait: it is then a coroutine function, and looks up in `Subject.lookups` what it has to know.
 Only its own destination waits (`routing.ahead`). Where none waits, `requirement` does not suspend.
