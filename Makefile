@@ -10,13 +10,15 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --no-emit-index-url --custom-compile-command "make lock"
 # More arguments for pytest or the bench, such as: make test ARGS="-k verdict"
 ARGS ?=
+# Processes of `make test`: most tests wait, for a relay or a time-out. 0: this one alone, for a debugger.
+JOBS ?= 4
 ROUNDS ?= 200
 # The Helm that the charts are tested with: 3, 4 or both.
 HELM ?= 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test test-pythons crash interop e2e lint format lock docs charts bench bench-hooks bench-operator clean
+.PHONY: help install run test test-pythons crash interop cluster e2e lint format lock docs charts bench bench-hooks bench-operator clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +29,7 @@ run: $(VENV)/.relay ## Run a relay and a sink here, with the queue under var/; C
 install: $(VENV)/.dev ## Make .venv with everything that tests and checks need
 
 test: $(VENV)/.dev ## Run every test that needs neither root nor a cluster
-	$(BIN)/python -m pytest -m "not interop and not apiserver and not e2e and not helm" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not interop and not apiserver and not e2e and not helm" $(ARGS)
 
 test-pythons: $(VENV)/.dev ## Run the tests on each Python from 3.11 to 3.14 that is found, and list the others
 	scripts/test-pythons $(ARGS)
@@ -39,10 +41,12 @@ interop: $(VENV)/.dev ## Run the tests with other people's software; as root, it
 	@tests/interop/setup
 	$(BIN)/python -m pytest -m interop $(ARGS)
 
-e2e: export HELM := $(HELM)
-e2e: $(VENV)/.dev ## Run the tests in a real cluster, which they make themselves, as root and with Go; HELM=both for Helm 3 and 4
+cluster e2e: export HELM := $(HELM)
+cluster: $(VENV)/.dev ## Build what `make e2e` needs, without running it
 	@tools/cluster/setup
 	$(BIN)/python -m tools.cluster build
+
+e2e: cluster ## Run the tests in a real cluster, which they make themselves, as root and with Go; HELM=both for Helm 3 and 4
 	# The fault proxy's TLS connections to the API server end with its event loop, which Python says is too early.
 	$(BIN)/python -m pytest -m "apiserver or helm or e2e" -W ignore::pytest.PytestUnraisableExceptionWarning $(ARGS)
 
