@@ -6,7 +6,7 @@ import asyncio
 import io
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,8 @@ import pytest
 from mailboat.app.log_format import LINE_LIMIT, SAID_LIMIT, BoundedFormatter
 
 BODY = "secret words of a mail, " * 10_000
+# No logger of the tree, whose records pytest reports: a process of pytest-xdist cannot send the lone surrogates.
+LOGGER = logging.Logger("apart")  # noqa: LOG001
 
 
 @pytest.fixture(autouse=True)
@@ -30,23 +32,21 @@ def nothing_unheard() -> None:
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
-    """What a logger with the formatter writes."""
+    """What loggers with the formatter write."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(BoundedFormatter())
-    logger = logging.getLogger("asyncio")
-    logger.addHandler(handler)
+    loggers = (LOGGER, logging.getLogger("asyncio"))
+    for logger in loggers:
+        logger.addHandler(handler)
     yield stream
-    logger.removeHandler(handler)
-
-
-def log(write: Callable[[logging.Logger], None]) -> None:
-    write(logging.getLogger("asyncio"))
+    for logger in loggers:
+        logger.removeHandler(handler)
 
 
 @pytest.mark.parametrize("text", [BODY, "ü" * 2100, "\udc80" * 700, "x" * LINE_LIMIT], ids=["long", "utf8", "odd", "x"])
 def test_a_long_line_is_cut_and_says_so(written: io.StringIO, text: str) -> None:
-    log(lambda logger: logger.error("before\n%s\nbehind", text))
+    LOGGER.error("before\n%s\nbehind", text)
     lines = written.getvalue().split("\n")
     assert all(len(line.encode("utf-8", "backslashreplace")) < 2000 for line in lines)
     assert lines[0].endswith("before")
@@ -55,7 +55,7 @@ def test_a_long_line_is_cut_and_says_so(written: io.StringIO, text: str) -> None
 
 
 def test_a_line_within_the_limit_is_whole(written: io.StringIO) -> None:
-    log(lambda logger: logger.error("%s", "x" * 4000))
+    LOGGER.error("%s", "x" * 4000)
     assert "x" * 4000 in written.getvalue()
 
 
@@ -72,7 +72,7 @@ def test_what_an_exception_quotes_at_length_is_not_shown(written: io.StringIO) -
             _number(text)
         except KeyError as error:
             failed = error
-        log(lambda logger: logger.error("plugin: %s", failed, exc_info=failed))  # noqa: B023 - called at once
+        LOGGER.error("plugin: %s", failed, exc_info=failed)
     assert "secret words" not in written.getvalue()
     assert "ValueError: (" in written.getvalue()
     assert 'File "' in written.getvalue(), "its traceback is"
@@ -90,7 +90,7 @@ async def test_an_exception_that_nobody_retrieved_shows_no_data_either(written: 
 def test_a_thread_that_fails_is_told_of_in_the_log(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     from mailboat.app import process
 
-    monkeypatch.setattr(process, "log", logging.getLogger("asyncio"))
+    monkeypatch.setattr(process, "log", LOGGER)
     monkeypatch.setattr(threading, "excepthook", process._thread_failed)
     thread = threading.Thread(target=_number, args=(BODY,), name="worker-thread")
     thread.start()
