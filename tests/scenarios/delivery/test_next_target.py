@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import pytest
 from tests.support.attempts import delivery_rig, make_entry
@@ -10,13 +11,6 @@ from tests.support.scripted_mx import Answer, Drop, Raw, ScriptedMx, Silence
 
 from mailboat.model.outcome import Result, Stage
 from mailboat.routing.answers import Target
-
-
-def nobody() -> Target:
-    """A target where nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return Target("gone.test", "127.0.0.1", sock.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -71,13 +65,12 @@ async def test_ehlo_refused_for_good_is_tried_as_helo() -> None:
         assert mx.connections[0].verbs[:3] == ["EHLO", "HELO", "MAIL"]
 
 
-async def test_when_all_were_tried_the_mail_is_deferred_with_the_last_error() -> None:
+async def test_when_all_were_tried_the_mail_is_deferred_with_the_last_error(gone: Target) -> None:
     async with delivery_rig() as rig:
-        target = nobody()
-        outcome = await rig.outcome(nobody(), target)
+        outcome = await rig.outcome(replace(gone, host="away.test"), gone)
 
         assert (outcome.result, outcome.status, outcome.stage) == (Result.DEFERRED, "4.4.1", Stage.CONNECT)
-        assert f"gone.test[127.0.0.1]:{target.port}: connection refused" in outcome.reason
+        assert f"gone.test[127.0.0.1]:{gone.port}: connection refused" in outcome.reason
         assert outcome.mx == "gone.test"
 
 
@@ -117,10 +110,10 @@ async def test_the_mail_bounces_when_every_host_refuses_for_good_in_its_greeting
         assert outcome.mx == "two.test"
 
 
-async def test_the_mail_waits_when_only_some_hosts_refused_for_good() -> None:
+async def test_the_mail_waits_when_only_some_hosts_refused_for_good(gone: Target) -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.on("CONNECT", "554 5.7.1 no")
-        outcome = await rig.outcome(nobody(), mx.target())
+        outcome = await rig.outcome(gone, mx.target())
 
         assert (outcome.result, outcome.status) == (Result.DEFERRED, "4.7.1")
 

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 from tests.support.attempts import BODY, delivery_rig, make_entry
 from tests.support.scripted_mx import Answer, Drop, ScriptedMx
 
 from mailboat.model.outcome import Result, Stage
 from mailboat.routing.answers import Target
-
-
-def nobody() -> Target:
-    """A target where nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return Target("gone.test", "127.0.0.1", sock.getsockname()[1])
-
 
 LATER: list[Answer] = ["450 4.7.1 greylisted", "451 later", "452 4.2.2 full", "421 4.3.2 closing"]
 
@@ -35,10 +25,10 @@ async def test_a_4yz_before_the_message_asks_the_next_host(verb: str, answer: An
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA"])
-async def test_the_reply_of_a_host_stands_when_no_later_one_can_be_reached(verb: str) -> None:
+async def test_the_reply_of_a_host_stands_when_no_later_one_can_be_reached(verb: str, gone: Target) -> None:
     async with ScriptedMx.start() as first, delivery_rig() as rig:
         first.on(verb, "450 4.7.1 greylisted")
-        outcome = await rig.outcome(first.target("first.test"), nobody())
+        outcome = await rig.outcome(first.target("first.test"), gone)
 
         assert (outcome.result, outcome.status, outcome.stage) == (Result.DEFERRED, "4.7.1", Stage(verb.lower()))
         assert (outcome.reason, outcome.mx) == ("450 4.7.1 greylisted", "first.test")
@@ -127,11 +117,13 @@ async def test_a_message_that_no_host_is_large_enough_for_bounces() -> None:
 
 
 @pytest.mark.parametrize("extension", ["SIZE 10", "8BITMIME"])
-async def test_what_one_host_can_never_take_waits_for_another_that_cannot_be_reached(extension: str) -> None:
+async def test_what_one_host_can_never_take_waits_for_another_that_cannot_be_reached(
+    extension: str, gone: Target
+) -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.extensions = [extension]
         entry = make_entry("jürgen@there.test", parameters={"SMTPUTF8": ""})
-        outcome = await rig.outcome(mx.target("mx.test"), nobody(), entry=entry)
+        outcome = await rig.outcome(mx.target("mx.test"), gone, entry=entry)
 
         assert (outcome.result, outcome.status, outcome.mx) == (Result.DEFERRED, "4.4.1", "gone.test")
 
