@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,10 @@ class Chain:
     ) -> None:
         self.point = point
         self.failures = Failures()
-        self.runtime = runtime or HookRuntime()
+        if runtime is None:
+            runtime = HookRuntime()
+            weakref.finalize(self, runtime.close)
+        self.runtime = runtime
         failure = POINTS[point].failure if on_failure is CONT else on_failure
         hooks = [Hook(point, f, getattr(f, "__name__", "plugin"), 0, failure, timeout) for f in functions]
         self.hooks = Hooks(hooks, (), self.failures, self.runtime)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 import uvloop
 from tests.support.plugin_chain import Chain
 
-from mailboat.hooks import CONTINUE, DENY
+from mailboat.hooks import CONTINUE, DENY, Hook, Hooks, Point
 from mailboat.hooks.run import tasks as tasks_module
 
 
@@ -91,3 +92,16 @@ def test_the_same_holds_on_uvloop() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(test_tasks_of_a_hook_are_counted_until_they_end())
         runner.run(test_tasks_of_its_tasks_and_of_its_later_steps_are_its_too())
+
+
+async def test_the_idle_tasks_of_hooks_that_are_no_more_end() -> None:
+    async def hook(*_: object) -> None:
+        pass
+
+    hooks = Hooks([Hook(Point.MAIL, hook, "plugin")])
+    assert await hooks.run(Point.MAIL) is CONTINUE
+    (idle,) = [task for task in asyncio.all_tasks() if task.get_name() == "hook"]
+    del hooks
+    gc.collect()
+    ended, _ = await asyncio.wait([idle], timeout=20)  # which does not cancel it
+    assert ended == {idle}

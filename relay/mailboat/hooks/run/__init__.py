@@ -97,5 +97,4 @@ async def drained(watch: HookWatch) -> None:
 
 def close(runtime: HookRuntime) -> None:
     """The end of a worker: what is idle ends, the rest when it is."""
-    runtime.runners.close()
-    runtime.threads.close()
+    runtime.close()

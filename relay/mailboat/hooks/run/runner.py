@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from mailboat.hooks.run.tasks import PluginTasks
@@ -146,7 +147,8 @@ class Runners:
             runner.task.cancel()
 
     def close(self) -> None:
-        """End the idle ones."""
+        """End the idle ones. In any thread: the garbage collector may call it."""
         for runner in self._idle:
-            runner.task.cancel()
+            with suppress(RuntimeError):  # the loop is closed, and the task over
+                runner.task.get_loop().call_soon_threadsafe(runner.task.cancel)
         self._idle.clear()

@@ -30,3 +30,8 @@ class HookRuntime:
         runtime = cls()
         runtime.threads.open()
         return runtime
+
+    def close(self) -> None:
+        """What is idle ends, the rest when it is."""
+        self.runners.close()
+        self.threads.close()

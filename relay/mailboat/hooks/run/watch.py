@@ -46,7 +46,7 @@ class HookWatch:
         """Without a `runtime` it makes one of its own, for as long as it lives."""
         if runtime is None:
             runtime = HookRuntime()
-            weakref.finalize(self, runtime.threads.close)  # else its threads would never end
+            weakref.finalize(self, runtime.close)  # else its threads never end, and its tasks are lost while they wait
         self.runtime = runtime
         self.failures = failures
         self.disabled: set[str] = set()
