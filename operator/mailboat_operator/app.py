@@ -1,7 +1,6 @@
-"""Puts the operator together and runs it: lease, lists, watches, queue, probes. The only place that knows all of them.
+"""Builds and runs the operator: lease, lists, watches, queue, probes. The only place that knows all of them.
 
-Called by the command line. Ends with 0 when it is asked to, and with 1 when it has lost what it needs: whoever started
-it starts it again.
+Called by the command line. Exits with 0 when told to, and with 1 when a part has failed, to be restarted.
 """
 
 from __future__ import annotations
@@ -46,17 +45,17 @@ log = logging.getLogger(__name__)
 EX_CONFIG = 78
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 RESYNC = 600.0
-"""Seconds between two readings of everything."""
+"""Seconds between two resyncs."""
 _STALLED = 120.0
-"""Seconds after which a reconciliation, or a watch that does not show what was written, is taken for dead."""
+"""Seconds after which a reconciliation, or a watch that does not show a write, counts as dead."""
 _STANDBY_SILENCE = 30.0
-"""Seconds without an answer of the API server after which one who waits for the lease is not ready to take over."""
+"""Seconds without an answer of the API server after which a replica without the lease is not ready."""
 _LIST_AGAIN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorOptions:
-    """What the command line says."""
+    """The options of the command line."""
 
     namespaces: tuple[str, ...] = ()
     """None for all there are."""
@@ -70,7 +69,7 @@ def operator(options: OperatorOptions) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     logs.set_up(text=options.log_text)
     handlers.quiet()
-    # Not uvloop: a connection whose TLS fails there takes another one's descriptor along, and watches end for good.
+    # Not uvloop: there, a connection whose TLS fails may close the descriptor of another one, and end watches.
     return asyncio.run(_operator(options))
 
 
@@ -165,13 +164,13 @@ class _Operator:
             await _end(keeping)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
         await self._relays.close()
         await self._health.close()
         await self._kube.close()
 
     async def _lead(self) -> int:
-        """Read everything, then watch and work; ends when told to, or when the watches do."""
+        """List everything, then watch and reconcile; ends when told to, or when the watches end."""
         if not await self._unless_stopped(self._first_lists()):
             return 0
         watch_events = handlers.WatchEvents(self._cache, self._queue.add, self._resync.soon, self._metrics)
@@ -219,7 +218,7 @@ class _Operator:
                 await asyncio.sleep(_LIST_AGAIN)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether it came to its end before the operator had to."""
+        """Wait for the end of a task or of the operator; whether the task ended first."""
         task, stop = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
@@ -266,7 +265,7 @@ def _lease_namespace(options: OperatorOptions) -> str:
 
 
 async def _end(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait for its end; what it raises has been told or does not matter any more."""
+    """Cancel a task and wait for its end; its exception has been logged or is ignored."""
     task.cancel()
     with suppress(asyncio.CancelledError, Exception):
         await task

@@ -1,7 +1,7 @@
-"""The only writer of the API: does what `plan` says, and writes the status. Called by `reconcile`.
+"""The only writer of the API: executes a plan, and writes the status. Called by `reconcile`.
 
-A child that is not there is created, which the API server refuses should there be one after all; one that is there is
-written by server-side apply under its uid, so that neither can hit what another owner has.
+A missing child is created, which the API server refuses if it exists; an existing one is written by server-side apply
+under its uid. So neither can change an object of another owner.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Applier:
         self._cache = cache
 
     async def execute(self, key: ObjectKey, action: Action) -> None:
-        """Do it. ApiError when it was refused; then what is known of the child is what is there."""
+        """Execute an action. ApiError if it was refused; the cache then has the present child."""
         match action:
             case Create(child):
                 await self._child(child, self._create(child))
@@ -41,7 +41,7 @@ class Applier:
                 await self._stamp(key, workload, hash_)
 
     async def status(self, key: ObjectKey, uid: str, status: Mapping[str, Any]) -> None:
-        """Write the status; nothing happens when the resource is gone."""
+        """Write the status; ignored if the resource was deleted."""
         body = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
@@ -62,7 +62,7 @@ class Applier:
             answer = await writing
         except ApiError as error:
             if error.status in (404, 409):
-                # Created, deleted or replaced by another writer: read it for the next try.
+                # Created, deleted or replaced by another writer: read it for the retry.
                 await self._look(child.owner, child.key)
             raise
         self._cache.wrote(child.key.kind.value, answer)
@@ -74,7 +74,7 @@ class Applier:
     async def _update(self, child: Child, uid: str) -> dict[str, Any]:
         path = core(child.owner.namespace, PLURALS[child.key.kind], child.key.name)
         answer = await self._kube.write("PATCH", path, child.manifest(uid), APPLY, **_FORCED)
-        # Apply leaves alone what others have put beside: keys and owners that the relay must not see are taken out.
+        # Apply keeps fields of other managers: remove keys that the relay must not see, and foreign owners.
         strangers = content(child.key.kind, answer).keys() - child.data.keys()
         owners = (answer["metadata"].get("ownerReferences") or []) != [dict(child.owner_reference)]
         if not strangers and not owners:
@@ -106,7 +106,7 @@ class Applier:
             self._cache.put(child.kind.value, body)
 
     async def _stamp(self, key: ObjectKey, workload: str, hash_: str) -> None:
-        """No force: the annotation is ours, no other writer uses it."""
+        """Without force: no other writer uses this annotation."""
         body = {
             "apiVersion": "apps/v1",
             "kind": "StatefulSet",

@@ -1,4 +1,4 @@
-"""Follows the references of a spec: what they give, or everything that is wrong with them. Pure; `reconcile` calls it.
+"""Resolves the references of a spec: their content, or all faults. Pure; called by `reconcile`.
 
 Faults name the object, and never its content.
 """
@@ -27,11 +27,11 @@ Sources = Mapping[tuple[SourceKind, str], SourceObject | None]
 
 _KEY = "tls.key"
 ROUTE_FILE = "route-"
-"""How the names of the files of routes begin; those of `tls.ini` never do."""
+"""Prefix of the names of routes' files; those of `tls.ini` never have it."""
 
 
 class RefReason(StrEnum):
-    """Why a reference cannot be followed: reasons of the condition ResolvedRefs."""
+    """Why a reference cannot be resolved: reasons of the condition ResolvedRefs."""
 
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, not a password
     SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
@@ -46,7 +46,7 @@ class RefReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefFault:
-    """One thing that is wrong."""
+    """One fault."""
 
     reason: RefReason
     message: str
@@ -54,7 +54,7 @@ class RefFault:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What the references give."""
+    """The resolved references."""
 
     files: Mapping[str, bytes] = field(repr=False)
     """Content of `<name>-credentials`: the relay's files by name."""
@@ -63,18 +63,18 @@ class Resolved:
 
 
 def warnings_of(resolved: Resolved) -> tuple[str, ...]:
-    """What the relay will make the best of, by the file that it is in."""
+    """Faults that the relay tolerates, by file."""
     texts = {bounce.TEXT: resolved.bounce_text, bounce.HTML: resolved.bounce_html}
     return tuple(f"{name}: {warning}" for name, text in texts.items() for warning in bounce.warnings_of(text))
 
 
 def route_file(route: str, key: str) -> str:
-    """The name of the file that a key of a route names."""
+    """The name of the file for a key of a route."""
     return f"{ROUTE_FILE}{route}.{fields.ROUTE_FILES[key]}"
 
 
 def admin_token(spec: Spec, sources: Sources) -> str:
-    """The bearer token of the admin API; empty where there is none that may be used."""
+    """The bearer token of the admin API; empty if there is none that may be used."""
     source = sources.get(spec.token.source) if spec.token else None
     if spec.token is None or source is None or not source.allowed:
         return ""
@@ -82,7 +82,7 @@ def admin_token(spec: Spec, sources: Sources) -> str:
 
 
 def resolve(spec: Spec, sources: Sources) -> tuple[Resolved | None, tuple[RefFault, ...]]:
-    """Follow every reference; None and the faults in the resource's order when any is wrong."""
+    """Resolve every reference; None and the faults in the resource's order if there are any."""
     resolver = _Resolver(sources)
     resolver.tls(spec.tls, "")
     resolver.tls(spec.tls_outbound, "outbound-")
@@ -133,7 +133,7 @@ class _Resolver:
                 self._take(ref, name, content, line_fault(content), RefReason.INVALID_CREDENTIALS)
 
     def token(self, ref: Reference | None) -> None:
-        """Whether the token may be used. One that is missing stops nothing: it is reported when it is needed."""
+        """Whether the token may be used. A missing one is not a fault; it is reported when it is needed."""
         if ref is not None and (source := self._sources.get(ref.source)) is not None:
             self._is_allowed(ref, source)
 

@@ -1,7 +1,7 @@
-"""Are certificates, bundles, passwords and parameters what they should be? Pure; `checks` asks.
+"""Checks certificates, bundles, passwords and parameters. Pure; called by `checks`.
 
-Looks with the eyes of the relay: what passes here, it takes. A function `…_fault` returns what is wrong, in words that
-hold nothing secret, or an empty text.
+Applies the relay's own criteria: the relay accepts what passes here. A function `…_fault` returns the fault, without
+secrets, or an empty text.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _PARAMETERS = re.compile(
 
 
 def certificates_of(bundle: bytes) -> bytes:
-    """The certificates of a CA bundle, PEM, and nothing else that stands there; empty: there are none."""
+    """The certificates of a CA bundle, PEM, without other content; empty: there are none."""
     return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in _certificates(bundle))
 
 
 def parameters_of(content: bytes) -> bytes:
-    """Diffie-Hellman parameters, PEM, and nothing else that stands there; empty: there are none.
+    """Diffie-Hellman parameters, PEM, without other content; empty: there are none.
 
-    Only their form is looked at, the rest is OpenSSL's to judge.
+    Only their form is checked; OpenSSL checks the rest.
     """
     found = _PARAMETERS.search(content)
     with contextlib.suppress(binascii.Error):
@@ -75,7 +75,7 @@ def line_fault(content: bytes) -> str:
 def _certificates(pem: bytes) -> list[x509.Certificate]:
     try:
         with warnings.catch_warnings():
-            # Odd but usable certificates are OpenSSL's to judge.
+            # OpenSSL decides about unusual certificates.
             warnings.simplefilter("ignore")
             return x509.load_pem_x509_certificates(pem)
     except (ValueError, UnsupportedAlgorithm):

@@ -1,4 +1,4 @@
-"""`spec.egress` as the `[bind]` section of `outbound.ini`: where the deliveries of each pod come from. Pure.
+"""Converts `spec.egress` to the `[bind]` section of `outbound.ini`, the source addresses of each pod. Pure.
 
 Pods are named by their StatefulSet and ordinal. Called by `spec`.
 """
@@ -59,7 +59,7 @@ def read_egress(reader: SpecReader, target: str) -> Binds:
 
 
 _SOURCES = {Mode.AUTO: "", Mode.POD_IP: BindKind.POD_IP.value, Mode.PER_POD: BindKind.NONE.value}
-"""What the pods use that are not listed; in mode Network the networks."""
+"""The entry of pods that are not listed; in mode Network the networks."""
 
 
 def _sources(reader: SpecReader, name: str) -> list[str]:
@@ -95,7 +95,7 @@ def _ehlo(reader: SpecReader) -> str:
 
 
 def _entry(reader: SpecReader, name: str, source: str, ehlo: str) -> tuple[str, str]:
-    """One entry as the relay writes it, its text empty where there is nothing to say."""
+    """One entry as the relay writes it; its text may be empty."""
     text = f"{source} {ehlo}".strip()
     try:
         return name, str(bind(text)) if text else ""

@@ -1,7 +1,7 @@
 """Kubernetes Events: one for each change of state, posted in the background. Called by `reconcile`.
 
-They are for people who ask `kubectl describe`. They wait while the API server is away; when there is too much to tell,
-they are dropped.
+They are shown by `kubectl describe`. They wait while the API server is unreachable; when there are too many, they are
+dropped.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ log = logging.getLogger(__name__)
 
 _WAITING_MAX = 2000
 _PAUSE = 0.04
-"""Seconds between two Events: a thousand changed resources must not wait for a thousand Events."""
+"""Seconds between two Events, which limits their rate after a change of many resources."""
 _AGAIN = 2.0
-"""Seconds until an Event is posted again that could not be."""
+"""Seconds until posting an Event is retried."""
 _MESSAGE_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to an OutboundConfig."""
+    """One change of an OutboundConfig."""
 
     key: ObjectKey
     uid: str
@@ -66,13 +66,13 @@ class EventRecorder:
             await asyncio.sleep(_PAUSE)
 
     async def _post(self, event: Event, body: dict[str, object]) -> bool:
-        """Post an Event; False: try again, for the API server does not answer, or this replica must not write now."""
+        """Post an Event; False: retry, because the API server does not answer, or this replica must not write now."""
         try:
             await self._kube.write("POST", core(event.key.namespace, "events"), body)
         except RetryAfter:
             return False
         except ApiError as error:
-            # Told in the log already; a namespace may be gone, too. 409: an earlier try has come through.
+            # The fault is already in the log; the namespace may have been deleted. 409: an earlier try succeeded.
             log.debug("an Event was not posted: %s", error)
             return 0 < error.status < 500
         return True

@@ -1,7 +1,7 @@
-"""Which field of an OutboundConfig is which key of an ini file, and why some keys have none. Pure tables.
+"""Maps fields of an OutboundConfig to keys of ini files, and says why some keys have no field. Pure tables.
 
-`spec` reads by them, `reference` prints them, and tests hold them against the CRD and the relay's settings: a key that
-is added to one and not to the others fails.
+`spec` reads by them, and the reference page is generated from them. Tests compare them with the CRD and the relay's
+settings, and fail if a key is missing in one of them.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ REFERENCES = frozenset(
         "refreshTokenRef",
     }
 )
-"""Fields whose value is another object: what the key says is a file of `<name>-credentials`."""
+"""Fields whose value is another object: the key then names a file of `<name>-credentials`."""
 
 UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
@@ -139,4 +139,4 @@ UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
         ("tls.ini [outbound]", "requestCert"): "a server always shows its certificate",
     }
 )
-"""Keys without a field, by file; and why. The relay's settings say it, but for those that one side of TLS lacks."""
+"""Keys without a field, by file, and why: from the relay's settings, and for keys that one side of TLS lacks."""

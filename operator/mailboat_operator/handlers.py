@@ -1,4 +1,4 @@
-"""kopf's part: it watches. Events go into `watch_cache`, and the keys of the resources they concern into the queue.
+"""Watching, with kopf. Events go into `watch_cache`, and the keys of the affected resources into the queue.
 
 Nothing here makes kopf write: no handler of it keeps state, so it sets neither annotations nor finalizers.
 """
@@ -21,7 +21,8 @@ from mailboat_operator.watch_cache import WatchCache
 
 _WATCHED = {
     names.KIND: (names.GROUP, names.VERSION, names.PLURAL),
-    # Without a selector, because what users refer to carries no label of ours; the cache keeps next to nothing of it.
+    # Without a selector, because objects that users refer to have no label of the operator; the cache keeps little of
+    # them.
     "ConfigMap": ("", "v1", "configmaps"),
     "Secret": ("", "v1", "secrets"),
     "StatefulSet": ("apps", "v1", "statefulsets"),
@@ -31,7 +32,7 @@ _NO_RELEASES = "type!=helm.sh/release.v1"
 
 
 class _Forever:
-    """Back-off that never ends: an API server that is away for an hour must not end the operator."""
+    """An endless back-off: an API server that is unreachable for an hour must not end the operator."""
 
     def __iter__(self) -> Iterator[float]:
         yield from (0.5, 1.0, 2.0, 3.0)
@@ -40,7 +41,7 @@ class _Forever:
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
-    """Nothing is compared with what was handled last: kopf would deep-copy each object, a quarter of all work."""
+    """Stores no last-handled state: for it kopf would deep-copy each object, a quarter of all work."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         return {}
@@ -53,12 +54,12 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
 
 def settings() -> kopf.OperatorSettings:
-    """kopf without what is not used."""
+    """kopf's settings, without unused features."""
     wanted = kopf.OperatorSettings()
-    wanted.peering.standalone = True  # the Lease decides who works
+    wanted.peering.standalone = True  # the Lease decides which replica is active
     wanted.scanning.disabled = True
     wanted.posting.enabled = False
-    wanted.persistence.finalizer = f"{names.GROUP}/operator"  # never set; should it be, then under our name
+    wanted.persistence.finalizer = f"{names.GROUP}/operator"  # never set; if it were, with the operator's name
     wanted.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"operator.{names.GROUP}")
     wanted.persistence.diffbase_storage = _NoDiffBase()
     wanted.process.ultimate_exiting_timeout = None
@@ -69,25 +70,25 @@ def settings() -> kopf.OperatorSettings:
     wanted.networking.request_timeout = 30
     wanted.networking.connect_timeout = 10
     wanted.networking.error_backoffs = _Forever()
-    wanted.queueing.idle_timeout = 0.2  # a worker a watched object: they should not pile up
+    wanted.queueing.idle_timeout = 0.2  # kopf has a worker for each object: they should not accumulate
     wanted.queueing.exit_timeout = 0.5
     return wanted
 
 
 @dataclass(frozen=True, slots=True)
 class WatchEvents:
-    """What the events of the watches go to."""
+    """The receivers of watch events."""
 
     cache: WatchCache
     add: Callable[[ObjectKey], None]
     """Queues a resource."""
     relisted: Callable[[], None]
-    """A watch began again with a list: no event tells what was deleted in between."""
+    """A watch restarted with a list: no event reports deletions in between."""
     metrics: Metrics
 
 
 def registry(watch_events: WatchEvents, configuration: Callable[[], Awaitable[Configuration]]) -> kopf.OperatorRegistry:
-    """The handlers. `configuration` says who we are."""
+    """The handlers. `configuration` has the credentials."""
     handlers = kopf.OperatorRegistry()
     for kind, (group, version, plural) in _WATCHED.items():
         kopf.on.event(group, version, plural, registry=handlers, id=plural)(_watcher(kind, watch_events))
@@ -113,7 +114,7 @@ def _watcher(kind: str, watch_events: WatchEvents) -> Any:
 
 
 def session(info: kopf.ConnectionInfo, listed: set[str], relisted: Callable[[], None]) -> kopf.AiohttpSession:
-    """kopf's own session, but `relisted` is called when a watch begins again: kopf itself reports objects only.
+    """kopf's own session, which also calls `relisted` when a watch restarts, because kopf reports objects only.
 
     `listed` collects the path of each list: the first list of each path is the start, whatever session asks for it.
     """
@@ -121,7 +122,7 @@ def session(info: kopf.ConnectionInfo, listed: set[str], relisted: Callable[[], 
     async def requested(_: object, __: object, request: aiohttp.TraceRequestStartParams) -> None:
         query = request.url.query
         if request.method != "GET" or "limit" not in query or "continue" in query:
-            return  # no list, or not its beginning
+            return  # not the first page of a list
         if request.url.path in listed:
             relisted()
         listed.add(request.url.path)

@@ -1,6 +1,6 @@
-"""HTTP of the operator: `/livez`, `/readyz`, `/metrics`. Each probe asks for what would go wrong in silence.
+"""HTTP of the operator: `/livez`, `/readyz`, `/metrics`. The probes check for failures that would be silent.
 
-Started by `app`, which says what is checked.
+Started by `app`, which defines the checks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Health:
         self._runner = web.AppRunner(application, access_log=None, keepalive_timeout=30)
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; the port, which the system chooses for 0. OSError when it cannot be had."""
+        """Listen; returns the port, which the system chooses for 0. OSError if it is not available."""
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         found: int = self._runner.addresses[0][1]

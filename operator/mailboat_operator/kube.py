@@ -1,7 +1,7 @@
 """Calls of the Kubernetes API: JSON in, JSON out, and one kind of error. Used by `observe`, `apply`, `lease`, `events`.
 
-The official client brings configuration, credentials and connections; bodies stay plain dictionaries, because
-typed models of a thousand ConfigMaps cost more than they tell. Knows no OutboundConfig.
+The official client provides configuration, credentials and connections; bodies are plain dictionaries, because typed
+models of a thousand ConfigMaps are expensive. Knows no OutboundConfig.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ MERGE = "application/merge-patch+json"
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 _TIMEOUT = 30.0
-"""Seconds that a call takes at most."""
+"""Timeout of a call in seconds."""
 _CONNECT_TIMEOUT = 5.0
 _PAGE = 250
-"""Objects of one page of a list: large pages are what memory peaks are made of."""
+"""Objects in one page of a list: large pages cause memory peaks."""
 _THROTTLED_TRIES = 4
 _THROTTLED_MAX = 10.0
-"""Seconds that a request waits here when the server is busy; longer waits are the queue's."""
+"""Longest wait in seconds for a busy server within a call; longer ones are left to the queue."""
 
 _PERMANENT = frozenset({400, 403, 405, 413, 415, 422})
 
@@ -47,45 +47,45 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
-        """Seconds that the server asks to wait."""
+        """Seconds to wait, by Retry-After."""
 
     @property
     def permanent(self) -> bool:
-        """Whether asking again the same way is in vain."""
+        """Whether retrying the same call is useless."""
         return self.status in _PERMANENT
 
 
 async def load_configuration() -> Configuration:
-    """Where the API server is and who we are: KUBECONFIG, else the pod's service account, else ~/.kube/config.
+    """The API server and credentials: KUBECONFIG, else the pod's service account, else ~/.kube/config.
 
-    Raises kubernetes' ConfigException, or OSError, when there is none of them.
+    Raises kubernetes' ConfigException, or OSError, if there is none of them.
     """
-    configuration: Configuration = type.__call__(Configuration)  # not the default that the class remembers
+    configuration: Configuration = type.__call__(Configuration)  # not the default stored by the class
     if not os.environ.get("KUBECONFIG") and os.path.exists(_SERVICE_ACCOUNT):  # noqa: ASYNC240, PTH110 - a small file
         config.load_incluster_config(client_configuration=configuration)
     else:
         await config.load_kube_config(client_configuration=configuration)
-    # Else two threads look for a netrc file at each call. A proxy can be named in the kubeconfig.
+    # Else each call looks for a netrc file in two threads. A proxy can be given in the kubeconfig.
     configuration.client_session_kwargs = {"trust_env": False}
     return configuration
 
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What a request brings along."""
+    """The headers and options of a request."""
 
     body: Mapping[str, Any] | None
     kind: str = JSON
 
 
 class Kube:
-    """One API server. Safe for any number of tasks."""
+    """One API server, for any number of tasks."""
 
     def __init__(self, configuration: Configuration, metrics: Metrics) -> None:
         self._client = ApiClient(configuration)
         self._metrics = metrics
         self.may_write: Callable[[], float] = lambda: _TIMEOUT
-        """Seconds that a change may take from now on; raises when this process must not change anything any more."""
+        """Seconds that a write may take from now; raises if this process must not write any more."""
         self.reachable = True
         """Whether the last call was answered."""
         self.recovered: Callable[[], None] = lambda: None
@@ -96,7 +96,7 @@ class Kube:
         await self._client.close()
 
     async def get(self, path: str) -> dict[str, Any] | None:
-        """One object; None when there is none."""
+        """One object; None if it does not exist."""
         try:
             return await self.call("GET", path)
         except ApiError as error:
@@ -105,7 +105,7 @@ class Kube:
             raise
 
     async def pages(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
-        """A list, page by page. ApiError 410 when it takes so long that the rest is gone."""
+        """A list, page by page. ApiError 410 if it takes so long that the continue token has expired."""
         following = ""
         while True:
             page = await self.call("GET", path, {**query, "limit": str(_PAGE), "continue": following})
@@ -117,17 +117,17 @@ class Kube:
     async def write(
         self, method: str, path: str, body: Mapping[str, Any], kind: str = JSON, **query: str
     ) -> dict[str, Any]:
-        """Change something, if this process may, and only while it may."""
+        """Make a write, if and as long as this process may write."""
         return await self._call(method, _url(path, query), _Content(body, kind), self.may_write)
 
     async def call(
         self, method: str, path: str, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """One call; a server that is busy is asked again, all other trouble is an ApiError."""
+        """One call; retried if the server is busy, any other failure is an ApiError."""
         return await self._call(method, _url(path, query), _Content(body), lambda: _TIMEOUT)
 
     async def _call(self, method: str, path: str, content: _Content, most: Callable[[], float]) -> dict[str, Any]:
-        """`most` says before each try how many seconds it may take."""
+        """`most` returns the timeout in seconds, before each try."""
         for tries in range(1, _THROTTLED_TRIES + 1):
             status, retry_after, answer = await self._once(method, path, content, min(_TIMEOUT, most()))
             if status < 300:
@@ -166,7 +166,7 @@ def _seconds(text: str | None) -> float:
     try:
         return max(0.0, float(text or 0))
     except ValueError:
-        return 0.0  # a date; the queue's own back-off will do
+        return 0.0  # a date; the queue's back-off is used
 
 
 def _message(answer: bytes) -> str:

@@ -1,7 +1,8 @@
-"""One writer among several replicas: a Lease that is held, renewed, and left before it is over. Used by `app`.
+"""One writer among several replicas: a Lease that is held, renewed, and abandoned before it expires. Used by `app`.
 
 A holder that cannot renew for `DEADLINE` seconds may not write until it can again, and others may take over only after
-`DURATION`: between the two no replica writes. Times are this machine's own: clocks of two machines are not compared.
+`DURATION`: between the two no replica writes. Times are by the local clock: the clocks of two machines are never
+compared.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ log = logging.getLogger(__name__)
 
 NAME = "mailboat-operator"
 DURATION = 10
-"""Seconds that a lease is good for after it was renewed last."""
+"""Seconds that a lease is valid after its last renewal."""
 DEADLINE = 6.0
-"""Seconds without a renewal after which the holder gives up by itself."""
+"""Seconds without a renewal after which the holder stops writing."""
 LANDING = 1.0
-"""Seconds before others may take over by which a write has landed, or is given up."""
+"""Seconds before a take-over is possible by which a write has finished or is abandoned."""
 PERIOD = 2.0
 """Seconds between two renewals."""
 LOOK = 1.0
-"""Seconds between two looks of one who waits: twice this and `DURATION` are what a fail-over takes at most."""
+"""Seconds between two checks by a waiting replica: a fail-over takes at most twice this plus `DURATION`."""
 
 _API = "coordination.k8s.io/v1"
 
@@ -39,7 +40,7 @@ class NotLeaderError(RetryAfter):
 
 
 def _now() -> float:
-    """Goes on while the machine sleeps."""
+    """A clock that continues while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -53,7 +54,7 @@ class Lease:
         self.identity = identity
         self._leader = metrics.leader.labels(NAME)
         self._renewed: float | None = None
-        """When the renewal that succeeded last was begun; None: not held."""
+        """Start of the last successful renewal; None: not held."""
         self._seen: tuple[object, ...] = ()
         self._seen_at = 0.0
         self._heard_at = _now()
@@ -70,20 +71,20 @@ class Lease:
         return self._renewed is not None and _now() - self._renewed < DEADLINE
 
     def check(self) -> float:
-        """Seconds that a write may take which is begun now. Raises NotLeaderError unless it is held."""
+        """Timeout in seconds of a write that starts now. Raises NotLeaderError unless the lease is held."""
         if self._renewed is None or not self.held:
             raise NotLeaderError("this replica does not hold the lease")
         return self._renewed + DURATION - LANDING - _now()
 
     async def acquire(self) -> None:
-        """Wait until it is ours."""
+        """Wait until this replica holds the lease."""
         while not await self._try():  # noqa: ASYNC110 - the other holder is not in this process
             await asyncio.sleep(LOOK)
         self._leader.set(1)
         log.info("%s holds the lease %s/%s", self.identity, self._namespace, NAME)
 
     async def keep(self) -> None:
-        """Renew until another replica has it. While the API server is away none can take it, and nothing is written."""
+        """Renew until another replica has it. While the API server is unreachable none can, and nothing is written."""
         while True:
             await asyncio.sleep(PERIOD)
             was_held = self.held
@@ -117,7 +118,7 @@ class Lease:
             log.warning("the lease was not released; other replicas wait until it expires: %s", error)
 
     async def _try(self) -> bool | None:
-        """Take or renew it, if it is free, over, or ours; whether that is done. None: the API server did not let us."""
+        """Acquire or renew it, if it is free, expired, or held; whether it is held now. None: the call failed."""
         began = _now()
         try:
             lease = await self._kube.get(self._path)
@@ -128,7 +129,7 @@ class Lease:
                 await self._kube.call("POST", group(_API, self._namespace, "leases"), body=body)
             elif self._may_take(lease["spec"]):
                 self._claim(lease["spec"])
-                # The version that was read stands in it: of two who try, one gets 409.
+                # It has the version that was read: of two concurrent writers, one gets 409.
                 await self._kube.call("PUT", self._path, body=lease)
             else:
                 return False

@@ -1,4 +1,4 @@
-"""Reads everything once, at the start and at each resync: the watches may have missed something. Used by `app`."""
+"""Lists everything at the start and at each resync, because watches may miss changes. Used by `app`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WAIT_FOR_CRD = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What is listed of a kind."""
+    """A kind of objects to list."""
 
     name: str
     path: Callable[[str], str]
@@ -31,7 +31,7 @@ class _Kind:
 
 
 _KINDS = (
-    # Children first: a resource without its children in sight would have them created.
+    # Children first: otherwise a resource would try to create existing children.
     _Kind("ConfigMap", lambda namespace: core(namespace, "configmaps"), MANAGED),
     _Kind("Secret", lambda namespace: core(namespace, "secrets"), MANAGED),
     _Kind("StatefulSet", lambda namespace: group("apps/v1", namespace, "statefulsets")),
@@ -49,7 +49,7 @@ class Lister:
         self._namespaces = namespaces
 
     async def wait_for_crd(self) -> None:
-        """Return when the API server knows OutboundConfigs: the operator may be installed before its CRD is ready."""
+        """Wait until the API server knows OutboundConfigs: the operator may start before its CRD is ready."""
         while True:
             try:
                 found = await self._kube.get(f"/apis/{names.API_VERSION}")
@@ -61,9 +61,9 @@ class Lister:
             await asyncio.sleep(_WAIT_FOR_CRD)
 
     async def refresh(self, changed: set[ObjectKey]) -> None:
-        """Put all that is there into the cache.
+        """List all objects into the cache.
 
-        The resources that this changes anything for are added to `changed`, also when ApiError is raised half-way.
+        The resources affected by changes are added to `changed`, even if ApiError is raised half-way.
         """
         for kind in _KINDS:
             for namespace in self._namespaces or ("",):

@@ -1,4 +1,4 @@
-"""The operator's metrics, in the shapes that controller-runtime has made known. `health` serves them.
+"""The operator's metrics, named like those of controller-runtime. Served by `health`.
 
 `docs/operator.md` lists them; a test holds the page to the registry.
 """
@@ -85,7 +85,7 @@ class Metrics:
         )
 
     def _begin(self) -> None:
-        """Every series with a closed set of labels is there from the start, with 0."""
+        """Every series with a closed set of labels exists from the start, with 0."""
         for result in RESULTS:
             self.reconciles.labels(CONTROLLER, result)
         controller = (self.errors, self.duration, self.active, self.workers)

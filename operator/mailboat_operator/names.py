@@ -9,7 +9,7 @@ KIND = "OutboundConfig"
 PLURAL = "outboundconfigs"
 
 FIELD_MANAGER = "mailboat-operator"
-"""Owner of every field that is written, and the value of the label `MANAGED_BY`."""
+"""Field manager of all writes, and the value of the label `MANAGED_BY`."""
 
 PAUSED = f"{GROUP}/paused"
 """Annotation: `true` stops reconciling."""
@@ -21,7 +21,7 @@ HASH = f"{GROUP}/config-hash"
 """Annotation of the pod template, with `reload: Restart`."""
 ALLOW = f"{GROUP}/allow"
 ALLOWED = "outboundconfig"
-"""Label by which the owner of a Secret lets OutboundConfigs send what it holds to hosts of their choice."""
+"""Label by which the owner of a Secret allows OutboundConfigs to send its content to hosts of their choice."""
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OWNER = f"{GROUP}/outboundconfig"
@@ -30,11 +30,11 @@ OWNER = f"{GROUP}/outboundconfig"
 OUTBOUND = "-outbound"
 TLS = "-tls"
 CREDENTIALS = "-credentials"
-"""What a child's name adds to that of its OutboundConfig."""
+"""Suffix of a child's name after that of its OutboundConfig."""
 HASH_KEY = "hash.key"
 HASH_KEY_SIZE = 32
-"""Key of `<name>-credentials` whose octets, random, make hashes of secrets that no password can be guessed from."""
+"""Key of `<name>-credentials` with the random key for hashes of secrets, from which no password can be guessed."""
 
 ADMIN_PORT = 9025
-"""Of a relay pod that has no port named `ADMIN_PORT_NAME`."""
+"""Admin port of a relay pod without a port named `ADMIN_PORT_NAME`."""
 ADMIN_PORT_NAME = "admin"

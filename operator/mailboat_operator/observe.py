@@ -1,6 +1,6 @@
-"""The only reader of the API for one reconciliation: what the watches know, and what has to be asked.
+"""The only reader of the API for one reconciliation: combines the watch cache with calls of the API.
 
-Secrets that are referred to are read each time and never kept. Called by `reconcile`.
+Referenced Secrets are read each time and never kept. Called by `reconcile`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PLURALS = {SourceKind.SECRET: "secrets", SourceKind.CONFIG_MAP: "configmaps"}
 
 
 class ClusterObserver:
-    """Gathers what one reconciliation needs."""
+    """Gathers the input of one reconciliation."""
 
     def __init__(self, kube: Kube, cache: WatchCache, relays: Relays, poller: PodPoller) -> None:
         self._kube = kube
@@ -33,14 +33,14 @@ class ClusterObserver:
         self._poller = poller
 
     async def gather(self, key: ObjectKey, resource: Mapping[str, Any], spec: Spec | None) -> Observed:
-        """Everything about a resource; without its spec only what is known of its children. May raise ApiError."""
+        """Everything about a resource; without its spec, only its children. May raise ApiError."""
         self._poller.follow(key, {})  # until `ask` knows the pods
         children = self._cache.children(key, possible(key.name))
         if spec is None:
             return Observed(key, resource, children, {})
         wanted = dict.fromkeys(ref.source for ref in spec.references())
         places = [(kind.value, name) for kind, name in wanted]
-        # First, so that a change while the sources are read is not lost.
+        # First, so that a change during the reads is not lost.
         self._cache.refer(key, [*places, *([("StatefulSet", spec.target)] if spec.target else [])])
         found = await asyncio.gather(*(self.source(key, kind, name) for kind, name in wanted))
         live = self._cache.workload(key.namespace, spec.target) if spec.target else None
@@ -65,7 +65,7 @@ class ClusterObserver:
         return SourceObject(content(kind, body), allowed)
 
     def _hash_key(self, key: ObjectKey, children: Mapping[ChildKey, LiveChild]) -> bytes:
-        """That in `<name>-credentials`, so that replicas and restarts agree; where it was deleted, the last one."""
+        """The key in `<name>-credentials`, so that replicas and restarts agree; if it was deleted, the last one."""
         live = children.get(ChildKey(SourceKind.SECRET, key.name + names.CREDENTIALS))
         there = live.hash_key if live else b""
         found = there or self._cache.hash_keys.get(key) or secrets.token_bytes(names.HASH_KEY_SIZE)
@@ -73,18 +73,18 @@ class ClusterObserver:
         return found
 
     async def ask(self, key: ObjectKey, spec: Spec) -> tuple[PodState, ...]:
-        """What the pods of the workload say of their configuration. From now on, changes of that are noticed."""
+        """The configuration reported by the pods of the workload, which are polled for changes from now on."""
         pods = await self.pods(key, spec)
         states = await asyncio.gather(*map(self._relays.ask, pods))
         self._poller.follow(key, dict(zip(pods, states, strict=True)))
         return tuple(states)
 
     def forget(self, key: ObjectKey) -> None:
-        """A resource is gone: its pods are asked no more."""
+        """A resource was deleted: stop polling its pods."""
         self._poller.follow(key, {})
 
     async def flush(self, key: ObjectKey, spec: Spec, token: str) -> dict[str, str]:
-        """Have the pods of the workload attempt their deferred mail; by pod what went wrong."""
+        """Ask the pods of the workload to attempt their deferred mail; returns the error of each pod."""
         return await self._relays.flush(await self.pods(key, spec), token)
 
     async def pods(self, key: ObjectKey, spec: Spec) -> tuple[Pod, ...]:

@@ -1,6 +1,6 @@
-"""What was read for one OutboundConfig, as one value: itself, its children, its sources, its relays. Pure.
+"""The observed state of one OutboundConfig: the resource, its children, its sources, its relays. Pure.
 
-`observe` makes it, `checks`, `plan` and `status` judge by it.
+Made by `observe`, used by `checks`, `plan` and `status`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ChildKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SourceObject:
-    """A Secret or ConfigMap that is referred to."""
+    """A referenced Secret or ConfigMap."""
 
     data: Mapping[str, bytes] = field(repr=False)
     allowed: bool = False
@@ -42,7 +42,7 @@ class SourceObject:
 
 @dataclass(frozen=True, slots=True)
 class LiveChild:
-    """A Secret or ConfigMap with the name of a child, as it is."""
+    """An existing Secret or ConfigMap with the name of a child."""
 
     key: ChildKey
     uid: str
@@ -50,7 +50,7 @@ class LiveChild:
     controller: tuple[str, str, str]
     """Kind, name and uid of the object that controls it; empty texts for none."""
     label: str
-    """The OutboundConfig that its label names, if the label says that we manage it."""
+    """The OutboundConfig in its label, if it is labelled as managed by the operator."""
     digest: str
     """See `digest`."""
     hash_key: bytes = field(default=b"", repr=False)
@@ -70,18 +70,18 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class PodState:
-    """One pod of the workload, and what it says of its configuration."""
+    """One pod of the workload, and the configuration that it reports."""
 
     name: str
     ready: bool
     hash: str = ""
     """Empty: it is not ready, or did not answer."""
     error: str = ""
-    """Why it refuses the files that it sees."""
+    """Why it refused the files."""
     warnings: tuple[str, ...] = ()
-    """What it says should be looked at."""
+    """Its warnings."""
     unbound: tuple[str, ...] = ()
-    """Those of them that are of source addresses which are not there: their mail waits."""
+    """The warnings about missing source addresses, for which mail waits."""
     silence: str = ""
     """Why it did not answer."""
     address: str = ""
@@ -92,7 +92,7 @@ class PodState:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Everything that one reconciliation knows."""
+    """The whole observed state of one reconciliation."""
 
     key: ObjectKey
     resource: Mapping[str, Any]
@@ -100,7 +100,7 @@ class Observed:
     sources: Mapping[tuple[SourceKind, str], SourceObject | None]
     """None: it does not exist."""
     hash_key: bytes = field(default=b"", repr=False)
-    """What hashes of secrets are made with."""
+    """The key for hashes of secrets."""
     workload: Workload | None = None
     rival: str = ""
     """The older OutboundConfig that has the same target; empty: none."""
@@ -117,12 +117,12 @@ class Observed:
         return self.resource.get("status") or {}
 
     def annotation(self, name: str) -> str:
-        """The value of one of the resource's annotations; empty: it is not there."""
+        """The value of one of the resource's annotations; empty: there is none."""
         return str((self.metadata.get("annotations") or {}).get(name, ""))
 
 
 def digest(data: Mapping[str, bytes], owner: Mapping[str, Any], label: str) -> str:
-    """What makes one child differ from another: its content, its owner reference and its label."""
+    """A digest of a child's content, owner reference and label."""
     state = hashlib.sha256()
     for part in (label, *(f"{key}={owner[key]}" for key in sorted(owner))):
         state.update(f"{len(part)} {part}\n".encode())

@@ -1,6 +1,6 @@
-"""What has to be done so that what is there becomes what should be there. Pure; `apply` does it.
+"""Plans the writes that change the observed state to the desired one. Pure; executed by `apply`.
 
-What another owner has is never touched: it is reported, and then nothing is written at all.
+Objects of other owners are never changed: they are reported, and nothing is written.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from mailboat_operator.spec import Reload, Spec
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Create a child that is not there; refused when there is one by then."""
+    """Create a missing child; refused if it exists by then."""
 
     child: Child
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Write a child over the one with this uid."""
+    """Update the child with this uid."""
 
     child: Child
     uid: str
@@ -39,7 +39,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Write the hash into the pod template, which rolls the pods."""
+    """Write the hash into the pod template, which restarts the pods."""
 
     workload: str
     hash: str
@@ -50,7 +50,7 @@ Action = Create | Update | Delete | Stamp
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The actions in their order, or whose objects are in the way."""
+    """The actions in order, or the conflicting objects of other owners."""
 
     actions: tuple[Action, ...] = ()
     foreign: tuple[ChildKey, ...] = ()
@@ -59,7 +59,7 @@ class Plan:
 
 
 def plan(observed: Observed, spec: Spec, desired: Desired) -> Plan:
-    """Compare, and say what to do; nothing when all is as it should be."""
+    """Compare the states; returns the actions, none if they are equal."""
     name, uid = observed.key.name, str(observed.metadata["uid"])
     live = {key: observed.children[key] for key in possible(name) if key in observed.children}
     foreign = tuple(key for key, child in live.items() if not _is_ours(child, name))
@@ -93,6 +93,6 @@ def _is_ours(child: LiveChild, name: str) -> bool:
 
 
 def _is_stale(child: LiveChild, uid: str) -> bool:
-    """Left by an earlier resource of the same name: about to be collected as garbage, so it cannot be taken over."""
+    """Owned by a deleted resource of the same name: it will be garbage-collected, so it cannot be adopted."""
     kind, _, owner = child.controller
     return bool(kind) and owner != uid

@@ -1,6 +1,6 @@
-"""What the relay pods say of their configuration, as the condition ConfigLoaded. Pure; `status` shows it.
+"""Computes the condition ConfigLoaded from the configuration that relay pods report. Pure; used by `status`.
 
-Also decides whether an OutboundConfig may do anything with its target at all (`obstacle`).
+Also decides whether an OutboundConfig may use its target (`obstacle`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LoadStatus:
     reason: LoadReason
     message: str
     total: int | None = None
-    """Pods that are wanted; None: there is no workload to count."""
+    """The wanted number of pods; None: there is no workload."""
     ready: int = 0
     updated: int = 0
     """Ready pods that run the configuration."""
@@ -76,7 +76,7 @@ class LoadStatus:
 
 
 def obstacle(observed: Observed, spec: Spec) -> tuple[LoadReason, str] | None:
-    """Why the pods of the target are not this resource's to ask or to restart; None: they are."""
+    """Why this resource must not ask or restart the pods of its target; None: it may."""
     if observed.rival:
         return LoadReason.TARGET_CONFLICT, f"StatefulSet {spec.target} is the older OutboundConfig {observed.rival}'s"
     mounted = observed.key.name + names.OUTBOUND
@@ -116,14 +116,14 @@ def judge(observed: Observed, spec: Spec, pods: Sequence[PodState], hash_: str) 
 
 
 def named(said: Mapping[str, str]) -> str:
-    """What is said of pods, by their names, as one text; of many pods only some are named."""
+    """Messages about pods, with their names, as one text; of many pods only some are named."""
     shown = [f"{name}: {said[name]}" for name in sorted(said)[:_NAMED]]
     more = len(said) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
 
 
 def told(pods: Iterable[PodState]) -> list[dict[str, Any]]:
-    """`status.relays.pods`, in the order of their ordinals; of very many those that are in trouble come first."""
+    """`status.relays.pods`, in the order of their ordinals; of too many, those with faults come first."""
     kept = sorted(pods, key=lambda pod: (pod.ready and not pod.error and not pod.warnings, _ordinal(pod)))[:_TOLD]
     return [_row(pod) for pod in sorted(kept, key=_ordinal)]
 

@@ -1,7 +1,7 @@
-"""Asks ready relay pods again and again whether they still say the same; when not, their OutboundConfig is reconciled.
+"""Polls ready relay pods; when the answer of one changes, its OutboundConfig is reconciled.
 
-No watch tells what a pod says at `/configz`, such as a source address that went away. Asking a pod costs no call of the
-API server, so that it can be done often. `observe` says who is asked; `app` runs it.
+No watch reports changes of a pod's `/configz`, such as a lost source address. Polling a pod makes no call of the API
+server, so it can be frequent. `observe` selects the pods; `app` runs it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from mailboat_operator.observed import ObjectKey, PodState
 from mailboat_operator.relays import Pod
 
 INTERVAL = 3.0
-"""Seconds between two questions to a pod."""
+"""Seconds between two requests to a pod."""
 _RATE = 200.0
-"""Questions in a second, to all pods: with more than 600 pods the interval is longer."""
+"""Requests a second to all pods: with more than 600 pods the interval is longer."""
 
 
 class PodPoller:
-    """Remembers what pods have said last. `ask` asks one."""
+    """Stores the last answers of pods. `ask` requests one."""
 
     def __init__(self, ask: Callable[[Pod], Awaitable[PodState]], interval: float = INTERVAL) -> None:
         self._ask = ask
@@ -27,10 +27,10 @@ class PodPoller:
         self._followed: dict[ObjectKey, dict[Pod, PodState]] = {}
         self._asking: set[Pod] = set()
         self.changed: Callable[[ObjectKey], None] = lambda _: None
-        """Called when a pod of a resource says something else."""
+        """Called when the answer of a resource's pod changes."""
 
     def follow(self, key: ObjectKey, pods: Mapping[Pod, PodState]) -> None:
-        """Ask these pods from now on, in place of all others of the same resource, which have said this."""
+        """Poll these pods, whose last answers are given, instead of all others of the same resource."""
         ready = {pod: state for pod, state in pods.items() if pod.ready}
         if ready:
             self._followed[key] = ready
@@ -38,13 +38,13 @@ class PodPoller:
             self._followed.pop(key, None)
 
     async def run(self) -> None:
-        """Ask until cancelled, one pod after the other, evenly over the interval."""
+        """Poll until cancelled, one pod after the other, evenly over the interval."""
         async with asyncio.TaskGroup() as group:
             while True:
                 asked = [(key, pod) for key, pods in self._followed.items() for pod in pods]
                 pause = max(self._interval / max(len(asked), 1), 1 / _RATE)
                 for key, pod in asked:
-                    # A pod that does not answer delays no other.
+                    # A pod that does not answer does not delay others.
                     if pod not in self._asking:
                         self._asking.add(pod)
                         group.create_task(self._look(key, pod))
@@ -59,5 +59,5 @@ class PodPoller:
             self._asking.discard(pod)
         known = self._followed.get(key, {})
         if pod in known and known[pod] != state:
-            known[pod] = state  # told once
+            known[pod] = state  # reported once
             self.changed(key)

@@ -1,6 +1,6 @@
-"""Reads a resource: each fault is reported with its path, and reading goes on. Pure; `spec` calls it.
+"""Reads a resource: each fault is recorded with its path, and reading continues. Pure; called by `spec`.
 
-The API server has checked the schema already, but perhaps by an older one.
+The API server has validated the resource, but possibly with an older schema.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ _Value = TypeVar("_Value")
 
 
 class SpecReader:
-    """One object of a resource and where it stands in it."""
+    """One object of a resource, with its path."""
 
     def __init__(self, value: Mapping[str, Any], path: str, faults: list[str]) -> None:
-        """`faults` is added to; `path` is what people call this object, such as `spec.outbound`."""
+        """Faults are appended to `faults`; `path` names this object for people, such as `spec.outbound`."""
         self._value = value
         self.path = path
         self.faults = faults
 
     def quiet(self) -> SpecReader:
-        """The same object, read a second time: its faults have been told."""
+        """The same object for a second reading, without recording faults again."""
         return SpecReader(self._value, self.path, [])
 
     def fault(self, name: str, message: str) -> None:
-        """Say what is wrong with a field, or with this object where `name` is empty."""
+        """Record a fault of a field, or of this object if `name` is empty."""
         self.faults.append(f"{self.path}.{name}: {message}" if name else f"{self.path}: {message}")
 
     def has(self, name: str) -> bool:
-        """Whether the field is there; null is as good as missing."""
+        """Whether the field is set; null counts as missing."""
         return self._value.get(name) is not None
 
     def raw(self, name: str) -> Any:
@@ -47,7 +47,7 @@ class SpecReader:
         return self._typed(name, bool, "true or false", default)
 
     def number(self, name: str, default: int = 0) -> int:
-        """A whole number; a boolean is none."""
+        """A whole number, not a boolean."""
         value = self._typed(name, int, "a whole number", default)
         if isinstance(value, bool):
             self.fault(name, "is not a whole number")
@@ -55,7 +55,7 @@ class SpecReader:
         return value
 
     def child(self, name: str) -> SpecReader | None:
-        """An object, empty where it is none; None where it is missing."""
+        """An object, empty if it is not one; None if it is missing."""
         if not self.has(name):
             return None
         value = self._typed(name, dict, "an object", {})
@@ -71,7 +71,7 @@ class SpecReader:
                 self.faults.append(f"{path}: is not an object")
 
     def texts(self, name: str) -> Iterator[tuple[str, str]]:
-        """The strings of a list, each with the name to tell a fault by."""
+        """The strings of a list, each with its name for faults."""
         for number, item in enumerate(self.items(name)):
             if isinstance(item, str):
                 yield f"{name}[{number}]", item
@@ -87,7 +87,7 @@ class SpecReader:
         return {name: self.text(name) for name in self._value}
 
     def word(self, name: str, allowed: Mapping[str, _Value], default: _Value) -> _Value:
-        """One word of a closed set, as what it stands for."""
+        """The value of one word of a closed set."""
         if not self.has(name):
             return default
         word = self.text(name)

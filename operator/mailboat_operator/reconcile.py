@@ -1,7 +1,7 @@
-"""One OutboundConfig from what it says to what is there: the one idempotent step, run by the work queue.
+"""Reconciles one OutboundConfig: one idempotent step, run by the work queue.
 
-Gathers, checks, writes what differs, and reports. What the user has to put right becomes a condition; what may pass by
-itself is raised, and the queue tries again.
+Gathers, checks, writes differences, and reports. A fault that the user must correct becomes a condition; a temporary
+one is raised, and the queue retries.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from mailboat_operator.workqueue import RetryAfter
 log = logging.getLogger(__name__)
 
 REFUSED_AGAIN = 60.0
-"""Seconds after which a write that the API server will not take is tried again: a quota may have grown."""
+"""Seconds after which a write that the API server refused is retried: for example, a quota may have been raised."""
 
 
 class Reconciler:
-    """Everything that one run needs."""
+    """The collaborators of a run."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class Reconciler:
         self._rollouts = rollouts
 
     async def __call__(self, key: ObjectKey) -> float | None:
-        """Seconds after which to look again, or None. Raises RetryAfter for what may pass."""
+        """Seconds to the next run, or None. Raises RetryAfter after a temporary fault."""
         resource = self._cache.resources.get(key)
         if resource is None or resource["metadata"]["deletionTimestamp"]:
-            # The API server removes what it owned.
+            # The API server deletes its children.
             self._rollouts.forget(key)
             self._observer.forget(key)
             return None
@@ -82,7 +82,7 @@ class Reconciler:
         return self._rollouts.next(key, load_status) if load_status else None
 
     async def _program(self, observed: Observed, spec: Spec) -> Findings:
-        """Write what differs, and ask the relays."""
+        """Write differences, and ask the relays."""
         resolved, ref_faults = checks.resolve(spec, observed.sources)
         if resolved is None:
             return await self._with_relays(observed, spec, Findings(ref_faults=ref_faults))
@@ -102,7 +102,7 @@ class Reconciler:
         return await self._with_relays(observed, spec, _programmed(desired, checks.warnings_of(resolved)))
 
     async def _execute(self, observed: Observed, wanted: plan.Plan) -> str:
-        """Do it all; what the API server will never take is returned."""
+        """Execute the plan; returns the error if the API server permanently refuses a write."""
         for action in wanted.actions:
             try:
                 await self._applier.execute(observed.key, action)
@@ -116,7 +116,7 @@ class Reconciler:
         return ""
 
     async def _with_relays(self, observed: Observed, spec: Spec, findings: Findings) -> Findings:
-        """The findings with what the relays say of the configuration that is in force."""
+        """The findings with the configuration that the relays report."""
         hash_ = findings.hash or str((observed.status.get("config") or {}).get("hash", ""))
         flushed = status.flush_requested(observed) and await self._flush(observed, spec)
         pods = await self._observer.ask(observed.key, spec) if not obstacle(observed, spec) else ()

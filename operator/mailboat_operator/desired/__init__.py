@@ -1,1 +1,1 @@
-"""Pure builders of what should be there: the files of the relay, and the objects that hold them."""
+"""Pure builders of the desired state: the relay's files, and the objects that hold them."""

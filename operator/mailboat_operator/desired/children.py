@@ -1,6 +1,6 @@
 """The objects that one OutboundConfig has: two ConfigMaps, and a Secret where there are credentials. Pure.
 
-Called by `reconcile`; `plan` compares them with what is there, `apply` writes them.
+Called by `reconcile`; `plan` compares them with the observed children, `apply` writes them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from mailboat_operator.references import SourceKind
 from mailboat_operator.spec import Spec
 
 MAX_SIZE = 900 * 1024
-"""Octets of one child; the API server takes 1 MiB with everything around."""
+"""Maximum octets of one child; the API server accepts 1 MiB including metadata."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One object that should be there."""
+    """One desired object."""
 
     key: ChildKey
     owner: ObjectKey
@@ -33,11 +33,11 @@ class Child:
 
     @property
     def digest(self) -> str:
-        """What a live child is compared by."""
+        """The digest with which a live child is compared."""
         return digest(self.data, self.owner_reference, self.owner.name)
 
     def manifest(self, uid: str = "") -> dict[str, Any]:
-        """The object for the API; with `uid` it is refused should it have been replaced by another."""
+        """The object for the API; with `uid` the write is refused if the object was replaced."""
         metadata: dict[str, Any] = {
             "name": self.key.name,
             "namespace": self.owner.namespace,
@@ -57,11 +57,12 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """All children, in the order in which they are written: what is referred to comes before what refers."""
+    """All children, in the order in which they are written: a referenced object comes before the one that refers to
+    it."""
 
     children: tuple[Child, ...]
     hash: str
-    """What the relays will report."""
+    """The hash that the relays will report."""
 
 
 def build(key: ObjectKey, uid: str, spec: Spec, resolved: Resolved, hash_key: bytes) -> Desired:

@@ -1,7 +1,7 @@
 """The files that the relay reads, rendered from a spec. Pure; `children` puts them into objects.
 
-Written by the relay's own writer, which refuses whatever would not read back. Comments at the top change with what the
-files refer to, so that the configuration's hash covers that too.
+Written by the relay's own writer, which refuses values that it could not read back. Comments at the top change with the
+referenced files, so that the configuration's hash covers these, too.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def _head(marks: Mapping[str, str]) -> str:
 
 
 def _mark(files: Mapping[str, bytes], hash_key: bytes) -> str:
-    """Changes with the content of secret files, and who reads it cannot try out guesses; empty: there are no files."""
+    """Changes with the content of secret files, without allowing guesses of it to be verified; empty: there are no
+    files."""
     state = hmac.new(hash_key, digestmod=hashlib.sha256)
     for name in sorted(files):
         state.update(f"{name} {len(files[name])}\n".encode() + files[name])
