@@ -1,1 +1,1 @@
-"""The wiring: which object is given which, how a relay starts, reloads and stops, in one process or several."""
+"""Builds a relay from its parts; starts, reloads and stops it, in one process or several."""

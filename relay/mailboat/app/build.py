@@ -1,4 +1,4 @@
-"""The wiring: which object gets which. The only place that builds a relay."""
+"""Connects the objects of a relay. The only place that builds one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from mailboat.routing.router import Router
 from mailboat.submission.submitter import Submitter
 
 Tokens = Callable[[Clock, Observer], TokenSource]
-"""Makes the source of access tokens: a cache of its own in a single process, else the supervisor's."""
+"""Makes the source of access tokens: a cache in a single process, else the supervisor's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,16 @@ class WorkerOptions:
     log_format: str = "json"
     """`json` or `text`."""
     drain_timeout: float = 25.0
-    """Seconds that attempts and clients have to finish after SIGTERM; below the 30 s of Kubernetes."""
+    """Seconds for attempts and clients to finish after SIGTERM; less than the 30 s of Kubernetes."""
     event_fd: int = 1
-    """Where the event log goes."""
+    """The output of the event log."""
     last_good: bool = False
-    """Store each configuration that is applied, and start with the last one when the directory is bad."""
+    """Store each applied configuration, and start with the last one if the directory has faults."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observability:
-    """What facts are reported to."""
+    """The observers of facts, and what they write to."""
 
     writer: LineWriter
     recorder: Recorder
@@ -98,7 +98,7 @@ class Parts:
         """Why deliveries of an IP version wait for their source address; see `Sources.missing`."""
         missing = self.sources.missing(settings)
         if missing:
-            self.local.refresh()  # it may have been added since the addresses were read
+            self.local.refresh()  # the address may have been added since the last read
             missing = self.sources.missing(settings)
         return missing
 
@@ -145,7 +145,7 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
         staged = await plugins.prepare(settings)
         tls = ServerTls(settings.tls)
     except (OSError, ValueError):
-        observability.writer.close()  # another attempt, with the last good set, has its own
+        observability.writer.close()  # a second attempt, with the last good set, makes its own
         raise
     store = await open_store(settings.outbound.queue_dir, options.worker, options.workers, clock, observer)
     local = LocalAddresses(clock)
@@ -178,14 +178,14 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
 
 
 def _ready_queue(router: Router, entry: Entry) -> str:
-    """The queue in which an entry waits for its turn: its destination, and its source if that is not the usual one."""
+    """The ready queue of an entry: its destination, and its source if it has chosen one."""
     destination = router.destination(entry.domain, entry.message.sender)
     source = chosen_source(entry)
     return destination if source is None else source.qualified(destination)
 
 
 async def _locate(router: Router, hooks: DeliveryHooks, clock: Clock, entry: Entry) -> Located:
-    """Where an entry's mail goes; where a plugin chooses the route, each domain is a site of its own."""
+    """The site of an entry; if plugins choose routes, each domain is its own site."""
     if hooks.chooses_route:
         located = Located(Site(entry.domain, ()), clock.monotonic() + MAX_AGE)
     else:
@@ -210,6 +210,6 @@ _NO_ROOM = {
 
 
 def _no_room(admission: Admission) -> str:
-    """Why mail that is not from a client cannot be queued now either; empty when it can."""
+    """Why mail that is not from a client cannot be queued now; empty if it can."""
     refusal = admission.room()
     return "" if refusal is None else _NO_ROOM[refusal]

@@ -1,4 +1,4 @@
-"""When the certificates that `tls.ini` names expire, for `/metrics`. Reads their files once a configuration."""
+"""The expiry of the certificates of `tls.ini`, for `/metrics`. Reads their files once for each configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mailboat.config.settings import Settings, TlsSettings
 
 
 class CertificateExpiry:
-    """Remembers it as long as the settings are the same: a renewed certificate makes other ones."""
+    """Caches the expiry as long as the settings are the same; a renewed certificate changes them."""
 
     def __init__(self) -> None:
         self._sides: tuple[TlsSettings, TlsSettings] | None = None
@@ -32,4 +32,4 @@ def _expiry_of(settings: TlsSettings) -> float | None:
     try:
         return first_expiry(Path(settings.cert).read_text("ascii", "replace"))
     except OSError:
-        return None  # a reload will say what is wrong
+        return None  # a reload will report the fault

@@ -1,7 +1,7 @@
-"""The supervisor's line to a worker process: what each asks the other over `questions`.
+"""The connection of the supervisor to a worker process: the requests of both sides over `questions`.
 
-`serve` answers for a `Worker`; `RemoteWorker` asks, looks like one, and answers the worker's questions for access
-tokens. Nothing else crosses the process boundary.
+`serve` answers for a `Worker`; `RemoteWorker` has the same interface, sends requests, and answers the worker's requests
+for access tokens. Nothing else crosses the process boundary.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ class WorkerPort(QueueAdmin, Protocol):
 
 
 class RemoteWorker:
-    """A worker process, asked over its channel."""
+    """A worker process, used over its channel."""
 
     def __init__(self, sock: socket.socket, tokens: TokenSource) -> None:
-        """`tokens` are given to the worker."""
+        """`tokens` answers the worker's requests for access tokens."""
         self._sock = sock
         self._tokens = tokens
         self._questions = Questions()
         self._ask = self._questions.ask
         self.ready = asyncio.Event()
-        """Set when the worker has said that it is started."""
+        """Set when the worker has reported that it is started."""
         self.on_last_good = False
         """Whether it has started with the last good set."""
 
     async def run(self) -> None:
-        """Read answers and questions until the worker is gone."""
+        """Read answers and requests until the worker has exited."""
         reader, writer = await open_line(self._sock)
         self._questions.open(writer)
         try:
@@ -61,7 +61,7 @@ class RemoteWorker:
                     elif not answers.begin(message):
                         self._questions.heard(message)
         except (OSError, ValueError):
-            pass  # a dead worker's last line may be cut
+            pass  # a dead worker's last line may be incomplete
         finally:
             self._questions.close()
             writer.close()
@@ -115,7 +115,7 @@ class RemoteWorker:
 
 
 async def serve(sock: socket.socket, worker: WorkerPort, questions: Questions, *, on_last_good: bool = False) -> None:
-    """Say that the worker is ready, then answer until the supervisor is gone; it answers `questions`."""
+    """Report that the worker is ready, then answer until the supervisor has exited; it answers `questions`."""
     reader, writer = await open_line(sock)
     writer.write(orjson.dumps({"ready": True, "last_good": on_last_good}) + b"\n")
     questions.open(writer)
@@ -133,7 +133,7 @@ async def serve(sock: socket.socket, worker: WorkerPort, questions: Questions, *
 
 
 class _Answers:
-    """Answers to the other side's questions that are being found; cancelled at the end."""
+    """Pending answers to requests of the other side; cancelled at the end."""
 
     def __init__(self, know: Callable[[str, list[Any]], Awaitable[Any]], writer: asyncio.StreamWriter) -> None:
         self._know = know
@@ -148,7 +148,7 @@ class _Answers:
             task.cancel()
 
     def begin(self, message: dict[str, Any]) -> bool:
-        """Answer a message when its time comes; False: it is no question."""
+        """Answer a request in the background; False: the message is not a request."""
         if "verb" not in message:
             return False
         task = asyncio.create_task(answer(message, self._know, self._writer))
@@ -159,13 +159,13 @@ class _Answers:
 
 @dataclass(frozen=True, slots=True)
 class _Dispatcher:
-    """Who answers the supervisor."""
+    """Answers requests of the supervisor."""
 
     worker: WorkerPort
     submissions: SubmissionTable
 
     async def know(self, verb: str, arguments: list[Any]) -> Any:
-        """What the worker says to a question."""
+        """The worker's answer to a request."""
         return await _VERBS[verb](self, arguments)
 
 

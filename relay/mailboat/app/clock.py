@@ -1,4 +1,4 @@
-"""Sees that the wall clock was set back, and has waiting mail attempted as if it had not been. Run by `worker`."""
+"""Detects that the wall clock was set back, and corrects the times of waiting mail. Run by `worker`."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from mailboat.queue.waits import Earlier, after_jump, at_start, longest
 log = logging.getLogger(__name__)
 
 PERIOD = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 JUMP = 2.0
-"""Seconds that the clock has to be set back by at once: adjusting it little by little does no harm."""
+"""Smallest step back in seconds that counts; gradual adjustments do no harm."""
 
 
 class ClockWatch:
     """Compares the wall clock with the monotonic one."""
 
     def __init__(self, clock: Clock, store: Store, plan: Callable[[], RetryPlan]) -> None:
-        """`plan` is the one in force."""
+        """`plan` returns the retry plan in force."""
         self._clock = clock
         self._store = store
         self._plan = plan
         self._ahead = clock.now() - clock.monotonic()
-        """Seconds that the wall clock was ahead of the monotonic one at the last look."""
+        """Difference of the wall clock and the monotonic clock in seconds at the last check."""
 
     async def run(self) -> None:
-        """Look until cancelled; at first at what was stored before."""
+        """Check until cancelled; first the times stored by an earlier process."""
         now, plan = self._clock.now(), self._plan()
         await self._bring_forward(now + longest(plan), at_start(plan, now))
         while True:
@@ -39,14 +39,14 @@ class ClockWatch:
             await self.look()
 
     async def look(self) -> None:
-        """Look once."""
+        """Check once."""
         now = self._clock.now()
         ahead = now - self._clock.monotonic()
         back = self._ahead - ahead
         if back > JUMP:
             log.warning("the clock was set back by %.0f s", back)
             if not await self._bring_forward(now, after_jump(self._plan(), now, back)):
-                return  # the next look tries again
+                return  # the next check tries again
         self._ahead = ahead
 
     async def _bring_forward(self, since: float, earlier: Earlier) -> bool:

@@ -1,4 +1,4 @@
-"""One relay made of its workers: what the admin listener and the signals speak to (`admin.control.Control`)."""
+"""One relay made of its workers: the interface of the admin listener and signals (`admin.control.Control`)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from mailboat.submission.request import SubmissionRequest
 from mailboat.submission.submitter import SubmissionHandle
 
 ANSWER_TIMEOUT = 5.0
-"""Seconds that a worker has for a probe, its numbers and its configuration: longer than any pause of a healthy event
-loop, and short enough for `admin.server` to show what the others say."""
+"""Timeout in seconds of a worker's checks, metrics and configuration: longer than any pause of a healthy event loop,
+and short enough for `admin.server` to show the other workers."""
 
 
 class RelayControl:
-    """Sums and asks over all workers. `workers` maps an incarnation's name to its port and may change at any time."""
+    """Combines all workers. `workers` maps an incarnation's name to its port and may change at any time."""
 
     def __init__(self, workers: Mapping[str, WorkerPort], expected: int, totals: Totals, queue_dir: str = "") -> None:
-        """`queue_dir`: where their databases are, which archives are read from."""
+        """`queue_dir`: the directory of their databases, from which archives are read."""
         self._queue_dir = queue_dir
         self._importing = asyncio.Lock()
         self._workers = workers
@@ -42,7 +42,7 @@ class RelayControl:
         answers = await asyncio.gather(*(self._checks_of(name, worker, kind) for name, worker in self._all()))
         checks = [check for answer in answers for check in answer]
         if kind is not Probe.LIVEZ and len(self._workers) < self._expected:
-            # A worker that starts again does not make the relay dead, but not all of it takes mail.
+            # The relay is alive while a worker restarts, but not ready.
             checks.append(Check("workers", ok=False, detail=f"{len(self._workers)} of {self._expected} are up"))
         return checks
 
@@ -57,7 +57,7 @@ class RelayControl:
         return [Check(f"{name} {check.name}", check.ok, check.detail) for check in checks]
 
     async def configz(self) -> ConfigStatus:
-        """The configuration that all workers run; while they differ, the one that is still to go."""
+        """The configuration that all workers run; while they differ, the older one."""
         workers = self._all()
         answers = await asyncio.gather(*(_configz_of(worker) for _, worker in workers))
         states = [answer for answer in answers if answer is not None]
@@ -74,7 +74,7 @@ class RelayControl:
         return replace(told, warnings=(*warnings, *silent), unbound=tuple(unbound))
 
     async def metrics(self) -> bytes:
-        """One sum for all workers that answer in time; the counters of the others as they last said them."""
+        """The sum for all workers that answer in time, with the last known counters of the others."""
         status, answered = await asyncio.gather(self._status(), self._count_all())
         missing = self._expected - answered
         merged = self._totals.merged()
@@ -90,18 +90,18 @@ class RelayControl:
             return None
 
     async def _count_all(self) -> int:
-        """Take all workers' numbers into the totals; how many have answered."""
+        """Add the metrics of all workers to the totals; how many have answered."""
         return sum(await asyncio.gather(*(self._count(name, worker) for name, worker in self._all())))
 
     async def _count(self, name: str, worker: WorkerPort) -> bool:
-        """Take a worker's numbers into the totals; whether it has answered."""
+        """Add the metrics of a worker to the totals; whether it has answered."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 snapshot = await worker.snapshot()
         except (TimeoutError, StorageError):
             return False
         if self._workers.get(name) is not worker:
-            return False  # it died after it answered: `Totals.gone` has heard of that, and would not again
+            return False  # it died after its answer: `Totals.gone` was already called, and would not be again
         self._totals.update(name, snapshot)
         return True
 
@@ -110,7 +110,8 @@ class RelayControl:
     ) -> tuple[Sequence[EntryJson], str | None]:
         """One worker's queue after the other's. The cursor is the worker's number, a colon, and its own cursor.
 
-        Workers that are away are left out, but not in the middle of their queue: they go on there when they are back.
+        Missing workers are skipped, except in the middle of their queue: the listing continues there when they are
+        back.
         """
         first, cursor = _split(after, self._expected)
         workers = {_number(name): worker for name, worker in self._workers.items()}
@@ -130,27 +131,27 @@ class RelayControl:
         return found, None
 
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
-        """Whichever worker has it."""
+        """On the worker that has it."""
         answers = await asyncio.gather(*(worker.queue_get(id) for _, worker in self._all()))
         return [entry for answer in answers for entry in answer]
 
     async def change(self, verb: Verb, selection: Selection) -> int:
-        """On every worker; how many in all."""
+        """On every worker; the total number."""
         return sum(await asyncio.gather(*(worker.change(verb, selection) for _, worker in self._all())))
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
-        """On every worker; all must be up, except to resolve: one that is away does so at its start."""
+        """On every worker; all must be up, except for `RESOLVE`, which a missing one does at its start."""
         if step is not Step.RESOLVE:
             return sum(await asyncio.gather(*(worker.export(step, batch, selection) for worker in self._complete())))
         ended = await asyncio.gather(*(worker.export(step, batch) for _, worker in self._all()), return_exceptions=True)
         return sum(count for count in ended if isinstance(count, int))
 
     def archive(self, batch: Batch) -> Iterator[bytes]:
-        """Read beside the workers."""
+        """Read while the workers run."""
         return archive_chunks(self._queue_dir, batch.id)
 
     async def receive(self, pieces: AsyncIterator[bytes]) -> int:
-        """Keep it in a file of the queue, see whether it is whole, then have one worker after the other take it in."""
+        """Store it in a file of the queue, check that it is complete, then import it by one worker after the other."""
         async with self._importing, Upload(self._queue_dir) as upload:
             async for piece in pieces:
                 await asyncio.to_thread(upload.write, piece)
@@ -165,7 +166,7 @@ class RelayControl:
         return count
 
     def _complete(self) -> list[WorkerPort]:
-        """All workers. Raises WorkerGoneError when one is away."""
+        """All workers. Raises WorkerGoneError if one is missing."""
         workers = [worker for _, worker in self._all()]
         if len(workers) < self._expected:
             raise WorkerGoneError(f"{len(workers)} of {self._expected} workers are up: try again when all are up")
@@ -184,7 +185,7 @@ class RelayControl:
 
 
 def _number(incarnation: str) -> int:
-    """The number of a worker, which it keeps when it is started again: 3 for `worker-3.4711`."""
+    """The number of a worker, which it keeps when it is restarted: 3 for `worker-3.4711`."""
     return int(incarnation.removeprefix("worker-").partition(".")[0])
 
 
@@ -193,7 +194,7 @@ async def _configz_of(worker: WorkerPort) -> ConfigStatus | None:
         async with asyncio.timeout(ANSWER_TIMEOUT):
             return await worker.configz()
     except (TimeoutError, WorkerGoneError):
-        return None  # one that has ended, in a drain too, runs nothing
+        return None  # one that has exited runs no configuration
 
 
 def _split(after: str | None, expected: int) -> tuple[int, str | None]:

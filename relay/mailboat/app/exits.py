@@ -1,4 +1,4 @@
-"""Exit codes of the command, from sysexits.h; people's scripts and supervisors rely on them."""
+"""Exit statuses of the command, from sysexits.h; scripts and supervisors rely on them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The supervisor of several workers: starts them, starts them again when they die, passes signals on, ends them.
+"""The supervisor of several workers: starts them, restarts them when they die, forwards signals, stops them.
 
-It carries no mail. A worker that cannot even start ends the relay with that worker's exit code; one that dies later
-is started again with a growing pause, and finds its queue as its last commit left it.
+It handles no mail. A worker that cannot start ends the relay with that worker's exit code; one that dies later is
+restarted after a growing pause, with its queue as of its last commit.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from mailboat.model.observer import TokenResult
 log = logging.getLogger(__name__)
 
 PAUSES = (0.1, 1.0, 5.0, 15.0)
-"""Seconds before a dead worker is started again, by the number of deaths in a row."""
+"""Seconds before a dead worker is restarted, by the number of deaths in a row."""
 STEADY = 60.0
-"""Seconds after which a worker's death is a first one again."""
+"""Seconds of uptime after which the count of deaths restarts."""
 KILL_MARGIN = STOP_MARGIN + THREAD_GRACE + 1.0
-"""Seconds beyond the drain time until a worker is killed: all that it may take, and one for a busy machine."""
+"""Seconds beyond the drain time until a worker is killed: the longest shutdown, and one for a busy machine."""
 
 
 class WorkerFailedError(Exception):
@@ -45,7 +45,7 @@ class Fleet:
     """All workers of one relay."""
 
     def __init__(self, options: WorkerOptions, totals: Totals) -> None:
-        """`options.workers` says how many."""
+        """`options.workers` is their number."""
         self._options = options
         self._totals = totals
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -84,7 +84,7 @@ class Fleet:
         await asyncio.gather(*self._keepers, return_exceptions=True)
 
     async def _keep(self, number: int, first: asyncio.Future[None]) -> None:
-        """Have worker `number` running until the relay stops."""
+        """Keep worker `number` running until the relay stops."""
         loop = asyncio.get_running_loop()
         deaths = 0
         while not self._stop.is_set():
@@ -138,7 +138,7 @@ class Fleet:
         return code
 
     def _token_requested(self, result: TokenResult) -> None:
-        """Count a request to a token server: it is made here, and no worker's."""
+        """Count a request to a token server, which the supervisor makes, not a worker."""
         self._token_requests[result] += 1
         counters = {"mailboat_oauth_token_requests_total": {str(r): n for r, n in self._token_requests.items()}}
         self._totals.update("supervisor", Snapshot(counters=counters, gauges={}, histograms={}))

@@ -4,8 +4,8 @@
     last-good/set-…/…           the files, under their names
 
 `store` writes a set whole: its files, then the manifest that names them, each durable before the next step, so that the
-manifest names the old set or the new one at every moment. `find` takes no set that is not exactly what its manifest
-says. Knows nothing of what files say; `worker` stores, `start` finds.
+manifest names the old set or the new one at every moment. `find` accepts only a set that matches its manifest exactly.
+Does not interpret the files; `worker` stores, `start` finds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LastGoodError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LastGood:
-    """A stored set that is whole."""
+    """A complete stored set."""
 
     path: Path
     """The folder of its files."""
@@ -49,7 +49,7 @@ class LastGood:
 
 
 def store(queue_dir: Path, contents: Mapping[str, bytes], now: float) -> None:
-    """Make these files the last good set; nothing is written where they are already. OSError or StorageError."""
+    """Store these files as the last good set; nothing is written if they already are. OSError or StorageError."""
     folder = queue_dir / FOLDER
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     before = None
@@ -72,19 +72,19 @@ def store(queue_dir: Path, contents: Mapping[str, bytes], now: float) -> None:
     _write(folder, f".{MANIFEST}", manifest)
     (folder / f".{MANIFEST}").replace(folder / MANIFEST)
     sync_directory(folder)
-    # The one before stays once more: another worker may be reading it.
+    # The previous set stays: another worker may be reading it.
     _sweep(folder, path, before.path if before else path)
 
 
 def _sweep(folder: Path, *kept: Path) -> None:
-    """Remove all other sets, and what a kill left half-written."""
+    """Remove all other sets, and incomplete files left by a kill."""
     for path in folder.glob(f"{_PREFIX}*"):
         if path not in kept:
             shutil.rmtree(path, ignore_errors=True)
 
 
 def find(queue_dir: Path) -> LastGood | None:
-    """The set that is stored; None when there is none. LastGoodError when it is not whole."""
+    """The stored set; None if there is none. LastGoodError if it is damaged."""
     folder = queue_dir / FOLDER
     try:
         manifest = orjson.loads(read_file(folder / MANIFEST))
@@ -133,7 +133,7 @@ def _check(path: Path, digest: str) -> None:
 
 
 def _write(folder: Path, name: str, content: bytes) -> None:
-    """Write a file for this user alone, and have its content on the disk."""
+    """Write a file that only this user can read, and sync it."""
     path = folder / name
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

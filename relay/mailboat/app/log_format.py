@@ -1,8 +1,8 @@
-"""How a record of the relay's log becomes text: lines of a bounded length, and nothing of what a message says.
+"""Formats records of the relay's log: lines of a limited length, without text of messages.
 
-Several workers share one standard error, and whatever collects it cuts long lines. Exceptions may quote what they were
-raised for, such as `int()` the whole text that is no number: what one says is shown up to a limit, or not at all.
-Called by `logging`; `process` sets it up.
+Several workers share one standard error, and log collectors cut long lines. Exceptions may quote their input, such as
+`int()` the whole text that is not a number: the text of an exception is shown only if it is short. Called by `logging`;
+`process` sets it up.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterator
 LINE_LIMIT = 4096
 """Octets of a line with its line feed; the event log has the same (PIPE_BUF)."""
 SHOWN = 200
-"""Characters that are left of a line over the limit."""
+"""Characters that are shown of a line over the limit."""
 SAID_LIMIT = 200
-"""Characters that an exception may say; more of them are data, not words. `int()` alone quotes 200."""
+"""Longest text of an exception; longer ones are probably data. `int()` alone quotes 200 characters."""
 
 
 class BoundedFormatter(logging.Formatter):
-    """Time, level, logger and message, a traceback behind it."""
+    """Time, level, logger and message, followed by a traceback."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -33,7 +33,7 @@ class BoundedFormatter(logging.Formatter):
 
 
 def _long_texts(error: BaseException | None) -> Iterator[str]:
-    """What the exceptions of a traceback say, where it is much."""
+    """The texts of a traceback's exceptions that are too long."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         seen.append(error)

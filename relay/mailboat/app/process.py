@@ -1,4 +1,4 @@
-"""What every process of a relay has in common: its event loop, its memory management, its diagnostics, its signals.
+"""Common to all processes of a relay: event loop, memory management, diagnostics, signals.
 
 Also the entry of a worker process: `python -m mailboat.app.process`, started by `fleet` only.
 """
@@ -39,14 +39,14 @@ from mailboat.queue.store import StorageError
 log = logging.getLogger(__name__)
 
 GC_THRESHOLD = 50_000
-"""Allocations between two looks for garbage in cycles. The message path makes none that matters; the default of 700
-costs a tenth of the throughput."""
+"""Allocations between two runs of the cyclic garbage collector. The message path makes hardly any cycles; the
+default of 700 costs a tenth of the throughput."""
 
 
 THREAD_GRACE = 5.0
-"""Seconds for threads that are left at the end to go."""
+"""Seconds for remaining threads to end at exit."""
 LAST_GRACE = 0.5
-"""Seconds for tasks that are left at the end, and are cancelled, to go."""
+"""Seconds for remaining tasks to end after they are cancelled at exit."""
 
 
 def run(main: Coroutine[Any, Any, int], log_level: int = logging.INFO) -> int:
@@ -55,18 +55,18 @@ def run(main: Coroutine[Any, Any, int], log_level: int = logging.INFO) -> int:
     handler.setFormatter(BoundedFormatter())
     logging.basicConfig(level=log_level, handlers=[handler], force=True)
     threading.excepthook = _thread_failed
-    # The usual soft limit of 1024 descriptors is below `max_connections`; the hard one is the administrator's word.
+    # The usual soft limit of 1024 descriptors is below `max_connections`; the hard one is the administrator's limit.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.collect()
-    gc.freeze()  # what was imported is there for good
+    gc.freeze()  # imported modules are never freed
     gc.set_threshold(GC_THRESHOLD, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(main)
         threading.Thread(target=_cut_short, args=(code,), daemon=True).start()
         if runner.run(_stragglers()):
-            # Closing the event loop would wait for them for ever. All that matters is on disk.
+            # Closing the event loop would wait for them endlessly. All state is on disk.
             logging.shutdown()
             sys.stdout.flush()
             os._exit(code)
@@ -74,13 +74,13 @@ def run(main: Coroutine[Any, Any, int], log_level: int = logging.INFO) -> int:
 
 
 def _thread_failed(args: threading.ExceptHookArgs) -> None:
-    """A thread has ended with an exception: say so in the log, as of everything else."""
+    """Log the exception that ended a thread."""
     name = args.thread.name if args.thread else "?"
     log.error("thread %s failed", name, exc_info=(args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback))
 
 
 def _cut_short(code: int) -> None:
-    """End the process where threads, of plugins surely, keep it from ending: Python would wait for them for ever."""
+    """End the process if threads, probably of plugins, still run: Python would wait for them endlessly."""
     time.sleep(THREAD_GRACE)
     log.warning("threads of plugins did not end in time: they end with the process")
     logging.shutdown()
@@ -88,7 +88,7 @@ def _cut_short(code: int) -> None:
 
 
 async def _stragglers() -> int:
-    """Cancel what is left on the event loop; how many tasks, of plugins surely, do not even end then."""
+    """Cancel remaining tasks; returns how many, probably of plugins, do not end even then."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
@@ -106,7 +106,7 @@ def on_signals(stop: asyncio.Event, flush: Callable[[], None]) -> None:
 
     def end() -> None:
         if stop.is_set():
-            os._exit(exits.SOFTWARE)  # asked twice: the queue is on disk, nothing is lost
+            os._exit(exits.SOFTWARE)  # the second signal: the queue is on disk, nothing is lost
         stop.set()
 
     loop.add_signal_handler(signal.SIGTERM, end)
@@ -115,7 +115,7 @@ def on_signals(stop: asyncio.Event, flush: Callable[[], None]) -> None:
 
 
 async def stopped_or_failed(stop: asyncio.Event, worker: Worker) -> int:
-    """Wait until the process shall end, or must; its exit code."""
+    """Wait for a signal or a failure; the exit code."""
     waiting = [asyncio.create_task(event.wait()) for event in (stop, worker.failed)]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
@@ -124,7 +124,7 @@ async def stopped_or_failed(stop: asyncio.Event, worker: Worker) -> int:
 
 
 async def start_worker(options: WorkerOptions, tokens: Tokens) -> Worker | int:
-    """A started worker, or the exit code that says why there is none; the reason is in the log."""
+    """A started worker, or an exit code if it failed; the reason is in the log."""
     try:
         loaded = begin(options)
         worker = await _build(options, loaded, tokens)
@@ -144,7 +144,7 @@ async def start_worker(options: WorkerOptions, tokens: Tokens) -> Worker | int:
 
 
 async def _build(options: WorkerOptions, loaded: Loaded, tokens: Tokens) -> Worker:
-    """A worker of what was loaded, or of the last good set where that turns out to be bad only now.
+    """A worker with the loaded configuration, or with the last good set if the former fails only now.
 
     Raises BadConfigurationError and StorageError.
     """
@@ -160,7 +160,7 @@ async def _build(options: WorkerOptions, loaded: Loaded, tokens: Tokens) -> Work
 
 async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> int:
     stop = asyncio.Event()
-    # The terminal's Ctrl-C reaches every process of the group; only the supervisor decides what it means.
+    # The terminal's Ctrl-C reaches every process of the group; only the supervisor handles it.
     on_signals(stop, lambda: None)
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
     questions = Questions()
@@ -169,7 +169,7 @@ async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> i
         return worker
     on_last_good = bool(worker.config.settings.copies)
     supervisor = asyncio.create_task(serve(channel, worker, questions, on_last_good=on_last_good))
-    supervisor.add_done_callback(lambda _: stop.set())  # it is gone: nothing else would end this process
+    supervisor.add_done_callback(lambda _: stop.set())  # the supervisor has exited: nothing else would end this process
     code = await stopped_or_failed(stop, worker)
     await worker.stop()
     supervisor.cancel()

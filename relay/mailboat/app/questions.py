@@ -1,7 +1,7 @@
-"""Questions and answers between two processes: one JSON object a line over a socket pair, and either side may ask.
+"""Requests and answers between two processes: one JSON object on each line of a socket pair; both sides may ask.
 
-`Questions` asks and waits, `answer` answers one question by whatever knows the verb. Errors that the other side has to
-tell apart cross by their kind. Used by `channel` and `remote_tokens`, which know the verbs.
+`Questions` sends requests and waits, `answer` answers one request with a given function. Errors that the other side
+must distinguish are sent with their kind. Used by `channel` and `remote_tokens`, which know the verbs.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ ANSWER_TIMEOUT = 60.0
 
 
 async def open_line(sock: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """The two ends of a line over one of a pair of sockets."""
+    """Reader and writer of one socket of a pair."""
     return await asyncio.open_connection(sock=sock, limit=LINE_LIMIT)
 
 
 class Questions:
-    """What one side has asked and not heard the answers to yet."""
+    """The pending requests of one side."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self.opened = asyncio.Event()
-        """Set when the line is there."""
+        """Set when the connection is open."""
 
     def open(self, writer: asyncio.StreamWriter) -> None:
-        """Ask over this line from now on."""
+        """Use this connection from now on."""
         self._writer = writer
         self.opened.set()
 
     def close(self) -> None:
-        """The other side is gone: nothing will be answered any more."""
+        """The other side has exited: fail all pending requests."""
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(WorkerGoneError("the worker is gone"))
@@ -59,9 +59,9 @@ class Questions:
         self._writer = None
 
     async def ask(self, verb: str, *arguments: Any, timeout: float | None = ANSWER_TIMEOUT) -> Any:
-        """The answer. Raises what the other side said, or WorkerGoneError where it says nothing.
+        """Send a request and return the answer. Raises the other side's error, or WorkerGoneError without an answer.
 
-        `timeout` in seconds; None: until the other side is gone.
+        `timeout` in seconds; None: until the other side exits.
         """
         if self._writer is None:
             raise WorkerGoneError("the worker is gone")
@@ -77,7 +77,7 @@ class Questions:
             self._waiting.pop(number, None)
 
     def heard(self, message: dict[str, Any]) -> None:
-        """An answer came."""
+        """Handle an answer."""
         future = self._waiting.pop(message["id"], None)
         if future is None or future.done():
             return
@@ -90,7 +90,7 @@ class Questions:
 async def answer(
     question: dict[str, Any], know: Callable[[str, list[Any]], Awaitable[Any]], writer: asyncio.StreamWriter
 ) -> None:
-    """Answer one question: `know` is given its verb and arguments."""
+    """Answer one request: `know` is called with its verb and arguments."""
     reply: dict[str, Any]
     try:
         reply = {"result": await know(question["verb"], question["arguments"])}
@@ -104,7 +104,7 @@ async def answer(
         reply = {"error": str(error), "kind": "token", "retry_at": error.retry_at}
     except RefusedError as error:
         reply = {"error": str(error), "kind": error.kind.name}
-    except Exception as error:  # nobody else would answer
+    except Exception as error:  # the other side waits for an answer
         log.exception("the question %r of another process", question["verb"])
         reply = {"error": f"internal error: {error}", "kind": "storage"}
     writer.write(_line(question["id"], reply))

@@ -1,9 +1,9 @@
-"""Live reload: sees that files changed, checks them as a whole, and applies them or says why not.
+"""Live reload: detects changed files, checks them as a whole, and applies them or reports why not.
 
-What takes long, reading and running plugins, happens in threads; the swap is one step on the event loop.
+Slow work, reading files and running plugins, is done in threads; the swap is one step on the event loop.
 
-Polls the marks of a few files instead of listening to the kernel: that also sees the `..data` swap of a Kubernetes
-volume, files outside the directory, and network file systems.
+Polls the marks of a few files instead of using inotify, so that it also detects the `..data` swap of a Kubernetes
+volume, files outside the directory, and changes on network file systems.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from mailboat.model.observer import ConfigReloaded, Observer
 log = logging.getLogger(__name__)
 
 PERIOD = 0.3
-"""Seconds between two looks; a change is applied within 1 s."""
+"""Seconds between two checks; a change is applied within 1 s."""
 RETRY = 10.0
-"""Seconds until a reload that failed for no fault of the files is tried again."""
+"""Seconds until a reload that failed without a fault of the files is retried."""
 DELIVERY_FILES = frozenset(("outbound.ini", "tls.ini"))
 """Without them a relay delivers with defaults."""
 
@@ -36,7 +36,8 @@ class ConfigWatch:
     def __init__(
         self, directory: Path, first: Loaded, clock: Clock, observer: Observer, plugins: Callable[[], Marks] = dict
     ) -> None:
-        """`first` is what the relay started with; it has settings. `plugins` gives the marks of what plugins read."""
+        """`first` is the configuration at start; it has settings. `plugins` returns the marks of files that plugins
+        read."""
         assert first.settings is not None
         self._directory = directory
         self._clock = clock
@@ -44,22 +45,22 @@ class ConfigWatch:
         self._marks = first.marks
         self._plugins = plugins
         self._seen: dict[Path, Mark] = {}
-        """Files of plugins that have changed since they were read, as they were at the last look."""
+        """Marks at the last check of plugins' files that have changed since they were read."""
         self._retry_at: float | None = None
         self.settings: Settings = first.settings
-        """What is in force."""
+        """The configuration in force."""
         self._used = first.contents.keys() & DELIVERY_FILES
         self.loaded_at = clock.now()
         self._stored_at = first.stored_at
         self.error: str | None = self._why("; ".join(map(str, first.refused))) if first.refused else None
-        """Why the files as they are now were refused."""
+        """Why the present files were refused."""
         self.tolerated = first.tolerated
-        """What the start went on without; empty after a reload."""
+        """Faults that the start tolerated; empty after a reload."""
         self.applied: Callable[[Loaded], Awaitable[None]] = _ignored
         """Called after a configuration was put into force."""
 
     async def run(self, apply: Callable[[Settings], Awaitable[None]]) -> None:
-        """Look until cancelled. `apply` puts settings into force, or raises OSError or ValueError and changes none."""
+        """Check until cancelled. `apply` applies settings, or raises OSError or ValueError without changing any."""
         if self.error is not None:
             log.error("the configuration is refused: %s", self.error)
             self._observer.config_reloaded(ConfigReloaded(self.settings.hash, self.error))
@@ -68,7 +69,7 @@ class ConfigWatch:
             await self.look(apply)
 
     async def look(self, apply: Callable[[Settings], Awaitable[None]]) -> None:
-        """Look once, and apply what changed."""
+        """Check once, and apply changes."""
         late = self._retry_at is not None and self._clock.monotonic() >= self._retry_at
         plugins = self._plugins_changed()
         if not (late or plugins or changed(self._marks)):
@@ -76,13 +77,13 @@ class ConfigWatch:
         self._retry_at = None
         try:
             await self._reload(apply, plugins=plugins)
-        except Exception as error:  # a bug of ours or of a plugin: the files may be good, and a later try may succeed
+        except Exception as error:  # a bug, maybe of a plugin: the files may be valid, and a retry may succeed
             log.exception("the new configuration could not be applied")
             self._retry_at = self._clock.monotonic() + RETRY
             self._refuse(f"internal error, see the log of the relay: {type(error).__name__}")
 
     def _plugins_changed(self) -> bool:
-        """Whether a file that a plugin has read is another than at the last look."""
+        """Whether a file that a plugin has read has changed since the last check."""
         now = {path: mark for path, was in self._plugins().items() if (mark := file_mark(path)) != was}
         news = bool(now) and now != self._seen
         self._seen = now
@@ -96,7 +97,7 @@ class ConfigWatch:
         if loaded.settings is None or loaded.tolerated:
             self._refuse("; ".join(str(fault) for fault in (*loaded.faults, *loaded.tolerated)))
         elif vanished := self._used - loaded.contents.keys():
-            # Not by accident: mail for a smart host would go by MX, from any address, because a ConfigMap was deleted.
+            # Otherwise, deleting a ConfigMap would send mail for a smart host by MX, from any address.
             self._refuse(f"{' and '.join(sorted(vanished))} vanished; to run without, restart")
         elif self.settings.signer and not loaded.settings.signer and loaded.settings.dkim.enabled:
             self._refuse("all keys in dkim/ vanished; to run without, set enabled=false in dkim.ini, or restart")
@@ -123,7 +124,7 @@ class ConfigWatch:
         self._observer.config_reloaded(ConfigReloaded(new.hash))
 
     def _why(self, error: str) -> str:
-        """Why the files were refused, and what is in force instead if that is not what was loaded last."""
+        """Why the files were refused, and which configuration is in force instead, if it is the last good set."""
         return f"the last good set, of {self._stored_at}, is in force: {error}" if self._stored_at else error
 
     def _refuse(self, reason: str) -> None:

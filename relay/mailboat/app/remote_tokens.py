@@ -1,6 +1,6 @@
-"""Access tokens in a relay of several workers: the supervisor has them, in memory, and each worker asks it.
+"""Access tokens in a relay of several workers: the supervisor caches them in memory, and the workers request them.
 
-The question holds all that the supervisor needs, which knows no settings. Carried by `channel`.
+A request has all that the supervisor needs, which knows no settings. Sent over `channel`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mailboat.queue.store import StorageError
 
 TOKEN = "token"  # noqa: S105 - the verb
 REMEMBERED = 1000
-"""Tokens that a worker keeps, so that it asks once for all its connections and not for each."""
+"""Tokens that a worker caches, so that it sends one request for all its connections."""
 
 
 class RemoteTokens:
@@ -35,7 +35,7 @@ class RemoteTokens:
             return known
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
-                await self._questions.opened.wait()  # deliveries begin a moment before the line is there
+                await self._questions.opened.wait()  # deliveries may begin before the connection is open
             answer = await self._questions.ask(TOKEN, asdict(grant), refused)
         except (StorageError, TimeoutError) as error:
             raise TokenError("the supervisor of the workers does not answer") from error

@@ -1,4 +1,4 @@
-"""`mailboat relay`: one process that does everything, or a supervisor with a worker a CPU, and the admin listener."""
+"""`mailboat relay`: one process that does everything, or a supervisor with several workers, and the admin listener."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def relay(options: WorkerOptions) -> int:
 
 async def _relay(options: WorkerOptions) -> int:
     stop = asyncio.Event()
-    on_signals(stop, lambda: None)  # from the first moment on: a relay that still starts ends in good order too
+    on_signals(stop, lambda: None)  # from the beginning: a relay can also be stopped cleanly while it starts
     try:
         loaded = begin(options)
     except BadConfigurationError as error:
@@ -81,7 +81,7 @@ async def _supervise(options: WorkerOptions, loaded: Loaded, stop: asyncio.Event
         return exits.TEMPFAIL
     try:
         for endpoint in settings.smtp.endpoints:
-            # Workers share their ports, and would share them with a stranger too: see first that they are free.
+            # Workers share their ports, and would also share them with another program: check first that they are free.
             listening_socket(endpoint, shared=False).close()
     except OSError as error:
         log.error("%s", error)  # noqa: TRY400 - the reason is whole without a traceback
@@ -100,7 +100,7 @@ async def _supervise(options: WorkerOptions, loaded: Loaded, stop: asyncio.Event
     except WorkerFailedError as error:
         return exit_code(error.code)
     if fleet.on_last_good and not loaded.stored_at:
-        # What is wrong with plugins, workers alone find out; the admin listener is of the same set as they are.
+        # Faults of plugins are found by workers only; the admin listener uses the same set as they do.
         with suppress(BadConfigurationError):
             settings = fall_back(options, loaded, ()).settings or settings
     control = RelayControl(fleet.ports, options.workers, totals, settings.outbound.queue_dir)

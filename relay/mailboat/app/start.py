@@ -1,7 +1,7 @@
-"""Which configuration a process of the relay starts with: the directory's, or with `--last-good` the last good set.
+"""Chooses the configuration at start: the directory's, or with `--last-good` the last good set.
 
-The supervisor and each worker ask for themselves, and come to the same answer. `process` asks once more when plugins do
-not load, which only a worker finds out.
+The supervisor and each worker choose separately, with the same result. `process` chooses again if plugins do not load,
+which only a worker finds out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class BadConfigurationError(Exception):
-    """There is nothing to start with; `reasons` are all lines to tell."""
+    """There is no usable configuration; `reasons` are the lines to log."""
 
     def __init__(self, reasons: Sequence[object]) -> None:
         self.reasons = tuple(map(str, reasons))
@@ -30,7 +30,7 @@ class BadConfigurationError(Exception):
 
 
 def begin(options: WorkerOptions) -> Loaded:
-    """What to start with; it has settings. Raises BadConfigurationError."""
+    """The configuration to start with; it has settings. Raises BadConfigurationError."""
     loaded = load(options.directory, os.environ)
     if loaded.settings is None:
         return fall_back(options, loaded, loaded.faults)
@@ -38,14 +38,14 @@ def begin(options: WorkerOptions) -> Loaded:
         try:
             return fall_back(options, loaded, loaded.tolerated)
         except BadConfigurationError as error:
-            log.warning("%s", error.reasons[-1])  # nothing to fall back to: what is tolerated is warned of
+            log.warning("%s", error.reasons[-1])  # no last good set: the tolerated faults are warnings
     return loaded
 
 
 def fall_back(options: WorkerOptions, bad: Loaded, faults: Sequence[Fault], marks: Marks | None = None) -> Loaded:
     """The last good set instead of `bad`, which has these faults. Raises BadConfigurationError with them.
 
-    `marks`: further files whose change is worth another look at the directory.
+    `marks`: further files whose change causes another check of the directory.
     """
     if not options.last_good:
         raise BadConfigurationError(faults)
@@ -66,7 +66,7 @@ def fall_back(options: WorkerOptions, bad: Loaded, faults: Sequence[Fault], mark
 
 
 def _stored(queue_dir: Path, faults: Sequence[Fault]) -> LastGood:
-    """The set that is stored, whole. Raises BadConfigurationError."""
+    """The complete stored set. Raises BadConfigurationError."""
     if not queue_dir.is_absolute():
         raise BadConfigurationError([*faults, "the place of the last good set is unknown: set MAILBOAT_QUEUE_DIR"])
     try:

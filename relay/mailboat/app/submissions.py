@@ -1,4 +1,4 @@
-"""A program's message on its way from the supervisor to a worker: begun, written in pieces, committed or abandoned.
+"""Transfers a program's message from the supervisor to a worker: begun, written in pieces, committed or abandoned.
 
 `RemoteSubmission` is the supervisor's end, `SubmissionTable` the worker's, which abandons what is open when the
 connection ends. A piece is answered before the next one is sent, so that neither process holds more than one. Used by
@@ -27,7 +27,7 @@ class WorkerGoneError(StorageError):
 
 
 class SubmissionStarter(Protocol):
-    """What `SubmissionTable` needs of a worker."""
+    """The part of a worker that `SubmissionTable` needs."""
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start a program's message."""
@@ -53,7 +53,7 @@ class RemoteSubmission:
 
     async def abandon(self) -> None:
         """See `SubmissionHandle`."""
-        with suppress(StorageError):  # a worker that is gone has forgotten it
+        with suppress(StorageError):  # a worker that has exited has dropped it
             await self._ask("abandon", self._handle)
 
 
@@ -89,7 +89,7 @@ class SubmissionTable:
             await submission.abandon()
 
     async def close(self) -> None:
-        """The supervisor is gone: abandon all."""
+        """The supervisor has exited: abandon all."""
         await asyncio.gather(*map(self.abandon, list(self._open)))
 
     def _handle_of(self, handle: int) -> SubmissionHandle:

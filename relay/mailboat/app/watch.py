@@ -1,4 +1,4 @@
-"""Checks once a second whether there is room on the disk and in memory, and whether storage works again.
+"""Checks once a second whether disk and memory have room, and whether storage works again.
 
 Ingress reads the answer in `Load`."""
 
@@ -23,9 +23,9 @@ MEMORY_MARK = 0.8
 """Share of the memory limit above which no new mail is accepted."""
 
 STRANGERS_SHARE = 0.25
-"""Of the memory limit, for clients that may not relay."""
+"""Share of the memory limit for clients that may not relay."""
 STRANGER_MEMORY = 2**20
-"""Octets that one client can make us keep: inside TLS, with as much input pipelined as is read before a reply."""
+"""Most octets of memory that one client can use: inside TLS, with as much pipelined input as is read before a reply."""
 
 
 class Watch:
@@ -45,16 +45,16 @@ class Watch:
         """Called when storage will not work again in this process."""
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             await asyncio.sleep(PERIOD)
             try:
                 await self.look()
-            except Exception:  # the next look may succeed
+            except Exception:  # the next check may succeed
                 log.exception("checking disk and memory failed")
 
     async def look(self) -> None:
-        """Look once."""
+        """Check once."""
         if self._store.failed:
             self.failed()
         memory_full = memory_in_use() > self._memory_mark
@@ -63,7 +63,7 @@ class Watch:
             _log_change("memory is nearly full", memory_full)
         scarce, fault = disk_is_full(self._queue_dir), self._store.fault
         if scarce or fault:
-            # Ask the store: deliveries may have left room within its files.
+            # Ask the store: deliveries may have freed space within its files.
             await self._store.probe()
         disk_full = scarce and bool(self._store.fault)
         if self._load.disk_full != disk_full:
@@ -79,22 +79,23 @@ def _log_change(text: str, now: bool) -> None:
 
 
 def disk_is_full(directory: str) -> bool:
-    """Whether the file system has no more than what is kept for recording outcomes."""
+    """Whether the file system has no more space than the reserve for recording outcomes."""
     try:
         return DiskReserve.of(directory).shortage(0) is not None
     except OSError:
-        return False  # the store will say what is wrong
+        return False  # the store will report the fault
 
 
 def disk_of(directory: str) -> Disk | None:
-    """The file system of a directory; None when it cannot be asked."""
+    """The file system of a directory; None if it cannot be read."""
     try:
         return Disk.of(directory)
     except OSError:
-        return None  # the store will say what is wrong
+        return None  # the store will report the fault
 
 
 def memory_in_use() -> int:
-    """Resident octets of this process that are its own. Page cache is not counted: it gives way."""
+    """Resident octets of this process that are its own. The page cache is not counted, because the kernel can
+    reclaim it."""
     fields = Path("/proc/self/statm").read_text().split()
     return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")

@@ -29,9 +29,9 @@ from mailboat.submission.submitter import SubmissionHandle
 log = logging.getLogger(__name__)
 
 PLUGIN_GRACE = 2.0
-"""Seconds for what plugins do at the end."""
+"""Seconds for plugins to close."""
 QUIT_GRACE = 1.0
-"""Seconds for the farewell to idle next hops at the end."""
+"""Seconds for QUIT on idle connections at the end."""
 COMMIT_GRACE = 5.0
 """Seconds for the last commits, of a disk that is slow but works."""
 STOP_MARGIN = DOT_GRACE + HANG_UP_GRACE + PLUGIN_GRACE + COMMIT_GRACE + QUIT_GRACE
@@ -49,7 +49,7 @@ class Worker:
         """`loaded` has no faults, `parts` come from `build`."""
         self._options = options
         self._parts = parts
-        # Every worker takes a new configuration; one tells of it, so that a reload counts once.
+        # Every worker applies a new configuration; one of them reports it, so that a reload counts once.
         observer = parts.observability.observer if options.worker == 0 else Observer()
         self.config = ConfigWatch(options.directory, loaded, parts.clock, observer, parts.plugins.marks)
         if options.last_good and options.worker == 0:
@@ -58,7 +58,7 @@ class Worker:
         self._expiry = CertificateExpiry()
         self._started = False
         self.failed = asyncio.Event()
-        """Set when this process can do no more than end, so that it is started again."""
+        """Set when this process must exit to be restarted."""
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -90,7 +90,7 @@ class Worker:
         self._started = True
 
     async def _keep(self, loaded: Loaded) -> None:
-        """Have what is in force now as the last good set, unless a reload would refuse it."""
+        """Store the configuration in force as the last good set, unless a reload would refuse it."""
         if loaded.tolerated:
             return
         contents = {**self._parts.plugins.contents(), **loaded.contents}
@@ -101,15 +101,15 @@ class Worker:
 
     async def stop(self) -> None:
         """Drain: no new clients, no new attempts, finish what is under way, commit, close."""
-        # Nothing is recorded after a failure: whatever is delivered then is delivered twice.
+        # Nothing is recorded after a failure: a delivery would be repeated.
         parts, grace = self._parts, 0.0 if self.failed.is_set() else self._options.drain_timeout
         parts.load.draining = True
         for chore in self._chores:
             chore.cancel()
         await parts.listener.close()
-        # Whatever goes wrong here, the store is closed: it still has outcomes to commit.
+        # The store must be closed in any case: it still has outcomes to commit.
         await _finished(parts.listener.finish(grace), parts.engine.drain(grace))
-        await _finished(parts.plugins.close(PLUGIN_GRACE))  # they may still send
+        await _finished(parts.plugins.close(PLUGIN_GRACE))  # they may still send mail
         # Record the attempts first: if the process is killed now, nothing is delivered twice.
         sending.unbind()
         await parts.store.close()
@@ -122,7 +122,7 @@ class Worker:
         parts.observability.events.tell_omitted()
         await asyncio.to_thread(parts.observability.writer.close)
 
-    # What the admin listener asks; also over the supervisor's channel.
+    # Used by the admin listener, also over the supervisor's channel.
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
         """The checks of a probe; see `admin.control.Control`."""
@@ -146,7 +146,7 @@ class Worker:
         ]
 
     async def configz(self) -> ConfigStatus:
-        """What configuration runs."""
+        """The configuration in force."""
         settings = self.config.settings
         unbound = tuple(dict.fromkeys(self._parts.unbound(settings).values()))
         awaited = (_AWAITED,) if settings.awaits_outbound else ()
@@ -154,7 +154,7 @@ class Worker:
         return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, warnings, unbound)
 
     async def snapshot(self) -> Snapshot:
-        """This process's numbers."""
+        """This process's metrics."""
         parts = self._parts
         settings = self.config.settings
         unbound = parts.unbound(settings)
@@ -187,7 +187,7 @@ class Worker:
         return [entry_to_json(entry) for entry in await self._parts.store.get(id)]
 
     async def change(self, verb: Verb, selection: Selection) -> int:
-        """Do what an operator wants."""
+        """Apply an operator's verb."""
         return await self._parts.store.change(verb, selection)
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
@@ -195,7 +195,7 @@ class Worker:
         return await exports.export(self._parts.store, step, batch, selection)
 
     async def take_in(self, archive: str) -> int:
-        """Take in an archive."""
+        """Import an archive."""
         return await imports.take_in(self._parts.store, archive)
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
