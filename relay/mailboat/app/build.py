@@ -156,7 +156,7 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     sources = Sources(pod, socket.gethostname(), local.addresses, pod_ips(os.environ))
     delivery_hooks = DeliveryHooks(lambda: plugins.hooks, router, clock)
     ahead = Ahead(partial(_locate, router, delivery_hooks, clock), clock)
-    chance = random.Random()  # noqa: S311 - to spread what would come together, not a secret
+    chance = random.Random()  # noqa: S311 - to spread retries, not for secrets
     gate = Gate(ahead, chance.random)
     pool = Pool(sources=sources, observer=observer, clock=clock, parked=lambda: gate.places.parked)
     attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens(clock, observer)))

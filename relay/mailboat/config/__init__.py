@@ -1,6 +1,6 @@
-"""Haraka's configuration files: read from octets, checked as a whole, turned into frozen settings, and written again.
+"""Haraka's configuration files: parsed from octets, checked as a whole, converted to frozen settings, and written.
 
-This is what relay and operator share, and all that the operator knows of the relay (`.importlinter`). Pure: `loading`
-reads the directory. What both must judge alike belongs here, with its input as an argument: settings and the parsers of
-their values, the rules between them, verdicts on keys and on DNS answers, samples that rules are tried on.
+Shared by relay and operator; with `dkim`, all that the operator imports of the relay (`.importlinter`). Pure: `loading`
+reads the directory. All rules that both must apply in the same way belong here, with their input as an argument:
+settings, the parsers of their values, the rules between them, checks of keys and DNS answers, samples for rules.
 """

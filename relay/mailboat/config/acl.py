@@ -1,6 +1,6 @@
-"""`relay_acl_allow`: who may relay without AUTH, and which of its lines together admit the Internet.
+"""`relay_acl_allow`: who may relay without AUTH, and which of its lines together would admit the Internet.
 
-`load` reads it, `mailboat.haraka` asks for `surplus` alone.
+Used by `load`; `mailboat.haraka` uses `surplus` only.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ RELAY_ACL = "relay_acl_allow"
 _WIDE = {4: 8, 6: 16}
 """Prefix lengths below which a relay permission covers a large part of the Internet."""
 _OPEN = 0.75
-"""Share of the public addresses of an IP version from which on a list admits the Internet. Not 1: who lets in all but
-one network has an open relay too. Lists of networks of one's own are far below."""
+"""Share of the public addresses of an IP version at which a list counts as admitting the Internet. Not 1: a list of
+all but one network makes an open relay, too. Lists of a user's own networks are far below."""
 _LINES_SHOWN = 8
 
 _ALLOCATED = [
@@ -42,7 +42,7 @@ _SPECIAL = [
 
 
 def read_relay_acl(files: ConfigFiles, report: Report) -> tuple[Network, ...]:
-    """The networks that may relay. Surplus lines are tolerated by the report, and left out."""
+    """The networks that may relay, without surplus lines, which the report records as tolerated."""
     lines = files.lines(RELAY_ACL)
     if lines is None:
         return DEFAULT_RELAY_ACL
@@ -61,9 +61,10 @@ def read_relay_acl(files: ConfigFiles, report: Report) -> tuple[Network, ...]:
 
 
 def surplus(acl: Collection[Network]) -> frozenset[Network]:
-    """The networks to leave out of a list that admits the Internet, by IP version; empty where it does not.
+    """The networks to ignore of a list that admits the Internet, by IP version; empty if it does not.
 
-    Those wider than /8 (IPv6: /16) that hold public addresses; or all that do, where the others would admit it too.
+    Those wider than /8 (IPv6: /16) with public addresses, or all with public addresses if the others would admit it,
+    too.
     """
     found: set[Network] = set()
     for version, wide in _WIDE.items():
@@ -96,7 +97,7 @@ def _tell(acl: dict[Network, int], left_out: Collection[Network], report: Report
 
 
 def _everybody(acl: Collection[Network]) -> Iterator[int]:
-    """The IP versions all of whose addresses are allowed. Halves add up: 0.0.0.0/1 and 128.0.0.0/1 are everybody."""
+    """The IP versions of which all addresses are allowed, also by several networks: 0.0.0.0/1 and 128.0.0.0/1."""
     for version, bits in ((4, 32), (6, 128)):
         own = [n for n in acl if n.version == version]
         if _size(own) >= 2**bits and any(n.prefixlen == 0 for n in _disjoint(own, version)):
@@ -104,7 +105,7 @@ def _everybody(acl: Collection[Network]) -> Iterator[int]:
 
 
 def _size(networks: Iterable[Network]) -> int:
-    """Addresses, those in several networks as often: enough to spare long lists of small ones a closer look."""
+    """Number of addresses, with duplicates: a quick test that is enough for long lists of small networks."""
     return sum(n.num_addresses for n in networks)
 
 
@@ -115,14 +116,14 @@ def _disjoint(networks: Iterable[Network], version: int) -> list[Network]:
 
 
 def _share(networks: Collection[Network], version: int) -> float:
-    """Of the public addresses of a version, the part that is in these networks; 0 where it is below `_OPEN` anyway."""
+    """The share of a version's public addresses in these networks; 0 if it is certainly below `_OPEN`."""
     if _size(networks) < _OPEN * _TOTAL[version]:
         return 0.0
     return _public(_disjoint(networks, version)) / _TOTAL[version]
 
 
 def _public(disjoint: Collection[Network]) -> int:
-    """How many public addresses are in networks that do not overlap."""
+    """Number of public addresses in networks that do not overlap."""
     return _common(disjoint, _ALLOCATED) - _common(disjoint, _SPECIAL)
 
 

@@ -1,4 +1,4 @@
-"""The names of the bounce templates, and what to warn of in them. Pure; `load` and the operator ask."""
+"""The names of the bounce templates, and warnings about them. Pure; used by `load` and the operator."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ IMAGE = f"{TEXT}_image"
 
 
 def warnings_of(text: str | None) -> Iterator[str]:
-    """What a template says that will not be filled in as its author may think."""
+    """Warnings about a template's unknown placeholders."""
     for name in unknown(text or ""):
         yield f"{{{name}}} is not a placeholder: `?` is inserted"

@@ -1,4 +1,4 @@
-"""`dkim.ini` and the keys in `dkim/`, into what signs. Pure; `parse` calls it."""
+"""Makes a signer from `dkim.ini` and the keys in `dkim/`. Pure; called by `parse`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLDER = "dkim"
 SUFFIX = ".pem"
 DOMAIN = "domain:"
 _AFTER_THE_QUEUE = 7 * 86_400.0
-"""Seconds that hosts behind the next one may keep a message."""
+"""Seconds that later hosts may keep a message."""
 
 
 def key_of(name: str, content: bytes) -> SigningKey:
@@ -37,14 +37,14 @@ def path_of(selector: str, domain: str) -> str:
 
 
 def is_key_file(name: str) -> bool:
-    """Whether a file in `dkim/` is to be a key: the others are those that Kubernetes and editors put beside them."""
+    """Whether a file in `dkim/` should be a key, not one created by Kubernetes or an editor."""
     return name.endswith(SUFFIX) and not name.startswith(".")
 
 
 def read_dkim(
     file: IniFile, files: ConfigFiles, lifetime: float, report: Report
 ) -> tuple[DkimSettings, tuple[DkimDomain, ...], Signer | None]:
-    """The settings, and what signs: None without keys. `lifetime`: seconds that a message may wait in the queue."""
+    """The settings and the signer, None without keys. `lifetime`: longest time of a message in the queue, seconds."""
     warn_of_sections(file, (MAIN, DOMAIN), report)
     settings = DkimSettings(**read_section(file, MAIN, DkimSettings, report))
     if 0 < settings.expire <= lifetime + _AFTER_THE_QUEUE:
@@ -124,7 +124,7 @@ def _keys(files: ConfigFiles, report: Report) -> Iterator[SigningKey]:
 
 
 def _in_use(keys: Iterable[SigningKey]) -> tuple[SigningKey, ...]:
-    """Of each algorithm the key whose selector is the last: two signatures of one kind help nobody."""
+    """For each algorithm the key whose selector sorts last, because two signatures of one kind are useless."""
     last = {key.algorithm: key for key in sorted(keys, key=lambda key: key.selector)}
     return tuple(last[algorithm] for algorithm in Algorithm if algorithm in last)
 

@@ -1,4 +1,4 @@
-"""From the text of `dkim.ini` to values. Pure."""
+"""Parsers of values in `dkim.ini`. Pure."""
 
 from __future__ import annotations
 

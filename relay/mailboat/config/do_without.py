@@ -1,7 +1,7 @@
-"""What a relay on its last good set can do without: files that keys name, which are read where they are.
+"""Tolerates faults of files named by keys in a last good set, which are read at their own paths.
 
-Such a file holds a key, a password or a token, so the set has no copy of it. Where it cannot be used, what needs it is
-left out if no mail takes another way and nobody gets in for that. Pure; only `load` calls it.
+Such a file has a key, a password or a token, so the set has no copy of it. If it cannot be used, the setting that needs
+it is dropped, provided that no mail is routed differently and no client gains access. Pure; called by `load` only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CERTIFICATE = frozenset({"cert", "key"})
 
 
 def do_without(settings: Settings, report: Report) -> Settings:
-    """The settings without what the faults of such files leave out; these faults become warnings."""
+    """The settings without those that need files with faults; these faults become warnings."""
     kept: list[Fault] = []
     for fault in report.faults:
         without = _without(settings, fault)
@@ -33,7 +33,7 @@ def do_without(settings: Settings, report: Report) -> Settings:
 
 
 def _without(settings: Settings, fault: Fault) -> tuple[Settings, str] | None:
-    """The settings without what one fault is about, and what follows from that; None: not without it."""
+    """The settings without the subject of one fault, and the consequence; None: it cannot be dropped."""
     if fault.file == "outbound.ini" and fault.section.startswith(_ROUTE):
         if fault.key.endswith("_file") or fault.key in _ROUTE_FILES:
             return _without_route(settings, fault), "mail of this route is deferred"
@@ -68,7 +68,7 @@ def _without_route(settings: Settings, fault: Fault) -> Settings:
 
 
 def _is_certificate_wanted(settings: Settings) -> bool:
-    """Whether clients are promised TLS from the first octet, or have to show certificates."""
+    """Whether there is implicit TLS for clients, or clients must show certificates."""
     return bool(settings.smtp.smtps_listen) or (settings.tls.request_cert and settings.tls.reject_unauthorized)
 
 

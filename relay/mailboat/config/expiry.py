@@ -1,4 +1,4 @@
-"""When a certificate expires, read from its PEM. Pure; used by `app`, since the `ssl` module tells it of peers only."""
+"""Reads a certificate's expiry from its PEM. Pure; used by `app`, because the `ssl` module has it for peers only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UTC_TIME = 0x17
 
 
 def first_expiry(pem: str) -> float | None:
-    """When the first of these certificates expires, seconds since the epoch; None: there is none, or it is no PEM."""
+    """The expiry of the first of these certificates, seconds since the epoch; None: there is none, or it is not PEM."""
     try:
         return min((_not_after(ssl.PEM_cert_to_DER_cert(one)) for one in _PEM.findall(pem)), default=None)
     except (ValueError, IndexError):
@@ -35,7 +35,7 @@ def _not_after(der: bytes) -> float:
 
 
 def _inside(der: bytes, at: int) -> tuple[int, int]:
-    """Where the contents of the DER element at `at` begin and end."""
+    """Begin and end of the contents of the DER element at `at`."""
     length, start = der[at + 1], at + 2
     if length & 0x80:  # so many octets of length follow
         start += length & 0x7F

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, and where: the form of every fault and warning. Pure."""
+"""Faults and warnings of a configuration, with their places. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong, or (as a warning) probably not meant."""
+    """One fault, or (as a warning) probable mistake."""
 
     file: str
     """Name within the configuration directory."""
     line: int
-    """From 1; 0 where it is about the file as a whole or about what is missing."""
+    """From 1; 0 if it is about the whole file or about something missing."""
     section: str
     key: str
     message: str
@@ -27,12 +27,12 @@ class Fault:
 
 @dataclass(slots=True)
 class Report:
-    """Collects, while one directory is read, so that everything is said at once."""
+    """Collects all faults and warnings of one directory."""
 
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
     tolerated: list[Fault] = field(default_factory=list)
-    """What a reload refuses, and a start goes on without; see `load.Loaded`."""
+    """Faults that a start tolerates and a reload does not; see `load.Loaded`."""
 
     def fault(self, file: str, message: str, line: int = 0) -> None:
         """A fault of a file that has no keys, or of the file itself."""
@@ -43,5 +43,5 @@ class Report:
         self.warnings.append(Fault(file, line, "", "", message))
 
     def tolerate(self, file: str, message: str, line: int = 0) -> None:
-        """The same as what a start tolerates."""
+        """The same as a tolerated fault."""
         self.tolerated.append(Fault(file, line, "", "", message))

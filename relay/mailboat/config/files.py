@@ -1,4 +1,4 @@
-"""The files of a configuration as text, lines and ini files, wherever their octets come from. Pure.
+"""The files of a configuration as text, lines and ini files, from any source of octets. Pure.
 
 `settings_of` and its parts read them. `loading.directory` has those of a directory; `GivenFiles` are octets in memory,
 such as those that the operator is about to write.
@@ -35,43 +35,43 @@ class ConfigFiles(ABC):
     """The files of one configuration, and those that its keys name by a path."""
 
     def __init__(self, report: Report) -> None:
-        """What is wrong with a file goes into the report."""
+        """Faults of files are added to the report."""
         self._report = report
 
     @abstractmethod
     def content(self, name: str) -> bytes | None:
-        """A file of the configuration; None when it is missing, or unreadable (then a fault is told)."""
+        """A file of the configuration; None if it is missing, or unreadable (with a fault)."""
 
     @abstractmethod
     def has(self, name: str) -> bool:
-        """Whether the configuration has anything of that name."""
+        """Whether the configuration has a file of that name."""
 
     @abstractmethod
     def named(self, path: str) -> bytes:
-        """The content of a file that a key names; FileError, also when it is missing."""
+        """The content of a file that a key names; FileError, also if it is missing."""
 
     @abstractmethod
     def has_named(self, path: str) -> bool:
-        """Whether there is anything at a path as a key names it."""
+        """Whether there is a file at a path that a key names."""
 
     @abstractmethod
     def names_in(self, folder: str) -> list[str]:
-        """The names in a folder of the configuration, in order; none without it. FileError: it cannot be read."""
+        """The names in a subdirectory of the configuration, in order; none without it. FileError: it cannot be read."""
 
     @abstractmethod
     def absolute(self, path: str) -> str:
-        """A path as a key names it, relative to the directory of the configuration; the directory itself for "."."""
+        """A path named by a key, relative to the directory of the configuration; the directory itself for "."."""
 
     @abstractmethod
     def is_directory_itself(self, path: str) -> bool:
-        """Whether an absolute path leads to the directory of the configuration."""
+        """Whether an absolute path is the directory of the configuration."""
 
     def text(self, name: str) -> str | None:
-        """What `content` gives, as text."""
+        """The result of `content`, as text."""
         return self._text(name, self.content(name))
 
     def lines(self, name: str) -> list[tuple[int, str]] | None:
-        """Number and text of the lines of a list file, without blanks around, comments and empty lines."""
+        """Number and text of the lines of a list file, stripped, without comments and empty lines."""
         text = self.text(name)
         if text is None:
             return None
@@ -79,7 +79,7 @@ class ConfigFiles(ABC):
         return [(number, line) for number, line in stripped if line and line[0] not in ";#"]
 
     def ini(self, name: str, content: bytes | None) -> IniFile:
-        """An ini file from its content, empty when that is missing; its syntax faults are told."""
+        """An ini file from its content, empty if that is missing; its syntax faults are recorded."""
         text = self._text(name, content)
         file = ini.parse(text, name) if text is not None else IniFile(name)
         self._report.faults += file.faults
@@ -96,7 +96,7 @@ class ConfigFiles(ABC):
 
 
 class GivenFiles(ConfigFiles):
-    """Files whose octets are in memory, as if they stood in one directory; keys name them by their bare names."""
+    """Files in memory, as if in one directory; keys name them by their bare names."""
 
     def __init__(self, contents: Mapping[str, bytes], report: Report, directory: str = "/") -> None:
         """`directory`: what paths are relative to; it need not exist."""

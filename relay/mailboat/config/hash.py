@@ -1,8 +1,8 @@
-"""The hash that names a configuration from end to end: the operator renders it, the relay reports it. Pure.
+"""The hash that identifies a configuration: the operator computes it, the relay reports it. Pure.
 
 Of `outbound.ini`, `tls.ini`, `dkim.ini` and `tenants.ini`, in this order, each that exists adds its name, a space, its
 length in octets in decimal, a line feed, and its content; the hash is `sha256:` and the SHA-256 of all that in
-lower-case hexadecimal. The lengths keep text from moving between the files unnoticed. The same in a shell, where all
+lower-case hexadecimal. The lengths make moves of text between the files detectable. The same in a shell, if all files
 exist:
 
     for f in outbound.ini tls.ini dkim.ini tenants.ini; do printf '%s %d\\n' $f $(wc -c <$f); cat $f; done | sha256sum

@@ -1,7 +1,7 @@
 """Names, addresses, endpoints and lists of them, from text. Pure: nothing is looked up. Used through `values`.
 
 Domain names come out normalised as routing compares them: lower case, IDN as A-labels, no final dot. An IPv6 address
-with a port stands in brackets (RFC 5321 4.1.3, RFC 3986 3.2.2): `::1:25` says two things, so it is refused.
+with a port stands in brackets (RFC 5321 4.1.3, RFC 3986 3.2.2): `::1:25` is ambiguous, so it is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Item = TypeVar("_Item")
 
 
 def domain_name(text: str) -> str:
-    """A domain, normalised. Underscores pass: such names exist and the DNS does not mind."""
+    """A domain, normalised. Underscores are allowed, because such names exist in the DNS."""
     name = text.removesuffix(".").lower()
     if not name.isascii():
         try:
@@ -41,7 +41,7 @@ def domain_name(text: str) -> str:
 
 
 def host_name(text: str) -> str:
-    """A host's name as EHLO may give it: a domain of letters, digits and hyphens (RFC 5321 4.1.2), not an address."""
+    """A host's name as allowed in EHLO: a domain of letters, digits and hyphens (RFC 5321 4.1.2), not an address."""
     name = domain_name(text)
     if "_" in name or name.rpartition(".")[2].isdigit():
         raise ValueError("is not a host name")
@@ -80,12 +80,12 @@ def route_hosts(text: str) -> tuple[RouteHost, ...]:
 
 
 def hop_url(text: str) -> HopUrl:
-    """A next hop as a URL. What is refused is never quoted: a password may stand in it."""
+    """A next hop as a URL. A refused one is never quoted, because it may have a password."""
     scheme, _, rest = text.partition("://")
     scheme = scheme.lower()
     if scheme not in _SCHEMES:
         raise ValueError(f"the scheme is not one of {', '.join(_SCHEMES)}")
-    # The last @: one in a password need not be encoded, and none is in a host.
+    # The last @: a password may have an unencoded one, a host has none.
     userinfo, _, where = rest.removesuffix("/").rpartition("@")
     if any(c in where for c in "/?#"):
         raise ValueError("the URL of a next hop must not have a path or a query")
@@ -101,7 +101,7 @@ def _decoded(text: str) -> str:
 
 
 def token_url(text: str) -> str:
-    """The URL of a token server, or none: https, or http to loopback. What is refused is never quoted."""
+    """The URL of a token server, or none: https, or http to loopback. A refused one is never quoted."""
     if not text:
         return ""
     if not re.fullmatch(r"[!-~]+", text):
@@ -147,7 +147,7 @@ def senders(text: str) -> tuple[str, ...]:
 
 
 def host_list(text: str) -> tuple[str, ...]:
-    """Names, addresses and networks that TLS lists match exactly, or by containment where they are networks."""
+    """Names, addresses and networks of TLS lists; networks match by containment, others exactly."""
 
     def host(item: str) -> str:
         network = _network(item)
@@ -182,9 +182,9 @@ def sender_pattern(text: str) -> str:
 
 
 def bind(text: str) -> Bind:
-    """`ADDR[, ADDR6] [EHLO-NAME]`: at most one source a family, each an address or a network, and a name.
+    """`ADDR[, ADDR6] [EHLO-NAME]`: at most one source of each family, an address or a network, and a name.
 
-    `pod-ip` or `none` may stand where the addresses do.
+    `pod-ip` or `none` may replace the addresses.
     """
     word, _, rest = text.strip().partition(" ")
     if word.lower() in (BindKind.POD_IP, BindKind.NONE):
@@ -235,7 +235,8 @@ def _endpoint(item: str) -> Iterator[Endpoint]:
         raise ValueError("mail is not received on unix sockets, whose clients have no address")
     if item.isascii() and item.isdigit():
         port = _port(item, lowest=0)
-        # Haraka listens on [::0], both families in one socket; two say the same wherever sockets are IPv6 only.
+        # Haraka listens on [::0] with both families in one socket; two are equivalent and also work with IPv6-only
+        # sockets.
         yield from (Endpoint("0.0.0.0", port), Endpoint("::", port))
         return
     host, port_given = _split(item, lowest=0)
@@ -252,7 +253,7 @@ def _route_host(item: str) -> RouteHost:
     if slash and not re.fullmatch(r"[0-9]{1,5}", priority):
         raise ValueError("the priority is not a whole number up to 99999")
     host, port = _split(where)
-    # A final dot is kept: it says that the name is whole, and the search list is not for it.
+    # A final dot is kept: it means that the search list is not applied.
     name = host if _address(host) is not None else domain_name(host) + "." * host.endswith(".")
     return RouteHost(name, port or 0, int(priority or 0))
 
@@ -302,7 +303,7 @@ def _source(word: str) -> IPAddress | Network | None:
         if found is None:
             raise ValueError("is not an address or network")
         if str(found.network_address) != str(ipaddress.ip_address(word.partition("/")[0])):
-            # The address of an interface, or its network? Binding to the wrong one would be noticed late.
+            # Ambiguous: the address of an interface, or its network. A wrong choice would be noticed late.
             raise ValueError("has host bits set: write the address alone, or the network's own")
     if found is not None and (found.is_unspecified or found.is_multicast):
         raise ValueError("cannot be a source address")

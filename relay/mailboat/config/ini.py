@@ -1,10 +1,9 @@
-"""Haraka's ini syntax, read and written. Pure; `load`, plugins and the operator call it.
+"""Reads and writes Haraka's ini syntax. Pure; used by `load`, plugins and the operator.
 
-A line is blank, a comment (`;` or `#` first), a `[section]`, or `key=value`. Keys before any section are in `[main]`;
-a section may come again and goes on. `key[]=value` repeats and makes a list. A `\\` at the end joins the next line.
-There are no comments behind a value. Unlike Haraka, all values are text until the parser of their key reads them
-(`0123` stays `0123`), a key given twice is a fault (the last one does not win), and every fault is reported, with its
-line.
+A line is blank, a comment (`;` or `#` first), a `[section]`, or `key=value`. Keys before any section are in `[main]`; a
+section may occur again and continues. Repeated `key[]=value` lines make a list. A `\\` at the end joins the next line.
+There are no comments after a value. Unlike in Haraka, all values are text until the parser of their key reads them
+(`0123` stays `0123`), a key given twice is a fault, and every fault is reported, with its line.
 """
 
 from __future__ import annotations
@@ -17,22 +16,22 @@ from mailboat.config.fault import Fault
 from mailboat.config.text import quoted
 
 MAIN = "main"
-"""The section of keys that stand before any section."""
+"""The section of keys before the first section line."""
 
 _BLANK = " \t"
 _SECTION = re.compile(r"\[[ \t]*([^\[\]]*?)[ \t]*\]")
 _KEY = re.compile(r"(?:[A-Za-z0-9_@:.+\-/']|[^\s\x00-\x9f])+")
-"""Names of users stand here too: all that UTF-8 can write but blanks and control characters, and some of ASCII."""
+"""Keys may be user names: all Unicode characters except spaces, control characters, and some ASCII characters."""
 _PARAM = re.compile(rf"({_KEY.pattern})(\[\])?[ \t]*=[ \t]*(.*)")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-"""What no value may hold: control characters but the tab, and halves of surrogate pairs (no UTF-8 can say them)."""
+"""Characters that no value may have: control characters except tab, and surrogates, which UTF-8 cannot encode."""
 
 Section = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class IniEntry:
-    """One `key=value`, and where it stands."""
+    """One `key=value`, with its line."""
 
     file: str
     line: int
@@ -44,13 +43,13 @@ class IniEntry:
     """Written as `key[]=value`."""
 
     def fault(self, message: str) -> Fault:
-        """Say that something is wrong with this entry."""
+        """A fault of this entry."""
         return Fault(self.file, self.line, self.section, self.key, message)
 
 
 @dataclass(frozen=True, slots=True)
 class IniFile:
-    """A file as read: its entries in order, its sections, and what was wrong with its syntax."""
+    """A parsed file: its entries in order, its sections, and its syntax faults."""
 
     file: str
     entries: tuple[IniEntry, ...] = ()
@@ -59,7 +58,7 @@ class IniFile:
     faults: tuple[Fault, ...] = ()
 
     _by_section: dict[str, list[IniEntry]] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """Thousands of routes are thousands of sections: none is looked for by going through all entries."""
+    """Index of entries by section: with thousands of routes, a search through all entries would be slow."""
 
     def __post_init__(self) -> None:
         for entry in self.entries:
@@ -74,7 +73,7 @@ class IniFile:
         return next((entry for entry in self._by_section.get(section, ()) if entry.key == key), None)
 
     def fault(self, section: str, key: str, message: str) -> Fault:
-        """Say that something is wrong at a key, which need not be there."""
+        """A fault at a key, which need not exist."""
         entry = self.get(section, key)
         return entry.fault(message) if entry else Fault(self.file, self.sections.get(section, 0), section, key, message)
 
@@ -100,10 +99,10 @@ def parse(text: str, file: str) -> IniFile:
 
 
 def write(sections: Mapping[str, Section]) -> str:
-    """The text that `parse` reads back as the same sections, keys and values.
+    """The text that `parse` reads as the same sections, keys and values.
 
-    A list is written as `key[]=` lines. ValueError for whatever the syntax cannot say: line ends and other control
-    characters, blanks at either end, a final backslash, an odd name, an empty list.
+    A list is written as `key[]=` lines. ValueError for values that the syntax cannot represent: line ends and other
+    control characters, spaces at either end, a final backslash, an invalid name, an empty list.
     """
     lines: list[str] = []
     for section, keys in sections.items():
@@ -143,13 +142,13 @@ def _writable(key: str, value: str) -> str:
 
 
 def _logical_lines(text: str, faults: list[Fault], file: str) -> Iterator[tuple[int, str]]:
-    """Lines with continuations joined, and the number of the first; comments and blank lines are gone."""
+    """Lines with continuations joined, and the number of the first; without comments and blank lines."""
     start, joined, open_ = 0, "", False
     for number, physical in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         content = physical.removesuffix("\r").strip(_BLANK)
         nothing = not content or content[0] in ";#"
         if open_ and (nothing or _SECTION.fullmatch(content)):
-            # Haraka would join a later line, or none: what was meant is anybody's guess.
+            # Haraka would join a later line, or none: the intention is unknown.
             faults.append(Fault(file, number - 1, "", "", "the line ends in a backslash, but no line follows"))
             open_ = False
         elif open_:
@@ -167,12 +166,12 @@ def _logical_lines(text: str, faults: list[Fault], file: str) -> Iterator[tuple[
 
 
 class _Reader:
-    """Takes logical lines; keeps what it has read."""
+    """Parses logical lines and collects the results."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.section: str | None = MAIN
-        """None below a section line that could not be read: where its keys belong is unknown."""
+        """None after an invalid section line: the section of the following keys is unknown."""
         self.entries: list[IniEntry] = []
         self.sections: dict[str, int] = {}
         self.faults: list[Fault] = []

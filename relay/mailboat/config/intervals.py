@@ -4,7 +4,7 @@
     item      = span ["*" count]
     span      = number ("s" / "m" / "h" / "d")
 
-Blanks and letter case mean nothing anywhere. It is all or nothing: one bad item refuses the whole list.
+Spaces and letter case are ignored everywhere. One bad item refuses the whole list.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _SPAN = re.compile(r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,9})?)(?P<unit>[smhd]?)")
 _COUNT = re.compile(r"[0-9]{1,6}")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHORTEST = 5.0
-"""Seconds. Haraka's limit: less is hammering."""
+"""Shortest interval in seconds; Haraka's limit, to protect hosts."""
 _LONGEST = 365 * 86400.0
 _MAX_INTERVALS = 10_000
-"""Enough for any schedule; a slip such as `*100000000` must not eat the memory."""
+"""Enough for any schedule; a typing error such as `*100000000` must not exhaust memory."""
 
 
 def span(text: str, *, unit_required: bool = True) -> float:

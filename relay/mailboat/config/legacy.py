@@ -1,4 +1,5 @@
-"""What Haraka reads and Mailboat does not: why, and what to write instead. Pure tables for `sections` and `load`."""
+"""Settings that Haraka reads and Mailboat does not: why, and what to use instead. Pure tables for `sections` and
+`load`."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ REMOVED_KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "http.ini": {"port": "write host and port in listen", "host": "write host and port in listen"},
 }
-"""By file: keys of Haraka, past and present, that are known and not read."""
+"""By file: known keys of past and present Haraka that are not read."""
 
 REMOVED_SECTIONS: Mapping[str, Mapping[str, str]] = {
     "tls.ini": {
@@ -82,4 +83,4 @@ LEGACY_FILES: Mapping[str, str] = {
     "smtp.json": "is not read: JSON overrides are not supported",
     "smtp.yaml": "is not read: YAML overrides are not supported",
 }
-"""Files that Haraka takes settings from. Plugins' own files are not among them."""
+"""Files from which Haraka reads settings, without plugins' own files."""

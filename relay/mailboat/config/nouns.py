@@ -1,7 +1,7 @@
-"""The values that settings are made of: endpoints, source addresses, next hops and the small closed sets.
+"""The types of settings' values: endpoints, source addresses, next hops and enumerations.
 
-They know nothing of files or keys: `values` makes them of text, `settings` holds them and passes their names on, so
-that everybody else imports them from there.
+They know nothing of files or keys: `values` makes them from text, and `settings` re-exports them for all other
+packages.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ CPUS = -1
 
 
 class BareNewline(StrEnum):
-    """What a CR or LF alone in DATA means."""
+    """Handling of a CR or LF alone in DATA."""
 
     REFUSE = "refuse"
     NORMALIZE = "normalize"
 
 
 class Nul(StrEnum):
-    """What becomes of NUL octets in DATA."""
+    """Handling of NUL octets in DATA."""
 
     PASS = "pass"  # noqa: S105 - no password
     STRIP = "strip"
@@ -57,7 +57,7 @@ _VERSIONS = {
 
 
 class TlsLevel(StrEnum):
-    """How much TLS a delivery wants, weakest first."""
+    """TLS requirement of a delivery, weakest first."""
 
     DISABLED = "disabled"
     OPPORTUNISTIC = "opportunistic"
@@ -66,21 +66,21 @@ class TlsLevel(StrEnum):
 
 
 class Protocol(StrEnum):
-    """What a next hop speaks."""
+    """Protocol of a next hop."""
 
     SMTP = "smtp"
     LMTP = "lmtp"
 
 
 class BindKind(StrEnum):
-    """What a `[bind]` entry gives as the source."""
+    """Kind of source of a `[bind]` entry."""
 
     ADDRESSES = "addresses"
-    """The addresses that it lists; without any, the system's choice."""
+    """The listed addresses; without any, the system's choice."""
     POD_IP = "pod-ip"
     """The addresses of the pod, which Kubernetes tells in `POD_IPS` or `POD_IP`."""
     NONE = "none"
-    """None: deliveries wait. For pods that a list has forgotten."""
+    """None: deliveries wait. For pods that are missing in a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Bind:
     ehlo: str = ""
     """EHLO name; empty: `me`."""
     kind: BindKind = BindKind.ADDRESSES
-    """Of another kind there are no addresses here."""
+    """For other kinds there are no addresses."""
 
     def __str__(self) -> str:
         addresses = ", ".join(str(source) for source in (self.v4, self.v6) if source is not None)
@@ -120,24 +120,24 @@ class HopUrl:
     scheme: str
     """`smtp`, `smtps` (TLS from the first octet) or `lmtp`."""
     where: str
-    """`host[:port]`, not looked at yet."""
+    """`host[:port]`, not parsed yet."""
     user: str
     password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OAuthGrant:
-    """What a token server gives access tokens for (RFC 6749): the client's own name and secret, or a refresh token."""
+    """A grant for access tokens (RFC 6749): the client credentials, or a refresh token."""
 
     token_url: str
     client_id: str
     client_secret: str = field(default="", repr=False)
     """Empty for a public client, which has a refresh token only."""
     refresh_token: str = field(default="", repr=False)
-    """Empty: the client's credentials are the grant (RFC 6749 4.4)."""
+    """Empty: the grant is the client credentials (RFC 6749 4.4)."""
     scope: str = ""
     ca: str = field(default="", repr=False)
-    """Roots for the server's certificate, in PEM; empty: those of the system."""
+    """Root certificates that verify the server, in PEM; empty: those of the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class RouteHost:
 
     @property
     def is_local(self) -> bool:
-        """Whether what is sent there leaves no machine: a unix socket, or a loopback address."""
+        """Whether it is on this machine: a unix socket, or a loopback address."""
         return self.host.startswith("/") or _is_loopback(self.host)
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
-"""OpenSSL's verdict on key, certificate, CA, parameters and cipher list, from their octets.
+"""Checks key, certificate, CA, parameters and cipher list with OpenSSL, from their octets.
 
 What `tls.ini` names is tried here in the order in which contexts are built, so that weak keys (RSA of 1024 bits, DH of
-512) and lists that match no cipher are found before anything takes effect. `tls` asks for the relay, and the operator
-before it writes. The octets stay in memory, no file is made, and the contexts are thrown away.
+512) and lists that match no cipher are found before anything takes effect. Used by `tls` for the relay, and by the
+operator before it writes. The octets stay in memory, no file is written, and the contexts are discarded.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ VERSIONS = {
     "TLSv1.2": ssl.TLSVersion.TLSv1_2,
     "TLSv1.3": ssl.TLSVersion.TLSv1_3,
 }
-"""What `minVersion` names, for building a context."""
+"""The values of `minVersion`, for building a context."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
-    """What one side of `tls.ini` gives OpenSSL; None or empty: not given. Files as their PEM octets."""
+    """The input of OpenSSL from one side of `tls.ini`; None or empty: not given. Files as their PEM octets."""
 
     key: bytes | None = field(default=None, repr=False)
     cert: bytes | None = None
@@ -37,16 +37,16 @@ class TlsMaterial:
 
 @dataclass(frozen=True, slots=True)
 class TlsRefusal:
-    """One thing that OpenSSL does not take."""
+    """One fault found by OpenSSL."""
 
     keys: tuple[str, ...]
-    """The keys of `tls.ini` that it is about, the first one first to blame."""
+    """The keys of `tls.ini` that it is about, the most likely cause first."""
     message: str
     """One line, for people. Never holds a secret."""
 
 
 def refusals(material: TlsMaterial) -> Iterator[TlsRefusal]:
-    """Everything that OpenSSL refuses. A key without a certificate, or the other way round, is not tried."""
+    """All faults found by OpenSSL. A key without a certificate, or vice versa, is not tried."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with ExitStack() as stack:
 
@@ -68,7 +68,7 @@ def refusals(material: TlsMaterial) -> Iterator[TlsRefusal]:
 
 
 def roots(content: bytes) -> str:
-    """The certificates of a PEM file, as text. ValueError when there are none that OpenSSL takes."""
+    """The certificates of a PEM file, as text. ValueError if there are none that OpenSSL accepts."""
     for refusal in refusals(TlsMaterial(ca=content)):
         raise ValueError(refusal.message)
     return content.decode("ascii", "replace")
@@ -76,7 +76,7 @@ def roots(content: bytes) -> str:
 
 @contextmanager
 def _as_path(content: bytes) -> Iterator[str]:
-    """A name under which OpenSSL, which takes no octets, can open these."""
+    """A path by which OpenSSL, which accepts no octets, can open them."""
     descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as file:
@@ -96,7 +96,7 @@ def _tried(step: Callable[[], None], *keys: str) -> Iterator[TlsRefusal]:
 
 
 def _reason(error: ssl.SSLError) -> str:
-    """What OpenSSL says, with the causes that people meet in plain words."""
+    """OpenSSL's error, with common causes in plain words."""
     plain = {
         "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
         "BAD_DECRYPT": "the key is encrypted; store it without a pass phrase",

@@ -1,4 +1,4 @@
-"""`outbound.ini`: its keys, `[bind]` and the `[route:NAME]` sections, with what must fit together. Called by `load`."""
+"""`outbound.ini`: its keys, `[bind]` and the `[route:NAME]` sections, and the rules between them. Called by `load`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROUTE_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
 
 def read_outbound(file: IniFile, files: ConfigFiles, queue_dir: str, report: Report) -> OutboundSettings:
-    """The settings of `outbound.ini`; what is wrong goes into the report. `queue_dir` goes before the key."""
+    """The settings of `outbound.ini`; faults are added to the report. `queue_dir` overrides the key."""
     warn_of_sections(file, (MAIN, BIND, ROUTE), report)
     settings = OutboundSettings(**read_section(file, MAIN, OutboundSettings, report))
     if file.get(MAIN, "temp_fail_intervals") and file.get(MAIN, "maxTempFailures"):
@@ -76,7 +76,7 @@ def _routes(file: IniFile, files: ConfigFiles, report: Report) -> tuple[Route, .
 
 
 def _route_faults(route: Route, section: str, file: IniFile) -> Iterator[Fault]:
-    # A key with a bad value is there: it has been told, and is not missing.
+    # A key with a bad value is not missing: its fault has been reported.
     given = {entry.key for entry in file.of(section) if entry.value.strip()}
     if not given & {"domains", "senders"}:
         yield file.fault(section, "domains", "is missing: a route needs domains or senders")
@@ -122,11 +122,11 @@ _CREDENTIALS = {
     "oauth_client_secret_file": "oauth_client_secret",
     "oauth_refresh_token_file": "oauth_refresh_token",
 }
-"""The keys of a route that name a file, each with the field that its content goes to."""
+"""The keys of a route that name a file, each with the field for its content."""
 
 
 def _with_credentials(route: Route, section: str, file: IniFile, files: ConfigFiles, report: Report) -> Route:
-    """The route with absolute paths and what those files hold."""
+    """The route with absolute paths and the content of the files."""
     for key, content in _CREDENTIALS.items():
         path: str = getattr(route, key)
         if not path:
@@ -141,7 +141,7 @@ def _with_credentials(route: Route, section: str, file: IniFile, files: ConfigFi
 
 
 _ROOTS = {"ca": "ca_pem", "oauth_ca": "oauth_ca_pem"}
-"""The keys of a route that name a file of roots, each with the field that its content goes to."""
+"""The keys of a route that name a file of root certificates, each with the field for its content."""
 
 
 def _with_roots(route: Route, section: str, file: IniFile, files: ConfigFiles, report: Report) -> Route:
@@ -161,7 +161,7 @@ def _with_roots(route: Route, section: str, file: IniFile, files: ConfigFiles, r
 
 
 def _clear_passwords(route: Route, section: str, file: IniFile) -> Iterator[Fault]:
-    """Warnings where a password, or a token, may be read on its way."""
+    """Warnings about a password or token that may be read in transit."""
     what = "access token" if route.sends_token else "password"
     if not route.user or all(host.is_local for host in route.hosts):
         return
@@ -172,7 +172,7 @@ def _clear_passwords(route: Route, section: str, file: IniFile) -> Iterator[Faul
 
 
 def secret(files: ConfigFiles, path: str) -> str:
-    """The one line of a user, password or token file, without its line end. FileError names no content."""
+    """The one line of a user, password or token file, without its line end. A FileError does not quote the content."""
     content = decode(files.named(path)).removesuffix("\n").removesuffix("\r")
     if not content:
         raise FileError("is empty")

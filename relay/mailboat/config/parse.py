@@ -1,4 +1,4 @@
-"""The files of a configuration into settings, and into everything that is wrong with them. Pure.
+"""Parses the files of a configuration to settings and all faults. Pure.
 
 `loading.load` calls it with the files of a directory, the operator with those that it is about to write.
 """
@@ -29,13 +29,13 @@ _NO_NAME = "localhost"
 
 
 def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir: str = "") -> Settings:
-    """The settings, with what is wrong in the report: where it has faults, they are not to be used.
+    """The settings, with faults in the report; if there are faults, do not use the settings.
 
-    `host_name` is what EHLO says where there is no file `me`; `queue_dir` is absolute and goes before the key.
+    `host_name` is the EHLO name without a file `me`; `queue_dir` is absolute and overrides the key.
     """
     smtp = files.ini("smtp.ini", files.content("smtp.ini"))
     http = files.ini("http.ini", files.content("http.ini"))
-    # Read once: what is hashed is what is parsed.
+    # Read once, so that the hash is of the parsed content.
     read = ("outbound.ini", "tls.ini", FILE, "tenants.ini")
     outbound, tls, dkim, tenants = map(files.content, read)
     me = _me(files, host_name, report)

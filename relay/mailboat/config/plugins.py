@@ -1,6 +1,6 @@
-"""The files that name plugins and say how long they may take, and a digest of the code in `plugins.d`.
+"""The files with the names and timeouts of plugins, and a digest of the code in `plugins.d`.
 
-`load` calls it. It neither finds nor runs a plugin: `mailboat.hooks.loader` does.
+Called by `load`. Plugins are found and run by `mailboat.hooks.loader`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ TIMEOUT = "plugin_timeout"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 SHARED_MODULES = frozenset({"__init__", "_checks", "_hashing", "_passwords", "_selecting", "_turns"})
-"""What stands in `mailboat.plugins` and is no plugin; a test holds it to the folder."""
+"""Modules in `mailboat.plugins` that are not plugins; a test compares it with the directory."""
 _DEFAULT_TIMEOUT = 30.0
 _timeout: Callable[[str], float] = values.seconds(0, 86400)
 
 
 def read_plugins(files: ConfigFiles, report: Report) -> PluginSettings:
-    """What the directory says of plugins."""
+    """The plugin settings of the directory."""
     lines = _names(files, report)
     timeout = _seconds(files, TIMEOUT, report)
     timeouts = tuple(
@@ -43,7 +43,7 @@ def read_plugins(files: ConfigFiles, report: Report) -> PluginSettings:
 
 
 def plain(name: str) -> str:
-    """A plugin's name as files and modules have it: `auth/flat_file` of Haraka is `auth_flat_file`."""
+    """A plugin's name as used for files and modules: Haraka's `auth/flat_file` is `auth_flat_file`."""
     return name.replace("/", "_")
 
 
@@ -76,7 +76,7 @@ def _seconds(files: ConfigFiles, name: str, report: Report) -> float | None:
 
 
 def _code(files: ConfigFiles, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """The files in which plugins may stand; what plugins read besides, `mailboat.hooks` knows."""
+    """The files that may contain plugins; `mailboat.hooks` knows the files that plugins read."""
     for name in names:
         file = f"{PLUGIN_DIRECTORY}/{plain(name)}.py"
         content = files.content(file)

@@ -1,4 +1,5 @@
-"""One ini section into the fields of a settings class, by the metadata of its keys. Pure; `load` and its parts call it.
+"""Converts an ini section to the fields of a settings class, by the metadata of its keys. Pure; called by `load` and
+its parts.
 
 Unknown names are warnings, never faults: a file may be written for a newer Mailboat, or for Haraka.
 """
@@ -19,7 +20,7 @@ from mailboat.config.text import quoted
 
 
 def read_section(file: IniFile, section: str, kind: type, report: Report) -> dict[str, Any]:
-    """The values that a section gives, by field name. A key with a fault is reported and left out."""
+    """The values of a section, by field name. A key with a fault is reported and skipped."""
     known = _known(kind)
     values: dict[str, Any] = {}
     for entry in file.of(section):
@@ -37,7 +38,7 @@ def read_section(file: IniFile, section: str, kind: type, report: Report) -> dic
 
 
 def warn_of_sections(file: IniFile, known: Collection[str], report: Report) -> None:
-    """Warn of sections that are not `known`; one that ends in `:` stands for all that begin so."""
+    """Warn of sections that are not `known`; a known name that ends in `:` is a prefix."""
     for section, line in file.sections.items():
         if section in known or any(name.endswith(":") and section.startswith(name) for name in known):
             continue
@@ -47,7 +48,8 @@ def warn_of_sections(file: IniFile, known: Collection[str], report: Report) -> N
 
 
 def named_sections(file: IniFile, prefix: str, names: re.Pattern[str], report: Report) -> Iterator[tuple[str, str]]:
-    """The sections that begin with `prefix`, such as `route:`, and their names; one that `names` lacks is a fault."""
+    """The sections that begin with `prefix`, such as `route:`, and their names; a name that is not in `names` is a
+    fault."""
     for section, line in file.sections.items():
         if not section.startswith(prefix):
             continue
@@ -59,25 +61,25 @@ def named_sections(file: IniFile, prefix: str, names: re.Pattern[str], report: R
 
 
 def nearest(name: str, known: Iterable[str], alike: float = 0.6) -> str:
-    """A suggestion to end a message with; empty when nothing is `alike` enough (1.0 is equal)."""
+    """A suggestion for the end of a message; empty if no name is similar enough (`alike`; 1.0 is equal)."""
     lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=alike)
     return f"; did you mean {lower[close[0]]}?" if close else ""
 
 
 def parse_entry(entry: IniEntry, parse: Callable[[str], Any], *, is_list: bool = False) -> Any:
-    """The value of an entry; ValueError with the reason, also where a list was or was not meant."""
+    """The value of an entry; ValueError with the reason, also for a list in place of a value or vice versa."""
     if entry.is_item and not is_list:
         raise ValueError(f"takes one value: write {entry.key}= without []")
     if is_list and not entry.is_item:
-        # Taken for a stranger it would go unread, and a host would lose the TLS that it was promised.
+        # As an unknown key it would be ignored, and a host would lose its required TLS.
         raise ValueError(f"is a list: write {entry.key}[]=, one line for each item")
     return parse(entry.value)
 
 
 @cache
 def _known(kind: type) -> Mapping[str, NamedKey]:
-    """Made once: thousands of routes are read by the same keys."""
+    """Cached: thousands of routes have the same keys."""
     return {key.ini: key for key in keys_of(kind)}
 
 
@@ -90,5 +92,5 @@ def _unknown_key(entry: IniEntry, known: Collection[str]) -> Fault:
 
 
 def one_line(text: str) -> str:
-    """Foreign text (an OpenSSL error, a name) as part of a message."""
+    """External text (an OpenSSL error, a name) as part of a message."""
     return text if text.isprintable() else quoted(text)

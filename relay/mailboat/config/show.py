@@ -1,6 +1,6 @@
 """The effective settings for people and for scripts. Pure; `cli.config` prints them, `reference` shows the defaults.
 
-Passwords, tokens and whatever else stands in files that keys name are no keys: they never come here.
+Passwords, tokens and other content of files named by keys are not keys, so they are never shown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ File = dict[str, Any]
 
 
 def text_of(key: NamedKey, value: Any) -> str:
-    """A value as the file would say it: the key's parser reads it back."""
+    """A value as written in the file, which the key's parser can read."""
     if key.key.parse is values.intervals:
         return intervals.render(value)
     if key.key.parse is values.nodes and value == CPUS:
@@ -89,7 +89,7 @@ def _dkim(settings: Settings) -> list[tuple[str, Any]]:
 
 
 def _templates(settings: Settings) -> dict[str, bool]:
-    """Which bounce templates the directory gives."""
+    """The bounce templates in the directory."""
     bounce = settings.bounce
     return {
         "outbound.bounce_message": bounce.text is not None,

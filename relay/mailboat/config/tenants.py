@@ -1,4 +1,4 @@
-"""`tenants.ini`: a section a tenant. Called by `load`."""
+"""`tenants.ini`: a section for each tenant. Called by `load`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TENANT = "tenant:"
 
 
 def read_tenants(file: IniFile, listened: Collection[Endpoint], report: Report) -> tuple[Tenant, ...]:
-    """The tenants; what is wrong goes into the report. `listened`: what clients can come in by."""
+    """The tenants; faults are added to the report. `listened`: the configured listeners."""
     warn_of_sections(file, (TENANT,), report)
     tenants = []
     owners: dict[str, str] = {}
@@ -33,7 +33,7 @@ def read_tenants(file: IniFile, listened: Collection[Endpoint], report: Report) 
 
 
 def _claim(claimed: Iterable[str], name: str, owners: dict[str, str]) -> Iterable[tuple[str, str]]:
-    """Those that another tenant has, and which."""
+    """Values that another tenant already has, with that tenant."""
     for one in claimed:
         owner = owners.setdefault(one, name)
         if owner != name:

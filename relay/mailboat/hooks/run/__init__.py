@@ -1,7 +1,7 @@
 """How a chain of hooks runs. Only `start`, `drained` and `close` are called from outside.
 
-`chain` knows which hooks a point has, and starts them as one *run*: the hooks are asked in their order until an
-answer, or a failure, decides. The states of a run (`hook_run.HookRun`):
+`chain` knows which hooks a point has, and starts them as one *run*: the hooks are asked in their order until an answer
+or a failure decides. The states of a run (`hook_run.HookRun`):
 
     asking      on the event loop, within the call of `start` or of whatever woke the run
     in a task   an async hook waits for something; its coroutine's end wakes the run (`runner`)
@@ -32,11 +32,11 @@ share with it is the deques of `Threads`, what changes under its lock, two flags
 `SyncBatch` names. A thread calls nothing of a run; it has the event loop do so. There is no clock and no lock for
 each sync hook: there may be a hundred of them a message.
 
-Time: runs that wait are looked at every tenth of the shortest timeout, between 20 ms and 1 s, and so late a hook may
-be given up. The first of the thread and the look to claim a hook says what came of it. A hook that is given up is
-left behind: the run goes on, and what the hook says later is not heard. Its task is cancelled; its thread is
-replaced, for it cannot be ended. Both are stuck until they end by themselves. A plugin with `MAX_STUCK_THREADS` or
-`MAX_STUCK_TASKS` of them is not asked, which is a failure each time, until one has ended (`watch`).
+Time: runs that wait are looked at every tenth of the shortest timeout, between 20 ms and 1 s, and so late a hook may be
+given up. The thread and the check race to claim a hook; the first one decides its result. A hook that has timed out is
+abandoned: the run continues, and its later answer is ignored. Its task is cancelled; its thread is replaced, for it
+cannot be ended. Both are stuck until they end by themselves. A plugin with `MAX_STUCK_THREADS` or `MAX_STUCK_TASKS` of
+them is not asked, which is a failure each time, until one has ended (`watch`).
 
 A hook's own tasks are its plugin's, `MAX_TASKS` at once. To know them, the event loop's task factory is replaced when
 the first async hook is asked (`tasks`).
@@ -75,18 +75,18 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 DRAIN = 30.0
-"""Seconds that plugins which were replaced may go on with what they are at."""
+"""Seconds that running hooks of replaced plugins may still take."""
 
 
 def start(watch: HookWatch, sequence: HookSequence, args: tuple[object, ...]) -> Decision | HookRun:
-    """Ask the hooks in their order; the decision at once where none of them has to be waited for."""
+    """Call the hooks in order; returns the decision at once if none of them waits."""
     running = HookRun(watch, sequence, args)
     decision = running.advance()
     return running if decision is None else decision
 
 
 async def drained(watch: HookWatch) -> None:
-    """Wait until no run waits any more, `DRAIN` at most."""
+    """Wait until no run waits any more, at most `DRAIN` seconds."""
     watch.emptied = asyncio.Event()
     if watch.waiting:
         try:
@@ -96,5 +96,5 @@ async def drained(watch: HookWatch) -> None:
 
 
 def close(runtime: HookRuntime) -> None:
-    """The end of a worker: what is idle ends, the rest when it is."""
+    """At the end of a worker: idle threads and tasks end, others when they become idle."""
     runtime.close()

@@ -23,10 +23,10 @@ class BatchOwner(Protocol):
     args: tuple[object, ...]
 
     def batch_done(self, batch: SyncBatch) -> None:
-        """The thread is through with it."""
+        """The thread has finished it."""
 
     def leave_thread(self, batch: SyncBatch, index: int) -> None:
-        """The hook at `index` takes too long."""
+        """The hook at `index` has timed out."""
 
 
 class SyncBatch:
@@ -56,15 +56,15 @@ class SyncBatch:
 
         # The event loop writes, the thread reads.
         self.is_over = False
-        """Its other hooks are not wanted any more."""
+        """Its remaining hooks must not be called."""
         self._seen: tuple[int, bool] | None = None
-        """Which hook ran when the sweep looked last, and whether in a thread."""
+        """The hook that ran at the sweep's last check, and whether it was in a thread."""
         self._since = 0.0
         """Monotonic: when the sweep saw that first."""
 
         # Both write.
         self._claims: dict[int, object] = {}
-        """Who says what came of a hook once the sweep has looked, the thread or the sweep: the first to claim it."""
+        """Which of thread and sweep decides the result of a hook after a check: the first to claim it."""
 
         # The thread writes; the sweep reads the first two, and a run all once the thread is through or given up.
         self._at = start
@@ -82,7 +82,7 @@ class SyncBatch:
         args, claims = run.args, self._claims
         self.thread = thread
         if claims:
-            return  # given up before a thread was free
+            return  # abandoned before a thread was free
         for hook in hooks[at : self._end]:
             if self.is_over:
                 break
@@ -105,11 +105,12 @@ class SyncBatch:
         self.next = at
 
     def finished(self) -> None:
-        """The thread is through with it; on the event loop."""
+        """The thread has finished it; on the event loop."""
         self._run.batch_done(self)
 
     def check(self, now: float, since: float) -> None:
-        """Give up what takes too long, late by up to the time between looks; `since`: when the batch was asked for."""
+        """Abandon a hook after its timeout, late by up to one interval of checks; `since`: when the batch was
+        submitted."""
         at, started = seen = (self._at, self.thread is not None)
         timeout = self._run.sequence.hooks[at].timeout
         if seen != self._seen:

@@ -3,8 +3,7 @@
 `run.start` makes it. Async hooks run in a lent task (`runner`), sync hooks in a thread (`batch`, `threads`); neighbours
 of one kind share a task's step, or a batch. Everything here is on the event loop.
 
-A hook that takes too long is left behind: the run goes on without it, in another task or thread, and what it says
-later is not heard.
+A hook that times out is abandoned: the run continues in another task or thread, and the hook's later answer is ignored.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from mailboat.model.observer import HookFailure
 
 
 class HookRun:
-    """A run; once `advance` has returned None, it waits for something."""
+    """A run; after `advance` has returned None, it waits for a hook."""
 
     # Of the class until something waits: most runs are decided at once, and are made for each point of each message.
     index = 0
-    """The hook that is asked, or is to be asked next."""
+    """The hook that is running or is next."""
     since = 0.0
     """Monotonic: since when the run, or its present async hook, waits; 0 before it does."""
     cancelled = False
@@ -64,7 +63,7 @@ class HookRun:
             raise
 
     def cancel(self) -> None:
-        """The decision is not wanted any more. A task is cancelled; a thread ends with the hook that it is in."""
+        """Cancel the run: a task is cancelled; a thread finishes its present hook only."""
         self.cancelled = True
         self._callback = None
         if self._runner is not None:
@@ -77,7 +76,7 @@ class HookRun:
     # The hooks in their order.
 
     def advance(self) -> Decision | None:
-        """Ask from `index` on; the decision, or None when a hook waits."""
+        """Call hooks from `index` on; the decision, or None if a hook waits."""
         hooks, watch = self.sequence.hooks, self._watch
         while self.index < len(hooks):
             hook = hooks[self.index]
@@ -107,7 +106,7 @@ class HookRun:
         return True
 
     def go_on(self, decision: Decision | None) -> None:
-        """What waited is over: ask on, or tell the decision."""
+        """A wait has ended: continue, or report the decision."""
         if not self.cancelled and (decision is CONTINUE or self._continues(decision)):
             decision = self.advance() if self.index < len(self.sequence.hooks) else CONTINUE
         if decision is None:
@@ -119,7 +118,7 @@ class HookRun:
             callback(decision)
 
     def check(self, now: float) -> None:
-        """Leave the hook behind that takes too long; `now` is monotonic."""
+        """Abandon a hook after its timeout; `now` is monotonic."""
         if self._batch is not None:
             self._batch.check(now, self.since)
         elif self._runner is not None:
@@ -142,12 +141,12 @@ class HookRun:
         return None
 
     def plugin(self) -> str:
-        """Whose hook runs now."""
+        """The plugin whose hook runs now."""
         hooks = self.sequence.hooks
         return hooks[self.index].plugin if self.index < len(hooks) else ""
 
     async def _ask(self) -> Decision | None:
-        """Ask async hooks as long as they follow one another; None for a run that has gone on without them."""
+        """Call consecutive async hooks; None if the run has continued without them."""
         hooks, is_uneven = self.sequence.hooks, self.sequence.is_uneven
         args, watch, index = self.args, self._watch, self.index
         for hook in hooks[index:] if index else hooks:
@@ -176,7 +175,7 @@ class HookRun:
         return CONTINUE
 
     def _is_past(self, index: int) -> bool:
-        """Whether the run has gone on without the hook that comes back now; if not, the next one's time begins."""
+        """Whether the run has continued without the hook that returns now; if not, start the next one's timeout."""
         if self.index != index or self.cancelled:
             return True
         if self.since:
@@ -184,7 +183,7 @@ class HookRun:
         return False
 
     def done(self, decision: Decision | None) -> None:
-        """Async hooks that had to wait are through; None for those that were left behind."""
+        """Async hooks that waited have finished; None for abandoned ones."""
         if decision is not None and self._runner is not None:
             self._runner.work = None  # what comes now is no plugin's
             self._runner = None
@@ -200,7 +199,7 @@ class HookRun:
     # Sync hooks.
 
     def batch_done(self, batch: SyncBatch) -> None:
-        """Its thread is through with it."""
+        """Its thread has finished it."""
         if self._batch is not batch:
             return
         self._batch = None
@@ -213,7 +212,7 @@ class HookRun:
         self.go_on(decision)
 
     def leave_thread(self, batch: SyncBatch, index: int) -> None:
-        """Its thread is stuck in a hook, or no thread was free all the time."""
+        """Its thread is stuck in a hook, or no thread became free in time."""
         self._batch = None
         batch.is_over = True
         self.index = index
@@ -230,13 +229,13 @@ class HookRun:
 
 
 class _AbandonedHook:
-    """A hook that is not waited for any more; tasks that it still starts are its plugin's."""
+    """An abandoned hook; tasks that it still starts belong to its plugin."""
 
     def __init__(self, plugin: str) -> None:
         self._plugin = plugin
 
     def done(self, result: Any) -> None:
-        """Not heard."""
+        """Ignored."""
 
     def plugin(self) -> str:
         """Its plugin."""

@@ -26,7 +26,7 @@ class Work(Protocol):
     """What a runner is lent for."""
 
     def done(self, result: Any) -> None:
-        """The coroutine that had to wait is through."""
+        """The coroutine that waited has finished."""
 
     def plugin(self) -> str:
         """The plugin whose hook runs now; empty for none."""
@@ -75,7 +75,7 @@ class Runner:
         return self.work.plugin() if self.work is not None else ""
 
     async def _work(self) -> None:
-        """Wait for something to take over; end after that, for it may have left its marks on the task."""
+        """Wait for a coroutine to take over; end after it, because it may have changed the task's state."""
         early: asyncio.CancelledError | None = None
         if self._job is None:
             self._wake = self._loop.create_future()

@@ -17,7 +17,7 @@ class HookRuntime:
     tasks: PluginTasks = field(default_factory=PluginTasks)
     runners: Runners = field(init=False)
     stuck_tasks: int = 0
-    """Tasks of hooks that were given up, and have not ended."""
+    """Tasks of abandoned hooks that have not ended."""
     stuck_threads: int = 0
     """The same of threads."""
 

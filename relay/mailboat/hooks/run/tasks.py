@@ -1,7 +1,7 @@
-"""Whose task is it: tasks that a plugin's hooks start are known as the plugin's, and bounded.
+"""Assigns tasks started by hooks to their plugins, and limits their number.
 
 The event loop asks here for every task that is made. One that is made while a hook runs, or by a task of a plugin,
-belongs to that plugin. It may live as long as it likes, but a plugin that forgets its tasks must not fill the memory.
+belongs to that plugin. Its lifetime is not limited, but a plugin that leaks tasks must not fill memory.
 """
 
 from __future__ import annotations

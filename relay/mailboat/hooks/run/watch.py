@@ -1,4 +1,4 @@
-"""The runs of one set of hooks that wait: whose time is over, what is stuck, and which plugins are not asked for it.
+"""The waiting runs of one set of hooks: their timeouts, stuck tasks and threads, and plugins suspended because of them.
 
 `chain` makes one for each set of hooks, `hook_run` reports to it. Everything here is on the event loop.
 """
@@ -23,11 +23,11 @@ from mailboat.model.observer import HookFailure
 log = logging.getLogger(__name__)
 
 MAX_STUCK_THREADS = 8
-"""Threads that one plugin may leave stuck; then it is not asked any more until one of them comes back."""
+"""Stuck threads of one plugin after which it is not called until one of them returns."""
 MAX_STUCK_TASKS = 1000
 """The same for tasks that do not end when they are cancelled."""
 _FINEST, _COARSEST = 0.02, 1.0
-"""Seconds between two looks for hooks that take too long."""
+"""Seconds between two checks for timeouts."""
 
 
 class Waiting(Protocol):
@@ -36,11 +36,11 @@ class Waiting(Protocol):
     since: float
 
     def check(self, now: float) -> None:
-        """Leave the hook behind that takes too long; `now` is monotonic."""
+        """Abandon a hook after its timeout; `now` is monotonic."""
 
 
 class HookWatch:
-    """What the runs of one set of hooks have in common."""
+    """The shared state of the runs of one set of hooks."""
 
     def __init__(self, hooks: Iterable[Hook], failures: FailurePolicy, runtime: HookRuntime | None = None) -> None:
         """Without a `runtime` it makes one of its own, for as long as it lives."""
@@ -50,7 +50,7 @@ class HookWatch:
         self.runtime = runtime
         self.failures = failures
         self.disabled: set[str] = set()
-        """Plugins that have left too much stuck to be asked."""
+        """Plugins that are not called because of stuck threads or tasks."""
         self.waiting: set[Waiting] = set()
         self.emptied: asyncio.Event | None = None
         """Set once nothing waits; made by `drained`."""
@@ -60,12 +60,12 @@ class HookWatch:
         self._period = min(max(min(timeouts) / 10, _FINEST), _COARSEST) if timeouts else 0.0
 
     def skip(self, hook: Hook) -> Decision:
-        """A hook is not asked: too much of its plugin is stuck."""
+        """The failure of a hook that is not called because of its plugin's stuck threads or tasks."""
         error = TimeoutError("not called: too many earlier calls are stuck")
         return self.failures.failed(hook, HookFailure.TIMEOUT, error)
 
     def expect(self, run: Waiting) -> None:
-        """A run waits: see that it does not wait too long."""
+        """A run waits: check its timeout."""
         run.since = time.monotonic()
         self.waiting.add(run)
         if self._period and not self._sweeping:
@@ -79,13 +79,13 @@ class HookWatch:
             self.emptied.set()
 
     def leave_task(self, hook: Hook, task: asyncio.Task[None]) -> None:
-        """A task that is not waited for any more: cancelled, and stuck while it does not end."""
+        """A task that was abandoned: cancelled, and stuck while it does not end."""
         task.cancel()
         self._leave(hook.plugin, asyncio.Task, +1)
         task.add_done_callback(lambda _: self._leave(hook.plugin, asyncio.Task, -1))
 
     def leave_thread(self, hook: Hook, thread: Thread, job: Job) -> None:
-        """A thread that is not waited for any more: stuck in a job until its hook returns."""
+        """A thread that was abandoned: stuck in a job until its hook returns."""
         self._leave(hook.plugin, Thread, +1)
         self.runtime.threads.give_up(thread, job, lambda: self._leave(hook.plugin, Thread, -1))
 
