@@ -14,11 +14,11 @@ app = App(
     name="mailboat",
     help="An outbound mail relay: durable, fast, and native to Kubernetes.",
     version=f"mailboat {__version__}",
-    default_parameter=Parameter(negative_bool=""),  # no `--no-json` beside `--json`
+    default_parameter=Parameter(negative_bool=""),  # no `--no-json` in addition to `--json`
 )
 config = App(name="config", help="Check or show a configuration directory, or import one from Haraka.")
 app.command(config)
-# Their help is said here, too: without it the list of commands would have to import them.
+# Their help is repeated here, so that the list of commands does not import them.
 app.command("mailboat.cli.queue:app", name="queue", help="List and change the queue.")
 app.command(
     "mailboat.cli.plugin:app",
@@ -57,9 +57,10 @@ def relay(
     log_format:
         The event log on standard output: JSON for machines, text for people.
     drain_timeout:
-        Seconds that clients and deliveries have to finish when the relay ends.
+        Seconds for clients and deliveries to finish when the relay stops.
     last_good:
-        Keep a copy of each good configuration below the queue directory, and start with it when the directory is bad.
+        Keep a copy of each valid configuration below the queue directory, and start with it if the directory has
+        faults.
     """
     from mailboat.app.build import WorkerOptions  # noqa: PLC0415
     from mailboat.app.run import relay as run_relay  # noqa: PLC0415
@@ -79,18 +80,18 @@ def operator(
 ) -> int:
     """Run the Kubernetes operator in the foreground until SIGTERM or SIGINT.
 
-    It finds the API server by KUBECONFIG, or by the service account of its pod.
+    The API server and credentials are those of KUBECONFIG, or of the pod's service account.
 
     Parameters
     ----------
     namespace:
-        Look after the OutboundConfigs of this namespace; may be repeated. The default is the pod's own.
+        Manage the OutboundConfigs of this namespace; may be repeated. The default is the pod's own.
     all_namespaces:
-        Look after those of all namespaces.
+        Manage those of all namespaces.
     listen:
         HOST:PORT of /livez, /readyz and /metrics.
     resync:
-        Seconds between two readings of everything, for what no watch has told.
+        Seconds between two full resyncs, for changes that the watches missed.
     log_format:
         The log on standard error: JSON for machines, text for people.
     """
@@ -101,7 +102,7 @@ def operator(
 
 @config.command
 def check(directory: Path) -> int:
-    """Say every fault of a directory, a line each; exit 78 if there is one."""
+    """Print every fault of a directory, one on each line; exit status 78 if there is one."""
     from mailboat.cli.config import check as check_directory  # noqa: PLC0415
 
     return check_directory(directory)
@@ -117,14 +118,14 @@ def show(directory: Path, *, json: bool = False) -> int:
 
 @config.command(name="import")
 def import_(source: Path, /, *, to: Path = Path("mailboat-config")) -> int:
-    """Write a directory that says what a Haraka configuration directory says, and what of it could not come along.
+    """Convert a Haraka configuration directory, and print each setting that was changed or not carried over.
 
     Parameters
     ----------
     source
         Haraka's directory, such as /etc/haraka/config.
     to
-        The new directory; nothing is written over another one.
+        The new directory; existing files are never overwritten.
     """
     from mailboat.cli.config import import_haraka  # noqa: PLC0415
 

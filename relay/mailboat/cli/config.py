@@ -1,7 +1,7 @@
-"""`mailboat config check`, `show` and `import`: what they print, and with which status they end.
+"""`mailboat config check`, `show` and `import`: their output and exit status.
 
-They read a directory as the relay would, `MAILBOAT_QUEUE_DIR` included, and change nothing. The command line that calls
-them is wired in `mailboat.cli`.
+They read a directory as the relay would, `MAILBOAT_QUEUE_DIR` included, and change nothing. Called by the command line
+in `mailboat.cli`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ EX_CONFIG = 78
 
 
 def check(directory: Path, system: SystemFiles | None = None) -> int:
-    """Print one line a fault on standard output, warnings on standard error; 0, or 78 when there is any fault.
+    """Print faults on standard output and warnings on standard error, one on each line; 0, or 78 if there is a fault.
 
-    Plugins are loaded too, as a relay does that starts: their code runs, their hooks do not. `system` says how this
-    machine finds hosts.
+    Plugins are also loaded, as at a start: their code runs, their hooks do not. `system` looks up hosts of this
+    machine.
     """
     loaded = load(directory, os.environ)
     _print_warnings(warning for warning in loaded.warnings if warning not in loaded.tolerated)
@@ -45,7 +45,7 @@ def check(directory: Path, system: SystemFiles | None = None) -> int:
 
 
 def show(directory: Path, json: bool) -> int:
-    """Print the effective settings; 78 and the faults on standard error when there are any."""
+    """Print the effective settings; 78 and the faults on standard error if there are any."""
     loaded = load(directory, os.environ)
     _print_warnings(loaded.warnings)
     if loaded.settings is None:
@@ -60,9 +60,9 @@ def show(directory: Path, json: bool) -> int:
 
 
 def import_haraka(source: Path, target: Path) -> int:
-    """Write a Mailboat directory that says what a Haraka one does, and print a line for each that it cannot.
+    """Convert a Haraka directory to a Mailboat one, and print a line for each setting that was changed or lost.
 
-    0; 66 when there is nothing to read, 73 when it cannot be written there.
+    0; 66 if there is nothing to read, 73 if it cannot be written.
     """
     if not source.is_dir():
         print(f"mailboat config import: {source} is not a directory that can be read", file=sys.stderr)
@@ -92,7 +92,7 @@ def _plugin_faults(settings: Settings) -> Sequence[Fault]:
 
 
 def _unknown_hosts(settings: Settings, system: SystemFiles) -> Iterator[Fault]:
-    """Hosts of routes and token servers that only /etc/hosts or a search list could explain, where neither does."""
+    """Short names of routes' hosts and token servers that neither /etc/hosts nor a search list completes."""
     for route in settings.outbound.routes:
         token_server = urlsplit(route.oauth_token_url).hostname or "localhost"
         for key, name in (*(("hosts", host.host) for host in route.hosts), ("oauth_token_url", token_server)):

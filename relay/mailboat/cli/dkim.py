@@ -35,7 +35,7 @@ app = App(name="dkim", help="Make DKIM keys, check them against the DNS, verify 
 _Json = Annotated[bool, Parameter(help="Print JSON, one object a line.")]
 _HERE = Path()
 _UNKNOWN = "Unknown"
-"""Beside the values of `Publication`: the DNS could not be asked."""
+"""In addition to the values of `Publication`: the DNS did not answer."""
 
 
 class _DnsError(Exception):
@@ -44,7 +44,7 @@ class _DnsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """What `check` says of one key."""
+    """The result of `check` for one key."""
 
     name: str
     algorithm: str
@@ -64,16 +64,16 @@ def keygen(
 ) -> int:
     """Make a key, and print the record to publish for it.
 
-    The key goes to DIR/dkim/SELECTOR._domainkey.DOMAIN.pem, readable for its owner only. Nothing is overwritten.
+    The key is written to DIR/dkim/SELECTOR._domainkey.DOMAIN.pem, readable by its owner only. Nothing is overwritten.
 
     Parameters
     ----------
     domain
         The domain that will sign.
     selector
-        Its selector; the default tells day and algorithm, such as mb20261128r.
+        Its selector; the default has the date and the algorithm, such as mb20261128r.
     algorithm
-        `rsa` (2048 bits), which all verifiers know, or `ed25519`; a domain may have one of each.
+        `rsa` (2048 bits), which all verifiers support, or `ed25519`; a domain may have one of each.
     dir
         The configuration directory.
     """
@@ -103,9 +103,9 @@ def keygen(
 
 @app.command
 def check(directory: Path = _HERE, /, *, json: _Json = False) -> int:
-    """Compare each key with what the DNS says under its name.
+    """Compare each key with its record in the DNS.
 
-    Ends with 0 when all are published, 1 when one is not, 75 when the DNS did not answer, 78 when a file is no key.
+    Exit status: 0 if all are published, 1 if one is not, 75 if the DNS did not answer, 78 if a file is not a key.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def verify_file(
 ) -> int:
     """Verify the DKIM signatures of a mail.
 
-    Ends with 0 when one passes, 1 when none does, 66 when there is no such file, 75 when the DNS did not answer.
+    Exit status: 0 if one passes, 1 if none does, 66 if there is no such file, 75 if the DNS did not answer.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ async def _texts(resolver: Resolver, name: str) -> Sequence[str]:
 
 
 def _servers(directory: Path | None) -> Callable[[], Resolver] | None:
-    """What makes a resolver as the configuration wants it; None, with the faults printed, when it is wrong."""
+    """A factory of the configured resolver; None, after printing the faults, if the configuration has any."""
     servers: tuple[Endpoint, ...] = ()
     if directory is not None:
         loaded = load(directory, os.environ)

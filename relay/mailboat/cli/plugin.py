@@ -1,4 +1,4 @@
-"""`mailboat plugin`: which plugins there are, in which order they are asked, and the beginning of a new one."""
+"""`mailboat plugin`: lists plugins and the order of their hooks, and creates a new plugin."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @app.command(name="list")
 def list_plugins(*, config: Path | None = None) -> int:
-    """List the plugins that there are: a name, where it comes from, and whether it is in use.
+    """List all plugins: name, source, and whether each is in use.
 
     Parameters
     ----------
     config
-        A configuration directory: its `plugins.d` counts too, and `*` marks what its `plugins` lists.
+        A configuration directory: its `plugins.d` is included, and `*` marks plugins in its file `plugins`.
     """
     used: dict[str, int] = {}
     if config is not None:
@@ -42,7 +42,7 @@ def list_plugins(*, config: Path | None = None) -> int:
         used = {plain(name): number for number, name in enumerate(settings.plugins.names, 1)}
     seen: dict[str, PluginSource] = {}
     for source in available(config):
-        seen.setdefault(plain(source.name), source)  # the first is the one that is taken
+        seen.setdefault(plain(source.name), source)  # the first one is used
     width = max(map(len, seen), default=0)
     for name, source in sorted(seen.items(), key=lambda item: (used.get(item[0], len(used) + 1), item[0])):
         print(f"{'*' if name in used else ' '} {name:<{width}}  {_where(source)}")
@@ -51,7 +51,7 @@ def list_plugins(*, config: Path | None = None) -> int:
 
 @app.command
 def order(*, config: Path = Path()) -> int:
-    """Show for each point the hooks in the order in which they are asked; runs the plugins' `register`.
+    """Show the hooks of each point in the order in which they are called; runs the plugins' `register`.
 
     Parameters
     ----------
@@ -73,16 +73,17 @@ def order(*, config: Path = Path()) -> int:
 
 @app.command
 def new(name: str, /, *, directory: Path = Path()) -> int:
-    """Write NAME.py, a plugin to begin with, and test_NAME.py, a test of it that passes.
+    """Write NAME.py, a plugin to start from, and test_NAME.py, a test of it that passes.
 
-    Nothing is overwritten. Put NAME.py into `plugins.d` of a configuration directory, and NAME into `plugins`.
+    Nothing is overwritten. To use it, put NAME.py into `plugins.d` of a configuration directory, and NAME into
+    `plugins`.
 
     Parameters
     ----------
     name
         Lower-case letters, digits and underscores.
     directory
-        Where to write; `plugins.d` of a configuration directory is a good place for both.
+        The directory to write to, such as `plugins.d` of a configuration directory.
     """
     if not _NAME.fullmatch(name):
         print(
@@ -107,7 +108,7 @@ def new(name: str, /, *, directory: Path = Path()) -> int:
 
 
 def _settings(directory: Path) -> Settings | None:
-    """What a directory says; its faults are printed when it says nothing."""
+    """The loaded directory; None, after printing its faults, if it cannot be used."""
     loaded = load(directory, os.environ)
     for fault in loaded.faults:
         print(fault, file=sys.stderr)

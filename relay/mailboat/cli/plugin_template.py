@@ -1,4 +1,4 @@
-"""What `mailboat plugin new` writes. `@name@` is the plugin's name."""
+"""The files that `mailboat plugin new` writes. `@name@` is the plugin's name."""
 
 PLUGIN = '''\
 """@name@: refuses mail to recipients that @name@.ini lists under `refuse[]`.

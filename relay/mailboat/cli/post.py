@@ -1,4 +1,4 @@
-"""`mailboat send --api`: hand a mail to a relay's admin API over HTTP and say what it answered. Called by `send`."""
+"""`mailboat send --api`: submits a mail to a relay's admin API over HTTP and prints the answer. Called by `send`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mailboat.metrics.text import printable
 from mailboat.model.address import Address
 
 _SECONDS = 600.0
-"""For the answer: the relay may have the message already."""
+"""Timeout of the answer in seconds; after it, the relay may have queued the message."""
 _MAX_ANSWER = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class AdminEndpoint:
-    """Where to, and who says so."""
+    """The server and the token."""
 
     host: str
     port: int
@@ -38,7 +38,7 @@ class AdminEndpoint:
             raise ValueError(f"--api {url!r} is not http://HOST:PORT or https://HOST:PORT")
         secure = parts.scheme == "https"
         if token_file is not None:
-            token_file.open().close()  # a misspelt name must not look like a wrong token
+            token_file.open().close()  # a misspelt file name must not look like a wrong token
         token = TokenFile(str(token_file) if token_file else "")()
         return cls(parts.hostname, parts.port or (443 if secure else 9025), tls() if secure else None, token)
 

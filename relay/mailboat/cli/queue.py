@@ -1,7 +1,7 @@
-"""`mailboat queue`: see and change the queue of a relay. Plain functions, wired into the command by `app`.
+"""`mailboat queue`: lists and changes the queue of a relay. Plain functions, registered as commands of `app`.
 
-On a running relay everything goes through its admin API; on a stopped one the databases are read and changed. Only
-`flush` needs a relay that can do what it says.
+A running relay is used through its admin API; of a stopped one, the databases are read and changed. Only `flush` needs
+a running relay.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mailboat.smtp.grammar import GrammarError, normalize_domain
 
 app = App(name="queue", help="List and change the queue.")
 
-# What several verbs take.
+# Parameters of several verbs.
 _Ids = Annotated[str, Parameter(help="Message or entry ids.")]
 _Config = Annotated[Path, Parameter(help="The configuration directory of the relay.")]
 _State = Annotated[State | None, Parameter(help="Only mail in this state.")]
@@ -42,7 +42,7 @@ _HERE = Path()
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class Which:
-    """The options that select mail, besides its ids and its state; all that are given must fit."""
+    """The options that select mail, besides ids and state; all given ones must match."""
 
     domain: Annotated[str, Parameter(help="Only mail to this domain.")] = ""
     sender: Annotated[str, Parameter(help="Only mail from this address; `<>` for the null sender.")] = ""
@@ -55,7 +55,7 @@ _ANY = Which()
 
 @app.command(name="list")
 def list_messages(*, config: _Config = _HERE, which: Which = _ANY, state: _State = None, json: _Json = False) -> int:
-    """List what is queued, oldest first; also on a stopped relay."""
+    """List queued mail, oldest first; also of a stopped relay."""
 
     def body() -> int:
         selection = _selection((), which, state)
@@ -68,12 +68,12 @@ def list_messages(*, config: _Config = _HERE, which: Which = _ANY, state: _State
 
 @app.command
 def show(id: str, *, config: _Config = _HERE, json: _Json = False) -> int:  # noqa: A002 - the field's word
-    """Show one entry, or all entries of a message; also on a stopped relay.
+    """Show one entry, or all entries of a message; also of a stopped relay.
 
     Parameters
     ----------
     id
-        The id that the client was told, or one from the listing.
+        The id in the reply to the client, or one from the listing.
     """
 
     def body() -> int:
@@ -91,7 +91,7 @@ def show(id: str, *, config: _Config = _HERE, json: _Json = False) -> int:  # no
 
 @app.command
 def stats(*, config: _Config = _HERE, json: _Json = False) -> int:
-    """Show how much is queued, by state; also on a stopped relay."""
+    """Show the size of the queue by state; also of a stopped relay."""
 
     def body() -> int:
         shares = _source(config).stats()
@@ -112,7 +112,7 @@ def flush(
     state: _State = None,
     json: _Json = False,
 ) -> int:
-    """Attempt deferred mail now: what is selected, or everything."""
+    """Attempt deferred mail now: the selected mail, or all."""
     return _change(Verb.FLUSH, config, lambda: _selection(ids, which, state), json)
 
 
@@ -124,13 +124,13 @@ def hold(
     state: _State = None,
     json: _Json = False,
 ) -> int:
-    """Keep mail from being attempted until it is released."""
+    """Hold mail: it is not attempted until it is released."""
     return _change(Verb.HOLD, config, lambda: _selection(ids, which, state), json)
 
 
 @app.command
 def release(*ids: _Ids, config: _Config = _HERE, which: Which = _ANY, json: _Json = False) -> int:
-    """Make held mail due now."""
+    """Release held mail, to be attempted now."""
     return _change(Verb.RELEASE, config, lambda: _selection(ids, which, None), json)
 
 
@@ -144,14 +144,14 @@ def delete(
     yes: bool = False,
     json: _Json = False,
 ) -> int:
-    """Remove mail from the queue without telling anybody. It must be said what, or --all.
+    """Delete mail from the queue without bounce messages. Give a selection, or --all.
 
     Parameters
     ----------
     all
-        Everything; on a terminal it is asked for once more.
+        Delete all mail; on a terminal, ask for confirmation.
     yes
-        Do not ask.
+        Do not ask for confirmation.
     """
 
     def select() -> Selection:
@@ -176,17 +176,17 @@ def export(
     remove: bool = False,
     json: _Json = False,
 ) -> int:
-    """Write what is selected, or everything, into FILE, and hold it here as exported; also on a stopped relay.
+    """Write the selected mail, or all, into FILE, and hold it here as exported; also of a stopped relay.
 
-    Whole messages are taken. FILE is new; `mailboat queue import` takes it in elsewhere. If it does not become whole,
-    its mail is what it was. Ends with 73 when FILE is there already or cannot be written.
+    Whole messages are exported. FILE must be new; `mailboat queue import` reads it elsewhere. If FILE is not completed,
+    its mail is restored. Exit status 73 if FILE already exists or cannot be written.
 
     Parameters
     ----------
     file
-        A tar file, for its owner only.
+        A tar file, readable by its owner only.
     remove
-        Delete the mail here once FILE is on stable storage.
+        Delete the mail here when FILE is on stable storage.
     """
 
     def body() -> int:
@@ -201,10 +201,10 @@ def export(
 
 @app.command(name="import")
 def import_(file: Path, *, config: _Config = _HERE, json: _Json = False) -> int:
-    """Take in the mail of an archive that `export` wrote; also on a stopped relay.
+    """Import the mail of an archive written by `export`; also into a stopped relay.
 
-    What was taken from it before is not taken again. Into the queue that it came from, it gives back what is held as
-    exported. Ends with 65 when FILE is damaged: then nothing is taken.
+    Mail that was imported from it before is not imported again. In the queue that it came from, the mail held as
+    exported is restored. Exit status 65 if FILE is damaged; then nothing is imported.
 
     Parameters
     ----------
@@ -223,14 +223,14 @@ def import_(file: Path, *, config: _Config = _HERE, json: _Json = False) -> int:
 
 
 def _ask_once_more() -> None:
-    """A slip of the fingers shall not cost all mail; programs are not asked."""
+    """Ask for confirmation on a terminal; programs are not asked."""
     print("Delete all mail in the queue, without bounce messages? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise QueueCommandError("nothing was deleted", 1)
 
 
 DONE = {Verb.FLUSH: "due now", Verb.HOLD: "held", Verb.RELEASE: "released", Verb.DELETE: "deleted"}
-"""What is printed behind the number of entries."""
+"""The word printed after the number of entries."""
 
 
 def _change(verb: Verb, config: Path, select: Callable[[], Selection], json: bool) -> int:
@@ -255,9 +255,10 @@ def _selection(ids: tuple[str, ...], which: Which, state: State | None) -> Selec
 
 
 def _source(config: Path, *, reading: bool = False, new: bool = False) -> Api | Offline:
-    """The running relay, else the databases that the configuration names.
+    """The running relay, else the databases of the configuration.
 
-    To read, they do also where a running relay wants a token that we do not have: whoever may read them may know.
+    For reading, the databases are also used if a running relay requires a token that is missing, because the user may
+    read them.
     """
     api = Api(_http_settings(config))
     if api.is_running() and not (reading and not api.may_read()):
@@ -269,7 +270,7 @@ def _source(config: Path, *, reading: bool = False, new: bool = False) -> Api | 
 
 
 def _http_settings(directory: Path) -> HttpSettings:
-    """`http.ini` alone: another file that was broken since the relay started must not hide its queue."""
+    """Reads `http.ini` only, so that a fault in another file does not prevent access to a running relay's queue."""
     report = Report()
     files = ConfigDirectory(directory.absolute(), report)
     if not directory.is_dir():
@@ -282,7 +283,7 @@ def _http_settings(directory: Path) -> HttpSettings:
 
 
 def _guarded(body: Callable[[], int]) -> int:
-    """Run a verb; what goes wrong is one sentence and an exit code."""
+    """Run a verb; an error becomes one line and an exit status."""
     try:
         return body()
     except QueueCommandError as error:
@@ -295,7 +296,7 @@ def _guarded(body: Callable[[], int]) -> int:
         print(f"mailboat queue: no relay is running, and its queue cannot be read: {error}", file=sys.stderr)
         return os.EX_UNAVAILABLE
     except BrokenPipeError:
-        # Whoever read this has seen enough. The interpreter flushes at exit, which must not fail again.
+        # The reader has closed the pipe. The interpreter flushes at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return os.EX_OK
 
