@@ -1,1 +1,1 @@
-"""HTTP for operators: probes, metrics, the queue API. Knows the relay only as a `control.Control`."""
+"""HTTP for operators: probes, metrics, the queue API. Uses the relay through `control.Control` only."""

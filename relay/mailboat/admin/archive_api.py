@@ -1,15 +1,14 @@
 """`/v1/queue/export` and `import`: the queue, or some of it, as an archive. Made for `mailboat queue`.
 
-An export is one request that lasts as long as its file is in the making, so that a client that is killed is noticed at
-once. It sends lines, the relay answers with frames (four octets of length, then so many):
+An export is one request that lasts until its file is complete, so that a killed client is noticed at once. It sends
+lines, the relay answers with frames (four octets of length, then so many):
 
     {"id": …, "partial": …, and a selection as for the other verbs}
                                         the archive in frames, then an empty one
     seal                                `sealed`: the file, synced, may now be linked to its name
     keep, or remove                     `{"count": N}`
 
-Whatever else happens, the relay makes the entries what they were, unless the file is there (`queue.exports`).
-Mounted by `server`.
+In all other cases the relay restores the entries, unless the file exists (`queue.exports`). Mounted by `server`.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ def _batch(line: bytes) -> tuple[Batch, dict[str, object]]:
 
 
 class _Lines:
-    """What the client says, line by line."""
+    """The client's lines."""
 
     def __init__(self, request: web.Request) -> None:
         self._content = request.content
@@ -117,7 +116,7 @@ class _Lines:
         self._ahead: asyncio.Task[bytes] | None = None
 
     async def next(self) -> bytes:
-        """The next line. Raises ProblemError when the client is gone or says too much."""
+        """The next line. Raises ProblemError if the client has disconnected or the line is too long."""
         ahead, self._ahead = self._ahead, None
         return await (ahead or self._read())
 
@@ -129,7 +128,7 @@ class _Lines:
         return Step(line.decode())
 
     async def unless_gone(self, work: Awaitable[_T]) -> _T:
-        """What comes of some work, if the client waits for it; else it is cancelled."""
+        """The result of some work, which is cancelled if the client disconnects."""
         task = asyncio.ensure_future(work)
         self._ahead = asyncio.create_task(self._read())
         self._ahead.add_done_callback(lambda read: read.cancelled() or read.exception())

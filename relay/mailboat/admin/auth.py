@@ -1,4 +1,4 @@
-"""Who may use `/v1/` of the admin listener: `server` asks here before anything else.
+"""Decides who may use `/v1/` of the admin listener. Called by `server` first.
 
 On a loopback listener every process on this machine may, but no web page in a browser on this machine: those are
 recognised by `Origin`, and a page that has its name resolve to loopback (DNS rebinding) by `Host`. Elsewhere the
@@ -43,7 +43,7 @@ class Guard:
     """The decision for one listener."""
 
     def __init__(self, *, loopback: bool, token: Callable[[], str], open_reads: bool = False) -> None:
-        """`loopback`: only this machine reaches the listener. `open_reads`: elsewhere anybody may read, too."""
+        """`loopback`: only this machine can connect. `open_reads`: otherwise, reading needs no token."""
         self._open_reads = loopback or open_reads
         self._loopback = loopback
         self._token = token
@@ -79,7 +79,7 @@ class Guard:
 
 
 def _require_local_host(request: web.Request) -> None:
-    """The name that the client believes it talks to (RFC 9110 7.2) must be one that only means this machine."""
+    """The host in the request (RFC 9110 7.2) must be a name that always means this machine."""
     host = request.headers.get("Host", "")
     try:
         name = urlsplit(f"//{host}").hostname or ""
@@ -90,7 +90,7 @@ def _require_local_host(request: web.Request) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address can only mean this machine."""
+    """Whether a name or address always means this machine."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:

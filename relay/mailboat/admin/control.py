@@ -1,4 +1,4 @@
-"""What the admin listener needs of a relay, and how a queue entry is shown: the interface that `app` implements.
+"""The interface of a relay to the admin listener, implemented by `app`, and the JSON form of a queue entry.
 
 A relay may be one process or a fleet of workers behind a channel; it makes no difference here. Knows no HTTP.
 """
@@ -21,14 +21,14 @@ EntryJson = dict[str, Any]
 
 
 class Probe(StrEnum):
-    """The three questions of Kubernetes."""
+    """The three probes of Kubernetes."""
 
     LIVEZ = "livez"
-    """Do the event loops turn? No: kill and start again."""
+    """Whether the event loops run; if not, Kubernetes restarts the pod."""
     READYZ = "readyz"
-    """Shall clients send mail here?"""
+    """Whether clients should send mail here."""
     STARTUPZ = "startupz"
-    """Has the start come to its end?"""
+    """Whether the start is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,18 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ConfigStatus:
-    """What configuration runs, and why a newer one does not."""
+    """The configuration in force, and why a newer one is not."""
 
     hash: str
     """`sha256:…` as documented in docs/configuration.md."""
     loaded_at: float
     """Seconds since the epoch."""
     error: str | None = None
-    """Why the files as they are now were refused; None: they are what runs."""
+    """Why the present files were refused; None: they are in force."""
     warnings: Sequence[str] = ()
-    """What should be looked at although the configuration is good."""
+    """Warnings about a valid configuration."""
     unbound: Sequence[str] = ()
-    """Those of the warnings that are of source addresses which this machine does not have: their mail waits."""
+    """The warnings about source addresses that this machine does not have, for which mail waits."""
 
 
 class BadCursorError(ValueError):
@@ -62,13 +62,13 @@ class BadCursorError(ValueError):
 
 
 class QueueAdmin(Protocol):
-    """What an operator asks of a relay, and a relay of each of its workers. May raise `queue.store.StorageError`."""
+    """Operations of an operator on a relay, and of a relay on each worker. May raise `queue.store.StorageError`."""
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
         """The checks of one probe; it fails when one of them does."""
 
     async def configz(self) -> ConfigStatus:
-        """What configuration runs."""
+        """The configuration in force."""
 
     async def queue_page(
         self, selection: Selection, limit: int, after: str | None
@@ -79,13 +79,13 @@ class QueueAdmin(Protocol):
         """The entry with this id, or all of the message with this id; empty when there is none."""
 
     async def change(self, verb: Verb, selection: Selection) -> int:
-        """Do this to the entries of a selection that it touches; how many."""
+        """Apply a verb to the entries of a selection; the number of changed entries."""
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
-        """A step of an export; how many entries it was. An empty selection means everything."""
+        """A step of an export; the number of entries. An empty selection means everything."""
 
     async def take_in(self, archive: str) -> int:
-        """Take in the archive of this path; how many entries. May raise `queue.archive.DamagedArchiveError`."""
+        """Import the archive at this path; the number of entries. May raise `queue.archive.DamagedArchiveError`."""
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start a program's message. May raise `submission.request.RefusedError`, now or while it is written."""
@@ -98,9 +98,9 @@ class Control(QueueAdmin, Protocol):
         """The archive of an export that has begun, in pieces. For a thread: it blocks."""
 
     async def receive(self, pieces: AsyncIterator[bytes]) -> int:
-        """Take in an archive that comes in pieces, once it is whole; how many entries.
+        """Import an archive that arrives in pieces, when it is complete; the number of entries.
 
-        May raise `queue.archive.DamagedArchiveError`: then nothing is taken.
+        May raise `queue.archive.DamagedArchiveError`: then nothing is imported.
         """
 
     async def metrics(self) -> bytes:

@@ -1,7 +1,7 @@
-"""Whose turn it is to list the queue: one at a time, with a pause after each. Used by `queue_api`.
+"""Limits listings of the queue: one at a time, with a pause after each. Used by `queue_api`.
 
-A page costs the interpreter as much as dozens of messages do. Readers that ask for one after the other leave the mail
-most of the time nevertheless: no listing is served during the pause.
+A page costs as much CPU time as dozens of messages. The pauses, in which no listing is served, leave most of the time
+to mail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PAUSE = 2.0
 LONGEST_PAUSE = 1.0
 """Seconds."""
 PATIENCE = 20.0
-"""Seconds that a reader waits for its turn."""
+"""Longest wait of a reader in seconds."""
 
 
 class Listings:
@@ -29,7 +29,7 @@ class Listings:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn and have it. Raises ProblemError when that takes too long."""
+        """Wait for the turn and hold it. Raises ProblemError after a timeout."""
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._turn.acquire()

@@ -1,7 +1,7 @@
-"""`POST /v1/messages`: programs hand mail in over HTTP. Answered when it is durable; the relay does the rest.
+"""`POST /v1/messages`: programs submit mail over HTTP. Answered when it is durable.
 
-A message comes as JSON, or as it is (`message/rfc822`) with the envelope in the query; that one is passed on piece by
-piece. Every fault of a request is named. Mounted by `server`; docs/admin.md shows the calls.
+A message is sent as JSON, or as `message/rfc822` with the envelope in the query; the latter is streamed. All faults of
+a request are reported. Mounted by `server`; docs/admin.md shows the calls.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_JSON = 8 * 2**20
 PIECE = 64 * 1024
 _IDLE_SECONDS = 30.0
 _SLOWEST_RATE = 1024
-"""Octets a second that a body must come in at, besides `_IDLE_SECONDS` once."""
+"""Slowest rate of a body in octets a second, in addition to one `_IDLE_SECONDS`."""
 _RAW_TYPES = ("message/rfc822", "message/global")
 _OPTIONS = ("dot_stuffed", "remove_msgid", "remove_date")
 _KEYS = frozenset({"from", "to", "content", "notes", *_OPTIONS})
@@ -159,7 +159,7 @@ async def _content(wanted: Mapping[str, Any]) -> AsyncIterator[bytes]:
 
 
 async def pieces_of(request: web.Request) -> AsyncIterator[bytes]:
-    """The body as it comes, from a client that may be slow, but not for ever."""
+    """The body in pieces, with a limit of its time."""
     loop = asyncio.get_running_loop()
     began, octets = loop.time(), 0
     while True:

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class ProblemError(Exception):
-    """A request that is refused: the status, and a sentence that a person can act on."""
+    """A refused request: the status, and an explanation for people."""
 
     def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -59,7 +59,7 @@ def _problem(status: HTTPStatus, detail: str, headers: Mapping[str, str]) -> web
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns what a handler raises into a problem; what is unexpected is logged with its traceback, not shown."""
+    """Converts exceptions of a handler to problems; an unexpected one is logged with its traceback, and not shown."""
     try:
         return await handler(request)
     except ProblemError as error:

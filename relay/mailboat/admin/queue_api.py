@@ -1,4 +1,4 @@
-"""`/v1/queue`: see and change the queue over HTTP. Parses requests into a `Selection`; the relay does the rest.
+"""`/v1/queue`: lists and changes the queue over HTTP. Parses requests into a `Selection`; the relay does the rest.
 
 Every fault of a request names the parameter. Mounted by `server`; docs/admin.md shows the calls.
 """
@@ -46,7 +46,7 @@ class QueueApi:
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
-        # An empty parameter of a listing does not restrict; it is how a form sends what was left blank.
+        # An empty parameter of a listing does not restrict, because a form sends blank fields so.
         query = {name: value for name, value in single(request, _LIST_PARAMETERS).items() if value}
         limit = _limit(query.get("limit"))
         selection = selection_of(query)
@@ -104,7 +104,7 @@ def single(request: web.Request, allowed: Collection[str]) -> dict[str, str]:
 
 async def _json_object(request: web.Request) -> dict[str, Any]:
     try:
-        # Only the body is timed: a large queue may take its time to change.
+        # Only the body is timed: changing a large queue may take long.
         async with asyncio.timeout(_BODY_SECONDS):
             body = await request.read()
     except TimeoutError:
@@ -131,7 +131,7 @@ def scope(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def selection_of(wanted: Mapping[str, Any]) -> Selection:
-    """What a query or body asks for. An empty value is refused: in a `Selection` it would mean everything."""
+    """The selection of a query or body. An empty value is refused: in a `Selection` it would mean everything."""
     return Selection(
         ids=_ids(wanted["ids"]) if "ids" in wanted else (),
         domain=_domain(wanted["domain"]) if "domain" in wanted else "",

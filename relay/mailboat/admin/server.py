@@ -1,7 +1,7 @@
 """The admin listener: probes, `/metrics`, `/configz` and the queue API over HTTP/1.1. Started by `app`.
 
-Speaks to the relay through `control.Control` only. Probes must answer whatever others do to this port: a slow
-client is closed, and when there are too many connections the oldest goes, never the new one.
+Uses the relay through `control.Control` only. Probes must always be answered: a slow client is disconnected, and if
+there are too many connections the oldest one is closed, never the new one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class AdminServer:
         return tuple(_endpoint(sock.getsockname()) for server in self._servers for sock in server.sockets)
 
     async def start(self) -> None:
-        """Listen on every address, or on none: `OSError` names the one that cannot be had."""
+        """Listen on every address, or on none: `OSError` names the one that failed."""
         try:
             for endpoint in self._settings.listen:
                 for sock in await _bind(endpoint):
@@ -77,12 +77,12 @@ class AdminServer:
         where = _endpoint(sock.getsockname())
         loopback = is_loopback(where.host)
         if not loopback and not self._token():
-            level = logging.WARNING if self._settings.token_file else logging.INFO  # none is wanted by most
+            level = logging.WARNING if self._settings.token_file else logging.INFO  # most configurations have none
             refused = "every change" if self._settings.read_without_token else "/v1/"
             _log.log(level, "admin listener %s: no usable token_file, so %s is refused", where, refused)
         guard = Guard(loopback=loopback, token=self._token, open_reads=self._settings.read_without_token)
         application = build(self._control, guard, self._listings)
-        # handler_cancellation stays off: a change that was asked for is finished, whether or not the client waits.
+        # handler_cancellation stays off: a change is finished even if the client disconnects.
         runner = web.AppRunner(
             application, access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_CLOSE_SECONDS
         )
@@ -152,7 +152,7 @@ def _configz(control: Control) -> Handler:
 
 
 def _doorman(runner: web.AppRunner) -> Callable[[], RequestHandler]:
-    """Makes room for a new connection at the cost of the oldest: a flood must not shut out the probes."""
+    """Closes the oldest connection for a new one, so that a flood does not block the probes."""
 
     def enter() -> RequestHandler:
         server = runner.server

@@ -1,8 +1,8 @@
-"""The report that a sender gets for mail that failed: RFC 3464 in the multipart/report of RFC 6522.
+"""The report to a sender of failed mail: RFC 3464 in the multipart/report of RFC 6522.
 
-Three parts: text for people (from the templates), a status for programs, and the message itself. No MIME library:
-each line here is written on purpose, and every foreign text passes through `text` first. Who gets the report, that
-its reverse-path is null, and that a null sender gets none, is the caller's business (`delivery.bounce`).
+Three parts: text for people (from the templates), a status for programs, and the message itself. No MIME library is
+used: every external text passes through `text` first. The caller (`delivery.bounce`) chooses the recipient, sets the
+null reverse-path, and makes no report for a null sender.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEAD = 1_048_576
 """Octets of an original that are enough for a `Dsn` of a larger one."""
 
 _HEADER_LIMIT = 65_536
-"""Octets of the original's header that come back at most."""
+"""Maximum octets of the original's header in a report."""
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _MESSAGE_ID = re.compile(rb"<[!-;=?-~]{1,900}>")
 _TEXT_LIMIT = 65_536
@@ -32,7 +32,7 @@ _TEXT_LIMIT = 65_536
 
 @dataclass(frozen=True, slots=True)
 class FailedRecipient:
-    """One recipient that will not get the message, and why."""
+    """One failed recipient, and why."""
 
     address: Address
     outcome: Outcome
@@ -40,14 +40,14 @@ class FailedRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """Everything that one report says."""
+    """The content of one report."""
 
     id: str
     """Id of the report, for its Message-ID and boundaries."""
     me: str
     """This host's name: `Reporting-MTA`, and the domain of the report's From."""
     message: Message
-    """What failed: its sender gets the report."""
+    """The failed message: its sender gets the report."""
     failures: Sequence[FailedRecipient]
     """At least one."""
     now: float
@@ -69,21 +69,21 @@ class Part:
 
     @property
     def data(self) -> bytes:
-        """The entity as it stands between boundaries."""
+        """The entity between boundaries."""
         return self.header + b"\r\n" + self.content
 
 
 def build(dsn: Dsn, texts: templates.Templates) -> bytes:
     """The report as a message with CRLF line ends, without trace fields.
 
-    It is ASCII unless the original is not: then it needs 8BITMIME, and SMTPUTF8 if the original did (RFC 6533 4).
-    An original that is cut comes back as its header alone.
+    It is ASCII unless the original is not: then it needs 8BITMIME, and SMTPUTF8 if the original did (RFC 6533 4). Of a
+    truncated original, only the header is returned.
     """
     return _report(dsn, texts, None)
 
 
 def frame(dsn: Dsn, texts: templates.Templates, *, is_ascii: bool) -> tuple[bytes, bytes]:
-    """The same around an original that is too large for memory: what stands before it, and what behind.
+    """The same for an original that is too large for memory: the octets before and after it.
 
     `dsn.original` is its beginning. The caller puts it between, as `text.wrapped` makes its lines.
     """
@@ -128,7 +128,7 @@ def _top(dsn: Dsn, facts: headers.HeaderFacts, template: templates.ParsedTemplat
 
 
 def _values(dsn: Dsn, facts: headers.HeaderFacts) -> dict[str, str]:
-    """What the templates' placeholders stand for."""
+    """The values of the templates' placeholders."""
     utf8 = dsn.message.smtputf8
     reasons = "\n".join(f"<{_mailbox(f.address, utf8)}>: {one_line(f.outcome.reason)}" for f in dsn.failures)
     first = dsn.failures[0]
@@ -209,7 +209,7 @@ def _recipient_fields(failure: FailedRecipient, now: float, utf8: bool) -> list[
 
 
 def _original(dsn: Dsn, facts: headers.HeaderFacts, stand_in: bytes | None) -> Part:
-    """The message itself, or what stands for it, or its header where it is too large (RFC 6522 3)."""
+    """The message itself, its stand-in, or its header if it is too large (RFC 6522 3)."""
     utf8 = dsn.message.smtputf8
     if dsn.cut and stand_in is None:
         visible = _HEADER_LIMIT if facts.header_end < 0 else facts.header_end
@@ -269,5 +269,5 @@ def _unitext(address: str) -> str:
 
 
 def _token(text: str) -> str:
-    """Text of our own for a message identifier: no blank, bracket or control."""
+    """Our own text for a message identifier, without spaces, brackets and control characters."""
     return re.sub(r"[^!-;=?A-~]", "", text) or "unknown"

@@ -1,7 +1,7 @@
-"""A message's header while plugins may change it: fields in their order, found by name, and octets again.
+"""A message's header for changes by plugins: fields in order, accessible by name, and converted to octets again.
 
-What is not touched comes out octet for octet. What is added is one field and stays one: it can end neither the line
-nor the header. Pure; `hooks.transaction` makes it.
+Unchanged fields keep every octet. An added field is always exactly one field: it cannot end the line or the header.
+Pure; `hooks.transaction` makes it.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ class MessageHeader:
         self._utf8 = utf8
         self._whole = whole
         self.changed = False
-        """Whether `octets()` may give something else than was given."""
+        """Whether `octets()` may differ from the original."""
 
     def get(self, name: str) -> str | None:
         """The first field of that name, unfolded; None when there is none."""
         return next((_value(field) for field in self._fields if _is(field, name)), None)
 
     def get_all(self, name: str) -> list[str]:
-        """All of them, from the top."""
+        """All fields of that name, from the top."""
         return [_value(field) for field in self._fields if _is(field, name)]
 
     def add(self, name: str, value: str) -> None:
-        """Put a field at the end. ValueError when it would not be one field."""
+        """Add a field at the end. ValueError if it would not be exactly one field."""
         field = self._made(name, value)
         if self._fields and not self._fields[-1].endswith(b"\n"):
             self._fields[-1] += b"\r\n"
         self._fields.append(field)
 
     def add_leading(self, name: str, value: str) -> None:
-        """Put a field at the top. ValueError when it would not be one field."""
+        """Add a field at the top. ValueError if it would not be exactly one field."""
         self._fields.insert(0, self._made(name, value))
 
     def remove(self, name: str) -> int:
@@ -62,7 +62,7 @@ class MessageHeader:
         return removed
 
     def octets(self) -> bytes:
-        """The header as it is now."""
+        """The present header."""
         return b"".join(self._fields)
 
     def _change(self) -> None:
@@ -103,5 +103,5 @@ def _value(field: bytes) -> str:
 
 
 def _has_raw_octets(value: str) -> bool:
-    """Whether this came out of a header that was no UTF-8: it goes back as it was."""
+    """Whether the text came from a header that was not UTF-8: it is written unchanged."""
     return any("\udc80" <= character <= "\udcff" for character in value)

@@ -1,4 +1,4 @@
-"""What a message's header says that a relay must know, and the two fields that it may add (RFC 6409 8.1, 8.2).
+"""Reads the facts of a message's header that a relay needs, and adds two missing fields (RFC 6409 8.1, 8.2).
 
 On the path of every message: a few passes of compiled patterns, no work a line in Python, and the text is never
 looked at. Knows octets only: no envelope, no settings, no I/O. Called by ingress at the end of DATA, by whatever
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 SCAN_LIMIT = 262_144
-"""Octets that `scan` looks at, so that a message that is all header costs milliseconds of the event loop, not more."""
+"""Most octets that `scan` reads, so that a message that is all header costs only milliseconds of the event loop."""
 
 _NAME = rb"[!-9;-~]++[ \t]*+:"
 """A field name up to its colon (RFC 5322 2.2), with the blanks before it that RFC 5322 4.5.8 still allows to read."""
@@ -30,11 +30,11 @@ _BLANKS = b" \t\r\n"
 
 @dataclass(frozen=True, slots=True)
 class HeaderFacts:
-    """What the header of one message holds."""
+    """Facts of one message's header."""
 
     has_date: bool
     has_message_id: bool
-    """False also for an empty one or `<>`, which identifies nothing."""
+    """Also False for an empty one or `<>`, which identifies no message."""
     received_count: int
     """`Received` fields: hops so far (RFC 5321 6.3)."""
     header_end: int
@@ -108,7 +108,7 @@ def value_of(header: bytes, name: bytes) -> bytes | None:
 
 
 def _find_end(data: bytes, *, whole: bool) -> int:
-    """Where the header ends, -1 when undecided.
+    """The end of the header, -1 if undecided.
 
     Mostly a reader skips a line that is no field, so the header goes on to the blank line. Where the first line is
     none there is no header, and where no blank line follows, the text begins at the first line that is none.

@@ -1,4 +1,4 @@
-"""What every new message goes through before it is queued: from a client, a plugin or a program, or a bounce.
+"""Prepares every new message for the queue: from a client, a plugin or a program, or a bounce.
 
 Trace fields go on top of it, and Message-ID and Date where they are missing; what may not be queued is refused. Taps
 see its octets. Knows octets only; `queue.body_writer` makes one for each message, and does as it says.
@@ -14,7 +14,7 @@ from mailboat.message.taps import BodyTap
 
 
 class UnfitError(Exception):
-    """A message that is not taken, whatever storage says."""
+    """A message that is refused regardless of storage."""
 
 
 class TooManyHopsError(UnfitError):
@@ -22,11 +22,11 @@ class TooManyHopsError(UnfitError):
 
 
 class NulError(UnfitError):
-    """It holds a NUL octet, and `nul=refuse`."""
+    """It has a NUL octet, and `nul=refuse`."""
 
 
 class HeaderTooLongError(UnfitError):
-    """A field is to be removed, and the header is longer than what is looked at."""
+    """A field must be removed, but the header is too long to be scanned."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""The plugins that come with the relay. Each is one file, and an example: it uses what every plugin may use."""
+"""The shipped plugins. Each is one file and an example, because it uses only the API of all plugins."""

@@ -1,4 +1,4 @@
-"""What several shipped plugins ask of their ini files."""
+"""Checks of ini files for several shipped plugins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mailboat.hooks import PluginConfig
 
 
 def only(config: PluginConfig[None], known: Mapping[str, Collection[str] | None]) -> None:
-    """Refuse sections and keys that are not known: a slip would change nothing, and go unnoticed.
+    """Refuse unknown sections and keys, so that a typing error is noticed.
 
     `known` has the keys of each section, None where any will do. Raises ValueError.
     """

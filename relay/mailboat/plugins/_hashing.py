@@ -1,6 +1,6 @@
-"""Password checks in threads of their own: as many at once as memory and CPUs allow, however many clients there are.
+"""Password checks in separate threads: as many at once as memory and CPUs allow.
 
-For `auth_flat_file`. In the threads that all sync hooks share, those who guess would keep out every other plugin.
+For `auth_flat_file`. In the threads that all sync hooks share, password guessing would block other plugins.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Hashing:
     """The checks of one worker. Everything but the checks is on the event loop."""
 
     def __init__(self, workers: int, memory: Callable[[], float] = memory_limit) -> None:
-        """`workers` share the machine; `memory` says what there is, in octets."""
+        """`workers` share the machine, which has `memory` octets."""
         self._memory = memory() * SHARE / workers
         self._cpus = max(1, len(os.sched_getaffinity(0)) // workers)
         self._threads = ThreadPoolExecutor(self._cpus, "password")
@@ -43,7 +43,7 @@ class Hashing:
         self._others: deque[tuple[PasswordCheck, asyncio.Future[None]]] = deque()
 
     async def run(self, check: PasswordCheck, *, first: bool) -> bool:
-        """What the check says; one that goes `first` waits for none that does not."""
+        """The result of a check; one with `first` has priority."""
         if not check.memory:
             return check.run()
         loop = asyncio.get_running_loop()
@@ -69,7 +69,7 @@ class Hashing:
         self._threads.shutdown(wait=False)
 
     def _start(self) -> None:
-        """Let those begin, in their order, for whom there is room."""
+        """Start waiting checks in order, as far as there is room."""
         while queue := self._first or self._others:
             check, turn = queue[0]
             if not turn.done():
@@ -81,7 +81,7 @@ class Hashing:
             queue.popleft()
 
     def _has_room(self, check: PasswordCheck) -> bool:
-        """One always may: else a costly hash, or a small limit, would keep all clients out."""
+        """One check is always allowed, so that a costly hash or a low limit does not block all clients."""
         return not self._running or (self._running < self._cpus and self._in_use + check.memory <= self._memory)
 
     def _over(self, check: PasswordCheck) -> None:

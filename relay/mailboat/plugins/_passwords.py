@@ -1,4 +1,4 @@
-"""Passwords as a file keeps them: in clear, or as a hash of argon2 or bcrypt. For `auth_flat_file`."""
+"""Stored passwords: in clear text, or as argon2 or bcrypt hashes. For `auth_flat_file`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _ARGON2 = re.compile(r"\$argon2(id|i|d)\$")
 _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _SOME_HASH = re.compile(r"\$[a-z0-9-]{1,20}\$.")
 _COSTLIEST_BCRYPT = 16
-"""Rounds as a power of two; each more doubles the seconds that a guess costs us."""
+"""Maximum of rounds as a power of two; each one more doubles the time of a check."""
 _COSTLIEST_ARGON2 = 2**20
 """KiB of memory that one check may take."""
 _BCRYPT_MEMORY = 4096
 _LONGEST_BCRYPT = 72
-"""Octets that bcrypt looks at; a longer password would be as good as its beginning."""
+"""Octets that bcrypt uses; a longer password would be equal to its beginning."""
 
 
 def is_hash(stored: str) -> bool:
-    """Whether this is no password in clear."""
+    """Whether this is a hash."""
     return _ARGON2.match(stored) is not None or _BCRYPT.fullmatch(stored) is not None
 
 
 def memory_of(stored: str) -> int:
-    """Octets that a check takes besides next to nothing; 0 for a password in clear."""
+    """Octets of memory that a check needs; 0 for a password in clear text."""
     if _ARGON2.match(stored):
         return argon2.extract_parameters(stored).memory_cost * 1024
     return _BCRYPT_MEMORY if is_hash(stored) else 0
@@ -37,7 +37,7 @@ def matches(attempt: AuthAttempt, stored: str) -> bool:
     """Whether the client knows the password. A hash takes its time: not on the event loop."""
     if not is_hash(stored):
         return attempt.matches(stored)
-    if attempt.password is None:  # what CRAM-MD5 sends can be held against a password in clear only
+    if attempt.password is None:  # CRAM-MD5 can only be checked with a password in clear text
         return False
     given = attempt.password.encode()
     if _BCRYPT.fullmatch(stored):

@@ -1,4 +1,4 @@
-"""Which messages `quarantine` and `discard` take: those that another plugin marked, or that their ini file names."""
+"""Selects messages for `quarantine` and `discard`: those marked by another plugin, or matched by their ini file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Selecting:
     senders: frozenset[str]
     """Domains."""
     recipients: frozenset[str]
-    """Domains; a message is meant when all of its recipients are in them, for they share its fate."""
+    """Domains; a message matches if all of its recipients are in them."""
 
     @classmethod
     def parse(cls, config: PluginConfig[None], note: str, *more: str) -> Selecting:
@@ -31,7 +31,7 @@ class Selecting:
         return cls(note, config.boolean("all"), senders, recipients)
 
     def why(self, connection: Connection, message: Transaction) -> str:
-        """Why a message is meant; empty when it is not."""
+        """Why a message matches; empty if it does not."""
         marked = message.notes.get(self.note) or connection.notes.get(self.note)
         if marked:
             return marked if isinstance(marked, str) else "marked by a plugin"

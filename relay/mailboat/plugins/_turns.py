@@ -1,4 +1,4 @@
-"""So many in a span of time: each that comes gets a place in the first window with room. For `limit`."""
+"""Rate limits: each message gets a place in the first window with room. For `limit`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 MOST_NAMES = 10_000
 """Names that are remembered before those whose windows are over are forgotten."""
 FARTHEST = 86400.0
-"""Seconds ahead that places are given."""
+"""Seconds ahead for which places are assigned."""
 
 _RATE = re.compile(r"(\d{1,9})\s*/\s*(\d{0,6})\s*([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -50,9 +50,9 @@ class Turns:
         """By name: the last window in which a place was given."""
 
     def take(self, name: str, rate: Rate, now: float) -> float | None:
-        """When the place that is taken comes, `now` if at once; None: too far ahead, and none is taken."""
+        """Take a place; returns its time, `now` if at once; None: too far ahead, and no place is taken."""
         window = self._window(name, rate, now)
-        # Within a later window each has a moment of its own.
+        # Within a later window, places are spread over the time.
         turn = max(now, window.ends - rate.span)
         if turn > now:
             turn += window.given / rate.count * rate.span

@@ -45,7 +45,7 @@ class Users:
     constrain_sender: bool
     allow_plaintext: bool
     decoy: str = field(repr=False)
-    """What an unknown user's password is held against, so that finding out who exists takes more than a watch."""
+    """A hash to check unknown users' passwords with, so that the time does not reveal which users exist."""
 
     def checking(self, attempt: AuthAttempt) -> PasswordCheck:
         """Whether the client knows the password of the user that it names, as work that is still to be done."""
@@ -57,7 +57,7 @@ class Users:
 
 
 def register(plugin: Plugin) -> None:
-    """Offer AUTH, check it, and look at senders."""
+    """Offer and check AUTH, and check senders."""
     config = plugin.config("auth_flat_file.ini", parse)
     hashing = Hashing(plugin.workers)
     plugin.on_close(hashing.close)
@@ -131,7 +131,7 @@ def parse(config: PluginConfig[None]) -> Users:
     passwords = {user: config.read(user, _passwords.checked, "", "users") for user in config.section("users")}
     hashed = [stored for stored in passwords.values() if _passwords.is_hash(stored)]
     methods = config.read("methods", _methods, _DEFAULT, "core")
-    if hashed:  # clients that are offered CRAM-MD5 use it, and a hash cannot answer it
+    if hashed:  # clients prefer CRAM-MD5 if it is offered, but it cannot be checked with a hash
         methods = tuple(name for name in methods if name != "CRAM-MD5")
         if not methods:
             raise ValueError("[core] methods: CRAM-MD5 alone needs passwords in clear text, but some are hashed")

@@ -1,4 +1,4 @@
-"""Takes messages and throws them away: the client hears 250. docs/plugins/discard.md"""
+"""Accepts messages with 250 and discards them. docs/plugins/discard.md"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mailboat.plugins._selecting import Selecting
 
 
 def register(plugin: Plugin) -> None:
-    """Answer `queue_outbound` for the messages that are meant."""
+    """Answer `queue_outbound` for selected messages."""
     config = plugin.config("discard.ini", lambda config: Selecting.parse(config, "discard"), secret=False)
     discarded = plugin.metrics.counter("messages", "Messages that were discarded.")
 

@@ -1,6 +1,6 @@
-"""Hands mail to smart hosts instead of the MX: all of it, or by the recipient's or the sender's domain.
+"""Sends mail to smart hosts instead of the MX: all mail, or by the recipient's or the sender's domain.
 
-`forward.ini` says where to; a plugin that saw the message before says it with a note. docs/plugins/forward.md
+`forward.ini` has the hosts; an earlier plugin may choose one with a note. docs/plugins/forward.md
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Table:
     senders: Mapping[str, tuple[Mx, ...]]
 
     def find(self, sender: str, recipient: str) -> tuple[Mx, ...]:
-        """The hosts for a message; empty: it goes its usual way."""
+        """The hosts for a message; empty: normal routing."""
         found = _look_up(self.senders, sender) or _look_up(self.recipients, recipient)
         return found or self.recipients.get("", ())
 
@@ -42,7 +42,7 @@ def register(plugin: Plugin) -> None:
         queue = _queue_notes(hmail.todo.notes)
         wanted = queue.get("wants")
         if wanted is not None and wanted not in _OURS:
-            return CONT  # another plugin has it, or it is to go by MX
+            return CONT  # for another plugin, or by MX
         if hop := queue.get("next_hop"):
             return OK, hop
         hosts = config.value.find(hmail.todo.mail_from.host, domain)

@@ -1,8 +1,7 @@
 """Limits by destination domain: how many attempts at once, and how many in a span of time. Counts in each worker.
 
-Mail beyond a limit waits in the queue, and that counts as no attempt. Beyond a rate, each message gets a place in a
-later window and passes when its time has come without being counted again, so that what waits never comes all at
-once. docs/plugins/limit.md
+Mail beyond a limit waits in the queue, and that counts as no attempt. Beyond a rate, each message gets a time in a
+later window and is then not counted again, so that waiting messages are spread. docs/plugins/limit.md
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Limiter:
         self._turns = Turns()
 
     async def send_email(self, hmail: HMail) -> Answer:
-        """DELAY for what is beyond a limit."""
+        """DELAY for mail beyond a limit."""
         limits, domain = self._config.value, hmail.todo.domain
         name, most = _limit_of(limits.at_once, domain)
         running = self._running.get(name, 0)

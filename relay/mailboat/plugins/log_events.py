@@ -1,6 +1,6 @@
 """Writes one JSON line for each hook that is called, for a program to read. docs/plugins/log_events.md
 
-Everything is asked before the other plugins (priority), so nothing that they answer hides an event.
+It is called before other plugins (priority), so that their answers do not hide an event.
 """
 
 from __future__ import annotations

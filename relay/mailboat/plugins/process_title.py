@@ -32,7 +32,7 @@ class Figure:
         self._before = self.total
 
     def rate(self) -> str:
-        """Last, average, most."""
+        """Last, average, maximum."""
         average = self.total / self._seconds if self._seconds else 0.0
         return f"{self._last:.0f}/{average:.1f}/{self._most:.0f}"
 
@@ -51,7 +51,7 @@ class Figures:
         """Under way."""
 
     async def connect(self, _: Connection) -> None:
-        """A client came."""
+        """A client has connected."""
         self.connections.total += 1
 
     async def rcpt(self, _: Connection, __: Address, ___: object) -> None:

@@ -1,7 +1,7 @@
-"""Puts messages aside in a directory instead of the queue, for a person to look at. docs/plugins/quarantine.md
+"""Stores messages in a directory instead of the queue, for review. docs/plugins/quarantine.md
 
-The client hears 250 when both files of a message are on stable storage: `ID.eml`, the message, and `ID.json`, its
-envelope. A message that cannot be stored is refused for now, and never goes on instead.
+The client gets 250 when both files of a message are on stable storage: `ID.eml`, the message, and `ID.json`, its
+envelope. A message that cannot be stored is refused temporarily, and never queued instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class QuarantineRules:
 
 
 def register(plugin: Plugin) -> None:
-    """Answer `queue_outbound` for the messages that are meant."""
+    """Answer `queue_outbound` for selected messages."""
     config = plugin.config("quarantine.ini", parse, secret=False)
     stored = plugin.metrics.counter("messages", "Messages that were quarantined.")
 
@@ -75,7 +75,7 @@ def store(directory: Path, message: Transaction, why: str) -> None:
 
 
 def _write(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """A file that is there whole, or not at all."""
+    """Write a file completely, or not at all."""
     fresh = path.with_name(f".{path.name}.new")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

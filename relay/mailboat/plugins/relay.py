@@ -1,4 +1,4 @@
-"""Who may relay, and where to, by recipient domain: Haraka's `relay` without its ways to an open relay.
+"""Decides who may relay to which domains, and the next hop: Haraka's `relay` without the open relay.
 
 docs/plugins/relay.md
 """
@@ -31,12 +31,12 @@ class DomainRule:
     """A line of `relay_dest_domains.ini`."""
 
     action: str
-    """`accept`, `continue`, `deny`, or empty: this line is only about the way."""
+    """`accept`, `continue`, `deny`, or empty: the line has only a next hop."""
     next_hop: Mx | None
 
 
 def register(plugin: Plugin) -> None:
-    """Answer for clients, recipients and ways."""
+    """Hooks for clients, recipients and next hops."""
     rules = plugin.config("relay.ini", parse_rules, secret=False)
     domains = plugin.config("relay_dest_domains.ini", parse_domains)
 

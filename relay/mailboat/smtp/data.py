@@ -1,6 +1,6 @@
-"""The DATA stage as octets: where a message ends, dot-stuffing, and line ends that are none (RFC 5321 4.1.1.4, 4.5.2).
+"""The DATA stage as octets: the end of a message, dot-stuffing, and bare newlines (RFC 5321 4.1.1.4, 4.5.2).
 
-`ingress.transaction` feeds what the client sends; `delivery` uses `stuff` for the way out.
+`ingress.transaction` feeds the client's octets; `delivery` uses `stuff`.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from enum import Enum, auto
 
 _END = b"\r\n.\r\n"
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-# What some servers took for the end of data (CVE-2023-51764 and its kin): here it is never an end.
+# Sequences that some servers accepted as the end of data (CVE-2023-51764 and similar); here they never are.
 _FALSE_END = re.compile(rb"(?<!\r)\n\.\r?\n|\r\n\.(?:\n|\r(?!\n))|\r(?!\n)\.[\r\n]")
 _FALSE_END_REACH = 4
 
 
 class DataFault(Enum):
-    """Why a message cannot be taken, found while its octets came in."""
+    """Why a message cannot be accepted, found while it was received."""
 
     BARE_NEWLINE = auto()
-    """A CR or LF alone. The message goes on to the true end of data."""
+    """A CR or LF alone. The message continues to the real end of data."""
     FALSE_END = auto()
-    """A bare newline at or in the end of data: the client may see the end elsewhere than we do, so what follows is
-    no command."""
+    """A bare newline at or in the end of data: the client may see the end at another place, so the following octets
+    are not commands."""
     LINE_TOO_LONG = auto()
 
 
@@ -33,10 +33,10 @@ def stuff(body: bytes) -> bytes:
 
 
 class DataReceiver:
-    """Finds the end of one message in the client's octets and takes the dot-stuffing out.
+    """Finds the end of one message in the client's octets and removes the dot-stuffing.
 
-    The gravest fault is kept in `fault`; octets go on being consumed, so that commands are only read behind the
-    true end of data.
+    The most severe fault is kept in `fault`; octets are still consumed, so that commands are only read after the real
+    end of data.
     """
 
     __slots__ = ("_first", "_held", "_line", "_line_limit", "_normalize", "_seen", "fault")
@@ -54,14 +54,14 @@ class DataReceiver:
         """The last octets, to find a false end across two pieces."""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
-        """Take a piece; return the message octets in it, and what follows the end of data (None: it has not come)."""
+        """Process a piece; returns its message octets, and the octets after the end of data (None: no end yet)."""
         data = self._held + data
         end = data.find(_END)
         if end >= 0:
             before = data[end - 1 : end] if end else self._seen[-1:]
             octets = self._pass_on(data[: end + 2])
             if before == b"\r" and self.fault is DataFault.BARE_NEWLINE:
-                self.fault = DataFault.FALSE_END  # CR CR LF: some take it for one line end, and some for none
+                self.fault = DataFault.FALSE_END  # CR CR LF: some servers read it as a line end, others do not
             return octets, data[end + 5 :]
         keep = _overlap(data)
         self._held = data[len(data) - keep :]
@@ -77,7 +77,7 @@ class DataReceiver:
             self._look_for_long_line(piece)
         last = piece.rfind(b"\n")
         length = len(piece) - last - 1 if last >= 0 else self._line + len(piece)
-        # Once too long, the length does not matter any more, and must not grow with a hostile line.
+        # Above the limit the length is irrelevant, and must not grow with a hostile line.
         self._line = min(length, self._line_limit)
         # A chunk never ends in "CR LF", the overlap held that back: no pair is cut, and each leading dot is seen.
         piece = piece.replace(b"\r\n.", b"\r\n")
@@ -112,7 +112,7 @@ class DataReceiver:
 
 
 def _overlap(data: bytes) -> int:
-    """How many of the last octets may be the beginning of the end of data."""
+    """How many of the last octets may begin the end of data."""
     for length in (4, 3, 2, 1):
         if data.endswith(_END[:length]):
             return length

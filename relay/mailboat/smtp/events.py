@@ -1,4 +1,4 @@
-"""What `smtp.session` tells its owner: a command that wants a decision, or a piece of a message."""
+"""The events of `smtp.session`: a command that needs a decision, or a piece of a message."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class EndOfData:
     octets: bytes = field(repr=False)
     """Its last octets."""
     fault: DataFault | None
-    """Why the message cannot be taken, if so."""
+    """Why the message cannot be accepted, if so."""
 
 
 @dataclass(slots=True)
 class StartTls:
-    """STARTTLS. The owner answers 220, upgrades, and calls `restart`; what was buffered is gone already."""
+    """STARTTLS. The owner answers 220, upgrades, and calls `restart`; buffered input has been discarded."""
 
 
 @dataclass(slots=True)
@@ -69,19 +69,19 @@ class Challenge:
 
 @dataclass(slots=True)
 class Auth:
-    """The client has said who it is; the owner decides. Accepting it is 235."""
+    """The client's credentials; the owner decides. 235 accepts them."""
 
     credentials: SaslCredentials
 
 
 @dataclass(slots=True)
 class Reset:
-    """The transaction was given up: RSET, or another EHLO. Needs no answer."""
+    """The transaction was aborted: RSET, or another EHLO. Needs no answer."""
 
 
 @dataclass(slots=True)
 class NoOp:
-    """NOOP, HELP or VRFY, replied to already: it moves no mail, and a client with no end of them is none."""
+    """NOOP, HELP or VRFY, already answered; counted, because endless ones are abuse."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class Quit:
 
 @dataclass(slots=True)
 class RejectedCommand:
-    """The session refused something by itself; for counting. Needs no answer."""
+    """The session itself refused a command; for counting. Needs no answer."""
 
     reply: str
     kind: str

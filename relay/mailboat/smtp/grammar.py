@@ -1,6 +1,6 @@
-"""Addresses and the form of parameters in SMTP commands (RFC 5321 4.1.2, 6531): octets to values, or a clear refusal.
+"""Parses addresses and parameters in SMTP commands (RFC 5321 4.1.2, 6531).
 
-The one parser of addresses in the relay: routing, policy and logs all see what it returned.
+The only parser of addresses in the relay: routing, policy and logs all use its results.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ESMTP_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
 class GrammarError(ValueError):
-    """What a client sent breaks the grammar. `reply` is the whole reply for it, without CRLF."""
+    """The client's input breaks the grammar. `reply` is the whole reply, without CRLF."""
 
     def __init__(self, reply: str) -> None:
         super().__init__(reply)
@@ -137,5 +137,5 @@ def parse_parameters(text: str) -> dict[str, str]:
 
 
 def not_recognized(keyword: str) -> GrammarError:
-    """What to raise for a parameter that was not offered (RFC 5321 4.1.1.11)."""
+    """The error for a parameter that was not offered (RFC 5321 4.1.1.11)."""
     return GrammarError(f"555 5.5.4 Parameter not recognized: {keyword[:64]}")

@@ -1,24 +1,24 @@
-"""Command lines out of the client's octets, bounded. Commands end in CRLF and nothing else (RFC 5321 2.3.8)."""
+"""Splits the client's octets into command lines of limited length. Commands end in CRLF only (RFC 5321 2.3.8)."""
 
 from __future__ import annotations
 
 from enum import Enum, auto
 
 MAX_COMMAND_LINE = 4096
-"""Octets. RFC 5321 4.5.3.1.4 promises 512, extensions add to it."""
+"""Octets. RFC 5321 4.5.3.1.4 requires 512, extensions add to it."""
 MAX_AUTH_LINE = 12_288
 """Octets of an AUTH command with its initial response, and of a line that answers a challenge (RFC 4954 4)."""
 
 
 class LineFault(Enum):
-    """Why a line is no command."""
+    """Why a line is not a command."""
 
     TOO_LONG = auto()
     BARE_NEWLINE = auto()
 
 
 class LineBuffer:
-    """Octets that wait to become lines. What lies behind a DATA command is taken out with `take_all`."""
+    """Octets that wait to become lines. `take_all` removes those after a DATA command."""
 
     __slots__ = ("_buffer", "_position", "_skipping")
 
@@ -36,7 +36,7 @@ class LineBuffer:
         self._position = 0
 
     def next_line(self, limit: int = MAX_COMMAND_LINE) -> bytes | LineFault | None:
-        """The next line without its CRLF; a fault when it is none; None when it has not come whole.
+        """The next line without its CRLF; a fault if it is invalid; None if it is incomplete.
 
         A line over the limit is one fault, however long it goes on, and costs no more memory than the limit.
         """
@@ -70,13 +70,13 @@ class LineBuffer:
         return self._buffer[self._position : self._position + len(word)].upper() == word
 
     def take_all(self) -> bytes:
-        """Everything that waits, and forget it."""
+        """Remove and return all waiting octets."""
         data = self._buffer[self._position :] if self._position else self._buffer
         self._buffer = b""
         self._position = 0
         return data
 
     def clear(self) -> None:
-        """Forget everything, as STARTTLS demands (RFC 3207 4.2)."""
+        """Discard everything, as STARTTLS requires (RFC 3207 4.2)."""
         self.take_all()
         self._skipping = False

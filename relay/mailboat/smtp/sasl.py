@@ -1,7 +1,7 @@
 """SASL as a server speaks it inside AUTH: PLAIN (RFC 4616), LOGIN, CRAM-MD5 (RFC 2195), base64 and all (RFC 4954 4).
 
-An exchange takes the client's lines and gives challenges, and at its end what the client claims to be. Whether that is
-true is for a plugin to say. Knows no session state; `smtp.session` calls it.
+An exchange gets the client's lines and returns challenges, and at its end the credentials, which a plugin checks. Knows
+no session state; called by `smtp.session`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _NOT_BASE64 = "501 5.5.2 Cannot decode base64"
 
 @dataclass(frozen=True, slots=True)
 class SaslCredentials:
-    """Who a client says that it is, and its proof."""
+    """A client's user name and its proof."""
 
     mechanism: str
     user: str
     password: str | None = field(default=None, repr=False)
-    """In clear, from PLAIN and LOGIN; None from CRAM-MD5, which never shows it."""
+    """In clear text, from PLAIN and LOGIN; None from CRAM-MD5, which does not send it."""
     authorize_as: str = ""
     """The other identity that PLAIN may ask to act as; empty: the user itself."""
     ticket: bytes = b""
@@ -39,7 +39,7 @@ class SaslCredentials:
     """The answer to it: 32 hexadecimal digits."""
 
     def matches(self, secret: str) -> bool:
-        """Whether `secret` is the user's password in clear. Takes as long for a wrong one as for a right one."""
+        """Whether `secret` is the user's password in clear text, compared in constant time."""
         if self.password is not None:
             return hmac.compare_digest(self.password.encode(), secret.encode())
         expected = hmac.new(secret.encode(), self.ticket, "md5").hexdigest()
@@ -57,9 +57,9 @@ class Mechanism:
     steps: Callable[[bytes], Steps]
     """Begins an exchange; the argument is a ticket that was never used before."""
     shows_password: bool
-    """An eavesdropper gets the password: for TLS only."""
+    """Reveals the password to an eavesdropper: for TLS only."""
     client_first: bool = True
-    """The client may say its first response with the command."""
+    """Whether the client may send an initial response."""
 
 
 def _plain(_: bytes) -> Steps:
@@ -108,7 +108,7 @@ MECHANISMS = {
     "LOGIN": Mechanism(_login, shows_password=True),
     "CRAM-MD5": Mechanism(_cram_md5, shows_password=False, client_first=False),
 }
-"""What this server can speak; what is offered is for plugins to say."""
+"""The supported mechanisms; plugins decide which are offered."""
 
 
 class Exchange:
@@ -154,7 +154,7 @@ def _challenge(octets: bytes) -> bytes:
 
 def _decode(line: bytes) -> bytes:
     try:
-        # RFC 4648 3.2 wants the padding; some clients leave it out, and nothing else can be meant.
+        # RFC 4648 3.2 requires padding; some clients omit it, which is unambiguous.
         return binascii.a2b_base64(line + b"=" * (-len(line) % 4), strict_mode=True)
     except binascii.Error:
         raise SaslError(_NOT_BASE64) from None

@@ -1,4 +1,4 @@
-"""SASL as a client speaks it inside AUTH: what it answers to each challenge (RFC 4954 4). Pure.
+"""The client side of SASL inside AUTH: the response to each challenge (RFC 4954 4). Pure.
 
 Knows no connection and no base64. `delivery.client` carries the exchange; `sasl` is the server's side.
 """
@@ -22,9 +22,9 @@ class SaslClient:
     responses: Callable[[bytes, bytes], Sequence[Respond]]
     """User and password, or access token -> the responses in their order."""
     initial: bool = True
-    """The first response may stand in the AUTH command."""
+    """Whether the first response may be in the AUTH command."""
     token: bool = False
-    """It sends an access token in the place of a password."""
+    """Whether it sends an access token instead of a password."""
 
 
 def _plain(user: bytes, password: bytes) -> Sequence[Respond]:
@@ -64,4 +64,4 @@ SASL_CLIENTS: Final[Mapping[str, SaslClient]] = MappingProxyType(
         "OAUTHBEARER": SaslClient(_oauthbearer, token=True),
     }
 )
-"""By name; of those that a host offers, the first here that can send what we have is used."""
+"""By name; of those that a host offers, the first one here that fits the credentials is used."""

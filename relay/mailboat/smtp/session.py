@@ -1,8 +1,8 @@
 """The server's side of one SMTP session as a state machine (RFC 5321 4.1.4): octets in, events and replies out.
 
-`ingress.connection` feeds it, asks for events one at a time, and answers those that want a decision with `answer`;
-until then `next_event` says None, and pipelined commands wait in the buffer. Replies collect in `take_output`, so
-that a pipelined group is answered in one write (RFC 2920 3.2).
+`ingress.connection` feeds it, gets events one at a time, and answers those that need a decision with `answer`; until
+then `next_event` returns None, and pipelined commands wait in the buffer. Replies collect in `take_output`, so that a
+pipelined group is answered in one write (RFC 2920 3.2).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mailboat.smtp.states import NEXT, SessionState, Trigger
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """Bounds of what a client may send, and how bare newlines are taken."""
+    """Limits of a client's input, and the handling of bare newlines."""
 
     line: int = 65_536
     """Octets of a line of a message."""
@@ -76,12 +76,12 @@ class ServerSession:
     offers: Offers
     state: SessionState = SessionState.NEW
     extended: bool = False
-    """The client said EHLO, not HELO."""
+    """The client sent EHLO, not HELO."""
     authenticated: bool = False
     ticket: Callable[[], bytes] = lambda: b""
     """Makes a challenge that was never used before: `<unique@host>` (RFC 2195 2)."""
     bare_paths: Callable[[], bool] = lambda: False
-    """Whether addresses without angle brackets are taken from this client now."""
+    """Whether addresses without angle brackets are accepted from this client now."""
     _lines: LineBuffer = field(default_factory=LineBuffer)
     _receiver: DataReceiver | None = None
     _data_input: bytes = field(default=b"", repr=False)
@@ -94,14 +94,14 @@ class ServerSession:
     """The event whose answer is due."""
 
     def feed(self, data: bytes) -> None:
-        """Take octets from the client."""
+        """Add octets from the client."""
         if self.state is SessionState.DATA:
             self._data_input = self._data_input + data if self._data_input else data
         elif self.state is not SessionState.CLOSING:
             self._lines.feed(data)
 
     def next_event(self) -> Event | None:
-        """The next thing for the owner to look at; None: more octets, or the answer to the last event, are needed."""
+        """The next event for the owner; None: more octets, or the answer to the last event, are needed."""
         if self._awaiting is None and self.state is not SessionState.CLOSING:
             if self.state is SessionState.DATA:
                 return self._next_data_event()
@@ -137,7 +137,7 @@ class ServerSession:
         elif kind is Auth:
             self.authenticated = True
         elif kind is StartTls:
-            # Whatever came in the clear behind STARTTLS was not said inside TLS (RFC 3207 4.2).
+            # Plaintext after STARTTLS is discarded (RFC 3207 4.2).
             self._lines.clear()
 
     def greet(self) -> None:
@@ -151,7 +151,7 @@ class ServerSession:
         return f"250 {self.host}\r\n".encode()
 
     def restart(self, offers: Offers) -> None:
-        """Start again inside TLS: the client must say EHLO again, and AUTH (RFC 3207 4.2)."""
+        """Restart inside TLS: the client must send EHLO again, and AUTH (RFC 3207 4.2)."""
         self._lines.clear()
         self.offers = offers
         self._move(Trigger.TLS)
@@ -159,20 +159,20 @@ class ServerSession:
         self.authenticated = False
 
     def close(self, reply: bytes) -> None:
-        """Say `reply` (421 and the like) and read no more."""
+        """Send `reply` (such as 421) and read no more."""
         self._output.append(reply)
         self._awaiting = None
         self._move(Trigger.CLOSE)
 
     def take_output(self) -> bytes:
-        """What to write to the client now."""
+        """The octets to write to the client now."""
         output = b"".join(self._output)
         self._output.clear()
         return output
 
     @property
     def is_idle(self) -> bool:
-        """No transaction is under way and no answer due."""
+        """Whether no transaction is under way and no answer is due."""
         return self._awaiting is None and self.state in (SessionState.NEW, SessionState.READY)
 
     @property
@@ -182,7 +182,7 @@ class ServerSession:
 
     @property
     def buffered(self) -> int:
-        """Octets that wait to be looked at: the owner stops reading when they are many."""
+        """Octets that are not parsed yet: the owner stops reading if there are too many."""
         return len(self._data_input) + len(self._lines)
 
     def _next_data_event(self) -> Event | None:
@@ -289,7 +289,7 @@ class ServerSession:
         return self._auth_step(exchange, exchange.begin(argument, self.offers, self.ticket))
 
     def _response(self, line: bytes | LineFault, exchange: sasl.Exchange) -> Event:
-        """The client's answer to a challenge. Whatever is wrong with it ends the exchange."""
+        """The client's answer to a challenge. A fault ends the exchange."""
         self._exchange = None
         self._move(Trigger.RESPONSE)
         if isinstance(line, LineFault):
@@ -328,7 +328,7 @@ class ServerSession:
 
 
 def _is_hello_name(name: str) -> bool:
-    """Printable, no blanks: anything stricter refuses real clients, anything looser reaches the trace header."""
+    """Printable, no spaces: a stricter rule refuses real clients, a looser one would damage the trace header."""
     return 0 < len(name) <= 255 and name.isprintable() and " " not in name
 
 
@@ -344,8 +344,8 @@ _RESPONSE_REPLIES = {
 _HTTP_METHODS = frozenset(
     {b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PRI", b"PUT", b"TRACE"}
 )
-"""A browser that a web page sends here speaks from an address that may relay, and the page chose what follows its
-header: such a client is not heard any further."""
+"""A web page may make a browser on an address that may relay connect here, with a request body of its choice: such a
+client is disconnected."""
 _NOT_HTTP = "421 4.7.0 This is SMTP, not HTTP"
 
 COMMANDS: dict[bytes, _Command] = {

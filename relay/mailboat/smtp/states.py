@@ -1,6 +1,6 @@
-"""The states of a server's session, and the table that says what leads from one to the next (RFC 5321 4.1.4).
+"""The states of a server's session, and the table of transitions (RFC 5321 4.1.4).
 
-`smtp.session` moves by this table and in no other way; docs/smtp-session.md is written from it.
+`smtp.session` changes its state by this table only; docs/smtp-session.md is generated from it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum, auto
 
 
 class SessionState(IntEnum):
-    """Where the session stands; the table below says which commands it allows."""
+    """The state of a session; the table below has the commands that it allows."""
 
     NEW = auto()
     """No EHLO yet (or none since STARTTLS)."""
@@ -21,13 +21,13 @@ class SessionState(IntEnum):
     DATA = auto()
     """Octets of a message."""
     AUTH = auto()
-    """A challenge was given: the next line is no command."""
+    """A challenge was sent: the next line is not a command."""
     CLOSING = auto()
-    """Nothing that comes is read: QUIT, or a refused end of data."""
+    """No input is read: after QUIT, or a refused end of data."""
 
 
 class Trigger(StrEnum):
-    """What may change the state; the value is what the picture calls it."""
+    """Causes of state changes; the value is the label in the picture."""
 
     HELLO = "EHLO or HELO accepted"
     MAIL = "MAIL accepted"
@@ -41,7 +41,7 @@ class Trigger(StrEnum):
     QUIT = "QUIT"
     END_OF_DATA = "end of data"
     FALSE_END = "bare newline in the end of data"
-    """What follows it may be a smuggled message: it is not read."""
+    """Octets after it may be a smuggled message: they are not read."""
     CHALLENGE = "334"
     RESPONSE = "answer to 334"
     TLS = "inside TLS"

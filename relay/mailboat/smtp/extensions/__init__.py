@@ -1,7 +1,7 @@
 """The service extensions that this relay has, as a server and as a client, in the order in which EHLO names them.
 
-To add one, write its module and its row here. What is not here is neither announced nor taken from a client, and is not
-used where a peer announces it.
+To add one, write its module and its row here. Other extensions are neither announced nor accepted from clients, and are
+not used with a peer.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def ehlo_reply(host: str, greeting: str, offers: Offers) -> bytes:
 
 @lru_cache(maxsize=16)
 def offers_before_auth(max_size: int, starttls: bool, max_recipients: int = 0) -> Offers:
-    """What a client is offered without AUTH.
+    """The offers to a client without AUTH.
 
     Equal offers are one object, so that the cache of `ehlo_reply` compares nothing.
     """

@@ -1,7 +1,7 @@
 """What a service extension is here (RFC 5321 2.2): each is written in one module, as a value of `Extension`.
 
-`smtp.session` announces it and reads its parameters; `delivery.envelope` and `delivery.attempt` ask it what to say to a
-peer, and what a peer cannot take. Pure.
+`smtp.session` announces it and reads its parameters; `delivery.envelope` and `delivery.attempt` use it for the
+parameters to send, and for messages that do not fit a peer. Pure.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from mailboat.model.envelope import Message, Recipient
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """What decides which extensions a client is offered."""
+    """The state that decides which extensions are offered to a client."""
 
     max_size: int
     """Octets; announced with SIZE."""
     starttls: bool = False
-    """There is a certificate, and the connection is not inside TLS yet."""
+    """Whether there is a certificate, and the connection is not inside TLS yet."""
     auth: tuple[str, ...] | None = None
-    """The mechanisms that this client may use as things are; None: nobody can authenticate here at all."""
+    """The mechanisms that this client may use now; None: AUTH is not supported."""
     max_recipients: int = 0
     """Recipients of one message; 0: not announced."""
 
 
 Parse = Callable[[str, Offers], str | None]
-"""Makes the value that is kept of the value that a client gave; None: nothing is kept. Raises `GrammarError`.
+"""Converts a client's value to the stored one; None: nothing is stored. Raises `GrammarError`.
 
 A parameter without a value has an empty one, on both sides.
 """
@@ -36,7 +36,7 @@ A parameter without a value has an empty one, on both sides.
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """What a peer cannot take of a message, going by its EHLO reply."""
+    """Why a message does not fit a peer, according to its EHLO reply."""
 
     recipients: Sequence[Recipient]
     status: str
@@ -45,7 +45,7 @@ class Misfit:
 
 
 class Fit(Protocol):
-    """Finds what of a message a peer cannot take."""
+    """Checks whether a message fits a peer."""
 
     def __call__(
         self,
@@ -56,7 +56,7 @@ class Fit(Protocol):
         host: str,
         value: str | None,
     ) -> Misfit | None:
-        """None: the peer can take it all.
+        """None: the message fits.
 
         `head` reads the beginning of the body. `value` is what stands behind the keyword in the peer's EHLO reply, in
         capitals; None: it does not offer the extension.
@@ -73,17 +73,17 @@ class Extension:
     offered: Callable[[Offers], bool] = lambda _: True
     """Whether EHLO announces it."""
     value: Callable[[Offers], str] = lambda _: ""
-    """What EHLO says behind the keyword."""
+    """The parameters of the keyword in EHLO."""
     mail: Mapping[str, Parse] = field(default_factory=dict)
     """Its parameters of MAIL, by keyword in capitals."""
     rcpt: Mapping[str, Parse] = field(default_factory=dict)
     """Its parameters of RCPT."""
     stored: bool = True
-    """Whether the queue keeps its parameters. A peer that offers the extension is told them again."""
+    """Whether the queue stores its parameters, which are then sent to a peer that offers the extension."""
     at_mail: Callable[[Message, float], str] | None = None
-    """What a peer that offers it is told at MAIL instead of the parameters that are stored; empty: nothing.
+    """The parameters of MAIL for a peer that offers it, instead of the stored ones; empty: none.
 
-    Given the message and the time, in seconds since the epoch: of a client's time limit a peer is told what is left.
+    Given the message and the time, in seconds since the epoch: a client's time limit is reduced by the elapsed time.
     """
     fit: Fit | None = None
     """None: every message fits every peer."""
