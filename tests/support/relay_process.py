@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tools.ports import free_ports
 
 COMMAND = str(Path(sys.executable).with_name("mailboat"))
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a test that waits has failed."""
 
 
@@ -288,7 +288,12 @@ async def command(*words: str, environ: Mapping[str, str] | None = None) -> tupl
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **(environ or {})},
     )
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.communicate()
+        raise
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
