@@ -24,6 +24,7 @@ from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, HookFailure, Observer
 from mailboat.model.outcome import AttemptReport, Outcome, Result
+from mailboat.queue.entry import Transition
 from mailboat.queue.store import Store
 from mailboat.routing.answers import RoutingAnswer, Target, Targets
 from mailboat.routing.route import Hop
@@ -125,12 +126,12 @@ class FakeBounces:
         self.failure: Exception | None = None
         self.written = 0
 
-    async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
+    async def write(self, entry: Entry, change: Transition, settings: Settings) -> Draft:
         if self.failure is not None:
             raise self.failure
         self.written += 1
         people = {recipient.id: str(recipient.address) for recipient in entry.recipients}
-        text = " ".join(people[o.recipient] for o in failed).encode()
+        text = " ".join(people[o.recipient] for o in change.bounced).encode()
         return draft(str(entry.message.sender), sender="", body=text)
 
 

@@ -34,7 +34,7 @@ from mailboat.model.observer import Observer
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result, Stage
 from mailboat.queue.store import StorageError, Store
 from mailboat.routing.answers import RoutingAnswer, Target, Unroutable
-from mailboat.smtp.extensions import EXTENSIONS
+from mailboat.smtp.extensions import DSN, EXTENSIONS
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ class Attempter:
             clock.monotonic() - start,
             retry_after=walk.retry_after,
             counted=not walk.excused,
+            passed_on=walk.passed_on,
             excused=walk.excused,
         )
 
@@ -170,6 +171,8 @@ class _Walk:
         self.stage = Stage.ROUTE
         self.excused = False
         """The failure does not count, because it says nothing about the mail."""
+        self.passed_on: frozenset[int] = frozenset()
+        """Recipients that a host with DSN has accepted."""
         self.retry_after: float | None = None
         """Seconds until its hosts in back-off are tried again."""
         self._settings = settings
@@ -397,6 +400,8 @@ class _Walk:
         if transcript.mail is not None:
             self._costs.add(Cost.ATTEMPT)
         judgement = verdict.judge(transcript, recipients, target.host)
+        if DSN in session.offers:
+            self.passed_on |= {o.recipient for o in judgement.outcomes if o.result is Result.DELIVERED}
         if transcript.fault is not None:
             self._discard()
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -21,12 +21,12 @@ from mailboat.model.address import NULL_SENDER
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Body, Draft, Entry, Parameters, SpooledBody
 from mailboat.model.observer import Observer
-from mailboat.model.outcome import Outcome
 from mailboat.queue.body_writer import BodyWriter, discard_body, prepare
-from mailboat.queue.entry import group
+from mailboat.queue.entry import Transition, group
 from mailboat.queue.faults import storage_error
 from mailboat.queue.signing import sign
 from mailboat.queue.store import Store
+from mailboat.smtp.extensions.dsn import envelope_id, original_recipient, wants_header_only
 from mailboat.smtp.extensions.eightbitmime import with_body
 
 
@@ -42,19 +42,20 @@ class Bounces:
         self._observer = observer
         self._hooks = hooks
 
-    async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
-        """The bounce for these recipients of an entry. Raises StorageError: the original is missing, or no space."""
+    async def write(self, entry: Entry, change: Transition, settings: Settings) -> Draft:
+        """The report on these recipients of an entry. Raises StorageError: the original is missing, or no space."""
         body = await self._store.body(entry)
         id = self._store.reserve_id()  # noqa: A001 - the field's word
-        addresses = {recipient.id: recipient.address for recipient in entry.recipients}
         report = dsn.Dsn(
             id=id,
             me=settings.me,
             message=entry.message,
-            failures=[dsn.FailedRecipient(addresses[outcome.recipient], outcome) for outcome in failed],
+            recipients=_reported(entry, change),
             now=self._clock.now(),
             original=b"",
+            cut=not change.bounced or wants_header_only(entry.message.parameters),
             pid=os.getpid(),
+            envelope_id=envelope_id(entry.message.parameters),
         )
         writer = BodyWriter(self._store, lambda: prepare(settings, id, received.rfc5322_date(report.now)))
         text = await _written(writer, _octets(report, settings, body), blocks=isinstance(body, SpooledBody))
@@ -77,6 +78,17 @@ class Bounces:
             if isinstance(error, OSError):
                 raise storage_error(error, "the bounce message") from error
             raise
+
+
+def _reported(entry: Entry, change: Transition) -> list[dsn.ReportedRecipient]:
+    """The recipients that failed, then those whose delivery the sender asked to be told of."""
+    recipients = {recipient.id: recipient for recipient in entry.recipients}
+    return [
+        dsn.ReportedRecipient(to.address, outcome, action, original_recipient(to.parameters))
+        for action, outcomes in change.actions
+        for outcome in outcomes
+        for to in (recipients[outcome.recipient],)
+    ]
 
 
 def _parameters(entry: Entry, *, is_ascii: bool) -> Parameters:
@@ -105,10 +117,10 @@ def _octets(report: dsn.Dsn, settings: Settings, body: Body) -> Iterator[bytes]:
     """The report about a message, in pieces, none of them empty."""
     most, texts = settings.outbound.bounce_original_max, settings.bounce
     if not isinstance(body, SpooledBody):
-        yield dsn.build(replace(report, original=body, cut=0 < most < len(body)), texts)
+        yield dsn.build(replace(report, original=body, cut=report.cut or 0 < most < len(body)), texts)
         return
     with open(body.path, "rb") as original:  # noqa: PTH123 - a plain path of the store's
-        cut, header_only = body.size > dsn.HEAD, 0 < most < body.size
+        cut, header_only = body.size > dsn.HEAD, report.cut or 0 < most < body.size
         report = replace(report, original=body.head + original.read(dsn.HEAD), cut=cut or header_only)
         if header_only or not cut:
             yield dsn.build(report, texts)

@@ -147,7 +147,7 @@ class AttemptHooks:
         return change
 
     async def _bounced(self, change: Transition) -> Transition:
-        failed = change.bounced or change.silenced
+        failed = change.bounced + change.silenced
         expired = [o for o in failed if o.expired]
         refused = [o for o in failed if not o.expired]
         last = failed[-1]
@@ -156,7 +156,7 @@ class AttemptHooks:
         decision = await self._ask(Point.BOUNCE, error)
         if decision.code is Code.OK and change.bounced:
             report, silenced = dropped(change.report, Result.BOUNCED)
-            return replace(change, report=report, bounced=(), silenced=silenced)
+            return replace(change, report=report, bounced=(), silenced=change.silenced + silenced)
         return change
 
     def wants_delivered(self, change: Transition) -> bool:

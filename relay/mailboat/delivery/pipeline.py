@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -23,7 +23,7 @@ from mailboat.delivery.places import Place
 from mailboat.model.clock import Clock, rfc3339
 from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, Observer
-from mailboat.model.outcome import AttemptReport, Outcome
+from mailboat.model.outcome import AttemptReport
 from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.entry import Transition, postponed, transition
 from mailboat.queue.store import AttemptRecord, StorageError, Store
@@ -51,10 +51,10 @@ class Attempts(Protocol):
 
 
 class BounceWriter(Protocol):
-    """Makes the message that reports failed recipients to the sender."""
+    """Makes the message that reports to the sender what became of recipients."""
 
-    async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
-        """The bounce as a draft for the queue. Raises StorageError."""
+    async def write(self, entry: Entry, change: Transition, settings: Settings) -> Draft:
+        """The bounce, or another report, as a draft for the queue. Raises StorageError."""
 
 
 class Scheduler(Protocol):
@@ -143,8 +143,8 @@ class Pipeline:
                 # 4. After-hooks: `deferred` and `bounce`.
                 if hooks is not None and hooks.asks_after(change):
                     change = await self._ask_after(entry, change, hooks)
-                # 5. The bounce.
-                if change.bounced:
+                # 5. The bounce, or the report of success that the sender asked for.
+                if change.bounced or change.confirmed:
                     bounce = await self._write_bounce(entry, change)
             except asyncio.CancelledError:
                 self._record(entry, change, None, hooks)
@@ -185,11 +185,11 @@ class Pipeline:
     async def _write_bounce(self, entry: Entry, change: Transition) -> Draft | None:
         """The bounce message; None: it cannot be written now."""
         try:
-            return await self._parts.bounces.write(entry, change.bounced, self._settings)
+            return await self._parts.bounces.write(entry, change, self._settings)
         except StorageError as error:
-            log.warning("%s failed permanently, and its bounce message cannot be written yet: %s", entry.id, error)
+            log.warning("the report on %s cannot be written yet: %s", entry.id, error)
         except Exception:
-            log.exception("%s failed permanently, and its bounce message cannot be written", entry.id)
+            log.exception("the report on %s cannot be written", entry.id)
         return None
 
     def _record(
@@ -198,6 +198,8 @@ class Pipeline:
         """Record the result with the notes of plugins. A permanent failure without its bounce is postponed."""
         if change.bounced and bounce is None:
             change = postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
+        elif bounce is None and change.confirmed:
+            change = replace(change, confirmed=())
         if hooks is not None:
             change = hooks.with_notes(change)
         recorded = self._parts.store.settle(entry, AttemptRecord(change.remaining, bounce))
@@ -214,6 +216,9 @@ class Pipeline:
         self._scheduler.recorded(entry, change.remaining)
         observer = self._parts.observer
         observer.attempted(entry, change.report, change.remaining, change.delay)
+        for action, outcomes in change.actions:
+            if outcomes:
+                observer.dsn_queued(action)
         if change.bounced:
             observer.bounce_message(entry, BounceResult.QUEUED)
         elif change.silenced:

@@ -17,7 +17,7 @@ from mailboat.message.received import rfc5322_date
 from mailboat.message.text import decode_words, encode_text, header_field, one_line, wrapped
 from mailboat.model.address import Address
 from mailboat.model.envelope import Message
-from mailboat.model.outcome import Outcome
+from mailboat.model.outcome import Outcome, ReportAction
 
 HEAD = 1_048_576
 """Octets of an original that are enough for a `Dsn` of a larger one."""
@@ -31,11 +31,14 @@ _TEXT_LIMIT = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class FailedRecipient:
-    """One failed recipient, and why."""
+class ReportedRecipient:
+    """One recipient that a report is about."""
 
     address: Address
     outcome: Outcome
+    action: ReportAction = ReportAction.FAILED
+    original: str = ""
+    """What the sender named it by, `type;address` (ORCPT); empty: as `address`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +50,24 @@ class Dsn:
     me: str
     """This host's name: `Reporting-MTA`, and the domain of the report's From."""
     message: Message
-    """The failed message: its sender gets the report."""
-    failures: Sequence[FailedRecipient]
+    """What the report is about: its sender gets it."""
+    recipients: Sequence[ReportedRecipient]
     """At least one."""
     now: float
     """Seconds since the epoch: the report's Date and the time of the last attempt."""
     original: bytes = field(repr=False)
     """The message as queued, or its first octets."""
     cut: bool = False
-    """`original` is only the beginning."""
+    """Only the header comes back; `original` may be only the beginning."""
     pid: int = 0
     """For `{pid}`."""
+    envelope_id: str = ""
+    """What the sender named the message by (ENVID)."""
+
+    @property
+    def failures(self) -> Sequence[ReportedRecipient]:
+        """Those that will not get the message."""
+        return [recipient for recipient in self.recipients if recipient.action is ReportAction.FAILED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,8 @@ def frame(dsn: Dsn, texts: templates.Templates, *, is_ascii: bool) -> tuple[byte
 def _report(dsn: Dsn, texts: templates.Templates, stand_in: bytes | None) -> bytes:
     facts = headers.scan(dsn.original[:_HEADER_LIMIT], whole=not dsn.cut and len(dsn.original) <= _HEADER_LIMIT)
     values = _values(dsn, facts)
+    if not dsn.failures:
+        texts = templates.SUCCESS[dsn.recipients[0].action]
     template = templates.parse(texts.text)
     parts = (
         _notice(template.body, texts, values, _boundary_base(dsn)),
@@ -130,8 +142,9 @@ def _top(dsn: Dsn, facts: headers.HeaderFacts, template: templates.ParsedTemplat
 def _values(dsn: Dsn, facts: headers.HeaderFacts) -> dict[str, str]:
     """The values of the templates' placeholders."""
     utf8 = dsn.message.smtputf8
-    reasons = "\n".join(f"<{_mailbox(f.address, utf8)}>: {one_line(f.outcome.reason)}" for f in dsn.failures)
-    first = dsn.failures[0]
+    told = dsn.failures or dsn.recipients
+    reasons = "\n".join(f"<{_mailbox(r.address, utf8)}>: {one_line(r.outcome.reason)}" for r in told)
+    first = told[0]
     return {
         "pid": str(dsn.pid),
         "date": rfc5322_date(dsn.now).decode(),
@@ -139,7 +152,7 @@ def _values(dsn: Dsn, facts: headers.HeaderFacts) -> dict[str, str]:
         "from": _mailbox(dsn.message.sender, utf8),
         "msgid": one_line(dsn.message.id),
         "to": _mailbox(first.address, utf8),
-        "recipients": ", ".join(_mailbox(f.address, utf8) for f in dsn.failures)[:_TEXT_LIMIT],
+        "recipients": ", ".join(_mailbox(r.address, utf8) for r in told)[:_TEXT_LIMIT],
         "reason": one_line(first.outcome.reason)[:_TEXT_LIMIT],
         "extended_reason": reasons[:_TEXT_LIMIT],
         "subject": decode_words(facts.subject),
@@ -172,20 +185,21 @@ def _status(dsn: Dsn) -> Part:
     utf8 = dsn.message.smtputf8
     blocks = [
         [
+            *([("Original-Envelope-Id", dsn.envelope_id)] if dsn.envelope_id else []),
             ("Reporting-MTA", f"dns; {dsn.me}"),
             ("X-Queue-ID", dsn.message.id),
             ("Arrival-Date", rfc5322_date(dsn.message.queued_at).decode()),
         ]
     ]
-    blocks += [_recipient_fields(failure, dsn.now, utf8) for failure in dsn.failures]
+    blocks += [_recipient_fields(recipient, dsn.now, utf8) for recipient in dsn.recipients]
     content = b"\r\n".join(b"".join(_status_field(name, value, utf8) for name, value in block) for block in blocks)
     kind = b"global-delivery-status" if utf8 else b"delivery-status"
     header = b"Content-Description: Delivery report\r\nContent-Type: message/%b\r\n" % kind
     return Part(header + _transfer_encoding(content), content)
 
 
-def _recipient_fields(failure: FailedRecipient, now: float, utf8: bool) -> list[tuple[str, str]]:
-    outcome, address = failure.outcome, _mailbox(failure.address, utf8)
+def _recipient_fields(recipient: ReportedRecipient, now: float, utf8: bool) -> list[tuple[str, str]]:
+    outcome, address = recipient.outcome, _mailbox(recipient.address, utf8)
     if address.isascii():
         final = f"rfc822; {address}"
     elif utf8:
@@ -193,8 +207,9 @@ def _recipient_fields(failure: FailedRecipient, now: float, utf8: bool) -> list[
     else:
         final = f"utf-8; {_unitext(address)}"
     fields = [
+        *([("Original-Recipient", recipient.original.replace(";", "; ", 1))] if recipient.original else []),
         ("Final-Recipient", final),
-        ("Action", "failed"),
+        ("Action", recipient.action),
         ("Status", outcome.status if _STATUS.fullmatch(outcome.status) else "5.0.0"),
     ]
     if outcome.reply is not None:

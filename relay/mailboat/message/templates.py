@@ -56,6 +56,46 @@ RESERVED = frozenset({
 """
 
 
+@dataclass(frozen=True, slots=True)
+class ReportText:
+    """The text of a report that no template of an administrator is for."""
+
+    text: str
+    html: None = None
+    image: None = None
+
+
+_SUCCESS = """\
+Subject: {subject_line}
+
+This is the mail system at {{me}}.
+
+{what}
+
+{{extended_reason}}
+
+A report for mail programs and the header of your message are attached.
+
+  Subject: {{subject}}
+  Queue id: {{msgid}}
+"""
+SUCCESS = {
+    "relayed": ReportText(
+        _SUCCESS.format(
+            subject_line="Your mail was handed on",
+            what="As you asked: your message was accepted by the next mail system for these\n"
+            "recipients. That system sends no reports of its own.",
+        )
+    ),
+    "delivered": ReportText(
+        _SUCCESS.format(
+            subject_line="Your mail was delivered", what="As you asked: your message was delivered to these recipients."
+        )
+    ),
+}
+"""By the action (RFC 3464 2.3.3): what is said where the sender asked to be told of success."""
+
+
 class Templates(Protocol):
     """Where the texts come from: `mailboat.config.settings.BounceTemplates` fits. None: there is no such file."""
 

@@ -15,7 +15,7 @@ from mailboat.config.settings import Nul
 from mailboat.hooks.points import Point
 from mailboat.model.envelope import State
 from mailboat.model.observer import BounceResult, DnsResult, HookFailure, RejectReason, TokenResult
-from mailboat.model.outcome import Result
+from mailboat.model.outcome import ReportAction, Result
 
 NO_TLS = "none"
 OTHER_TLS = "other"
@@ -106,6 +106,13 @@ METRICS: tuple[Metric, ...] = (
         "Bounce messages: queued to the sender, or suppressed (for the null sender, or by a plugin).",
         "result",
         tuple(BounceResult),
+    ),
+    Metric(
+        "mailboat_dsn_total",
+        MetricKind.COUNTER,
+        "Reports queued to senders: of failure, or of success that the sender asked to be told of (RFC 3461).",
+        "action",
+        tuple(ReportAction),
     ),
     Metric("mailboat_queue_messages", MetricKind.GAUGE, "Queue entries now.", "state", _STATES),
     Metric("mailboat_queue_bytes", MetricKind.GAUGE, "Octets of the queue entries now.", "state", _STATES),

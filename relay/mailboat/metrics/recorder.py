@@ -29,7 +29,7 @@ from mailboat.model.observer import (
     Rejected,
     TokenResult,
 )
-from mailboat.model.outcome import AttemptReport, Result
+from mailboat.model.outcome import AttemptReport, ReportAction, Result
 from mailboat.queue.faults import Disk
 from mailboat.queue.store import StateStats
 
@@ -137,6 +137,9 @@ class Recorder(Observer):
 
     def bounce_message(self, entry: Entry, result: BounceResult) -> None:  # noqa: ARG002
         self._counters["mailboat_bounce_messages_total"][result] += 1
+
+    def dsn_queued(self, action: ReportAction) -> None:
+        self._counters["mailboat_dsn_total"][action] += 1
 
     def committed(self, duration: float, messages: int) -> None:
         self._commit_duration.observe(duration)

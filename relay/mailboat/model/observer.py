@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mailboat.model.envelope import Entry, Message, SignedBy
-from mailboat.model.outcome import AttemptReport
+from mailboat.model.outcome import AttemptReport, ReportAction
 
 
 class RejectReason(StrEnum):
@@ -150,6 +150,9 @@ class Observer:
     def bounce_message(self, entry: Entry, result: BounceResult) -> None:
         """A DSN was queued, or not sent (null sender, or a plugin said so)."""
 
+    def dsn_queued(self, action: ReportAction) -> None:
+        """A report to a sender was queued, which says this of a recipient."""
+
     def committed(self, duration: float, messages: int) -> None:
         """A group commit took `duration` seconds and held `messages` accepted messages."""
 
@@ -211,6 +214,10 @@ class Observers(Observer):
     def bounce_message(self, entry: Entry, result: BounceResult) -> None:
         for observer in self._observers:
             observer.bounce_message(entry, result)
+
+    def dsn_queued(self, action: ReportAction) -> None:
+        for observer in self._observers:
+            observer.dsn_queued(action)
 
     def committed(self, duration: float, messages: int) -> None:
         for observer in self._observers:

@@ -37,6 +37,15 @@ class Result(StrEnum):
     """Failed, and no bounce is sent: a null sender, or a plugin said so."""
 
 
+class ReportAction(StrEnum):
+    """What a report to the sender says of a recipient (RFC 3464 2.3.3)."""
+
+    FAILED = "failed"
+    RELAYED = "relayed"
+    """Handed to a host that does not report to senders (RFC 3461 5.2.2)."""
+    DELIVERED = "delivered"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result for one recipient of an entry."""
@@ -92,5 +101,7 @@ class AttemptReport:
     """Seconds to wait before the next attempt where a plugin or the remote's silence decides it, else by schedule."""
     counted: bool = True
     """False when this was no attempt (a plugin delayed it, or it is `excused`): `attempts` stays."""
+    passed_on: frozenset[int] = frozenset()
+    """Who has it from a host that reports to the sender itself, as the sender asked (RFC 3461 5.2.1)."""
     excused: bool = False
     """Not counted because it says nothing of what the mail can expect; but mail older than its retry plan fails."""

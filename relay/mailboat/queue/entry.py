@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from mailboat.model.address import Address, mailboxes
 from mailboat.model.envelope import Entry, Recipient, State
-from mailboat.model.outcome import AttemptReport, Outcome, Result
+from mailboat.model.outcome import AttemptReport, Outcome, ReportAction, Result
 from mailboat.queue.backoff import RetryPlan
+from mailboat.smtp.extensions import dsn
 
 MAX_REPLY_KEPT = 1000
 """Characters of a remote's reply that are stored with a deferred entry."""
@@ -32,7 +33,16 @@ class Transition:
     delay: float | None
     """Seconds until the next attempt."""
     silenced: tuple[Outcome, ...] = ()
-    """Recipients that failed permanently without a report to the sender, as with mail from the null sender."""
+    """Recipients that failed permanently without a report: from the null sender, or as the sender asked (RFC 3461)."""
+    confirmed: tuple[Outcome, ...] = ()
+    """Deliveries that the sender asked to be told of, and that the next hop does not report."""
+
+    @property
+    def actions(self) -> tuple[tuple[ReportAction, tuple[Outcome, ...]], ...]:
+        """The outcomes to report to the sender, by what the report says of them."""
+        peer = self.report.peer
+        success = ReportAction.RELAYED if peer is not None and peer.protocol == "SMTP" else ReportAction.DELIVERED
+        return ((ReportAction.FAILED, self.bounced), (success, self.confirmed))
 
     @property
     def deferred(self) -> tuple[Outcome, ...]:
@@ -58,9 +68,14 @@ def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float,
     if report.counted and planned is None:
         report = replace(report, outcomes=tuple(_expired(o) for o in report.outcomes))
     silenced: tuple[Outcome, ...] = ()
+    confirmed: tuple[Outcome, ...] = ()
     if entry.message.sender.is_null:
         # A message from the null sender never makes another bounce (RFC 5321 4.5.5).
         report, silenced = dropped(report, Result.BOUNCED)
+    elif any(recipient.parameters for recipient in entry.recipients):
+        untold = {recipient.id for recipient in entry.recipients if not dsn.wants_failure(recipient.parameters)}
+        report, silenced = dropped(report, Result.BOUNCED, untold)
+        confirmed = _confirmed(entry, report)
     remaining, delay = None, None
     if left := _left(entry, report):
         delay = next((d for d in (report.retry_after, planned) if d is not None), FALLBACK_DELAY)
@@ -71,7 +86,14 @@ def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float,
         bounced=tuple(o for o in report.outcomes if o.result is Result.BOUNCED),
         delay=delay,
         silenced=silenced,
+        confirmed=confirmed,
     )
+
+
+def _confirmed(entry: Entry, report: AttemptReport) -> tuple[Outcome, ...]:
+    asked = {recipient.id for recipient in entry.recipients if dsn.wants_success(recipient.parameters)}
+    asked -= report.passed_on
+    return tuple(o for o in report.outcomes if o.result is Result.DELIVERED and o.recipient in asked)
 
 
 def postponed(entry: Entry, change: Transition, delay: float, now: float) -> Transition:
@@ -85,11 +107,23 @@ def postponed(entry: Entry, change: Transition, delay: float, now: float) -> Tra
     return Transition(report, remaining, bounced=(), delay=delay)
 
 
-def dropped(report: AttemptReport, what: Result) -> tuple[AttemptReport, tuple[Outcome, ...]]:
-    """The report with the outcomes of one kind changed to dropped, and these outcomes: no one is notified of them."""
-    outcomes = [replace(o, result=Result.DROPPED) if o.result is what else o for o in report.outcomes]
-    found = [new for new, old in zip(outcomes, report.outcomes, strict=True) if old.result is what]
-    return (replace(report, outcomes=tuple(outcomes)) if found else report), tuple(found)
+def dropped(
+    report: AttemptReport, what: Result, of: Collection[int] | None = None
+) -> tuple[AttemptReport, tuple[Outcome, ...]]:
+    """The report with the outcomes of one kind changed to dropped, and these outcomes: no one is notified of them.
+
+    `of`: only those of these recipients.
+    """
+    changed = {
+        o.recipient: replace(o, result=Result.DROPPED)
+        for o in report.outcomes
+        if o.result is what and (of is None or o.recipient in of)
+    }
+    if not changed:
+        return report, ()
+    return replace(report, outcomes=tuple(changed.get(o.recipient, o) for o in report.outcomes)), tuple(
+        changed.values()
+    )
 
 
 def _left(entry: Entry, report: AttemptReport) -> tuple[Recipient, ...]:

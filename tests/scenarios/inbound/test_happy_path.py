@@ -34,6 +34,7 @@ async def test_ehlo_names_what_is_supported() -> None:
             "8BITMIME",
             "SMTPUTF8",
             "ENHANCEDSTATUSCODES",
+            "DSN",
             "LIMITS RCPTMAX=77",
             "HELP",
         ]

@@ -24,9 +24,10 @@ from mailboat.delivery.bounce import Bounces
 from mailboat.message.prepare import Preparation
 from mailboat.model.envelope import Draft, Entry, SpooledBody
 from mailboat.model.observer import Observer
-from mailboat.model.outcome import Outcome, Result, Stage
+from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
 from mailboat.model.reply import Reply
 from mailboat.queue.body_writer import BodyWriter, discard_body
+from mailboat.queue.entry import Transition
 from mailboat.queue.opening import open_spool
 from mailboat.queue.spool import Spool
 from mailboat.queue.store import StorageError, StorageFull
@@ -62,7 +63,8 @@ async def bounced(store: Spool, entry: Entry, most: int = 0) -> Draft:
     reply = Reply(550, "5.1.1 no such user")
     outcome = Outcome(entry.recipients[0].id, Result.BOUNCED, "5.1.1", Stage.RCPT, str(reply), reply, "mx.there.test")
     settings = replace(SETTINGS, outbound=OutboundSettings(bounce_original_max=most))
-    return await Bounces(store, FixedClock(), Observer()).write(entry, [outcome], settings)
+    change = Transition(AttemptReport((outcome,), None, 0.0, 0.0), None, (outcome,), None)
+    return await Bounces(store, FixedClock(), Observer()).write(entry, change, settings)
 
 
 async def written(store: Spool, original: bytes, most: int = 0) -> Draft:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,8 @@ from mailboat.hooks import DeferredInfo, HMail
 from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Draft, Entry
 from mailboat.model.observer import BounceResult, Observer
-from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
+from mailboat.model.outcome import AttemptReport, Result, Stage
+from mailboat.queue.entry import Transition
 from mailboat.queue.store import AttemptRecord, StorageError
 
 HOUR = (3600.0,)
@@ -86,11 +86,11 @@ class SteppingBounces(FakeBounces):
         self.hangs = False
         self._steps = steps
 
-    async def write(self, entry: Entry, failed: Sequence[Outcome], settings: Settings) -> Draft:
+    async def write(self, entry: Entry, change: Transition, settings: Settings) -> Draft:
         self._steps.step("write bounce")
         if self.hangs:
             await asyncio.Event().wait()
-        return await super().write(entry, failed, settings)
+        return await super().write(entry, change, settings)
 
 
 class Line:

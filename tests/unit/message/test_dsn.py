@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailboat.config.settings import BounceTemplates
-from mailboat.message.dsn import Dsn, FailedRecipient, build, frame
+from mailboat.message.dsn import Dsn, ReportedRecipient, build, frame
 from mailboat.model.address import Address
 from mailboat.model.envelope import Message
 from mailboat.model.outcome import Outcome, Result, Stage
@@ -30,13 +30,13 @@ def address(text: str) -> Address:
 
 def failure(
     to: str = "bob@example.net", status: str = "5.1.1", reply: Reply | None = REPLY, reason: str = ""
-) -> FailedRecipient:
+) -> ReportedRecipient:
     outcome = Outcome(1, Result.BOUNCED, status, Stage.RCPT, reason or str(reply), reply, "mx.example.net")
-    return FailedRecipient(address(to), outcome)
+    return ReportedRecipient(address(to), outcome)
 
 
 def dsn(
-    *failures: FailedRecipient, original: bytes = ORIGINAL, sender: str = "alice@example.com", smtputf8: bool = False
+    *failures: ReportedRecipient, original: bytes = ORIGINAL, sender: str = "alice@example.com", smtputf8: bool = False
 ) -> Dsn:
     message = Message("q1", address(sender), len(original), 1_700_000_000.0, {"SMTPUTF8": ""} if smtputf8 else {})
     return Dsn("q2", "me.example", message, failures or (failure(),), 1_700_000_100.5, original, pid=42)
@@ -265,7 +265,7 @@ def test_whatever_the_values_are_the_report_is_well_formed(
     texts = BounceTemplates(
         text="Subject: {reason}{subject}\nX-T: {to}\n\n{reason}\n" + template, html=template, image=original
     )
-    data = build(Dsn("q2", me, message, (FailedRecipient(who, outcome),), 1.0, original, pid=1), texts)
+    data = build(Dsn("q2", me, message, (ReportedRecipient(who, outcome),), 1.0, original, pid=1), texts)
     assert_sendable(data)
     head = data.partition(b"\r\n\r\n")[0].decode().split("\r\n")
     names = [line.partition(":")[0] for line in head if not line.startswith((" ", "\t"))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mailboat.config.settings import BounceTemplates
-from mailboat.message.dsn import Dsn, FailedRecipient, build
+from mailboat.message.dsn import Dsn, ReportedRecipient, build
 from mailboat.model.address import Address
 from mailboat.model.envelope import Message
 from mailboat.model.outcome import Outcome, Result, Stage
@@ -22,7 +22,7 @@ def test_every_placeholder_is_filled_in() -> None:
     message = Message("q1", ALICE, 20, 0.0)
 
     report = build(
-        Dsn("q2", "me.example", message, (FailedRecipient(ALICE, outcome),), 1.0, b"Subject: s\r\n\r\n", pid=42),
+        Dsn("q2", "me.example", message, (ReportedRecipient(ALICE, outcome),), 1.0, b"Subject: s\r\n\r\n", pid=42),
         BounceTemplates(text=template),
     )
 

@@ -49,7 +49,7 @@ def test_a_pipelined_transaction_is_answered_in_one_piece() -> None:
 def test_ehlo_offers_each_extension_and_starttls_only_where_it_works() -> None:
     _, said = talk(session(), b"EHLO client.example\r\n")
     keywords = [line[4:].split()[0] for line in said.splitlines()[1:]]
-    assert keywords == ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "STARTTLS", "HELP"]
+    assert keywords == ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "STARTTLS", "HELP"]
     assert "250-SIZE 1000\r\n" in said
     assert "STARTTLS" not in talk(session(starttls=False), b"EHLO client.example\r\n")[1]
     assert talk(session(), b"HELO client.example\r\n")[1] == "250 mx.example\r\n"

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from mailboat.model.envelope import Parameters
 from mailboat.smtp.extensions.auth import AUTH
+from mailboat.smtp.extensions.dsn import DSN
 from mailboat.smtp.extensions.eightbitmime import EIGHTBITMIME
 from mailboat.smtp.extensions.extension import Extension, Misfit, Offers, Parse
 from mailboat.smtp.extensions.limits import LIMITS
@@ -21,6 +22,7 @@ from mailboat.smtp.grammar import not_recognized, parse_parameters
 
 __all__ = [
     "AUTH",
+    "DSN",
     "EIGHTBITMIME",
     "EXTENSIONS",
     "LIMITS",
@@ -46,6 +48,7 @@ EXTENSIONS = (
     EIGHTBITMIME,
     SMTPUTF8,
     Extension("ENHANCEDSTATUSCODES", "RFC 2034"),
+    DSN,
     LIMITS,
     STARTTLS,
     AUTH,

@@ -1,0 +1,93 @@
+"""RET, ENVID, NOTIFY and ORCPT (RFC 3461 4): what is taken, what is kept, and what it means."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailboat.smtp.extensions import Offers, dsn, mail_parameters, rcpt_parameters
+from mailboat.smtp.grammar import GrammarError
+
+OFFERS = Offers(1000)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("RET=full ENVID=QQ314159", {"RET": "FULL", "ENVID": "QQ314159"}),
+        ("ret=HDRS", {"RET": "HDRS"}),
+        ("ENVID=a+2Bb+3D+20c", {"ENVID": "a+2Bb+3D+20c"}),
+        ("ENVID=" + "x" * 100, {"ENVID": "x" * 100}),
+    ],
+)
+def test_parameters_of_mail_are_kept_as_they_were_encoded(said: str, kept: dict[str, str]) -> None:
+    assert mail_parameters(said, OFFERS) == kept
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("NOTIFY=never", {"NOTIFY": "NEVER"}),
+        ("NOTIFY=SUCCESS,failure,DELAY,SUCCESS", {"NOTIFY": "SUCCESS,FAILURE,DELAY,SUCCESS"}),
+        ("ORCPT=rfc822;Bob+2Bx@there.test", {"ORCPT": "rfc822;Bob+2Bx@there.test"}),
+        ("ORCPT=X-other;any+20thing", {"ORCPT": "X-other;any+20thing"}),
+        ("ORCPT=utf-8;jürgen@bücher.test", {"ORCPT": r"utf-8;j\x{FC}rgen@b\x{FC}cher.test"}),
+        (r"ORCPT=utf-8;j\x{FC}rgen@there.test", {"ORCPT": r"utf-8;j\x{FC}rgen@there.test"}),
+    ],
+)
+def test_parameters_of_rcpt_are_kept_in_a_form_that_every_peer_takes(said: str, kept: dict[str, str]) -> None:
+    assert rcpt_parameters(said, OFFERS) == kept
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "RET", "RET=", "RET=BODY", "RET=FULL RET=HDRS", "ENVID", "ENVID=", "ENVID=a=b", "ENVID=a+2b", "ENVID=a+",
+        "ENVID=ü", "ENVID=a+0D+0Ab", "ENVID=a+00", "ENVID=a+FF", "ENVID=" + "x" * 101,
+    ],
+)  # fmt: skip
+def test_bad_parameters_of_mail_are_refused(bad: str) -> None:
+    with pytest.raises(GrammarError, match=r"^501 5\.5\.4"):
+        mail_parameters(bad, OFFERS)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "NOTIFY", "NOTIFY=", "NOTIFY=NEVER,FAILURE", "NOTIFY=SUCCESS,", "NOTIFY=ALWAYS", "ORCPT", "ORCPT=",
+        "ORCPT=rfc822",
+        "ORCPT=rfc822;", "ORCPT=;bob@there.test", "ORCPT=rfc822;b ob", "ORCPT=rfc822;jürgen", "ORCPT=rfc822;a+0D+0Ab",
+        "ORCPT=utf-8;a+0A", "ORCPT=a=b;c", "ORCPT=rfc822;" + "x" * 494,
+    ],
+)  # fmt: skip
+def test_bad_parameters_of_rcpt_are_refused(bad: str) -> None:
+    with pytest.raises(GrammarError, match=r"^5(01|55) 5\.5\.4"):
+        rcpt_parameters(bad, OFFERS)
+
+
+@given(st.text(max_size=600))
+def test_whatever_a_client_says_what_is_kept_cannot_break_a_command(value: str) -> None:
+    for parse, command in (
+        (mail_parameters, "ENVID"), (mail_parameters, "RET"), (rcpt_parameters, "ORCPT"), (rcpt_parameters, "NOTIFY"),
+    ):  # fmt: skip
+        try:
+            kept = parse(f"{command}={value}", OFFERS)
+        except GrammarError:
+            continue
+        assert all(said.isascii() and said.isprintable() and " " not in said for said in kept.values())
+
+
+@pytest.mark.parametrize(
+    ("notify", "success", "failure"),
+    [(None, False, True), ("NEVER", False, False), ("SUCCESS,DELAY", True, False), ("FAILURE", False, True)],
+)
+def test_what_a_sender_wants_to_be_told(notify: str | None, success: bool, failure: bool) -> None:
+    said = {} if notify is None else {"NOTIFY": notify}
+    assert (dsn.wants_success(said), dsn.wants_failure(said)) == (success, failure)
+
+
+def test_what_is_reported_is_decoded() -> None:
+    assert dsn.envelope_id({"ENVID": "a+2Bb+20c"}) == "a+b c"
+    assert dsn.original_recipient({"ORCPT": "rfc822;bob+2Bx@there.test"}) == "rfc822;bob+x@there.test"
+    assert dsn.envelope_id({}) == dsn.original_recipient({}) == ""
