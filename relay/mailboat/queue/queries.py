@@ -1,4 +1,4 @@
-"""What is read from the database, each question a few index steps or one bounded walk. Runs in reader threads.
+"""Queries of the database, each a few index steps or one bounded scan. Runs in reader threads.
 
 Also used by `offline`. Everything takes a connection and returns values; nothing here writes.
 """
@@ -19,19 +19,19 @@ from mailboat.queue.selection import fits, read_sender
 from mailboat.queue.store import PAGE_OCTETS, Selection
 
 WINDOW = 20_000
-"""Rows that one step of a walk looks at, so that a rare match never holds the reader for long."""
+"""Rows that one step of a scan reads, so that a rare match does not block the reader for long."""
 _LAST = 2**63 - 1
 _BURST = 16
-"""Rows that are read for people at a stretch: a third of a millisecond, in which no other thread of Python runs."""
+"""Rows that are read for people at once: a third of a millisecond, in which no other Python thread runs."""
 _STAND_ASIDE = 0.001
-"""Seconds that are left to the others then: each step of a commit would have to wait for the interpreter otherwise."""
+"""Seconds of pause after them: otherwise each step of a commit would wait for the interpreter."""
 _ROW_OCTETS = 300
-"""What an entry takes besides its texts, when it is shown."""
+"""Octets of a shown entry in addition to its texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRef:
-    """Whose rows these are."""
+    """The database of rows."""
 
     spool: int
     tag: str
@@ -42,14 +42,14 @@ class Shown(NamedTuple):
 
     entries: list[Entry]
     octets: int
-    """About how much they take."""
+    """Their approximate size."""
     cut_after: int
-    """The row behind which entries were left out because of their octets; 0: none was."""
+    """The row after which entries were omitted because of their size; 0: none was."""
 
 
 @dataclass(frozen=True, slots=True)
 class DueEntries:
-    """Entries, and the rows that are not what we wrote."""
+    """Entries, and damaged rows."""
 
     entries: list[Entry]
     damaged: list[rows.Damaged]
@@ -59,11 +59,11 @@ Cursor = tuple[float, EntryKey]
 
 
 def due(db: sqlite3.Connection, place: DatabaseRef, until: float, limit: int, after: Cursor | None) -> DueEntries:
-    """Entries that are due, behind `after` in order of (next_attempt, spool, row)."""
+    """Entries that are due, after `after` in order of (next_attempt, spool, row)."""
     since, row = float("-inf"), -_LAST  # below every time and row that a damaged database may hold
     if after is not None:
         since, key = after
-        # Where databases tie on the time, the one with the lower number comes first.
+        # For equal times, the database with the lower number comes first.
         row = key.row if key.spool == place.spool else 0 if key.spool < place.spool else _LAST
     found = db.execute(
         "SELECT * FROM listing WHERE next_attempt = ? AND id > ? AND next_attempt <= ? ORDER BY id LIMIT ?",
@@ -89,9 +89,9 @@ def due_in(db: sqlite3.Connection, place: DatabaseRef, domain: str, until: float
 
 
 def waiting(db: sqlite3.Connection, since: float, after: tuple[object, int], limit: int) -> list[tuple[int, int, Any]]:
-    """Row, attempts and `next_attempt` of deferred entries that are due later than `since`, behind `after`, in order.
+    """Row, attempts and `next_attempt` of deferred entries that are due later than `since`, after `after`, in order.
 
-    What a damaged row has in the place of a number comes last: to SQLite, text is greater than all numbers.
+    A damaged row with text instead of a number comes last: in SQLite, text is greater than all numbers.
     """
     when, row = after
     return db.execute(
@@ -103,9 +103,9 @@ def waiting(db: sqlite3.Connection, since: float, after: tuple[object, int], lim
 
 
 def active_later(db: sqlite3.Connection, now: float, limit: int) -> list[int]:
-    """Rows of active entries that are not due yet: they are due from the moment on that they are active."""
+    """Rows of active entries with a later `next_attempt`; active entries should be due."""
     found = db.execute(
-        # By the index of states: there are few active ones among millions that wait.
+        # By the index of states: few entries are active, millions may wait.
         "SELECT id FROM entry INDEXED BY entry_state WHERE state = 0 AND next_attempt > ? LIMIT ?",
         (now, limit),
     )
@@ -115,7 +115,7 @@ def active_later(db: sqlite3.Connection, now: float, limit: int) -> list[int]:
 def next_due(db: sqlite3.Connection, after: float) -> float | None:
     """The earliest `next_attempt` later than `after`."""
     (found,) = db.execute("SELECT min(next_attempt) FROM entry WHERE next_attempt > ?", (after,)).fetchone()
-    return float(found) if rows.is_time(found) else None  # text, if damaged, sorts behind all numbers
+    return float(found) if rows.is_time(found) else None  # text, in a damaged row, sorts after all numbers
 
 
 class StoredFile(NamedTuple):
@@ -123,11 +123,11 @@ class StoredFile(NamedTuple):
 
     name: str
     head: bytes
-    """What stands before the octets of the file."""
+    """The octets before those of the file."""
 
 
 def body(db: sqlite3.Connection, number: int) -> bytes | StoredFile | None:
-    """A message's octets, or its file; None when there is no such message."""
+    """A message's octets, or its file; None if there is no such message."""
     found = db.execute(
         "SELECT body.data, message.file FROM message LEFT JOIN body ON body.id = message.id WHERE message.id = ?",
         (number,),
@@ -150,7 +150,7 @@ def with_file(db: sqlite3.Connection, numbers: Sequence[int]) -> set[int]:
 
 
 def walk(db: sqlite3.Connection, selection: Selection, after: int, limit: int) -> tuple[list[int], int]:
-    """Rows of a selection (its ids aside) behind `after`, from one window; and where to go on, 0 at the end."""
+    """Rows of a selection (without its ids) after `after`, from one window; and where to continue, 0 at the end."""
     last, count = db.execute(
         "SELECT max(id), count(*) FROM (SELECT id FROM entry WHERE id > ? ORDER BY id LIMIT ?)", (after, WINDOW)
     ).fetchone()
@@ -186,7 +186,7 @@ def walk(db: sqlite3.Connection, selection: Selection, after: int, limit: int) -
 
 
 def named(db: sqlite3.Connection, tag: str, names: Iterable[str]) -> list[int]:
-    """The rows that message and entry ids mean, in order, each once."""
+    """The rows of message and entry ids, in order, each once."""
     found: set[int] = set()
     for name in names:
         parsed = ids.parse(name)
@@ -207,7 +207,7 @@ def rows_of_message(db: sqlite3.Connection, number: int) -> list[int]:
 
 
 def envelope(db: sqlite3.Connection, number: int) -> tuple[str, str, str, float, int] | None:
-    """Sender, time and size of a message; None when it is not here."""
+    """Sender, time and size of a message; None if it is not in this database."""
     found: tuple[str, str, str, float, int] | None = db.execute(
         "SELECT sender_local, sender_domain, sender_ascii, queued_at, size FROM message WHERE id = ?", (number,)
     ).fetchone()
@@ -215,17 +215,17 @@ def envelope(db: sqlite3.Connection, number: int) -> tuple[str, str, str, float,
 
 
 def numbers_from(db: sqlite3.Connection, origin: str) -> list[int]:
-    """The numbers here of the message that another database, or this one long ago, gave this id."""
+    """The numbers in this database of messages with this original id."""
     return [number for (number,) in db.execute("SELECT id FROM message WHERE origin = ? ORDER BY id", (origin,))]
 
 
 def read(db: sqlite3.Connection, place: DatabaseRef, selected: Sequence[int]) -> list[Entry]:
-    """The entries of these rows in order, for people: damaged ones too, as far as they go."""
+    """The entries of these rows in order, for people, including damaged ones as far as possible."""
     return read_some(db, place, selected, _LAST).entries
 
 
 def read_some(db: sqlite3.Connection, place: DatabaseRef, selected: Sequence[int], most: int) -> Shown:
-    """The same, until they take `most` octets; one entry at least."""
+    """The same, up to `most` octets; at least one entry."""
     found = db.execute(
         "SELECT * FROM listing WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
         (orjson.dumps(list(selected)).decode(),),
@@ -248,7 +248,7 @@ def read_some(db: sqlite3.Connection, place: DatabaseRef, selected: Sequence[int
 def select(
     db: sqlite3.Connection, place: DatabaseRef, selection: Selection, after: int, limit: int, octets: int
 ) -> tuple[Shown, int]:
-    """Entries of a selection behind a row, up to `limit` and about so many octets; and where to go on, 0 at the end."""
+    """Entries of a selection after a row, up to `limit` and a number of octets; and where to continue, 0 at the end."""
     if selection.ids:
         selected = [row for row in named(db, place.tag, selection.ids) if row > after]
         last = selected[limit - 1] if len(selected) > limit else 0
@@ -271,7 +271,7 @@ def rows_of(
 
 
 def tally(db: sqlite3.Connection) -> dict[int, tuple[int, int]]:
-    """Entries and octets by state code, as last counted; counted again where that is not what we wrote."""
+    """Entries and octets by state code, as stored; counted again if the stored counts are damaged."""
     stored = {state: (entries, octets) for state, entries, octets in db.execute("SELECT * FROM tally")}
     sound = all(rows.is_count(number) for counts in stored.values() for number in counts)
     return stored if sound and set(stored) == set(rows.STATE_CODES.values()) else count(db)

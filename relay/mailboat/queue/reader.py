@@ -1,4 +1,4 @@
-"""Reading beside the commit thread: a few threads, each with its own connection that never writes.
+"""Reads while the commit thread writes: a few threads, each with its own read-only connection.
 
 Readers of a write-ahead log neither wait for the writer nor make it wait. Owned by `spool`.
 """
@@ -17,14 +17,14 @@ from mailboat.queue.faults import storage_error
 from mailboat.queue.store import StorageError
 
 THREADS = 2
-"""One may walk through a long queue while the other fetches a body."""
+"""Two, so that one may scan a long queue while the other reads a body."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Reader:
-    """Runs questions of `queries` in threads."""
+    """Runs functions of `queries` in threads."""
 
     def __init__(self, path: str, open_reader: Callable[[], sqlite3.Connection]) -> None:
         """`open_reader` makes a connection."""
@@ -35,7 +35,7 @@ class Reader:
         self._connections: list[sqlite3.Connection] = []
 
     async def ask(self, question: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **_: P.kwargs) -> T:
-        """The answer to a question. Raises `StorageError`."""
+        """The result of a query. Raises `StorageError`."""
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._pool, lambda: self._ask(question, *args))
@@ -54,7 +54,7 @@ class Reader:
             raise storage_error(error, self._path) from error
 
     def _forget(self) -> None:
-        """Trust nothing of a connection that saw an error."""
+        """Close a connection after an error."""
         connection = getattr(self._local, "connection", None)
         if connection is not None:
             self._local.connection = None
@@ -63,7 +63,7 @@ class Reader:
                 connection.close()
 
     async def close(self) -> None:
-        """Finish what is being read and close the connections."""
+        """Finish running reads and close the connections."""
         await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
         while self._connections:
             with contextlib.suppress(sqlite3.Error):

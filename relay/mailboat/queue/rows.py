@@ -1,7 +1,8 @@
-"""Entries as rows of the database and back. Column order is that of `schema`: the tables, and the view `listing`.
+"""Converts entries to rows of the database and back. Column order is that of `schema`: the tables, and the view
+`listing`.
 
-No I/O. Used by `transaction` (writing) and `queries` (reading). Reading trusts nothing: a row that cannot be what we
-wrote raises `Damaged`, and never takes its neighbours along.
+No I/O. Used by `transaction` (writing) and `queries` (reading). Reading trusts nothing: an invalid row raises
+`Damaged`, and never affects other rows.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ HELD = STATE_CODES[State.HELD]
 FORCE_TLS = 4
 """A bit of the column `flags`."""
 _FLAGS = {("BODY", "8BITMIME"): 2, ("SMTPUTF8", ""): 1}
-"""Parameters of MAIL that are a bit of it, too: nearly all that are ever said. Others are JSON."""
+"""Common parameters of MAIL, each a bit of it. Others are stored as JSON."""
 
 Row = Sequence[Any]
 
 MAX_COUNT = 2**53
-"""Beyond it JSON's readers, and sums of many, are not exact."""
+"""Larger numbers are not exact in JSON readers and sums."""
 _YEAR_10000 = 253402300800.0
 """Seconds since the epoch; RFC 3339 and `datetime` end there."""
 
 
 class Damaged(Exception):  # noqa: N818 - what the row is
-    """A row is not what we wrote; the message says in what."""
+    """A row is invalid; the message says why."""
 
     def __init__(self, row: int, why: str) -> None:
         super().__init__(why)
@@ -41,12 +42,12 @@ class Damaged(Exception):  # noqa: N818 - what the row is
 
 
 def clean(text: str) -> str:
-    """Text that a database takes: what is no Unicode scalar value becomes a question mark."""
+    """Text for the database: surrogates become question marks."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def message_row(number: int, message: Message, file: str | None) -> tuple[object, ...]:
-    """A row of `message`, without its `origin`. Raises TypeError when the notes are not JSON."""
+    """A row of `message`, without its `origin`. Raises TypeError if the notes are not JSON."""
     sender = message.sender
     flags, parameters = _flags_of(message)
     notes = orjson.dumps(dict(message.notes)).decode() if message.notes else None
@@ -102,7 +103,8 @@ def entry_row(entry: Entry) -> tuple[object, ...]:
 
 
 def remaining_row(entry: Entry) -> tuple[object, ...]:
-    """What an attempt changes in a row: (id, state, attempts, next_attempt, recipients, last_reply, last_mx, noted)."""
+    """The columns that an attempt changes: (id, state, attempts, next_attempt, recipients, last_reply, last_mx,
+    noted)."""
     return (
         entry.key.row,
         STATE_CODES[entry.state],
@@ -116,20 +118,20 @@ def remaining_row(entry: Entry) -> tuple[object, ...]:
 
 
 def recipients_text(recipients: Sequence[Recipient]) -> str:
-    """Recipients as JSON, one array each, so that ids and every octet of the addresses come back."""
+    """Recipients as JSON, one array each, which preserves ids and every octet of the addresses."""
     return orjson.dumps(
         [[r.id, clean(r.address.local), clean(r.address.domain), r.address.ascii_domain] for r in recipients]
     ).decode()
 
 
 def parameters_text(recipients: Sequence[Recipient]) -> str | None:
-    """The parameters of recipients as JSON, by the recipient's id; nothing where none has any."""
+    """The parameters of recipients as JSON, by the recipient's id; None if there are none."""
     said = {str(r.id): dict(r.parameters) for r in recipients if r.parameters}
     return _json(said) if said else None
 
 
 def noted_text(noted: StoredNotes | None) -> str | None:
-    """What hooks left, as JSON; nothing for nearly every entry. Raises TypeError when it is not JSON."""
+    """The notes of hooks as JSON; None for nearly every entry. Raises TypeError if they are not JSON."""
     if noted is None:
         return None
     return orjson.dumps(
@@ -163,7 +165,7 @@ def read_entry(row: Row, spool: int, tag: str) -> Entry:
 
 
 def read_damaged(row: Row, spool: int, tag: str) -> Entry:
-    """A damaged row as people must see it to be able to delete it: held, without recipients."""
+    """A damaged row as an entry that people can see and delete: held, without recipients."""
     id_ = row[0]
     number = max(0, ids.number_of(id_))
     name = ids.message_id(tag, number)
@@ -185,12 +187,12 @@ def _text(value: object) -> str:
 
 
 def is_count(value: object) -> bool:
-    """Whether a column holds what we write as a number of things or octets."""
+    """Whether a column has a valid count or size."""
     return isinstance(value, int) and 0 <= value <= MAX_COUNT
 
 
 def is_time(value: object) -> bool:
-    """Whether a column holds what we write as a time, in seconds since the epoch: finite, and RFC 3339 can show it."""
+    """Whether a column has a valid time in seconds since the epoch, which RFC 3339 can represent."""
     return isinstance(value, int | float) and 0 <= value < _YEAR_10000  # false of a NaN too
 
 

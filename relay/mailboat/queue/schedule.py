@@ -1,8 +1,8 @@
-"""Which entry is attempted next: destinations take turns, when a gatekeeper lets them. Pure; no time, no I/O.
+"""Chooses the next entry to attempt: destinations take turns, as a gatekeeper permits. Pure; no time, no I/O.
 
-`delivery.engine` offers what is due and takes what may start; what may is the gatekeeper's to say (`delivery.gate`).
-Memory is bounded however long the queue is: a destination gets a share of the room, what is beyond it stays in the
-store and its domain is remembered here, and when there is no room at all the reader of the store stops.
+`delivery.engine` offers due entries and gets those that may start; the gatekeeper (`delivery.gate`) decides. Memory is
+bounded however long the queue is: a destination gets a share of the room; its other entries stay in the store, and only
+their domain is noted here. If there is no room at all, the reader of the store stops.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from typing import Protocol
 from mailboat.model.envelope import Entry, EntryKey
 
 LOW_WATER = 64
-"""A destination with fewer waiting entries than this is filled up from the store."""
+"""A destination with fewer waiting entries than this is refilled from the store."""
 DOMAINS_MARKED = 1000
-"""Domains of one destination that are remembered at most because the store holds more of their mail."""
+"""Maximum of domains of one destination that are noted because the store has more of their mail."""
 
 
 class OfferResult(Enum):
-    """What became of an offer."""
+    """The result of an offer."""
 
     QUEUED = auto()
-    """The entry is here, or was already."""
+    """The entry is in memory, now or already before."""
     OVERFLOW = auto()
-    """Its destination's share of the memory is used up: the store keeps it, and `more` will name its domain."""
+    """Its destination's share of memory is used up: it stays in the store, and `more` will return its domain."""
     FULL = auto()
-    """No room for anybody: nothing is remembered, it must be offered again."""
+    """There is no room at all: nothing is noted, and it must be offered again."""
 
 
 class Ring(IntEnum):
-    """Destinations take turns within a ring; the gatekeeper says which ring is next."""
+    """Destinations take turns within a ring; the gatekeeper chooses the next ring."""
 
     FREE = auto()
-    """It has to be asked about these, or they need no place."""
+    """The gatekeeper must be asked about these, or they need no place."""
     PROVEN = auto()
     """Their hosts answer."""
     FRESH = auto()
-    """Nothing is known of their hosts."""
+    """Their hosts are unknown."""
     FAILED = auto()
     """The last attempt there failed."""
 
 
 class Gatekeeper(Protocol):
-    """Lets entries start."""
+    """Decides which entries may start."""
 
     def next_ring(self, waiting: Mapping[Ring, Sized]) -> Ring | None:
-        """The ring whose first destination has its turn; None: nothing may start."""
+        """The ring whose first destination is next; None: nothing may start."""
 
     def ring_of(self, name: str, entry: Entry, now: float) -> Ring | None:
-        """Where a destination has to stand for this entry to start; None: nowhere, until it is resumed."""
+        """The ring of a destination for this entry to start; None: no ring, until it is resumed."""
 
 
 @dataclass(slots=True)
@@ -60,34 +60,34 @@ class _Queue:
     waiting: deque[EntryKey] = field(default_factory=deque)
     running: int = 0
     ring: Ring | None = None
-    """Where it stands."""
+    """The ring that it is in."""
     waits: bool = False
-    """It stands nowhere until it is resumed, whatever is offered meanwhile."""
+    """It is in no ring until it is resumed, even if entries are offered."""
     proven: bool = False
-    """Its hosts answered when it was last asked about: likely they do, so that is where it stands next."""
+    """Its hosts answered at the last check, so it goes into the same ring next."""
 
 
 class Schedule:
     """The entries that are due, by destination."""
 
     def __init__(self, capacity: int, gatekeeper: Gatekeeper) -> None:
-        """`capacity`: entries that wait in memory at most."""
+        """`capacity`: maximum of entries that wait in memory."""
         self._capacity = capacity
         self._gatekeeper = gatekeeper
         self._destinations: dict[str, _Queue] = {}
         self._rings: dict[Ring, OrderedDict[str, _Queue]] = {ring: OrderedDict() for ring in Ring}
-        """Destinations that have something to start, next one first."""
+        """Destinations with entries to start, next one first."""
         self._waiting: dict[EntryKey, Entry] = {}
         self._unsettled: set[EntryKey] = set()
-        """Under way, or done and not recorded yet."""
+        """Entries under way, or finished and not recorded yet."""
         self._set_aside: set[EntryKey] = set()
-        """Their outcome could not be recorded: left alone for a while."""
+        """Entries whose outcome could not be recorded: not offered for a while."""
         self._overflow: dict[str, dict[str, None] | None] = {}
-        """By destination, the domains with due entries that only the store holds; None: too many to remember."""
+        """By destination, the domains with due entries in the store only; None: too many to note."""
         self._low: dict[str, None] = {}
-        """Destinations in `_overflow` that run low here, the longest first."""
+        """Destinations in `_overflow` with few entries in memory, the longest waiting first."""
         self._changed: set[EntryKey] | None = None
-        """Settled or withdrawn since `begin_read`; None when nothing is being read."""
+        """Entries settled or withdrawn since `begin_read`; None if no read is running."""
         self._running = 0
 
     def __len__(self) -> int:
@@ -120,19 +120,19 @@ class Schedule:
 
     @property
     def has_room(self) -> bool:
-        """Whether it is worth reading on after `FULL`."""
+        """Whether reading should continue after `FULL`."""
         return len(self._waiting) <= self._capacity * 3 // 4
 
     @property
     def has_turns(self) -> bool:
-        """Whether anything stands in a ring."""
+        """Whether any destination is in a ring."""
         return any(self._rings.values())
 
     def offer(self, name: str, entry: Entry) -> OfferResult:
-        """Take a due entry in for destination `name`.
+        """Offer a due entry of destination `name`.
 
-        A destination may fill half of the room that is left, so that many slow ones together never shut out
-        the others (dynamic thresholds, as switches share their buffers). An entry that is here already is no news.
+        A destination may use half of the remaining room, so that many slow ones together never block the others
+        (dynamic thresholds, as for shared buffers of switches). An entry that is already in memory is ignored.
         """
         if entry.key in self._waiting or entry.key in self._unsettled or entry.key in self._set_aside:
             return OfferResult.QUEUED
@@ -167,7 +167,7 @@ class Schedule:
                 self._stand(name, destination, wanted)
                 if len(rings[wanted]) > 1 or self._gatekeeper.next_ring(rings) is not wanted:
                     continue
-                self._leave_ring(name, destination)  # its turn comes at once
+                self._leave_ring(name, destination)  # it is next at once
             self._begin(name, destination, entry)
             return name, entry
         return None
@@ -189,7 +189,7 @@ class Schedule:
         self._forget_if_empty(name, destination)
 
     def resume(self, name: str) -> bool:
-        """A destination takes its turn anew, wherever it stands; False: it has nothing to start."""
+        """Put a destination into a ring again; False: it has nothing to start."""
         destination = self._destinations.get(name)
         if destination is None:
             return False
@@ -203,9 +203,9 @@ class Schedule:
         return True
 
     def put_back(self, name: str, entry: Entry, *, takes_turn: bool) -> None:
-        """The entry that was started waits again, before all others; `finish` has been called.
+        """Put a started entry back before all others; `finish` has been called.
 
-        Without `takes_turn` its destination stands in no ring until it is resumed.
+        Without `takes_turn`, its destination is in no ring until it is resumed.
         """
         destination = self._destinations.setdefault(name, _Queue())
         self._unsettled.discard(entry.key)
@@ -218,7 +218,7 @@ class Schedule:
             self._leave_ring(name, destination)
 
     def set_aside(self, key: EntryKey) -> None:
-        """An attempt is over and could not be recorded: its entry is not to be offered before `settled`."""
+        """An attempt could not be recorded: its entry must not be offered before `settled`."""
         self._unsettled.discard(key)
         self._set_aside.add(key)
 
@@ -230,25 +230,25 @@ class Schedule:
             self._changed.add(key)
 
     def withdraw(self, keys: Collection[EntryKey]) -> None:
-        """Forget entries that wait here; those under way go on."""
+        """Drop entries that wait; those under way continue."""
         for key in keys:
             self._waiting.pop(key, None)
         if self._changed is not None:
             self._changed.update(keys)
 
-    # Reading the store takes time, in which an attempt may end: what was read before is not to be believed then.
+    # During a read of the store an attempt may end: its entry in the answer is then outdated.
 
     def begin_read(self) -> None:
-        """The store is being asked for due entries."""
+        """A read of due entries begins."""
         self._changed = set()
 
     def end_read(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The answer without entries that were settled or withdrawn meanwhile."""
+        """The answer without entries that were settled or withdrawn during the read."""
         changed, self._changed = self._changed, None
         return [entry for entry in entries if entry.key not in changed] if changed else entries
 
     def mark_more(self, domain: str, name: str) -> None:
-        """The store holds more due entries of this domain, which is part of destination `name`."""
+        """Note that the store has more due entries of this domain, which belongs to destination `name`."""
         domains = self._overflow.setdefault(name, {})
         if domains is not None:
             domains[domain] = None
@@ -258,14 +258,15 @@ class Schedule:
 
     @property
     def wants_more(self) -> bool:
-        """Whether `more` may name something."""
+        """Whether `more` may return something."""
         return bool(self._low) and not self.is_full
 
     def more(self) -> tuple[str, str] | None:
-        """A destination that runs low, and a domain of it with due entries in the store; that is marked no longer.
+        """A destination with few entries in memory, and a domain of it with due entries in the store, which is
+        unmarked.
 
-        An empty domain: there are so many that they were not remembered. All of the store has to be read again from
-        its beginning, and what finds no room then is marked again.
+        An empty domain: there were too many to note. The whole store must be read again, and entries without room are
+        marked again.
         """
         while self.wants_more:
             name = next(iter(self._low))
@@ -279,7 +280,7 @@ class Schedule:
             domain = next(iter(domains))
             del domains[domain]
             if domains:
-                self._low[name] = None  # behind the others
+                self._low[name] = None  # after the others
             else:
                 del self._overflow[name]
             return name, domain
@@ -305,7 +306,7 @@ class Schedule:
             entry = self._waiting.get(waiting[0])
             if entry is not None:
                 return entry
-            waiting.popleft()  # withdrawn meanwhile
+            waiting.popleft()  # withdrawn in between
         return None
 
     def _take_turn(self, name: str, destination: _Queue) -> None:

@@ -1,4 +1,4 @@
-"""The format of the queue database: its tables, its version, and the way from each version to the next.
+"""The format of the queue database: its tables, its version, and the migrations.
 
 One connection writes, a few read; `connect` and `open_writer` make them. Knows nothing of messages in flight.
 Called by `spool`, by `offline`, and by `commit` when it opens the database again after an error.
@@ -25,11 +25,12 @@ from mailboat.queue.store import StorageError
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x4D424F54
-"""`MBOT` in the header of the file: it is one of ours."""
+"""`MBOT` in the header of the file identifies a Mailboat database."""
 OLDEST_SQLITE = (3, 35, 0)
 """RETURNING came with it."""
 PAGE = 4096
-"""Octets of a page. Twice as large, half of it stayed empty beside a body of 4 KiB, for little gain with large ones."""
+"""Octets of a page. With twice the size, half a page stays empty after a body of 4 KiB, for little gain with large
+ones."""
 BLOCK = 1 << 16
 """Message numbers that one write reserves."""
 
@@ -41,14 +42,14 @@ Step = Callable[[sqlite3.Connection], None]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What an opened database says of itself."""
+    """The identity of an opened database."""
 
     tag: str
-    """The first part of the ids that it gives."""
+    """The first part of its ids."""
     first: int
-    """The first message number that nobody was given yet."""
+    """The first message number that is not used yet."""
     reserved: int
-    """Numbers below this one may be given without writing first."""
+    """Numbers below this one may be assigned without a write."""
 
 
 _VERSION_1 = """
@@ -126,7 +127,7 @@ CREATE VIEW listing AS
         e.held_reason, m.sender_local, m.sender_domain, m.sender_ascii, m.queued_at, m.size, m.flags, m.notes, m.origin
     FROM entry AS e LEFT JOIN message AS m ON m.id = e.id >> 20
 """
-# What each table is for, `transfers` says.
+# `transfers` describes the tables.
 
 
 def _add_transfers(connection: sqlite3.Connection) -> None:
@@ -156,7 +157,8 @@ def _add_parameters(connection: sqlite3.Connection) -> None:
 
 
 def _allow_heads_of_files(_: sqlite3.Connection) -> None:
-    """From here on `body` may also hold the first octets of a body in a file, which earlier releases took for all."""
+    """From here on `body` may also hold the first octets of a body in a file, which earlier releases would read as
+    the whole body."""
 
 
 MIGRATIONS: tuple[Step, ...] = (_create, _add_what_hooks_note, _add_transfers, _add_parameters, _allow_heads_of_files)
@@ -172,14 +174,14 @@ def open_writer(path: str, connecting: Connect = connect) -> sqlite3.Connection:
     """The connection that commits. Raises sqlite3.Error."""
     connection = connecting(path)
     try:
-        # Counts only when the file is made. A pragma takes no parameters; it is an integer of ours.
+        # Has an effect only when the file is created. A pragma takes no parameters; it is an integer of ours.
         connection.execute(f"PRAGMA page_size = {PAGE:d}")
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise sqlite3.OperationalError(f"the file system cannot hold a write-ahead log (journal mode {mode})")
         for setting in (
             "PRAGMA synchronous = FULL",  # each COMMIT returns after the fsync of the log: promise 1
-            "PRAGMA wal_autocheckpoint = 0",  # `commit` does it, after it has told who waits
+            "PRAGMA wal_autocheckpoint = 0",  # done by `commit`, after its reports
             "PRAGMA journal_size_limit = 67108864",
             "PRAGMA secure_delete = OFF",
             "PRAGMA cache_size = -32768",
@@ -206,9 +208,9 @@ def open_reader(path: str, connecting: Connect = connect) -> sqlite3.Connection:
 
 
 def open_beside(path: Path) -> sqlite3.Connection | None:
-    """A connection that only reads, beside the process that has the database open. Raises sqlite3.Error.
+    """A read-only connection while another process has the database open. Raises sqlite3.Error.
 
-    None when it was removed, which its owner does to a spare one that is empty.
+    None if it was removed, which its owner does with an empty spare one.
     """
     uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
@@ -221,7 +223,7 @@ def open_beside(path: Path) -> sqlite3.Connection | None:
             stack.pop_all()
             return connection
     except sqlite3.Error:
-        # When some of its files are gone already, SQLite speaks of an I/O error.
+        # If some of its files are already removed, SQLite reports an I/O error.
         if path.exists():
             raise
         return None
@@ -237,7 +239,7 @@ def databases(queue_dir: Path) -> list[tuple[int, Path]]:
 
 
 def prepare(path: str, connecting: Connect = connect, migrations: Sequence[Step] = MIGRATIONS) -> Identity:
-    """Make the database or bring it to this release's version, and reserve numbers. Raises `StorageError`."""
+    """Create the database or migrate it to this release's version, and reserve numbers. Raises `StorageError`."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
     try:
@@ -253,7 +255,7 @@ def prepare(path: str, connecting: Connect = connect, migrations: Sequence[Step]
 
 
 def version_of(connection: sqlite3.Connection, path: str) -> int:
-    """The format version of a database of ours, 0 for a new one. Raises `StorageError` for what is not ours."""
+    """The format version of a database of ours, 0 for a new one. Raises `StorageError` for another database."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -274,7 +276,7 @@ def _migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[Ste
     for number, step in enumerate(migrations[version:], version + 1):
         if version:
             log.info("migrating %s to format version %d", path, number)
-        # Together or not at all: a crash leaves the version before, never half of a step.
+        # In one transaction: a crash leaves the previous version, never half of a step.
         connection.execute("BEGIN IMMEDIATE")
         step(connection)
         # A pragma takes no parameters; both are integers of ours.
@@ -284,7 +286,7 @@ def _migrate(connection: sqlite3.Connection, path: str, migrations: Sequence[Ste
 
 
 def _compact(connection: sqlite3.Connection, path: str) -> None:
-    """Give back the space of a backlog that is gone: quick, because little is left to copy."""
+    """Shrink the file after a large backlog was delivered: fast, because little is left to copy."""
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
     if pages > 1 << 15 and pages - free < pages // 16:
@@ -296,7 +298,7 @@ def _reserve(connection: sqlite3.Connection, path: str) -> Identity:
     tag = str(connection.execute("SELECT value FROM meta WHERE key = 'tag'").fetchone()[0])
     first = connection.execute("SELECT value FROM meta WHERE key = 'reserved'").fetchone()[0]
     if not isinstance(first, int) or first < 1:
-        # A number that was given before would name two messages.
+        # A number must not be assigned to two messages.
         raise StorageError(f"{path} is damaged: the mark of the next message numbers is {first!r:.40}")
     connection.execute("UPDATE meta SET value = ? WHERE key = 'reserved'", (first + BLOCK,))
     return Identity(tag, first, first + BLOCK)

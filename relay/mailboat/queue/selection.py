@@ -1,4 +1,4 @@
-"""Drafts made into entries, and selections read: what every store must do alike.
+"""Makes entries from drafts, and matches selections: common to all stores.
 
 No I/O and no clock. Used by `spool` (which says the same in SQL) and by `memory`.
 """
@@ -21,7 +21,7 @@ class Sender(NamedTuple):
     domain: str
 
     def matches(self, address: Address) -> bool:
-        """Whether a message's sender is meant: the local part exactly, the domain in any spelling."""
+        """Whether a message's sender matches: the local part exactly, the domain in any spelling."""
         return address.local == self.local and self.domain in (address.ascii_domain, address.domain.lower())
 
 
@@ -33,7 +33,7 @@ def read_sender(text: str) -> Sender:
 
 
 def fits(selection: Selection, entry: Entry) -> bool:
-    """Whether an entry is what a selection asks for, its ids aside."""
+    """Whether an entry matches a selection, without its ids."""
     return (
         (not selection.domain or entry.domain == selection.domain.lower())
         and (not selection.sender or read_sender(selection.sender).matches(entry.message.sender))
@@ -44,19 +44,19 @@ def fits(selection: Selection, entry: Entry) -> bool:
 
 
 def names(id_: str, entry: Entry) -> bool:
-    """Whether an id, as people type it, means this entry or its message."""
+    """Whether an id, as a user types it, is that of this entry or its message."""
     return ids.parse(id_) in (ids.parse(entry.id), ids.parse(entry.message.id))
 
 
 def order(entry: Entry) -> tuple[float, EntryKey]:
-    """Where an entry stands among those that are due."""
+    """The sort key of due entries."""
     return (entry.next_attempt or 0.0, entry.key)
 
 
 def entries_of(draft: Draft, name: str, key: EntryKey, now: float) -> tuple[Entry, ...]:
     """The entries that a draft becomes.
 
-    `name` is the message's id and `key` the row before its first entry's. Raises ValueError when nobody is to get it.
+    `name` is the message's id and `key` the row before its first entry's. Raises ValueError if there are no recipients.
     """
     message = Message(
         name,
@@ -74,7 +74,7 @@ def entries_of(draft: Draft, name: str, key: EntryKey, now: float) -> tuple[Entr
     entries: list[Entry] = []
     recipient = 0
     for ordinal, (domain, addresses) in enumerate(draft.groups or group(draft.recipients), 1):
-        # Lists, not generators: this is half of what accepting a message costs the event loop.
+        # Lists, not generators: this is half of the event loop's work to accept a message.
         if said := draft.recipient_parameters:
             members = tuple(
                 [Recipient(id_, a, said.get(a.normalised, {})) for id_, a in enumerate(addresses, recipient + 1)]

@@ -1,7 +1,7 @@
 """Signs drafts with DKIM: after the last hook and before the commit, in threads of its own, never on the event loop.
 
-Called by whoever makes drafts, where there are keys. The text was hashed while it came in; only the header is read
-here. Knows what of a draft is signed, not how: that is `mailboat.dkim`.
+Called for every draft if there are keys. The text was hashed while it was received; only the header is read here.
+`mailboat.dkim` makes the signatures.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from mailboat.queue.store import StorageError
 log = logging.getLogger(__name__)
 
 _THREADS: Final = ThreadPoolExecutor(os.cpu_count() or 1, "dkim")
-"""As many as there are cores: `cryptography` lets go of the interpreter lock while it signs. Started when used."""
+"""As many threads as cores: `cryptography` releases the interpreter lock while it signs. Started when used."""
 
 
 async def sign(draft: Draft, text_digest: bytes | None, signer: Signer, clock: Clock, observer: Observer) -> Draft:
-    """The draft with the signatures of all keys that are for it; the same draft where none is.
+    """The draft with the signatures of all its keys; the same draft if it has none.
 
     `text_digest` is None where the header is too long to be signed. Raises StorageError where the message is to wait
     until it can be signed.

@@ -1,8 +1,8 @@
-"""The store over one SQLite database: what is written, what is read, and its life from lock to close.
+"""The store on one SQLite database: writes, reads, and its life from lock to close.
 
-Nothing here blocks. What is to be written becomes an operation for the commit thread (`commit`), whose reports
-`completions` passes on; large bodies are synced in a pool before. A few threads read (`reader`). Decides nothing about
-delivery and knows no archives. Opened by `opening`; callers know it as a `Store`.
+Nothing here blocks. Each write is an operation for the commit thread (`commit`), whose reports `completions` handles;
+large bodies are first synced in a thread pool. A few threads read (`reader`). Decides nothing about delivery and knows
+no archives. Opened by `opening`; callers know it as a `Store`.
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CHANGE = 2000
-"""Rows that one operation of an operator changes: more would make new mail wait."""
+"""Rows that one operation of an operator changes: more would delay new mail."""
 _SYNC_THREADS = 4
 _RETRY = 1.0
-"""Seconds until a bounce's file is synced again after it failed."""
+"""Seconds until syncing a bounce's file is retried."""
 _PLACE = re.compile(r"([0-9]{1,6}):([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What tests and benchmarks set otherwise."""
+    """Parameters that tests and benchmarks change."""
 
     connect: schema.Connect = schema.connect
     reserve: Callable[[str], DiskReserve] = DiskReserve.of
@@ -123,13 +123,13 @@ class Spool:
         self._lock: Lock | None = None
 
     def start(self, lock: Lock) -> None:
-        """Begin to commit; `close` releases the lock."""
+        """Start to commit; `close` releases the lock."""
         self._lock = lock
         self._committer.start()
         self._run(self._sweep())
 
     async def close(self, and_then: Callable[[], object] | None = None) -> None:
-        """Finish what is under way, do `and_then` while the lock is still held, release it. Twice is once."""
+        """Finish running operations, call `and_then` while the lock is held, and release it. May be called again."""
         lock, self._lock = self._lock, None
         if lock is None:
             return
@@ -183,7 +183,7 @@ class Spool:
         number = self._next
         self._next += 1
         if number + schema.BLOCK // 2 > self._reserved:
-            # Half a block ahead of need, and without waiting: any message that needs it is committed later.
+            # Half a block early and without waiting: a message that needs it is committed later.
             self._reserved += schema.BLOCK
             operation = Reserve(self._reserved)
             self.completions.expect(operation)
@@ -197,7 +197,7 @@ class Spool:
         return self.bodies.create()
 
     def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
-        """C1. Raises ValueError for a draft that no store takes."""
+        """C1. Raises ValueError for an invalid draft."""
         future: asyncio.Future[Sequence[Entry]] = self._loop.create_future()
         if self.closing:
             self.bodies.discard(draft.body)
@@ -212,7 +212,7 @@ class Spool:
         return future
 
     def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
-        """C2. Raises ValueError for a bounce that no store takes."""
+        """C2. Raises ValueError for an invalid bounce."""
         future: asyncio.Future[None] = self._loop.create_future()
         if self.closing:
             future.set_exception(_closed())
@@ -243,7 +243,7 @@ class Spool:
             raise
         return NewMessage(number, entries, draft.body if isinstance(draft.body, bytes) else None)
 
-    # Bodies in files: synced and moved before the commit thread hears of them.
+    # Bodies in files: synced and moved before they are submitted to the commit thread.
 
     async def _accept_file(self, operation: Accept, body: SpooledBody) -> None:
         try:
@@ -255,7 +255,7 @@ class Spool:
             self._committer.submit(replace(operation, message=message))
 
     async def _settle_file(self, operation: Settle, body: SpooledBody) -> None:
-        """An outcome is never lost for its bounce: the file is synced until that works."""
+        """An outcome must not be lost because of its bounce: syncing the file is retried until it works."""
         assert operation.bounce is not None
         while True:
             try:
@@ -278,7 +278,7 @@ class Spool:
     # Changes of rows.
 
     async def change(self, verb: Verb, selection: Selection) -> int:
-        """Step by step, so that new mail shares the commits; what comes meanwhile behind the last row is in too."""
+        """In steps, so that new mail shares the commits; entries added after the last row in between are included."""
         count = after = 0
         while True:
             rows, after = await self.reader.ask(queries.rows_of, self.place, selection, after, CHANGE)
@@ -288,12 +288,12 @@ class Spool:
                 return count
 
     def change_rows(self, verb: Verb, rows: Sequence[int], *, named: bool = False) -> asyncio.Future[Sequence[int]]:
-        """The same for rows, `named` by their ids or not; answers with those that were changed."""
+        """The same for rows, `named` by their ids or not; returns the changed ones."""
         future: asyncio.Future[Sequence[int]] = self._loop.create_future()
         return self._submit(Change(verb, rows, self.clock.now(), future, named), future)
 
     def transfer(self, move: Move, octets: int = 0) -> asyncio.Future[Sequence[int]]:
-        """A change of `transfers`, which adds about so many octets; answers with its rows."""
+        """A change of `transfers`, which adds about `octets`; returns its rows."""
         future: asyncio.Future[Sequence[int]] = self._loop.create_future()
         if octets and not self.closing and (shortage := self._reserve.shortage(octets)) is not None:
             future.set_exception(shortage)
@@ -301,7 +301,7 @@ class Spool:
         return self._submit(Transfer(move, future, octets), future)
 
     async def bring_forward(self, since: float, earlier: Earlier) -> int:
-        """Have what waits too long attempted earlier, step by step, so that new mail shares the commits."""
+        """Reschedule entries with too long delays, in steps, so that new mail shares the commits."""
         count = 0
         now = self.clock.now()
         while rows := await self.reader.ask(queries.active_later, now, CHANGE):
@@ -321,7 +321,7 @@ class Spool:
         return self._submit(Reschedule(times, future), future)
 
     def _submit(self, operation: Operation, future: asyncio.Future[T]) -> asyncio.Future[T]:
-        """Have it in the next commit; its future."""
+        """Submit it for the next commit; returns its future."""
         if self.closing:
             future.set_exception(_closed())
         else:
@@ -340,7 +340,7 @@ class Spool:
         return await self._sound(lambda db: queries.due_in(db, self.place, domain, until, limit))
 
     async def _sound(self, question: Callable[[sqlite3.Connection], queries.DueEntries]) -> Sequence[Entry]:
-        """What a question finds, once rows that cannot be read are held: one bad row never stops the others."""
+        """The result of a query, after damaged rows are held, so that one does not stop the others."""
         while True:
             found = await self.reader.ask(question)
             if not found.damaged:
@@ -373,7 +373,7 @@ class Spool:
         if index < self.index:
             raise ValueError(f"not a position in this queue: {after!r}")
         if index > self.index:
-            row = 0  # an adopted database, which comes before this one and was emptied and removed meanwhile
+            row = 0  # of an adopted database, which comes before this one and has been removed
         entries: list[Entry] = []
         octets = 0
         while len(entries) < limit and octets < PAGE_OCTETS:
@@ -398,7 +398,7 @@ class Spool:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is queued and nothing waits to be."""
+        """Whether nothing is queued or waits for a commit."""
         return not self.completions.waiting and not any(part.messages for part in self.completions.stats.values())
 
     @property
@@ -430,13 +430,13 @@ class Spool:
 
 
 def _earlier(earlier: Earlier, attempts: object, next_attempt: object) -> float | None:
-    """When a row is to be attempted that may be damaged: what is no time is later than all."""
+    """The new time of a row that may be damaged: an invalid time counts as the latest."""
     when = next_attempt if isinstance(next_attempt, float) else inf
     return earlier(attempts if isinstance(attempts, int) else 0, when)
 
 
 def _closed() -> StorageError:
-    """What everything is told after `close`."""
+    """The error of all calls after `close`."""
     return StorageError("the queue is closed")
 
 

@@ -1,6 +1,6 @@
-"""The store over several databases of one worker: its own, and spare ones left by workers that are no more.
+"""The store on several databases of one worker: its own, and spare ones of former workers.
 
-New mail goes to its own; what is in the others is delivered too, and each is removed when it is empty. `opening`
+New mail is stored in its own; mail in the others is delivered, too, and each is removed when it is empty. `opening`
 makes it.
 """
 
@@ -37,7 +37,7 @@ class SpoolSet:
     """A store over several databases. See `Store` for what its methods promise."""
 
     def __init__(self, primary: Spool, spares: Sequence[Spool]) -> None:
-        """`primary` takes new mail."""
+        """`primary` stores new mail."""
         self._primary = primary
         self._spools = {spool.index: spool for spool in (primary, *spares)}
         self._removals: set[asyncio.Task[None]] = set()
@@ -66,7 +66,7 @@ class SpoolSet:
         """C2, in the database that holds the entry: its bounce too, since one commit records both."""
         spool = self._spools.get(entry.key.spool)
         if spool is None:
-            # Only an empty database leaves the set: the entry was deleted meanwhile, and stays so.
+            # Only an empty database leaves the set: the entry has been deleted.
             if record.bounce is not None:
                 self._primary.bodies.discard(record.bounce.body)
             gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -135,7 +135,7 @@ class SpoolSet:
         return sum([await spool.change(verb, selection) for spool in self.databases()])
 
     async def bring_forward(self, since: float, earlier: Earlier) -> int:
-        """Have what waits too long attempted earlier."""
+        """Reschedule entries with too long delays."""
         return sum([await spool.bring_forward(since, earlier) for spool in self.databases()])
 
     def stats(self) -> dict[State, StateStats]:
@@ -185,7 +185,7 @@ class SpoolSet:
     def _remove_if_empty(self, spool: Spool) -> None:
         if spool is self._primary or self._closing or not spool.is_empty or spool.index not in self._spools:
             return
-        # Out of the set first: whatever comes for it from here on finds it gone, as its entries are.
+        # Removed from the set first: later calls find neither it nor its entries.
         del self._spools[spool.index]
         task = asyncio.get_running_loop().create_task(_remove(spool))
         self._removals.add(task)
@@ -193,10 +193,10 @@ class SpoolSet:
 
 
 async def _remove(spool: Spool) -> None:
-    """The database goes before its lock, so that nobody opens it meanwhile."""
+    """The database is removed before its lock is released, so that no other process opens it in between."""
     log.info("%s is empty and belongs to no worker: removing it", spool.path)
     await spool.close(and_then=lambda: [remove(path) for path in schema.database_files(spool.path)])
 
 
 Databases = Spool | SpoolSet
-"""A store that can give entries away to an archive and take them in."""
+"""A store with exports to archives and imports from them."""

@@ -1,7 +1,7 @@
-"""The store's interface: where ingress and delivery meet, and the only thing either knows of the other.
+"""The store's interface: the only connection between ingress and delivery.
 
-`mailboat.queue.spool` keeps it in SQLite, tests use the fake in tests/support/memory_store.py; one contract suite
-(tests/contract/test_store.py) runs on both. Methods without `async` never block and are called on the event loop.
+`mailboat.queue.spool` implements it with SQLite, tests use the fake in tests/support/memory_store.py; one contract
+suite (tests/contract/test_store.py) runs on both. Methods without `async` never block and are called on the event loop.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from mailboat.model.envelope import Body, Draft, Entry, EntryKey, State
 from mailboat.queue.waits import Earlier
 
 PAGE_OCTETS = 1 << 20
-"""Octets of entries that a page holds, about, however many recipients they have; one entry it always holds."""
+"""Approximate octets of the entries in a page; a page has at least one entry."""
 
 
 class StorageError(Exception):
-    """Nothing was stored. The message says why, for the log; the client is told 451 4.3.0."""
+    """Nothing was stored. The message says why, for the log; the client gets 451 4.3.0."""
 
 
 class StorageFull(StorageError):  # noqa: N818 - the noun that operators know
-    """No space, no inodes, or over quota: the client is told 452 4.3.1."""
+    """No space, no inodes, or over quota: the client gets 452 4.3.1."""
 
 
 class QueueInUse(StorageError):  # noqa: N818 - the noun that operators know
@@ -34,17 +34,17 @@ class QueueInUse(StorageError):  # noqa: N818 - the noun that operators know
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """What one attempt did to an entry; one commit records it together with the bounce message (C2)."""
+    """The result of one attempt on an entry; one commit records it together with the bounce message (C2)."""
 
     remaining: Entry | None
-    """The entry as it goes on: fewer recipients, new `attempts`, `next_attempt`, `last_reply`. None: it is done."""
+    """The remaining entry: fewer recipients, new `attempts`, `next_attempt`, `last_reply`. None: it is done."""
     bounce: Draft | None = None
-    """The DSN for recipients that failed for good."""
+    """The DSN for recipients that failed permanently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which entries an operator means. Empty fields do not restrict."""
+    """A selection of entries. Empty fields do not restrict."""
 
     ids: Collection[str] = ()
     """Entry ids (`ID.n`) or message ids (all entries of it)."""
@@ -59,7 +59,7 @@ EVERYTHING = Selection()
 
 
 class Verb(StrEnum):
-    """What an operator does to entries without an attempt: a word of the queue API and of the command."""
+    """A change of entries by an operator; the words of the queue API and of the command."""
 
     FLUSH = "flush"
     HOLD = "hold"
@@ -68,12 +68,12 @@ class Verb(StrEnum):
 
     @property
     def touches(self) -> Collection[State]:
-        """Entries in other states are left alone."""
+        """The states whose entries are changed."""
         return _EFFECTS[self][0]
 
     @property
     def result(self) -> State | None:
-        """What state they come to; an active one is due now. None: they leave the queue, and nobody is told."""
+        """The new state; active entries are due now. None: they are deleted without bounce messages."""
         return _EFFECTS[self][1]
 
 
@@ -112,13 +112,13 @@ def _sum(parts: Sequence[StateStats]) -> StateStats:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries in a stable order, and where to go on."""
+    """Entries in a stable order, and where to continue."""
 
     entries: Sequence[Entry]
     next: str | None
     """Opaque: pass it as `after`."""
     octets: int = 0
-    """About how much the entries take."""
+    """Approximate size of the entries."""
 
 
 _BATCH_ID = re.compile(r"[0-9a-f]{32}")
@@ -140,40 +140,40 @@ class Batch:
 
 
 class Step(StrEnum):
-    """What is asked of a database, in this order; `RESOLVE` at any time."""
+    """The steps of an export for a database, in this order; `RESOLVE` at any time."""
 
     BEGIN = "begin"
-    """Hold what is selected, once no attempt on it is under way."""
+    """Hold the selected entries, after attempts on them have ended."""
     SEAL = "seal"
-    """The archive has been handed over; its file is synced, and not there yet."""
+    """The archive is complete: its file is synced, but not linked to its name yet."""
     KEEP = "keep"
-    """The file is there: what it holds stays held."""
+    """The file exists: its entries stay held."""
     REMOVE = "remove"
-    """The file is there: delete what it holds."""
+    """The file exists: delete its entries."""
     RESOLVE = "resolve"
-    """Whoever wrote the file is gone: make the entries what they were, unless the file is there."""
+    """The writer of the file has exited: restore the entries, unless the file exists."""
 
 
 class QueueListener(Protocol):
-    """What the delivery engine hears from the store, on the event loop, always after the commit."""
+    """Notifications of the store to the delivery engine, on the event loop, always after the commit."""
 
     def added(self, entries: Sequence[Entry]) -> None:
         """These are new and due."""
 
     def withdrawn(self, keys: Collection[EntryKey]) -> None:
-        """These were deleted or held: forget them.
+        """These were deleted or held: drop them.
 
-        One in flight may finish; its record is then ignored, or what is left stays held.
+        One under way may finish; its record is then ignored, or its remaining entry stays held.
         """
 
     def under_way(self, keys: Collection[EntryKey]) -> Sequence[asyncio.Future[None]]:
-        """Resolved as the attempts on these are over and recorded, of those that are being attempted.
+        """Futures of those under way, resolved when their attempts are over and recorded.
 
         None of these is started again; they were withdrawn before.
         """
 
     def woken(self) -> None:
-        """`next_attempt` of some entries moved to now: look at `due` from the beginning again."""
+        """`next_attempt` of some entries is now: read `due` from the beginning again."""
 
 
 class Store(Protocol):
@@ -183,23 +183,23 @@ class Store(Protocol):
         """Name the one listener."""
 
     def reserve_id(self) -> str:
-        """A fresh queue id, unique for ever, for `Draft.id`."""
+        """A new, unique queue id for `Draft.id`."""
 
     def new_body_file(self) -> tuple[str, int]:
         """A new file for a `SpooledBody`: its path, and a descriptor to write to. Raises OSError.
 
-        Whoever asked closes it, and removes it unless it goes into a draft: from `accept` on the store owns it,
-        also when accepting fails. What a crash leaves goes at the next start.
+        The caller closes it, and removes it unless it becomes part of a draft: from `accept` on the store owns it, even
+        if accepting fails. Files left by a crash are removed at the next start.
         """
 
     def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
         """Queue a message (C1). Resolved with its entries after the group commit that holds it."""
 
     def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
-        """Record an attempt (C2). An entry deleted meanwhile stays deleted; one held meanwhile stays held."""
+        """Record an attempt (C2). An entry that was deleted or held during the attempt stays so."""
 
     async def due(self, until: float, limit: int, after: tuple[float, EntryKey] | None = None) -> Sequence[Entry]:
-        """Entries with `next_attempt` <= until in order of (`next_attempt`, key), beginning behind `after`.
+        """Entries with `next_attempt` <= until in order of (`next_attempt`, key), beginning after `after`.
 
         Held ones are never due. Fewer than `limit`: there are no more.
         """
@@ -208,7 +208,7 @@ class Store(Protocol):
         """The same for one domain, from its beginning."""
 
     async def next_due(self, after: float) -> float | None:
-        """The earliest `next_attempt` later than `after`; None when nothing waits."""
+        """The earliest `next_attempt` later than `after`; None if nothing waits."""
 
     async def body(self, entry: Entry) -> Body:
         """The message as queued, octet for octet."""
@@ -220,12 +220,13 @@ class Store(Protocol):
         """The entry with this entry id, or the entries of this message id; empty when there is none."""
 
     async def change(self, verb: Verb, selection: Selection) -> int:
-        """Do this to the entries of a selection that it touches; how many."""
+        """Apply a verb to the entries of a selection; the number of changed entries."""
 
     async def bring_forward(self, since: float, earlier: Earlier) -> int:
-        """Have deferred entries with `next_attempt` > since attempted when `earlier` says, and active ones now.
+        """Reschedule deferred entries with `next_attempt` > since to the time that `earlier` returns, and active ones
+        to now.
 
-        For a wall clock that was set back; see `queue.waits`. How many it was.
+        For a wall clock that was set back; see `queue.waits`. The number of changed entries.
         """
 
     def stats(self) -> dict[State, StateStats]:
@@ -233,7 +234,7 @@ class Store(Protocol):
 
     @property
     def pressure(self) -> float:
-        """How near the commit queue is to its mark: 1.0 and above means that ingress should say 451 4.3.2."""
+        """How near the commit queue is to its mark: from 1.0 on, ingress should answer 451 4.3.2."""
 
     @property
     def fault(self) -> str:
@@ -241,17 +242,17 @@ class Store(Protocol):
 
     @property
     def stalled(self) -> bool:
-        """Whether outcomes wait in memory because storage fails: attempt nothing more until they are recorded.
+        """Whether outcomes wait in memory because storage fails: start no attempts until they are recorded.
 
-        A full disk alone does not stall: outcomes still find room, and only delivering makes more of it.
+        A full disk alone does not stall: there is reserved space for outcomes, and only deliveries free more.
         """
 
     @property
     def failed(self) -> bool:
-        """Whether nothing is committed any more, until the process starts again."""
+        """Whether nothing is committed any more until the process restarts."""
 
     async def probe(self) -> None:
         """Write and sync a test record; sets or clears `fault`."""
 
     async def close(self) -> None:
-        """Finish what is under way, release the lock."""
+        """Finish running operations, release the lock."""

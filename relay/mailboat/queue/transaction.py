@@ -1,7 +1,7 @@
-"""Operations applied to the database: one transaction for as many as there are. The only file that writes rows.
+"""Applies operations to the database, many in one transaction. The only module that writes rows.
 
-Runs in the commit thread. Python's sqlite3 gives the interpreter lock away at every step of a statement, and a busy
-event loop is slow to give it back: so statements take many rows each, and their number hardly grows with the batch.
+Runs in the commit thread. Python's sqlite3 releases the interpreter lock at every step of a statement, and gets it back
+slowly from a busy event loop. So each statement has many rows, and their number hardly grows with the batch.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from mailboat.queue.schema import PAGE
 from mailboat.queue.store import StateStats, Verb
 
 _CHUNK = 64
-"""Most rows in one statement; smaller ones are powers of two, so that few statements are ever prepared."""
+"""Most rows in one statement; smaller numbers are powers of two, so that few statements are prepared."""
 
 SHRINK_COPIES = 16 << 20
-"""Octets that may be copied to make the database smaller while everybody waits."""
+"""Most octets copied to shrink the database while all operations wait."""
 
 
 def _statements(before: str, columns: int, after: str = "") -> dict[int, str]:
@@ -55,7 +55,7 @@ _INSERT_ENTRY = _statements(
     " (id, domain, state, attempts, next_attempt, recipients, last_reply, last_mx, size, noted, parameters) VALUES ",
     11,
 )
-# A row held meanwhile stays held (the constant is `rows.HELD`).
+# A row that was held during the attempt stays held (the constant is `rows.HELD`).
 _UPDATE_ENTRY = _statements(
     "WITH new (id, state, attempts, next_attempt, recipients, last_reply, last_mx, noted) AS (VALUES ",
     8,
@@ -66,7 +66,7 @@ _UPDATE_ENTRY = _statements(
 
 
 class Writer:
-    """The writing connection and what it knows without asking: the tally."""
+    """The writing connection, with the queue's counters in memory."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Read the tally. Raises sqlite3.Error."""
@@ -83,7 +83,7 @@ class Writer:
         self._connection.close()
 
     def apply(self, operations: Sequence[Operation]) -> Applied:
-        """Do all of this durably, or none of it. Raises what went wrong, after rolling back."""
+        """Apply all operations durably, or none. Raises the error, after a rollback."""
         counters = self._counters.copy()
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -100,11 +100,11 @@ class Writer:
         return applied
 
     def spare(self) -> int:
-        """Octets of the database that nothing uses. Raises sqlite3.Error."""
+        """Unused octets of the database. Raises sqlite3.Error."""
         return PAGE * int(self._connection.execute("PRAGMA freelist_count").fetchone()[0])
 
     def shrink(self) -> bool:
-        """Give unused space back, if there is much and little to copy for it; whether so. Raises sqlite3.Error."""
+        """Shrink the file, if much is unused and little must be copied; whether it was done. Raises sqlite3.Error."""
         used = PAGE * int(self._connection.execute("PRAGMA page_count").fetchone()[0]) - self.spare()
         if used > SHRINK_COPIES or self.spare() < 2 * used:
             return False
@@ -113,14 +113,15 @@ class Writer:
         return True
 
     def checkpoint(self, *, wait: bool) -> int:
-        """Copy the write-ahead log into the database; how many pages the log held. `wait`: until it can begin anew."""
+        """Checkpoint the write-ahead log; the number of its pages. `wait`: until it can be reused from its
+        beginning."""
         statement = "PRAGMA wal_checkpoint(RESTART)" if wait else "PRAGMA wal_checkpoint(PASSIVE)"
         _, pages, _ = self._connection.execute(statement).fetchone()
         return int(pages)
 
 
 class QueueCounters:
-    """Entries and octets by state, kept in the transaction that changes them, so that nothing ever counts rows."""
+    """Entries and octets by state, updated in the transaction that changes them, so that rows are never counted."""
 
     def __init__(self, counts: dict[int, list[int]], oldest: list[float | None]) -> None:
         """Counts by state code, and when the oldest of each was queued."""
@@ -135,11 +136,11 @@ class QueueCounters:
         return cls(counts, [queries.oldest(connection, state) for state in range(len(rows.STATES))])
 
     def copy(self) -> QueueCounters:
-        """One to change while its transaction may still fail."""
+        """A copy to change while the transaction may still fail."""
         return QueueCounters({state: list(counts) for state, counts in self._counts.items()}, list(self._oldest))
 
     def move(self, size: int, source: int | None, target: int | None) -> None:
-        """An entry of this size leaves one state for another; None is outside of the queue."""
+        """Move an entry of this size from one state to another; None is outside the queue."""
         for state, sign in ((source, -1), (target, 1)):
             if state is not None:
                 self._counts[state][0] += sign
@@ -180,7 +181,7 @@ class _Batch:
         self._damaged = False
 
     def run(self) -> Applied:
-        """New messages first, then what became of old ones, then what operators want."""
+        """New messages first, then outcomes, then changes by operators."""
         settles = [operation for operation in self._operations if isinstance(operation, Settle)]
         messages = [operation.message for operation in self._operations if isinstance(operation, Accept)]
         messages += self._bounces(settles)
@@ -240,7 +241,7 @@ class _Batch:
             self._counters.move(entry.message.size, None, rows.STATE_CODES[entry.state])
 
     def _bounces(self, settles: Sequence[Settle]) -> list[NewMessage]:
-        """Those whose entry still exists: a deleted message is to go without telling anybody."""
+        """The bounces whose entry still exists: a deleted message causes no bounce."""
         bouncing = [settle for settle in settles if settle.bounce is not None]
         if not bouncing:
             return []
@@ -248,7 +249,7 @@ class _Batch:
         queued: list[NewMessage] = []
         for settle in bouncing:
             assert settle.bounce is not None
-            # Once an entry: a second record of the same attempt is a repetition.
+            # Once for each entry: a second record of the same attempt is a repetition.
             if alive.pop(settle.key.row, None) is not None:
                 queued.append(settle.bounce)
             else:
@@ -270,7 +271,7 @@ class _Batch:
             )
 
     def _states(self, of: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """The state code and size of each of these rows that is there."""
+        """The state code and size of each existing row."""
         found = self._execute(
             "SELECT id, state, size FROM entry WHERE id IN (SELECT value FROM json_each(?))", _json(of)
         )
@@ -336,7 +337,7 @@ class _Batch:
         )
 
     def _changeable(self, change: Change, touched: Sequence[int], held: Sequence[int]) -> list[int]:
-        """Without what a transfer has in hand, or is not to be released together with all the rest."""
+        """The rows without those of transfers, and without exported ones in a release of everything."""
         left_alone = transfers.locked(self._connection, held)
         if change.verb is Verb.RELEASE and not change.named:
             left_alone |= transfers.exported(self._connection, held)

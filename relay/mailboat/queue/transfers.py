@@ -1,9 +1,9 @@
-"""What the tables of transfers hold, and every change of them: entries on their way into an archive, or out of one.
+"""The tables of transfers and all changes of them: entries that are being exported to or imported from an archive.
 
-`transfer` has a row for each entry that is held for it: which batch (archive) it belongs to, and what the entry was
-before, or is to be. An entry that is exported a second time remembers its `earlier` batch; one that an import gives
-back has that one's id in `taken_by`. `outbox` lists exports that are not complete, `inbox` imports. Each change is a
-`Move`: a function for the commit thread, and what it moves between states.
+`transfer` has a row for each entry that is held for it: which batch (archive) it belongs to, and the former or future
+state of the entry. An entry that is exported a second time has its `earlier` batch; one that an import gives back has
+that one's id in `taken_by`. `outbox` lists exports that are not complete, `inbox` imports. Each change is a `Move`: a
+function for the commit thread, and what it moves between states.
 
 Made by `exports` and `imports`, applied by `transaction`. No decisions here.
 """
@@ -27,7 +27,7 @@ IMPORTING = "importing"
 ARCHIVE = "archive"
 """`outbox.target` and `inbox.source` of files; other databases are named by their tag."""
 STEP = 2000
-"""Rows that one change touches at most: more would make new mail wait."""
+"""Most rows of one change: more would delay new mail."""
 
 _MESSAGES_HERE = "SELECT id FROM message WHERE id IN (SELECT value FROM json_each(?))"
 _EXPORTED = "SELECT id FROM entry WHERE held_reason = 'exported' AND id IN (SELECT value FROM json_each(?))"
@@ -40,25 +40,25 @@ Move = Callable[[sqlite3.Connection], Moved]
 
 
 class Outbox(IntEnum):
-    """How far an export has come."""
+    """The progress of an export."""
 
     OPEN = 0
-    """Entries are marked and read: its file cannot be there yet."""
+    """Entries are marked and read: its file cannot exist yet."""
     SEALED = 1
-    """All of them have been handed over: its file may be there."""
+    """All entries have been read: its file may exist."""
     UNDONE = 2
-    """Its file will never be there: entries go back to what they were."""
+    """Its file will never exist: entries are restored."""
 
 
 class Inbox(IntEnum):
-    """How far an import has come."""
+    """The progress of an import."""
 
     STAGED = 0
-    """Messages are stored as they come and held: they count as not taken."""
+    """Messages are stored and held: they do not count as imported yet."""
     ACCEPTED = 1
-    """Taken as a whole; never taken again."""
+    """Accepted as a whole; never imported again."""
     REFUSED = 2
-    """What is stored of it goes."""
+    """Refused: its stored messages are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Staged:
 
     messages: Sequence[NewMessage]
     added: Sequence[Entry]
-    """Entries of messages that are here already."""
+    """Entries of messages that this database already has."""
     given_back: Sequence[int]
     """Rows that are held as exported here."""
 
@@ -76,7 +76,7 @@ class Staged:
 
 
 def open_export(batch: str, address: str, now: float) -> Move:
-    """Begin; `address` is where its file comes to be."""
+    """Begin; `address` is the path of its file."""
 
     def move(db: sqlite3.Connection) -> Moved:
         if outbox_of(db, batch) or rows_of(db, batch):
@@ -88,7 +88,7 @@ def open_export(batch: str, address: str, now: float) -> Move:
 
 
 def mark(batch: str, numbers: Sequence[int], *, again: bool) -> Move:
-    """Hold all entries of these messages as exported; answers with their rows. `again`: also those that are so held."""
+    """Hold all entries of these messages as exported; returns their rows. `again`: also those already exported."""
 
     def move(db: sqlite3.Connection) -> Moved:
         if _outbox_state(db, batch) is not Outbox.OPEN:
@@ -119,7 +119,7 @@ def mark(batch: str, numbers: Sequence[int], *, again: bool) -> Move:
 
 
 def seal(batch: str) -> Move:
-    """All entries have been handed over."""
+    """All entries have been read."""
 
     def move(db: sqlite3.Connection) -> Moved:
         if _outbox_state(db, batch) is not Outbox.OPEN:
@@ -141,12 +141,12 @@ def set_undone(batch: str) -> Move:
 
 
 def close_export(batch: str) -> Move:
-    """Nothing is left to be done: entries that it holds stay held."""
+    """Complete an export: its entries stay held."""
     return _move("DELETE FROM outbox WHERE batch = ?", batch)
 
 
 def undo(batch: str) -> Move:
-    """Make some entries of an export what they were; answers with their rows, none at the end."""
+    """Restore some entries of an export; returns their rows, none at the end."""
 
     def move(db: sqlite3.Connection) -> Moved:
         db.execute(
@@ -161,7 +161,7 @@ def undo(batch: str) -> Move:
 
 
 def open_import(batch: str, now: float) -> Move:
-    """Begin; answers with whether it was accepted before."""
+    """Begin; returns whether it was accepted before."""
 
     def move(db: sqlite3.Connection) -> Moved:
         state = _inbox_state(db, batch)
@@ -175,7 +175,7 @@ def open_import(batch: str, now: float) -> Move:
 
 
 def stage(batch: str, staged: Staged) -> Move:
-    """Store messages of an archive, held until it is accepted; answers with the rows."""
+    """Store messages of an archive, held until it is accepted; returns the rows."""
 
     def move(db: sqlite3.Connection) -> Moved:
         if _inbox_state(db, batch) is not Inbox.STAGED:
@@ -205,7 +205,7 @@ def set_inbox(batch: str, state: Inbox) -> Move:
 
 
 def take(batch: str) -> Move:
-    """Make some entries of an accepted import what they are to be; answers with their rows, none at the end."""
+    """Give some entries of an accepted import their states; returns their rows, none at the end."""
     return lambda db: _restore(
         db,
         "SELECT entry FROM (SELECT entry FROM transfer WHERE batch = :batch"
@@ -215,7 +215,7 @@ def take(batch: str) -> Move:
 
 
 def let_go(batch: str) -> Move:
-    """Forget a refused import, whose messages are gone."""
+    """Remove a refused import, whose messages are deleted."""
 
     def move(db: sqlite3.Connection) -> Moved:
         db.execute("UPDATE transfer SET taken_by = NULL WHERE taken_by = ?", (batch,))
@@ -230,7 +230,7 @@ def let_go(batch: str) -> Move:
 
 
 def unfinished(db: sqlite3.Connection) -> tuple[list[str], list[tuple[str, Inbox]]]:
-    """Exports and imports that a process left in the middle."""
+    """Exports and imports that a process did not finish."""
     exports = db.execute("SELECT batch FROM outbox WHERE target = 'archive'").fetchall()
     imports = db.execute(
         "SELECT batch, state FROM inbox WHERE source = 'archive' AND (state <> 1"
@@ -240,7 +240,7 @@ def unfinished(db: sqlite3.Connection) -> tuple[list[str], list[tuple[str, Inbox
 
 
 def outbox_of(db: sqlite3.Connection, batch: str) -> tuple[str, Outbox] | None:
-    """Where the file of an export comes to be, and how far it is; None when it is over."""
+    """The path of an export's file, and its progress; None if it is over."""
     found = db.execute("SELECT address, state FROM outbox WHERE batch = ?", (batch,)).fetchone()
     return None if found is None else (found[0], Outbox(found[1]))
 
@@ -274,7 +274,7 @@ def entries_of(db: sqlite3.Connection, place: DatabaseRef, batch: str) -> Iterat
 
 
 def sound(db: sqlite3.Connection, place: DatabaseRef, numbers: Iterable[int]) -> tuple[list[int], list[str]]:
-    """Those of some messages whose rows can be read, and what is wrong with the others."""
+    """The messages whose rows can be read, and the faults of the others."""
     good: list[int] = []
     faults: list[str] = []
     for number in numbers:
@@ -290,7 +290,7 @@ def sound(db: sqlite3.Connection, place: DatabaseRef, numbers: Iterable[int]) ->
 
 
 def locked(db: sqlite3.Connection, of: Sequence[int]) -> set[int]:
-    """Those of some rows that an export or import has in hand: no verb may touch them."""
+    """The rows that belong to a running export or import: no verb may change them."""
     return {
         row
         for (row,) in db.execute(
@@ -302,17 +302,17 @@ def locked(db: sqlite3.Connection, of: Sequence[int]) -> set[int]:
 
 
 def exported(db: sqlite3.Connection, of: Sequence[int]) -> set[int]:
-    """Those of some rows that are held as exported."""
+    """The rows that are held as exported."""
     return {row for (row,) in _ask(db, _EXPORTED, of)}
 
 
 def forget(db: sqlite3.Connection, of: Sequence[int]) -> None:
-    """These are in no batch any more: an operator has released or deleted them."""
+    """Remove rows from batches: an operator has released or deleted them."""
     db.execute("DELETE FROM transfer WHERE entry IN (SELECT value FROM json_each(?))", (_json(of),))
 
 
 def reschedule(db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-    """An attempt was under way when these were held: what it left them as is what they were."""
+    """An attempt was under way when these were held: store its result as their former state."""
     db.executemany(
         "UPDATE transfer SET state = ?, next_attempt = ? WHERE entry = ? AND state <> 2",
         [(rows.STATE_CODES[entry.state], entry.next_attempt, entry.key.row) for entry in entries],
@@ -320,7 +320,7 @@ def reschedule(db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
 
 
 def _restore(db: sqlite3.Connection, which: str, batch: str) -> Moved:
-    """Give some entries the state that their transfer says, and forget it."""
+    """Give some entries the state in their transfer, and remove the transfer."""
     chosen = [row for (row,) in db.execute(which, {"batch": batch, "limit": STEP})]
     found = _ask(db, _STATES, chosen)
     db.execute(
