@@ -78,13 +78,13 @@ class Hosts:
             elif verb == b"DATA":
                 writer.write(b"354 go on\r\n")
                 await reader.readuntil(b"\r\n.\r\n")
-                await self._take(kind, writer)
+                await self._serve(kind, writer)
             else:
                 writer.write(b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
                 if verb == b"QUIT":
                     return
 
-    async def _take(self, kind: str, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, kind: str, writer: asyncio.StreamWriter) -> None:
         if kind == "dot":
             while True:
                 writer.write(b"2")

@@ -129,7 +129,7 @@ async def _accept(store: Store, new: int) -> float:
             domain = f"d{n % long_queue.DOMAINS}.test"
             (entry,) = await store.accept(Draft(long_queue.SENDER, [Address(f"new{n}", domain, domain)], body))
             await store.body(entry)
-            settled.append(store.settle(entry, AttemptRecord(None)))
+            settled.append(store.record(entry, AttemptRecord(None)))
 
     began = time.monotonic()
     await asyncio.gather(*(client() for _ in range(IN_FLIGHT)))

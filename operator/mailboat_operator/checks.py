@@ -111,15 +111,15 @@ class _Resolver:
             key_ref = Reference(SourceKind.SECRET, side.certificate.name, _KEY, side.certificate.path)
             key = self._content(key_ref)
             if chain is not None:
-                self._take(side.certificate, f"{prefix}tls.crt", chain, certificate_fault(chain), invalid)
+                self._add(side.certificate, f"{prefix}tls.crt", chain, certificate_fault(chain), invalid)
             if key is not None:
-                self._take(key_ref, f"{prefix}tls.key", key, key_fault(key, chain or b""), invalid)
+                self._add(key_ref, f"{prefix}tls.key", key, key_fault(key, chain or b""), invalid)
         if side.ca and (bundle := self._content(side.ca)) is not None:
             self._bundle(side.ca, f"{prefix}ca.crt", bundle)
         if side.dhparam and (dhparam := self._content(side.dhparam)) is not None:
             pem = parameters_of(dhparam)
             fault = "" if pem else "holds no PEM parameters"
-            self._take(side.dhparam, f"{prefix}dhparam.pem", pem, fault, RefReason.INVALID_DH_PARAMETERS)
+            self._add(side.dhparam, f"{prefix}dhparam.pem", pem, fault, RefReason.INVALID_DH_PARAMETERS)
 
     def route(self, route: RouteSpec) -> None:
         """The files of a smart host."""
@@ -130,7 +130,7 @@ class _Resolver:
             if key in fields.ROUTE_BUNDLES:
                 self._bundle(ref, name, content)
             else:
-                self._take(ref, name, content, line_fault(content), RefReason.INVALID_CREDENTIALS)
+                self._add(ref, name, content, line_fault(content), RefReason.INVALID_CREDENTIALS)
 
     def token(self, ref: Reference | None) -> None:
         """Whether the token may be used. A missing one is not a fault; it is reported when it is needed."""
@@ -182,9 +182,9 @@ class _Resolver:
     def _bundle(self, ref: Reference, name: str, content: bytes) -> None:
         """The certificates of a CA bundle."""
         pem = certificates_of(content)
-        self._take(ref, name, pem, "" if pem else "holds no PEM certificate", RefReason.INVALID_CA_BUNDLE)
+        self._add(ref, name, pem, "" if pem else "holds no PEM certificate", RefReason.INVALID_CA_BUNDLE)
 
-    def _take(self, ref: Reference, name: str, content: bytes, fault: str, reason: RefReason) -> None:
+    def _add(self, ref: Reference, name: str, content: bytes, fault: str, reason: RefReason) -> None:
         if len(content) > MAX_SIZE:
             fault = f"is larger than {MAX_SIZE // 2**20} MiB"
         if fault:

@@ -103,7 +103,7 @@ async def test_parameters_of_mail_and_rcpt_tenant_and_labels_are_stored_with_the
         ("news", "weekly"),
     )
     # A recipient keeps its own when another one is done.
-    await store.settle(entry, _deferred(replace(entry, recipients=entry.recipients[1:]), START + 60))
+    await store.record(entry, _deferred(replace(entry, recipients=entry.recipients[1:]), START + 60))
     (read,) = await store.get(entry.id)
     assert [recipient.parameters for recipient in read.recipients] == [{"NOTIFY": "NEVER", "FLAG": ""}]
 
@@ -192,7 +192,7 @@ async def test_a_body_comes_back_octet_for_octet(store: Store) -> None:
     body = bytes(range(256)) * 50
     entry = await _accept(store, draft(body=body))
     assert await store.body(entry) == body
-    await store.settle(entry, _deferred(entry, START + 60))
+    await store.record(entry, _deferred(entry, START + 60))
     assert await store.body(entry) == body
 
 
@@ -206,7 +206,7 @@ async def test_a_body_in_a_file_is_taken_over_and_removed_when_done(store: Store
     assert isinstance(kept, SpooledBody)
     assert kept.size == len(BODY)
     assert _octets(kept) == BODY
-    await store.settle(entry, AttemptRecord(None))
+    await store.record(entry, AttemptRecord(None))
     await until(lambda: not Path(kept.path).exists())
 
 
@@ -233,7 +233,7 @@ async def test_a_caller_that_gave_up_does_not_undo_the_message(store: Store) -> 
 
 async def test_a_settled_message_is_gone(store: Store) -> None:
     entry = await _accept(store)
-    await store.settle(entry, AttemptRecord(None))
+    await store.record(entry, AttemptRecord(None))
     assert await store.get(entry.id) == []
     assert await store.due(START, 10) == []
     with pytest.raises(StorageError):
@@ -242,9 +242,9 @@ async def test_a_settled_message_is_gone(store: Store) -> None:
 
 async def test_the_body_stays_until_the_last_entry_is_settled(store: Store) -> None:
     first, second = await store.accept(draft("a@one.test", "b@two.test"))
-    await store.settle(first, AttemptRecord(None))
+    await store.record(first, AttemptRecord(None))
     assert await store.body(second) == BODY
-    await store.settle(second, AttemptRecord(None))
+    await store.record(second, AttemptRecord(None))
     with pytest.raises(StorageError):
         await store.body(second)
 
@@ -253,7 +253,7 @@ async def test_a_deferred_entry_waits_with_what_is_left_of_it(store: Store) -> N
     (entry,) = await store.accept(draft("a@one.test", "b@one.test"))
     left = replace(entry, recipients=entry.recipients[1:])
     settlement = _deferred(left, START + 64)
-    await store.settle(entry, settlement)
+    await store.record(entry, settlement)
     assert await store.get(entry.id) == [settlement.remaining]
     assert await store.due(START + 63.9, 10) == []
     assert await store.due(START + 64, 10) == [settlement.remaining]
@@ -262,7 +262,7 @@ async def test_a_deferred_entry_waits_with_what_is_left_of_it(store: Store) -> N
 async def test_what_hooks_noted_goes_on_with_the_entry_and_with_no_other_of_its_message(store: Store) -> None:
     first, second = await store.accept(draft("a@one.test", "b@two.test", notes={"pool": "blue"}))
     noted = StoredNotes({"seen": 1}, {"pool": "green", "list": [None, "é"]}, force_tls=True)
-    await store.settle(first, AttemptRecord(replace(first, noted=noted, state=State.DEFERRED, next_attempt=START + 5)))
+    await store.record(first, AttemptRecord(replace(first, noted=noted, state=State.DEFERRED, next_attempt=START + 5)))
     (again,) = await store.get(first.id)
     assert again.noted == noted
     assert (again.todo_notes, again.force_tls) == ({"pool": "green", "list": [None, "é"]}, True)
@@ -275,7 +275,7 @@ async def test_a_bounce_is_queued_with_the_outcome_and_announced(store: Store) -
     listener = Listener()
     store.subscribe(listener)
     bounce = draft("alice@sender.test", sender="", body=b"Subject: sorry\r\n\r\n", id=store.reserve_id())
-    await store.settle(entry, AttemptRecord(None, bounce))
+    await store.record(entry, AttemptRecord(None, bounce))
     (queued,) = listener.entries
     assert queued.message.id == bounce.id
     assert await store.due(START, 10) == [queued]
@@ -285,8 +285,8 @@ async def test_a_bounce_is_queued_with_the_outcome_and_announced(store: Store) -
 async def test_settling_twice_changes_and_bounces_once(store: Store) -> None:
     entry = await _accept(store)
     bounce = draft("alice@sender.test", sender="")
-    await asyncio.gather(*(store.settle(entry, AttemptRecord(None, bounce)) for _ in range(3)))
-    await store.settle(entry, _deferred(entry, START + 5))
+    await asyncio.gather(*(store.record(entry, AttemptRecord(None, bounce)) for _ in range(3)))
+    await store.record(entry, _deferred(entry, START + 5))
     (queued,) = _ours((await store.page(EVERYTHING, 10)).entries)
     assert queued.message.sender.is_null
 
@@ -294,20 +294,20 @@ async def test_settling_twice_changes_and_bounces_once(store: Store) -> None:
 async def test_an_entry_deleted_meanwhile_stays_deleted_and_tells_nobody(store: Store) -> None:
     entry = await _accept(store)
     assert await store.change(Verb.DELETE, Selection(ids=[entry.id])) == 1
-    await store.settle(entry, _deferred(entry, START + 5))
-    await store.settle(entry, AttemptRecord(None, draft("alice@sender.test", sender="")))
+    await store.record(entry, _deferred(entry, START + 5))
+    await store.record(entry, AttemptRecord(None, draft("alice@sender.test", sender="")))
     assert _ours((await store.page(EVERYTHING, 10)).entries) == []
 
 
 async def test_an_entry_held_meanwhile_stays_held_with_the_new_facts(store: Store) -> None:
     entry = await _accept(store)
     assert await store.change(Verb.HOLD, Selection(ids=[entry.id])) == 1
-    await store.settle(entry, _deferred(entry, START + 5))
+    await store.record(entry, _deferred(entry, START + 5))
     (kept,) = await store.get(entry.id)
     assert (kept.state, kept.next_attempt, kept.attempts) == (State.HELD, None, 1)
     assert kept.last_reply == "450 4.2.0 later"
     assert await store.due(START + 100, 10) == []
-    await store.settle(entry, AttemptRecord(None))
+    await store.record(entry, AttemptRecord(None))
     assert await store.get(entry.id) == []
 
 
@@ -318,7 +318,7 @@ async def test_due_is_ordered_by_time_then_key_and_can_be_continued(store: Store
     times = [30, 10, 20, 10, 10, 30, 5]
     for delay in times:
         entry = await _accept(store)
-        await store.settle(entry, _deferred(entry, START + delay))
+        await store.record(entry, _deferred(entry, START + delay))
     expected = await store.due(START + 30, 100)
     order = [(e.next_attempt, e.key.row) for e in expected]
     assert order == sorted(order)
@@ -346,7 +346,7 @@ async def test_next_due_is_the_first_time_after_now(store: Store) -> None:
     assert await store.next_due(0) is None
     for delay in (50, 20):
         entry = await _accept(store)
-        await store.settle(entry, _deferred(entry, START + delay))
+        await store.record(entry, _deferred(entry, START + delay))
     assert await store.next_due(START) == START + 20
     assert await store.next_due(START + 20) == START + 50
     assert await store.next_due(START + 50) is None
@@ -358,7 +358,7 @@ async def test_waits_are_brought_forward_and_the_listener_is_woken(store: Store,
     long, short, held = [await _accept(store, draft(f"u{n}@there.test")) for n in range(3)]
     for entry, wait in ((long, 4000.0), (short, 50.0), (held, 4000.0)):
         waiting = replace(entry, attempts=2, state=State.DEFERRED, next_attempt=START + wait)
-        await store.settle(entry, AttemptRecord(waiting))
+        await store.record(entry, AttemptRecord(waiting))
     await store.change(Verb.HOLD, Selection(ids=[held.id]))
     asked: list[tuple[int, float]] = []
 
@@ -409,7 +409,7 @@ async def test_a_selection_is_what_all_its_fields_allow(store: Store) -> None:
     one = await _accept(store, draft("a@one.test", sender="x@Sender.test"))
     two = await _accept(store, draft("a@two.test", sender="x@sender.test"))
     null = await _accept(store, draft("a@one.test", sender=""))
-    await store.settle(two, _deferred(two, START + 60))
+    await store.record(two, _deferred(two, START + 60))
 
     async def found(selection: Selection) -> list[str]:
         return [e.id for e in _ours((await store.page(selection, 10)).entries)]
@@ -460,7 +460,7 @@ async def test_held_entries_are_not_due_until_released(store: Store, clock: Fixe
 
 async def test_flush_makes_deferred_entries_due_and_no_others(store: Store, clock: FixedClock) -> None:
     deferred, fresh, held = [await _accept(store) for _ in range(3)]
-    await store.settle(deferred, _deferred(deferred, START + 1e6))
+    await store.record(deferred, _deferred(deferred, START + 1e6))
     await store.change(Verb.HOLD, Selection(ids=[held.id]))
     listener = Listener()
     store.subscribe(listener)
@@ -477,7 +477,7 @@ async def test_flush_makes_deferred_entries_due_and_no_others(store: Store, cloc
 @pytest.mark.parametrize("verb", Verb)
 async def test_a_verb_changes_what_it_touches_and_nothing_else(verb: Verb, store: Store, clock: FixedClock) -> None:
     active, deferred, held = [await _accept(store) for _ in range(3)]
-    await store.settle(deferred, _deferred(deferred, START + 1e6))
+    await store.record(deferred, _deferred(deferred, START + 1e6))
     await store.change(Verb.HOLD, Selection(ids=[held.id]))
     before = {entry.id: (await store.get(entry.id))[0] for entry in (active, deferred, held)}
     clock.advance(10)
@@ -514,7 +514,7 @@ async def test_stats_count_entries_octets_and_the_oldest_of_each_state(store: St
     first = await _accept(store)
     clock.advance(5)
     second, third = await store.accept(draft("a@one.test", "b@two.test"))
-    await store.settle(second, _deferred(second, START + 60))
+    await store.record(second, _deferred(second, START + 60))
     stats = store.stats()
     assert (stats[State.ACTIVE].messages, stats[State.ACTIVE].size) == (2, 2 * len(BODY))
     assert (stats[State.ACTIVE].oldest, stats[State.DEFERRED].oldest) == (START, START + 5)
@@ -524,7 +524,7 @@ async def test_stats_count_entries_octets_and_the_oldest_of_each_state(store: St
     assert (stats[State.ACTIVE].oldest, stats[State.HELD].oldest) == (START + 5, START)
     assert stats[State.HELD].messages == before + 1
     for entry in (first, second, third):
-        await store.settle(entry, AttemptRecord(None))
+        await store.record(entry, AttemptRecord(None))
     stats = store.stats()
     assert [stats[state].messages for state in (State.ACTIVE, State.DEFERRED)] == [0, 0]
     assert [stats[state].oldest for state in (State.ACTIVE, State.DEFERRED)] == [None, None]
@@ -543,7 +543,7 @@ async def test_a_closed_store_refuses_and_closes_twice(store: Store) -> None:
     with pytest.raises(StorageError):
         await store.accept(draft())
     with pytest.raises(StorageError):
-        await store.settle(entry, AttemptRecord(None))
+        await store.record(entry, AttemptRecord(None))
 
 
 async def test_many_at_once_all_come_through(store: Store) -> None:
@@ -555,7 +555,7 @@ async def test_many_at_once_all_come_through(store: Store) -> None:
         assert entry.recipients == (Recipient(entry.recipients[0].id, address(f"u{n}@d{n % 7}.test")),)
         assert await store.body(entry) == body
         if n % 3:
-            await store.settle(entry, AttemptRecord(None))
+            await store.record(entry, AttemptRecord(None))
 
     await asyncio.gather(*(one(n) for n in range(300)))
     assert store.stats()[State.ACTIVE].messages == 100

@@ -75,7 +75,7 @@ async def fill(queue_dir: Path) -> None:
         await spool.accept(draft("a@one.test", "b@two.test"))
         (entry,) = await spool.accept(draft("c@three.test", body=b"Subject: large\r\n\r\n" + bytes(300_000)))
         deferred = replace(entry, attempts=1, next_attempt=1_500_000.0, state=State.DEFERRED)
-        await spool.settle(entry, AttemptRecord(deferred))
+        await spool.record(entry, AttemptRecord(deferred))
         await spool.accept(draft("d@four.test"))
         await spool.change(Verb.HOLD, Selection(domain="four.test"))
         await spool.close()
@@ -132,7 +132,7 @@ async def test_an_export_of_a_stopped_queue_that_is_killed(tmp_path: Path, remov
             assert {fact[5] for fact in left} <= {"exported"}, point
             new, _ = stopped(tmp_path, "new")
             async with opened(new) as store:
-                await imports.take_in(store, str(archive))
+                await imports.import_archive(store, str(archive))
             assert await known(new) == before, point
             shutil.rmtree(new)
             archive.unlink()
@@ -164,8 +164,8 @@ async def test_an_import_into_a_stopped_queue_that_is_killed(tmp_path: Path) -> 
         async with opened(target) as store:
             delivered = [e for e in (await store.page(Selection(), 1000)).entries if e.held_reason != "exported"]
             for entry in delivered:
-                await store.settle(entry, AttemptRecord(None))
-            again = await imports.take_in(store, archive)
+                await store.record(entry, AttemptRecord(None))
+            again = await imports.import_archive(store, archive)
             assert again + len(delivered) == len(before), point
         if where == "new":
             assert first in (before, []), point  # one database; where there are two, each is whole

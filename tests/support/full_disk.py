@@ -61,12 +61,12 @@ async def main(disk: Path) -> None:
     take_the_rest(disk / "other")
     done, later = entries[::2], entries[1::2]
     async with asyncio.timeout(60):
-        await asyncio.gather(*(store.settle(entry, AttemptRecord(None)) for entry in done))
+        await asyncio.gather(*(store.record(entry, AttemptRecord(None)) for entry in done))
         waiting = [replace(entry, attempts=1, next_attempt=4e9, state=State.DEFERRED) for entry in later]
-        await asyncio.gather(*(store.settle(entry, AttemptRecord(entry)) for entry in waiting))
+        await asyncio.gather(*(store.record(entry, AttemptRecord(entry)) for entry in waiting))
     facts["deferred"] = store.stats()[State.DEFERRED].messages
     (disk / "other").unlink()
-    await asyncio.gather(*(store.settle(entry, AttemptRecord(None)) for entry in later[: len(later) // 2]))
+    await asyncio.gather(*(store.record(entry, AttemptRecord(None)) for entry in later[: len(later) // 2]))
     await store.probe()
     facts["fault_then"] = store.fault
     facts["accepted_then"] = len(await store.accept(draft(body=BODY)))

@@ -76,7 +76,7 @@ class MemoryStore:
         self._soon(lambda: self._accept(draft, entries, future))
         return future
 
-    def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
+    def record(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
         """C2."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if record.bounce is not None and not record.bounce.recipients and not record.bounce.groups:

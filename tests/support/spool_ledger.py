@@ -47,11 +47,11 @@ async def one_after_the_other(store: Store, client: int) -> None:
         say("accepted", entry.message.id)
         if turn % 3 == 0:
             say("settling", entry.message.id)
-            await store.settle(entry, AttemptRecord(None))
+            await store.record(entry, AttemptRecord(None))
             say("settled", entry.message.id)
         elif turn % 3 == 1:
             later = replace(entry, attempts=1, next_attempt=entry.message.queued_at + 60, state=State.DEFERRED)
-            await store.settle(entry, AttemptRecord(later))
+            await store.record(entry, AttemptRecord(later))
             say("deferred", entry.message.id)
 
 

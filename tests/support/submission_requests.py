@@ -53,7 +53,7 @@ class SubmissionBox:
         self.steps.append((step, batch, selection))
         return 1
 
-    async def take_in(self, archive: str) -> int:
+    async def import_archive(self, archive: str) -> int:
         """Remember the path."""
         self.archives.append(archive)
         return 1

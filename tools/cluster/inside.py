@@ -41,11 +41,11 @@ def main(directory: Path) -> None:
             if service.process is None and due and not held and name not in waiting:
                 service.start()
                 (directory / "pids" / name).write_text(str(service.process_id))
-        _take_note_of_ends(services, ended)
+        _note_ends(services, ended)
         time.sleep(_TICK)
 
 
-def _take_note_of_ends(services: dict[str, Service], ended: dict[str, float]) -> None:
+def _note_ends(services: dict[str, Service], ended: dict[str, float]) -> None:
     """Of daemons, and of whatever else has lost its parent: the containers' shims are children of the first process."""
     with contextlib.suppress(ChildProcessError):
         while (end := os.waitpid(-1, os.WNOHANG))[0] != 0:

@@ -84,7 +84,7 @@ class QueueAdmin(Protocol):
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """A step of an export; the number of entries. An empty selection means everything."""
 
-    async def take_in(self, archive: str) -> int:
+    async def import_archive(self, archive: str) -> int:
         """Import the archive at this path; the number of entries. May raise `queue.archive.DamagedArchiveError`."""
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:

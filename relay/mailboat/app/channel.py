@@ -105,9 +105,9 @@ class RemoteWorker:
         """See `WorkerPort`. It may wait for attempts that are under way."""
         return int(await self._ask("export", step.value, asdict(batch), _pack(selection), timeout=None))
 
-    async def take_in(self, archive: str) -> int:
+    async def import_archive(self, archive: str) -> int:
         """See `WorkerPort`. It takes what the archive takes."""
-        return int(await self._ask("take_in", archive, timeout=None))
+        return int(await self._ask("import_archive", archive, timeout=None))
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """See `WorkerPort`."""
@@ -185,7 +185,7 @@ _VERBS: dict[str, Callable[[_Dispatcher, list[Any]], Awaitable[Any]]] = {
     "queue_get": lambda dispatcher, a: dispatcher.worker.queue_get(a[0]),
     "change": lambda dispatcher, a: dispatcher.worker.change(Verb(a[0]), _unpack(a[1])),
     "export": lambda dispatcher, a: dispatcher.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
-    "take_in": lambda dispatcher, a: dispatcher.worker.take_in(a[0]),
+    "import_archive": lambda dispatcher, a: dispatcher.worker.import_archive(a[0]),
     "begin": lambda dispatcher, a: dispatcher.submissions.begin(a[0]),
     "write": lambda dispatcher, a: dispatcher.submissions.write(a[0], a[1]),
     "commit": lambda dispatcher, a: dispatcher.submissions.commit(a[0]),

@@ -156,13 +156,13 @@ class RelayControl:
             async for piece in pieces:
                 await asyncio.to_thread(upload.write, piece)
             await asyncio.to_thread(upload.verify)
-            return await self.take_in(str(upload.path))
+            return await self.import_archive(str(upload.path))
 
-    async def take_in(self, archive: str) -> int:
+    async def import_archive(self, archive: str) -> int:
         """By each worker; the first one before the others (see `queue.imports`)."""
         count = 0
         for worker in self._complete():
-            count += await worker.take_in(archive)
+            count += await worker.import_archive(archive)
         return count
 
     def _complete(self) -> list[WorkerPort]:

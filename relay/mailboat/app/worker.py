@@ -194,9 +194,9 @@ class Worker:
         """A step of an export."""
         return await exports.export(self._parts.store, step, batch, selection)
 
-    async def take_in(self, archive: str) -> int:
+    async def import_archive(self, archive: str) -> int:
         """Import an archive."""
-        return await imports.take_in(self._parts.store, archive)
+        return await imports.import_archive(self._parts.store, archive)
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start a program's message."""

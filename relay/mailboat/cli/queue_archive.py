@@ -73,17 +73,17 @@ def import_from(file: Path, source: Api | Offline) -> int:
             if isinstance(source, Api):
                 archive.seek(0)
                 return _upload(source, archive)
-        return asyncio.run(_take_in(source.queue_dir, str(file.absolute())))
+        return asyncio.run(_import(source.queue_dir, str(file.absolute())))
     except OSError as error:
         raise QueueCommandError(f"{file}: {error.strerror}", os.EX_NOINPUT) from None
     except DamagedArchiveError as error:
         raise QueueCommandError(f"{file} is refused, and nothing is imported: {error}", os.EX_DATAERR) from None
 
 
-async def _take_in(queue_dir: str, file: str) -> int:
+async def _import(queue_dir: str, file: str) -> int:
     store = await open_offline(queue_dir)
     try:
-        return await imports.take_in(store, file)
+        return await imports.import_archive(store, file)
     finally:
         await store.close()
 

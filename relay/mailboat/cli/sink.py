@@ -105,7 +105,7 @@ class _Connection(asyncio.Protocol):
         self._flush()
 
     def _flush(self) -> None:
-        output = self._session.take_output()
+        output = self._session.data_to_send()
         if output:
             self._transport.write(output)
         if self._session.is_closing:

@@ -128,7 +128,7 @@ class Attempter:
             answer = await self._parts.router.route(entry.domain, sender, force_tls=entry.force_tls)
         if isinstance(answer, Unroutable):
             permanent, status, reason = answer.permanent, answer.status, answer.reason
-            walk.settle(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))
+            walk.conclude(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))
             return
         source = chosen_source(entry)
         for target in self._parts.gate.order(answer.targets, self._parts.clock.monotonic()):
@@ -311,7 +311,7 @@ class _Walk:
             self._costs.add(cost)
             self._silences += signal is Signal.SILENT
 
-    def settle(self, outcomes: list[Outcome]) -> None:
+    def conclude(self, outcomes: list[Outcome]) -> None:
         """Note outcomes; the first one of a recipient counts."""
         for outcome in outcomes:
             self._outcomes.setdefault(outcome.recipient, outcome)
@@ -331,11 +331,11 @@ class _Walk:
 
     def give_up(self, trouble: Trouble) -> None:
         """Defer the pending recipients."""
-        self.settle(verdict.deferred(self.pending, trouble, self.peer.host if self.peer else ""))
+        self.conclude(verdict.deferred(self.pending, trouble, self.peer.host if self.peer else ""))
 
     def exhaust(self) -> None:
         """No target is left. Raises Busy."""
-        self.settle(verdict.standing(self.pending, self._answers, self._troubles, all_asked=not self._passed))
+        self.conclude(verdict.standing(self.pending, self._answers, self._troubles, all_asked=not self._passed))
         if not self.pending:
             return
         if not self._troubles:
@@ -348,7 +348,7 @@ class _Walk:
             self.excused = True
             if self._token_later is not None:
                 self.retry_after = max(self._token_later, BUSY_DELAY)
-        self.settle(outcomes)
+        self.conclude(outcomes)
 
     def _pass(self) -> None:
         """The pending recipients were not offered to any host. Raises Busy, unless others have an outcome to record."""
@@ -360,7 +360,7 @@ class _Walk:
         why = "has as many connections as it takes" if busy else "is left alone after failures"
         trouble = Trouble(Stage.CONNECT, FaultKind.CONNECT, f"{label(target)} {why}")
         self.retry_after, self.excused = max(address.dead_until - now, BUSY_DELAY), True
-        self.settle(verdict.deferred(self.pending, trouble, target.host))
+        self.conclude(verdict.deferred(self.pending, trouble, target.host))
 
     def in_order(self) -> tuple[Outcome, ...]:
         """One outcome for each recipient, in the entry's order."""
@@ -406,11 +406,11 @@ class _Walk:
             self._discard()
         else:
             self._release(keep=judgement.trouble is None)
-        return self._settle(judgement, target, more=len(recipients) < len(fitting))
+        return self._apply(judgement, target, more=len(recipients) < len(fitting))
 
-    def _settle(self, judgement: verdict.Judgement, target: Target, *, more: bool) -> _After:
+    def _apply(self, judgement: verdict.Judgement, target: Target, *, more: bool) -> _After:
         """`more`: others are still to be offered to it."""
-        self.settle(judgement.outcomes)
+        self.conclude(judgement.outcomes)
         if judgement.answered:
             self._pass_on(judgement.answered)
         if judgement.trouble is not None:
@@ -456,7 +456,7 @@ class _Walk:
         if trouble.stage is Stage.AUTH and trouble.reply is not None and trouble.reply.is_permanent:
             self._parts.observer.authentication_failed(target.host, str(trouble.reply))
         if verdict.ends_attempt(trouble):
-            self.settle(verdict.deferred(self.pending, trouble, target.host))
+            self.conclude(verdict.deferred(self.pending, trouble, target.host))
 
     def _release(self, *, keep: bool) -> None:
         if self.session is not None:

@@ -54,7 +54,7 @@ class Engine:
         self._attempts: dict[EntryKey, asyncio.Task[None]] = {}
         self._pipeline = Pipeline(parts, self, settings)
         self._cursor: tuple[float, EntryKey] | None = None
-        """How far `due` has been read; everything before it is in memory, settled, or marked in the schedule."""
+        """How far `due` has been read; everything before it is in memory, recorded, or marked in the schedule."""
         self._read_until = 0.0
         """Entries due by this time have been requested."""
         self._rewinds = 0
@@ -145,7 +145,7 @@ class Engine:
 
     def under_way(self, keys: Collection[EntryKey]) -> Sequence[asyncio.Future[None]]:
         """Resolved as the attempts on these are over and recorded."""
-        attempts = [key for key in keys if self._schedule.is_unsettled(key)]
+        attempts = [key for key in keys if self._schedule.is_in_progress(key)]
         for key in attempts:
             if key not in self._awaited or self._awaited[key].done():  # its waiter was cancelled
                 self._awaited[key] = asyncio.get_running_loop().create_future()
@@ -208,14 +208,14 @@ class Engine:
             for address in busy.addresses:
                 self._gate.wait_for(name, address)
             if entry.key in self._awaited:
-                self._settled(entry.key)  # it was withdrawn during the attempt,
+                self._forget(entry.key)  # it was withdrawn during the attempt,
                 self._rewind_to(0.0)  # and may be back
                 self._look.set()
             else:
                 self._schedule.put_back(name, entry, takes_turn=not busy.addresses)
         except asyncio.CancelledError:
             # By `drain`: without an outcome nothing is recorded, and the entry is due at the next start.
-            self._settled(entry.key)
+            self._forget(entry.key)
             raise
         except Exception:
             log.exception("the outcome of %s could not be recorded: it will be attempted again", entry.id)
@@ -228,7 +228,7 @@ class Engine:
 
     def recorded(self, entry: Entry, remaining: Entry | None) -> None:
         """C2 is durable: note when the entry is due again."""
-        self._settled(entry.key)
+        self._forget(entry.key)
         if remaining is not None and remaining.next_attempt is not None:
             # A commit may take longer than the delay was: the cursor may be past this entry's time already.
             self._rewind_to(remaining.next_attempt)
@@ -243,8 +243,8 @@ class Engine:
         """Another attempt may start."""
         self._pump()
 
-    def _settled(self, key: EntryKey) -> None:
-        self._schedule.settled(key)
+    def _forget(self, key: EntryKey) -> None:
+        self._schedule.recorded(key)
         self._over(key)
 
     def _over(self, key: EntryKey) -> None:
@@ -256,10 +256,10 @@ class Engine:
         """After an internal error the entry stays in the store, and is not attempted for a while."""
         self._schedule.set_aside(key)
         self._over(key)
-        asyncio.get_running_loop().call_later(SET_ASIDE, self._take_up, key)
+        asyncio.get_running_loop().call_later(SET_ASIDE, self._attempt_again, key)
 
-    def _take_up(self, key: EntryKey) -> None:
-        self._schedule.settled(key)
+    def _attempt_again(self, key: EntryKey) -> None:
+        self._schedule.recorded(key)
         self.woken()
 
     # Reading the store: one task, so that the cursor has one owner.
@@ -292,7 +292,7 @@ class Engine:
             fresh = self._schedule.end_read(entries)
             if rewinds != self._rewinds:
                 continue
-            self._starved = not self._take_in(fresh)
+            self._starved = not self._offer(fresh)
             if self._starved:
                 return
             if entries:
@@ -302,7 +302,7 @@ class Engine:
         next_due = await store.next_due(now)
         self._wake_at(now + LONGEST_SLEEP if next_due is None else min(next_due, now + LONGEST_SLEEP))
 
-    def _take_in(self, entries: Sequence[Entry]) -> bool:
+    def _offer(self, entries: Sequence[Entry]) -> bool:
         """Offer entries in order, and move the cursor after them; False: there is no room for all."""
         for entry in entries:
             if self._schedule.offer(self._destination(entry), entry) is OfferResult.FULL:
@@ -318,7 +318,7 @@ class Engine:
                 self._rewind_to(0.0)
                 return
             # The answer begins with entries that are known or under way: read enough to get more.
-            limit = SCAN_BATCH + LOW_WATER + self._schedule.unsettled
+            limit = SCAN_BATCH + LOW_WATER + self._schedule.in_progress
             self._schedule.begin_read()
             entries = await self._parts.store.due_in(domain, self._parts.clock.now(), limit)
             # With routes by sender, or sources chosen by messages, mail to one domain may be in several queues.

@@ -186,7 +186,7 @@ class Gate:
         if not place.proven:
             self._turn += 1
         destination.running += 1
-        self.places.take(place)
+        self.places.add(place)
         return place
 
     def end(self, place: Place | PutOff | None, now: float) -> None:
@@ -195,7 +195,7 @@ class Gate:
             self._placeless -= 1
             return
         self.leave(place, now)
-        self.places.give(place)
+        self.places.remove(place)
         destination = place.destination
         destination.running -= 1
         if destination.blocked:

@@ -101,10 +101,10 @@ class AttemptHooks:
             # Routing might choose another next hop than the plugin, and the mail might bounce because of that.
             return self._put_off("a plugin failed to choose the next hop")
         if decision.code is Code.DENY:
-            return self._settled(Result.BOUNCED, "5.1.2", _line(decision.text) or f"No MX for {domain}")
+            return self._decided(Result.BOUNCED, "5.1.2", _line(decision.text) or f"No MX for {domain}")
         if decision.code is Code.DENYSOFT:
             text = _line(decision.text) or f"Temporary MX lookup error for {domain}"
-            return self._settled(Result.DEFERRED, "4.1.2", text)
+            return self._decided(Result.DEFERRED, "4.1.2", text)
         hops = [hop_of(mx, self._settings) for mx in decision.mx]
         return await self._router.via(domain, hops, force_tls=self.entry.force_tls)
 
@@ -215,10 +215,10 @@ class AttemptHooks:
 
     def _put_off(self, reason: str, delay: float | None = None) -> AttemptReport:
         """A report without an attempt, which is not counted."""
-        report = self._settled(Result.DEFERRED, "4.3.0", reason)
+        report = self._decided(Result.DEFERRED, "4.3.0", reason)
         return replace(report, retry_after=delay, counted=False)
 
-    def _settled(self, result: Result, status: str, reason: str) -> AttemptReport:
+    def _decided(self, result: Result, status: str, reason: str) -> AttemptReport:
         outcomes = verdict.decided(self.entry.recipients, result, status, reason)
         return AttemptReport(tuple(outcomes), None, self._clock.now(), 0.0)
 

@@ -177,7 +177,7 @@ class Pipeline:
         """
         if delivered := {outcome.recipient for outcome in change.delivered}:
             left = tuple(recipient for recipient in entry.recipients if recipient.id not in delivered)
-            await asyncio.shield(self._parts.store.settle(entry, AttemptRecord(replace(entry, recipients=left))))
+            await asyncio.shield(self._parts.store.record(entry, AttemptRecord(replace(entry, recipients=left))))
             if hooks.wants_delivered(change) and (waiting := hooks.notify_delivered(change)) is not None:
                 await waiting
         return await hooks.after(change)
@@ -202,7 +202,7 @@ class Pipeline:
             change = replace(change, confirmed=())
         if hooks is not None:
             change = hooks.with_notes(change)
-        recorded = self._parts.store.settle(entry, AttemptRecord(change.remaining, bounce))
+        recorded = self._parts.store.record(entry, AttemptRecord(change.remaining, bounce))
         recorded.add_done_callback(partial(self._notify, entry, change))
         return recorded
 

@@ -120,12 +120,12 @@ class Places:
         """Whether too many unproven peers are silent to connect to more of them."""
         return self._silent_dials >= self.most
 
-    def take(self, place: Place) -> None:
+    def add(self, place: Place) -> None:
         """An attempt begins."""
         self.held.add(place)
         self._count(place, 1)
 
-    def give(self, place: Place) -> None:
+    def remove(self, place: Place) -> None:
         """It is over."""
         self.held.discard(place)
         self._count(place, -1)

@@ -57,7 +57,7 @@ class Pool:
         Raises:
             PeerTrouble: why there can be none.
         """
-        session = self._take(self._key(target, self._source(target, settings), settings.tls_outbound))
+        session = self._idle_session(self._key(target, self._source(target, settings), settings.tls_outbound))
         if session is not None:
             session.max_messages = target.route.connection_max_messages if target.route else None
         return session
@@ -173,7 +173,7 @@ class Pool:
             self._tls_changes,
         )
 
-    def _take(self, key: Hashable) -> Session | None:
+    def _idle_session(self, key: Hashable) -> Session | None:
         idle = self._idle.get(key)
         while idle:
             session = idle.pop()

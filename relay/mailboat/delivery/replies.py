@@ -246,7 +246,7 @@ class ReplyStream(asyncio.Protocol):
         while (end := data.find(b"\n", start)) >= 0:
             line = data[start:end]
             start = end + 1
-            if not self._take_line(line):
+            if not self._add_line(line):
                 break
         if start < len(data) and self.fault is None:
             self._keep(data[start:])
@@ -282,7 +282,7 @@ class ReplyStream(asyncio.Protocol):
 
     # Inside.
 
-    def _take_line(self, line: bytes) -> bool:
+    def _add_line(self, line: bytes) -> bool:
         """Whether to continue with the next line."""
         code = _CODES.get(line[:3])
         mark = line[3:4]

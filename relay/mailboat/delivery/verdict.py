@@ -211,7 +211,7 @@ class Judgement:
     """To be offered again on this connection: the transaction was full (RFC 5321 4.5.3.1.10)."""
     answered: list[Outcome] = field(default_factory=list)
     """To be offered to the next target as well: these count if no other host gives a final answer."""
-    unsettled: list[Recipient] = field(default_factory=list)
+    unanswered: list[Recipient] = field(default_factory=list)
     """To be offered to the next target, because of `trouble`."""
     trouble: Trouble | None = None
 
@@ -367,11 +367,11 @@ def judge(transcript: Transcript, recipients: Sequence[Recipient], mx: str) -> J
     judgement = Judgement()
     mail = transcript.mail
     if mail is None:
-        judgement.unsettled.extend(recipients)
+        judgement.unanswered.extend(recipients)
         judgement.trouble = transcript.fault
         return judgement
     if not 200 <= mail.code <= 299:
-        _settle_all(judgement, Stage.MAIL, mail, recipients, mx)
+        _answer_all(judgement, Stage.MAIL, mail, recipients, mx)
         return judgement
     accepted = _judge_rcpts(judgement, transcript, recipients, mx)
     if accepted:
@@ -412,7 +412,7 @@ def _judge_rcpts(
         if class_of(reply) is ReplyClass.CLOSING:
             judgement.trouble = Trouble(Stage.RCPT, reply=reply)
     if len(transcript.rcpts) < len(recipients):
-        judgement.unsettled.extend(recipients[len(transcript.rcpts) :])
+        judgement.unanswered.extend(recipients[len(transcript.rcpts) :])
         judgement.trouble = transcript.fault
     return accepted
 
@@ -420,11 +420,11 @@ def _judge_rcpts(
 def _judge_data(judgement: Judgement, transcript: Transcript, accepted: list[Recipient], mx: str) -> None:
     data = transcript.data
     if data is None:
-        judgement.unsettled.extend(accepted)
+        judgement.unanswered.extend(accepted)
         judgement.trouble = transcript.fault
         return
     if data.code != 354:
-        _settle_all(judgement, Stage.DATA, data, accepted, mx)
+        _answer_all(judgement, Stage.DATA, data, accepted, mx)
         return
     dots = transcript.dots
     if dots and not transcript.per_recipient:
@@ -438,16 +438,16 @@ def _judge_data(judgement: Judgement, transcript: Transcript, accepted: list[Rec
     if transcript.dot_sent:
         judgement.outcomes.extend(_lost(recipient, transcript.fault, mx) for recipient in missing)
     else:
-        judgement.unsettled.extend(missing)
+        judgement.unanswered.extend(missing)
         judgement.trouble = transcript.fault
 
 
-def _settle_all(judgement: Judgement, stage: Stage, reply: Reply, recipients: Sequence[Recipient], mx: str) -> None:
+def _answer_all(judgement: Judgement, stage: Stage, reply: Reply, recipients: Sequence[Recipient], mx: str) -> None:
     action = action_for(stage, reply)
     if stage is Stage.DATA and class_of(reply) is ReplyClass.INTERMEDIATE:
         action = Action.DEFER  # another 3yz than 354 requests something unknown
     if reply.is_success:
-        judgement.unsettled.extend(recipients)
+        judgement.unanswered.extend(recipients)
         judgement.trouble = Trouble(stage, FaultKind.PROTOCOL, f"unexpected reply to DATA: {reply}")
         return
     kept = judgement.answered if action is Action.NEXT else judgement.outcomes

@@ -61,7 +61,7 @@ def convert_relay(source: HarakaDirectory, product: Product, *, is_listed: bool,
     `forwards`: smtp_forward hands all mail on before Haraka looks for a next hop.
     """
     ini = source.ini("relay.ini")
-    acl, all_, force, dest = (ini.take("relay", key) for key in ("acl", "all", "force_routing", "dest_domains"))
+    acl, all_, force, dest = (ini.pop("relay", key) for key in ("acl", "all", "force_routing", "dest_domains"))
     if not is_listed:
         for name in ("relay.ini", DOMAINS):
             if source.content(name) is not None:
@@ -134,7 +134,7 @@ def _rule(item: Item, product: Product) -> dict[str, object] | None:
 def convert_users(source: HarakaDirectory, product: Product, *, is_listed: bool) -> bool:
     """`auth_flat_file.ini`; whether the plugin has anything to do."""
     ini, journal = source.ini(USERS), product.journal
-    methods, constrain = ini.take("core", "methods"), ini.take("core", "constrain_sender")
+    methods, constrain = ini.pop("core", "methods"), ini.pop("core", "constrain_sender")
     users = ini.rest("users")
     for section in ini.sections():
         for item in ini.rest(section):

@@ -58,10 +58,10 @@ def _me(source: HarakaDirectory, product: Product) -> None:
 
 def _smtp(source: HarakaDirectory, product: Product) -> None:
     ini = source.ini(FILE)
-    found = _listen(ini.take(MAIN, "listen"), ini.take(MAIN, "listen_host"), ini.take(MAIN, "port"), product)
-    _write_listen(found, ini.take(MAIN, "smtps_port"), product)
+    found = _listen(ini.pop(MAIN, "listen"), ini.pop(MAIN, "listen_host"), ini.pop(MAIN, "port"), product)
+    _write_listen(found, ini.pop(MAIN, "smtps_port"), product)
     for key in ("inactivity_timeout", "nodes"):
-        item = ini.take(MAIN, key)
+        item = ini.pop(MAIN, key)
         if item is not None:
             product.put(item.place, FILE, MAIN, key, item.value)
     for item in ini.rest(MAIN):
@@ -118,17 +118,17 @@ def _listen(listen: Item | None, host: Item | None, port: Item | None, product: 
 def _connection(source: HarakaDirectory, product: Product) -> None:
     ini, journal = source.ini(CONNECTION), product.journal
     for key in ("bytes", "max_bytes"):
-        if (item := ini.take("max", key)) is not None:
+        if (item := ini.pop("max", key)) is not None:
             _size(item, product)
-    hops = ini.take("headers", "max_received")
+    hops = ini.pop("headers", "max_received")
     if hops is not None and (number := integer(hops, journal)) is not None:
         product.put(hops.place, FILE, MAIN, "max_received", str(number))
         journal.became(hops.place, f"max_received in {FILE}")
-    strict = ini.take(MAIN, "strict_rfc1869")
+    strict = ini.pop(MAIN, "strict_rfc1869")
     if strict is not None and (is_strict := boolean(strict, journal)) is not None:
         product.put(strict.place, FILE, MAIN, "strict_rfc1869", "true" if is_strict else "false")
         journal.became(strict.place, f"strict_rfc1869 in {FILE}")
-    added = ini.take("headers", "add_received")
+    added = ini.pop("headers", "add_received")
     if added is not None and not boolean(added, journal):
         journal.lost(added.place, "a Received header is always added (RFC 5321 4.4)")
     for section in ini.sections():

@@ -16,17 +16,17 @@ def convert(source: HarakaDirectory, product: Product) -> None:
     """Read all of it."""
     ini = source.ini(FILE)
     for key, default in (("disabled", False), ("enable_tls", True), ("always_split", False), ("local_mx_ok", False)):
-        _switch(ini.take(MAIN, key), source.value(f"outbound.{key}"), key, default, product)
-    concurrency, legacy = ini.take(MAIN, "concurrency_max"), source.value("outbound.concurrency_max")
+        _switch(ini.pop(MAIN, key), source.value(f"outbound.{key}"), key, default, product)
+    concurrency, legacy = ini.pop(MAIN, "concurrency_max"), source.value("outbound.concurrency_max")
     _number(concurrency, legacy, "concurrency_max", product)
     if concurrency is None and legacy is None:
         product.journal.remark(
             SourceLine(FILE, 0, "concurrency_max"), "is 100 if it is unset; Haraka's code takes 10000"
         )
-    _received(ini.take(MAIN, "received_header") or source.value("outbound.received_header"), product)
-    _connect_timeout(ini.take(MAIN, "connect_timeout"), product)
+    _received(ini.pop(MAIN, "received_header") or source.value("outbound.received_header"), product)
+    _connect_timeout(ini.pop(MAIN, "connect_timeout"), product)
     _intervals(ini, source, product)
-    _inet_prefer(ini.take(MAIN, "inet_prefer"), product)
+    _inet_prefer(ini.pop(MAIN, "inet_prefer"), product)
     _queue_dir(source.value("queue_dir"), product)
     for item in (source.value("outbound.ipv6_enabled"), *ini.rest(MAIN)):
         if item is not None:
@@ -83,8 +83,8 @@ def _connect_timeout(item: Item | None, product: Product) -> None:
 
 
 def _intervals(ini: Ini, source: HarakaDirectory, product: Product) -> None:
-    item = ini.take(MAIN, "temp_fail_intervals") or source.value("outbound.temp_fail_intervals")
-    most = ini.take(MAIN, "maxTempFailures") or source.value("outbound.maxTempFailures")
+    item = ini.pop(MAIN, "temp_fail_intervals") or source.value("outbound.temp_fail_intervals")
+    most = ini.pop(MAIN, "maxTempFailures") or source.value("outbound.maxTempFailures")
     given = _given_intervals(item, product)
     if most is None:
         return

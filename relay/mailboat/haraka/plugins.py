@@ -47,7 +47,7 @@ def convert(source: HarakaDirectory, product: Product) -> None:
     """Read the list and, in its order, what belongs to each plugin."""
     listed = _listed(source, product)
     forward = source.ini(FORWARD) if "queue/smtp_forward" in listed else None
-    forwards = forward is not None and _takes_outbound(forward, product)
+    forwards = forward is not None and _enables_outbound(forward, product)
     uses_acl = access.convert_relay(source, product, is_listed="relay" in listed, forwards=forwards)
     uses_acl = uses_acl or "relay_acl" in listed
     access.convert_acl(source, product, is_used=uses_acl)
@@ -90,7 +90,7 @@ def _limit(source: HarakaDirectory, product: Product) -> bool:
     """`limit.ini`: what is about deliveries. Whether there is anything."""
     ini, found = source.ini("limit.ini"), False
     for section in ("outbound", "rate_outbound"):
-        enabled = ini.take(section, "enabled")
+        enabled = ini.pop(section, "enabled")
         items = ini.rest(section)
         if enabled is None or not boolean(enabled, product.journal):
             for item in items[:1]:
@@ -114,7 +114,7 @@ def _number_of_rate(item: Item) -> str:
 
 def _quarantine(source: HarakaDirectory, product: Product) -> bool:
     ini = source.ini("quarantine.ini")
-    path = ini.take(MAIN, "quarantine_path")
+    path = ini.pop(MAIN, "quarantine_path")
     place = path.place if path else SourceLine("quarantine.ini")
     where = path.value if path and path.value else QUARANTINE
     for section in ini.sections():
@@ -127,9 +127,9 @@ def _quarantine(source: HarakaDirectory, product: Product) -> bool:
     return product.put(place, "quarantine.ini", MAIN, "directory", where)
 
 
-def _takes_outbound(ini: Ini, product: Product) -> bool:
+def _enables_outbound(ini: Ini, product: Product) -> bool:
     """Whether smtp_forward hands on the mail of clients that may relay."""
-    outbound = ini.take(MAIN, "enable_outbound")
+    outbound = ini.pop(MAIN, "enable_outbound")
     if outbound is None or boolean(outbound, product.journal):
         return True
     text = "forwards only mail from unknown clients; Mailboat accepts mail from known clients only"
@@ -140,7 +140,7 @@ def _takes_outbound(ini: Ini, product: Product) -> bool:
 def _forward(ini: Ini, product: Product, listed: SourceLine) -> None:
     """`smtp_forward.ini` as routes: queued first, and then handed to the same hosts."""
     journal = product.journal
-    selector = ini.take(MAIN, "domain_selector")
+    selector = ini.pop(MAIN, "domain_selector")
     by_sender = selector is not None and selector.value.lower() == "mail_from"
     journal.became(listed, "[route:NAME] in outbound.ini: a message is queued before it is forwarded")
     for section in ini.sections():
@@ -158,7 +158,7 @@ def _forward(ini: Ini, product: Product, listed: SourceLine) -> None:
 def _hop(section: str, ini: Ini, product: Product) -> tuple[HarakaHop | None, SourceLine]:
     """One section's host; None when it names none."""
     keys = ("host", "port", "enable_tls", "auth_type", "auth_user", "auth_pass")
-    found = {key: ini.take(section, key) for key in keys}
+    found = {key: ini.pop(section, key) for key in keys}
     place = next((item.place for item in found.values() if item), SourceLine(FORWARD))
     for item in ini.rest(section):
         product.journal.lost(item.place, "a route has no such key")

@@ -39,7 +39,7 @@ class Item:
 
 @dataclass(slots=True)
 class Ini:
-    """One ini file. Keys are taken out with `take`, `take_list` and `rest`, so that none is forgotten."""
+    """One ini file. Keys are taken out with `pop`, `pop_list` and `rest`, so that none is forgotten."""
 
     name: str
     items: list[Item] = field(default_factory=list)
@@ -48,13 +48,13 @@ class Ini:
         """Those that still have keys, in their order."""
         return list(dict.fromkeys(item.section for item in self.items))
 
-    def take(self, section: str, key: str) -> Item | None:
+    def pop(self, section: str, key: str) -> Item | None:
         """A key's value: the last one given counts, as in Haraka."""
         found = [item for item in self.items if (item.section, item.key) == (section, key)]
         self.items = [item for item in self.items if item not in found]
         return found[-1] if found else None
 
-    def take_list(self, section: str, key: str) -> list[Item]:
+    def pop_list(self, section: str, key: str) -> list[Item]:
         """All values of a `key[]`."""
         found = [item for item in self.items if (item.section, item.key) == (section, key)]
         self.items = [item for item in self.items if item not in found]

@@ -25,15 +25,15 @@ def convert(source: HarakaDirectory, product: Product) -> None:
         for key, default in _FILES.items():
             _file(ini, section, key, default if section == MAIN else "", source, product)
         for key in _TEXTS:
-            item = ini.take(section, key)
+            item = ini.pop(section, key)
             if item is not None and item.value:
                 product.put(item.place, FILE, section, key, item.value)
         for key in _BOOLEANS:
-            item = ini.take(section, key)
+            item = ini.pop(section, key)
             if item is not None:
                 product.put(item.place, FILE, section, key, "true" if boolean(item, product.journal) else "false")
         for key in _LISTS:
-            for item in ini.take_list(section, key):
+            for item in ini.pop_list(section, key):
                 product.append(item.place, FILE, section, key, item.value)
     _hosts_without_tls(ini, product)
     for section in ini.sections():
@@ -50,7 +50,7 @@ def _hosts_without_tls(ini: Ini, product: Product) -> None:
 
 def _file(ini: Ini, section: str, key: str, default: str, source: HarakaDirectory, product: Product) -> None:
     """A key or certificate: named in the ini and copied, or there under its usual name."""
-    found = ini.take_list(section, key)
+    found = ini.pop_list(section, key)
     for item in found[1:]:
         product.journal.lost(item.place, "only the first one is used; one key and certificate serve all names")
     name = found[0].value if found else default

@@ -18,7 +18,7 @@ def convert(source: HarakaDirectory, product: Product) -> None:
     if not any(line in _PLUGINS for _, line in source.lines("plugins") or ()):
         return
     ini = source.ini(FILE)
-    enabled, domain, selector, headers = (ini.take(_SIGN, key) for key in ("enabled", "domain", "selector", "headers"))
+    enabled, domain, selector, headers = (ini.pop(_SIGN, key) for key in ("enabled", "domain", "selector", "headers"))
     if enabled is None or not boolean(enabled, product.journal):
         product.put(SourceLine(FILE), FILE, MAIN, "enabled", "false")
     if headers is not None:

@@ -194,7 +194,7 @@ class ServerConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write the session's replies."""
-        if output := self.session.take_output():
+        if output := self.session.data_to_send():
             self._transport.write(output)
 
     # Time, as the listener's sweep sees it.

@@ -92,7 +92,7 @@ class EventLog(Observer):
 
     def tell_omitted(self) -> None:
         """Say how many refusals were left out since the last time."""
-        for reason, count in self._rejections.take_omitted().items():
+        for reason, count in self._rejections.pop_omitted().items():
             self._tell({"time": self._time(), "event": "rejected_omitted", "reason": reason, "count": count})
 
     def attempt_started(self, entry: Entry) -> None:

@@ -32,10 +32,10 @@ class RejectionLimit:
 
     @property
     def has_omitted(self) -> bool:
-        """Some were left out since `take_omitted`."""
+        """Some were left out since `pop_omitted`."""
         return bool(self._omitted)
 
-    def take_omitted(self) -> dict[RejectReason, int]:
+    def pop_omitted(self) -> dict[RejectReason, int]:
         """How many were left out, by reason, and forget them."""
         omitted = dict(self._omitted)
         self._omitted.clear()

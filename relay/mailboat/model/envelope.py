@@ -91,7 +91,7 @@ class EntryKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The recipients of one message in one domain: what is attempted, deferred and settled together.
+    """The recipients of one message in one domain: what is attempted, deferred and recorded together.
 
     With `always_split` there is one entry a recipient.
     """

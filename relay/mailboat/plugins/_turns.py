@@ -49,7 +49,7 @@ class Turns:
         self._windows: dict[str, _Window] = {}
         """By name: the last window in which a place was given."""
 
-    def take(self, name: str, rate: Rate, now: float) -> float | None:
+    def acquire(self, name: str, rate: Rate, now: float) -> float | None:
         """Take a place; returns its time, `now` if at once; None: too far ahead, and no place is taken."""
         window = self._window(name, rate, now)
         # Within a later window, places are spread over the time.

@@ -78,7 +78,7 @@ class Limiter:
                 return turn - now  # the queue was flushed
             del hmail.notes[NOTE]
             return 0.0
-        turn = self._turns.take(name, rate, now)
+        turn = self._turns.acquire(name, rate, now)
         if turn is None:  # it asks again
             return FARTHEST * random.uniform(0.5, 1)  # noqa: S311
         if turn > now:

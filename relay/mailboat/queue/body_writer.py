@@ -107,7 +107,7 @@ class BodyWriter:
         Raises `fault`, or the future fails with it.
         """
         if self.fault is None and not self._spooled:
-            body = self._headed(self._taken(), whole=True)
+            body = self._headed(self._pop_octets(), whole=True)
             for tap in self._taps:
                 tap.feed(body)
         if self.fault is not None:
@@ -116,7 +116,7 @@ class BodyWriter:
         if not self._spooled:
             return body
         self._at_work = True
-        completed = asyncio.get_running_loop().run_in_executor(None, self._complete, self._taken())
+        completed = asyncio.get_running_loop().run_in_executor(None, self._complete, self._pop_octets())
         completed.add_done_callback(self._idle)
         return completed
 
@@ -143,7 +143,7 @@ class BodyWriter:
             self.fault = NulError("the message holds a NUL octet")
         return octets if self._nul is Nul.PASS else octets.replace(b"\0", b"")
 
-    def _taken(self) -> bytes:
+    def _pop_octets(self) -> bytes:
         """The octets in memory, which are removed from it."""
         octets = b"".join(self._parts)
         self._parts.clear()
@@ -161,7 +161,7 @@ class BodyWriter:
             return b""
 
     def _spill(self) -> asyncio.Future[None] | None:
-        pending = self._taken()
+        pending = self._pop_octets()
         if not self._spooled:
             pending = self._headed(pending, whole=False)
             if self.fault is not None:

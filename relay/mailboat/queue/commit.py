@@ -25,10 +25,10 @@ from mailboat.queue.operations import (
     Committed,
     NewMessage,
     Operation,
+    RecordAttempt,
     Refused,
     Report,
     Reserve,
-    Settle,
     Stats,
     Transfer,
     WriteProbe,
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 4096
 """Maximum of operations in one transaction."""
-SETTLE_DELAY = 0.01
+RECORD_DELAY = 0.01
 """Seconds that the record of a finished delivery waits for a commit that is made anyway: no caller waits for it, and
 a crash in between causes a duplicate only where one was possible before (promise 2)."""
 BATCH_WINDOW = 0.005
@@ -59,7 +59,7 @@ Tell = Callable[[Sequence[Report]], None]
 
 
 def _can_wait(operation: Operation) -> bool:
-    return isinstance(operation, Settle) and operation.bounce is None
+    return isinstance(operation, RecordAttempt) and operation.bounce is None
 
 
 class Committer:
@@ -122,9 +122,9 @@ class Committer:
             self._wake_thread()
         elif not self._timer_set:
             self._timer_set = True
-            self._loop.call_later(SETTLE_DELAY, self._flush_settles)
+            self._loop.call_later(RECORD_DELAY, self._flush_records)
 
-    def _flush_settles(self) -> None:
+    def _flush_records(self) -> None:
         self._timer_set = False
         self._wake_thread()
 
@@ -148,7 +148,7 @@ class Committer:
 
     def _run(self) -> None:
         try:
-            while operations := self._take():
+            while operations := self._next_batch():
                 self._batch = operations
                 last_chance = self._closing
                 reports = self._commit(operations)
@@ -182,7 +182,7 @@ class Committer:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *values)
 
-    def _take(self) -> list[Operation]:
+    def _next_batch(self) -> list[Operation]:
         """The next batch, after waiting for it; empty at the end."""
         if self._retained and not self._closing:
             with contextlib.suppress(Empty):
@@ -288,12 +288,12 @@ class Committer:
         """Refuse new mail, and store outcomes separately: first those that need least space."""
         error = storage_error(trouble, self._path)
         self._complain(error)
-        refused = [o for o in operations if not isinstance(o, Settle | Reserve)]
+        refused = [o for o in operations if not isinstance(o, RecordAttempt | Reserve)]
         reports.append(Refused(refused, error))
         self._reopen()
-        keep = [o for o in operations if isinstance(o, Settle | Reserve)]
-        bouncing = [o for o in keep if isinstance(o, Settle) and o.bounce is not None]
-        plain = [o for o in keep if not (isinstance(o, Settle) and o.bounce is not None)]
+        keep = [o for o in operations if isinstance(o, RecordAttempt | Reserve)]
+        bouncing = [o for o in keep if isinstance(o, RecordAttempt) and o.bounce is not None]
+        plain = [o for o in keep if not (isinstance(o, RecordAttempt) and o.bounce is not None)]
         if len(plain) == len(operations) <= _PIECE:
             self._retained += plain  # these have just failed
             return
@@ -374,14 +374,14 @@ class Committer:
 
 def _messages(operations: Sequence[Operation]) -> list[NewMessage]:
     messages = [o.message for o in operations if isinstance(o, Accept)]
-    return messages + [o.bounce for o in operations if isinstance(o, Settle) and o.bounce is not None]
+    return messages + [o.bounce for o in operations if isinstance(o, RecordAttempt) and o.bounce is not None]
 
 
 def _log_octets(operations: Sequence[Operation]) -> int:
     """Estimate of what a commit adds to the log: bodies, and the pages that each kind of operation changes."""
     total = 6 * PAGE
     for operation in operations:
-        if isinstance(operation, Settle):
+        if isinstance(operation, RecordAttempt):
             # A finished message frees pages that new ones reuse; a deferral changes scattered pages.
             total += PAGE // 2 if operation.remaining is None else 4 * PAGE
         elif isinstance(operation, Change):

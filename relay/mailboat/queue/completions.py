@@ -23,11 +23,11 @@ from mailboat.queue.operations import (
     NewMessage,
     Operation,
     Quarantine,
+    RecordAttempt,
     Refused,
     Report,
     Reschedule,
     Reserve,
-    Settle,
     Stats,
     Transfer,
     WriteProbe,
@@ -68,7 +68,7 @@ class Completions:
         if isinstance(operation, Accept):
             self.waiting_octets += sign * len(operation.message.body or b"")
 
-    def take(self, reports: Sequence[Report]) -> None:
+    def complete(self, reports: Sequence[Report]) -> None:
         """Resolve the futures and call the listener."""
         added: list[Entry] = []
         for report in reports:
@@ -101,7 +101,7 @@ class Completions:
                 messages += 1
                 self._announce(operation.message, added)
                 _resolve(operation.future, operation.message.entries)
-            elif isinstance(operation, Settle):
+            elif isinstance(operation, RecordAttempt):
                 if operation.bounce is not None and operation.bounce.number not in applied.unannounced:
                     self._announce(operation.bounce, added)
                 _resolve(operation.future, None)

@@ -3,7 +3,7 @@
 Each database reads the archive in turn, the first one (number 0) before all others. A database completes or restores
 the messages that it already has; messages that no database has go to the first one. It accepts the archive before any
 other does, so that an interrupted import continues without importing anything twice, even if some was delivered in
-between. `take_in` is called by `app` and `cli`, `resolve` by `opening`.
+between. `import_archive` is called by `app` and `cli`, `resolve` by `opening`.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ class _Portion:
         return self.octets >= _OCTETS or len(self.new) + len(self.added) + len(self.given_back) >= _MESSAGES
 
 
-async def take_in(store: Databases, archive: str) -> int:
+async def import_archive(store: Databases, archive: str) -> int:
     """Import the part of an archive that each database gets, the worker's own first; the number of entries.
 
     Raises `DamagedArchiveError` and `StorageError`; then nothing was imported by the database that raised it.
     """
-    return sum([await _take_in(spool, archive) for spool in store.databases()])
+    return sum([await _import_into(spool, archive) for spool in store.databases()])
 
 
-async def _take_in(spool: Spool, archive: str) -> int:
+async def _import_into(spool: Spool, archive: str) -> int:
     with ExitStack() as stack:
         reader = await asyncio.to_thread(_opened, archive, stack)
         batch = f"in:{reader.id}"  # the export itself has the id without the prefix
@@ -91,7 +91,7 @@ async def resolve(spool: Spool, batch: str, state: Inbox) -> None:
 
 
 async def _complete(spool: Spool, batch: str) -> None:
-    while await spool.transfer(transfers.take(batch)):
+    while await spool.transfer(transfers.restore_some(batch)):
         spool.completions.tell(lambda listener: listener.woken())
 
 
@@ -184,7 +184,7 @@ class _Sorter:
             if number is not None:
                 self._complete(own[0], archived.packed, number, portion)
             elif self._place.spool == FIRST and all(_find(db, archived.packed) is None for db in self._siblings):
-                self._take(archived, portion)
+                self._add(archived, portion)
             if portion.is_full:
                 yield portion
                 portion = _Portion()
@@ -205,7 +205,7 @@ class _Sorter:
         if lacking := tuple(entry for row, entry in wanted.items() if row not in here):
             portion.added.append((PackedMessage(lacking, packed.digest), number))
 
-    def _take(self, archived: ArchivedMessage, portion: _Portion) -> None:
+    def _add(self, archived: ArchivedMessage, portion: _Portion) -> None:
         size = archived.packed.message.size
         if size <= SMALL:
             pieces: list[bytes] = []

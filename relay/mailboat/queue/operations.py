@@ -38,7 +38,7 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class RecordAttempt:
     """C2: record an attempt, and the bounce with it."""
 
     key: EntryKey
@@ -113,7 +113,7 @@ class Transfer:
     """Approximate octets that it adds to the database."""
 
 
-Operation = Accept | Settle | Change | Quarantine | Reschedule | Reserve | WriteProbe | Transfer
+Operation = Accept | RecordAttempt | Change | Quarantine | Reschedule | Reserve | WriteProbe | Transfer
 
 Stats = dict[State, StateStats]
 

@@ -78,7 +78,7 @@ class Schedule:
         self._rings: dict[Ring, OrderedDict[str, _Queue]] = {ring: OrderedDict() for ring in Ring}
         """Destinations with entries to start, next one first."""
         self._waiting: dict[EntryKey, Entry] = {}
-        self._unsettled: set[EntryKey] = set()
+        self._in_progress: set[EntryKey] = set()
         """Entries under way, or finished and not recorded yet."""
         self._set_aside: set[EntryKey] = set()
         """Entries whose outcome could not be recorded: not offered for a while."""
@@ -87,7 +87,7 @@ class Schedule:
         self._low: dict[str, None] = {}
         """Destinations in `_overflow` with few entries in memory, the longest waiting first."""
         self._changed: set[EntryKey] | None = None
-        """Entries settled or withdrawn since `begin_read`; None if no read is running."""
+        """Entries recorded or withdrawn since `begin_read`; None if no read is running."""
         self._running = 0
 
     def __len__(self) -> int:
@@ -102,16 +102,16 @@ class Schedule:
     @property
     def unrecorded(self) -> int:
         """Attempts that are over and not recorded yet."""
-        return len(self._unsettled) - self._running
+        return len(self._in_progress) - self._running
 
     @property
-    def unsettled(self) -> int:
+    def in_progress(self) -> int:
         """Attempts under way or not recorded yet."""
-        return len(self._unsettled)
+        return len(self._in_progress)
 
-    def is_unsettled(self, key: EntryKey) -> bool:
+    def is_in_progress(self, key: EntryKey) -> bool:
         """Whether an attempt on it is under way or not recorded yet."""
-        return key in self._unsettled
+        return key in self._in_progress
 
     @property
     def is_full(self) -> bool:
@@ -134,7 +134,7 @@ class Schedule:
         A destination may use half of the remaining room, so that many slow ones together never block the others
         (dynamic thresholds, as for shared buffers of switches). An entry that is already in memory is ignored.
         """
-        if entry.key in self._waiting or entry.key in self._unsettled or entry.key in self._set_aside:
+        if entry.key in self._waiting or entry.key in self._in_progress or entry.key in self._set_aside:
             return OfferResult.QUEUED
         if self.is_full:
             return OfferResult.FULL
@@ -175,14 +175,14 @@ class Schedule:
     def _begin(self, name: str, destination: _Queue, entry: Entry) -> None:
         destination.waiting.popleft()
         del self._waiting[entry.key]
-        self._unsettled.add(entry.key)
+        self._in_progress.add(entry.key)
         self._running += 1
         destination.running += 1
         self._take_turn(name, destination)
         self._mark_low(name)
 
     def finish(self, name: str) -> None:
-        """An attempt to this destination is over; its entry stays known until `settled`."""
+        """An attempt to this destination is over; its entry stays known until `recorded`."""
         destination = self._destinations[name]
         destination.running -= 1
         self._running -= 1
@@ -208,7 +208,7 @@ class Schedule:
         Without `takes_turn`, its destination is in no ring until it is resumed.
         """
         destination = self._destinations.setdefault(name, _Queue())
-        self._unsettled.discard(entry.key)
+        self._in_progress.discard(entry.key)
         destination.waiting.appendleft(entry.key)
         self._waiting[entry.key] = entry
         destination.waits = not takes_turn
@@ -218,13 +218,13 @@ class Schedule:
             self._leave_ring(name, destination)
 
     def set_aside(self, key: EntryKey) -> None:
-        """An attempt could not be recorded: its entry must not be offered before `settled`."""
-        self._unsettled.discard(key)
+        """An attempt could not be recorded: its entry must not be offered before `recorded`."""
+        self._in_progress.discard(key)
         self._set_aside.add(key)
 
-    def settled(self, key: EntryKey) -> None:
+    def recorded(self, key: EntryKey) -> None:
         """The store has recorded the attempt: the entry may be offered again."""
-        self._unsettled.discard(key)
+        self._in_progress.discard(key)
         self._set_aside.discard(key)
         if self._changed is not None:
             self._changed.add(key)
@@ -243,7 +243,7 @@ class Schedule:
         self._changed = set()
 
     def end_read(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The answer without entries that were settled or withdrawn during the read."""
+        """The answer without entries that were recorded or withdrawn during the read."""
         changed, self._changed = self._changed, None
         return [entry for entry in entries if entry.key not in changed] if changed else entries
 

@@ -35,10 +35,10 @@ from mailboat.queue.operations import (
     NewMessage,
     Operation,
     Quarantine,
+    RecordAttempt,
     Refused,
     Reschedule,
     Reserve,
-    Settle,
     Transfer,
     WriteProbe,
 )
@@ -115,7 +115,7 @@ class Spool:
             lambda: Writer(schema.open_writer(str(path), tuning.connect)),
             self.bodies,
             self._reserve,
-            self.completions.take,
+            self.completions.complete,
         )
         self.completions.stats = self._committer.stats
         self._syncing = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix=f"sync {path}")
@@ -211,7 +211,7 @@ class Spool:
             self._committer.submit(operation)
         return future
 
-    def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
+    def record(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
         """C2. Raises ValueError for an invalid bounce."""
         future: asyncio.Future[None] = self._loop.create_future()
         if self.closing:
@@ -220,17 +220,17 @@ class Spool:
         self._cache.used(ids.number_of(entry.key.row))
         bounce = record.bounce
         new = self._new_message(bounce) if bounce is not None else None
-        operation = Settle(entry.key, record.remaining, new, future)
+        operation = RecordAttempt(entry.key, record.remaining, new, future)
         self.completions.expect(operation)
         if bounce is not None and isinstance(bounce.body, SpooledBody):
-            self._run(self._settle_file(operation, bounce.body))
+            self._run(self._record_file(operation, bounce.body))
         else:
             self._committer.submit(operation)
         return future
 
     def _new_message(self, draft: Draft) -> NewMessage:
         parsed = ids.parse(draft.id) if draft.id else None
-        # An id of another database (a bounce settled on an adopted one) cannot name a row here.
+        # An id of another database (a bounce recorded on an adopted one) cannot name a row here.
         ours = parsed is not None and parsed.tag == self.place.tag and parsed.number < self._next
         number = parsed.number if parsed is not None and ours else self.number()
         try:
@@ -250,11 +250,11 @@ class Spool:
             message = await self._secure(operation.message, body)
         except OSError as error:
             self.bodies.discard(body)
-            self.completions.take([Refused([operation], storage_error(error, str(self.path)))])
+            self.completions.complete([Refused([operation], storage_error(error, str(self.path)))])
         else:
             self._committer.submit(replace(operation, message=message))
 
-    async def _settle_file(self, operation: Settle, body: SpooledBody) -> None:
+    async def _record_file(self, operation: RecordAttempt, body: SpooledBody) -> None:
         """An outcome must not be lost because of its bounce: syncing the file is retried until it works."""
         assert operation.bounce is not None
         while True:
@@ -263,7 +263,7 @@ class Spool:
             except OSError as error:
                 trouble = storage_error(error, str(self.path))
                 if self.closing or isinstance(error, FileNotFoundError):
-                    self.completions.take([Refused([operation], trouble)])
+                    self.completions.complete([Refused([operation], trouble)])
                     return
                 self.completions.fault = str(trouble)
                 await asyncio.sleep(_RETRY)

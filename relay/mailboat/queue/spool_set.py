@@ -62,7 +62,7 @@ class SpoolSet:
         """C1, in the worker's own database."""
         return self._primary.accept(draft)
 
-    def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
+    def record(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
         """C2, in the database that holds the entry: its bounce too, since one commit records both."""
         spool = self._spools.get(entry.key.spool)
         if spool is None:
@@ -72,7 +72,7 @@ class SpoolSet:
             gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             gone.set_result(None)
             return gone
-        done = spool.settle(entry, record)
+        done = spool.record(entry, record)
         if spool is not self._primary:
             done.add_done_callback(lambda _: self._remove_if_empty(spool))
         return done

@@ -195,7 +195,7 @@ class Store(Protocol):
     def accept(self, draft: Draft) -> asyncio.Future[Sequence[Entry]]:
         """Queue a message (C1). Resolved with its entries after the group commit that holds it."""
 
-    def settle(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
+    def record(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
         """Record an attempt (C2). An entry that was deleted or held during the attempt stays so."""
 
     async def due(self, until: float, limit: int, after: tuple[float, EntryKey] | None = None) -> Sequence[Entry]:

@@ -22,9 +22,9 @@ from mailboat.queue.operations import (
     NewMessage,
     Operation,
     Quarantine,
+    RecordAttempt,
     Reschedule,
     Reserve,
-    Settle,
     Stats,
     Transfer,
     WriteProbe,
@@ -182,14 +182,14 @@ class _Batch:
 
     def run(self) -> Applied:
         """New messages first, then outcomes, then changes by operators."""
-        settles = [operation for operation in self._operations if isinstance(operation, Settle)]
+        records = [operation for operation in self._operations if isinstance(operation, RecordAttempt)]
         messages = [operation.message for operation in self._operations if isinstance(operation, Accept)]
-        messages += self._bounces(settles)
+        messages += self._bounces(records)
         if messages:
             self._insert(messages)
-        if settles:
-            self._remove([settle.key.row for settle in settles if settle.remaining is None])
-            self._update(settles)
+        if records:
+            self._remove([record.key.row for record in records if record.remaining is None])
+            self._update(records)
         for position, operation in enumerate(self._operations):
             if isinstance(operation, Change):
                 self._applied.changed[position] = self._change(operation)
@@ -240,25 +240,25 @@ class _Batch:
         for entry in entries:
             self._counters.move(entry.message.size, None, rows.STATE_CODES[entry.state])
 
-    def _bounces(self, settles: Sequence[Settle]) -> list[NewMessage]:
+    def _bounces(self, records: Sequence[RecordAttempt]) -> list[NewMessage]:
         """The bounces whose entry still exists: a deleted message causes no bounce."""
-        bouncing = [settle for settle in settles if settle.bounce is not None]
+        bouncing = [record for record in records if record.bounce is not None]
         if not bouncing:
             return []
-        alive = self._states([settle.key.row for settle in bouncing])
+        alive = self._states([record.key.row for record in bouncing])
         queued: list[NewMessage] = []
-        for settle in bouncing:
-            assert settle.bounce is not None
+        for record in bouncing:
+            assert record.bounce is not None
             # Once for each entry: a second record of the same attempt is a repetition.
-            if alive.pop(settle.key.row, None) is not None:
-                queued.append(settle.bounce)
+            if alive.pop(record.key.row, None) is not None:
+                queued.append(record.bounce)
             else:
-                self._applied.unannounced.add(settle.bounce.number)
-                self._applied.files += [settle.bounce.file] if settle.bounce.file else []
+                self._applied.unannounced.add(record.bounce.number)
+                self._applied.files += [record.bounce.file] if record.bounce.file else []
         return queued
 
-    def _update(self, settles: Sequence[Settle]) -> None:
-        remaining = {settle.key.row: settle.remaining for settle in settles if settle.remaining is not None}
+    def _update(self, records: Sequence[RecordAttempt]) -> None:
+        remaining = {record.key.row: record.remaining for record in records if record.remaining is not None}
         if not remaining:
             return
         states = self._states(list(remaining))

@@ -204,7 +204,7 @@ def set_inbox(batch: str, state: Inbox) -> Move:
     return _move(statement, state, batch)
 
 
-def take(batch: str) -> Move:
+def restore_some(batch: str) -> Move:
     """Give some entries of an accepted import their states; returns their rows, none at the end."""
     return lambda db: _restore(
         db,

@@ -18,7 +18,7 @@ class LineFault(Enum):
 
 
 class LineBuffer:
-    """Octets that wait to become lines. `take_all` removes those after a DATA command."""
+    """Octets that wait to become lines. `read_all` removes those after a DATA command."""
 
     __slots__ = ("_buffer", "_position", "_skipping")
 
@@ -32,7 +32,7 @@ class LineBuffer:
 
     def feed(self, data: bytes) -> None:
         """Append octets from the client."""
-        self._buffer = data if self._position == len(self._buffer) else self.take_all() + data
+        self._buffer = data if self._position == len(self._buffer) else self.read_all() + data
         self._position = 0
 
     def next_line(self, limit: int = MAX_COMMAND_LINE) -> bytes | LineFault | None:
@@ -58,9 +58,9 @@ class LineBuffer:
 
     def _no_line_yet(self, limit: int) -> LineFault | None:
         if self._skipping:
-            self.take_all()
+            self.read_all()
         elif len(self._buffer) - self._position > limit:
-            self.take_all()
+            self.read_all()
             self._skipping = True
             return LineFault.TOO_LONG
         return None
@@ -69,7 +69,7 @@ class LineBuffer:
         """Whether what waits begins with a word in upper case, however it is written."""
         return self._buffer[self._position : self._position + len(word)].upper() == word
 
-    def take_all(self) -> bytes:
+    def read_all(self) -> bytes:
         """Remove and return all waiting octets."""
         data = self._buffer[self._position :] if self._position else self._buffer
         self._buffer = b""
@@ -78,5 +78,5 @@ class LineBuffer:
 
     def clear(self) -> None:
         """Discard everything, as STARTTLS requires (RFC 3207 4.2)."""
-        self.take_all()
+        self.read_all()
         self._skipping = False

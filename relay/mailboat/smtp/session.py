@@ -1,7 +1,7 @@
 """The server's side of one SMTP session as a state machine (RFC 5321 4.1.4): octets in, events and replies out.
 
 `ingress.connection` feeds it, gets events one at a time, and answers those that need a decision with `answer`; until
-then `next_event` returns None, and pipelined commands wait in the buffer. Replies collect in `take_output`, so that a
+then `next_event` returns None, and pipelined commands wait in the buffer. Replies collect in `data_to_send`, so that a
 pipelined group is answered in one write (RFC 2920 3.2).
 """
 
@@ -133,7 +133,7 @@ class ServerSession:
         self.state = _NEXT_IF_ACCEPTED[kind][self.state]
         if kind is Data:
             self._receiver = DataReceiver(self.limits.line, normalize=self.limits.normalize_newlines)
-            self._data_input = self._lines.take_all()
+            self._data_input = self._lines.read_all()
         elif kind is Auth:
             self.authenticated = True
         elif kind is StartTls:
@@ -164,7 +164,7 @@ class ServerSession:
         self._awaiting = None
         self._move(Trigger.CLOSE)
 
-    def take_output(self) -> bytes:
+    def data_to_send(self) -> bytes:
         """The octets to write to the client now."""
         output = b"".join(self._output)
         self._output.clear()

@@ -44,7 +44,7 @@ class Rig:
     async def begin(self) -> None:
         (entry,) = await self.store.accept(draft())
         waiting = replace(entry, attempts=1, state=State.DEFERRED, next_attempt=START + 60.0)
-        await self.store.settle(entry, AttemptRecord(waiting))
+        await self.store.record(entry, AttemptRecord(waiting))
 
     async def wait(self) -> float:
         """Seconds that the message still waits for."""

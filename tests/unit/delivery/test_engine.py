@@ -214,18 +214,18 @@ async def test_an_outcome_recorded_after_its_retry_time_is_still_retried() -> No
     """The commit took longer than the delay was: the reader has passed that time already."""
     rig = Rig(temp_fail_intervals=QUICK * 2)
     rig.attempter.results["one.test"] = Result.DEFERRED
-    settle = rig.memory.settle
+    settle = rig.memory.record
     late: list[tuple[Entry, AttemptRecord, asyncio.Future[None]]] = []
 
     def settle_late(entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
         late.append((entry, record, asyncio.get_running_loop().create_future()))
         return late[-1][2]
 
-    rig.memory.settle = settle_late  # type: ignore[method-assign]
+    rig.memory.record = settle_late  # type: ignore[method-assign]
     rig.engine.start()
     await rig.accept("a@one.test")
     await until(lambda: late)
-    rig.memory.settle = settle  # type: ignore[method-assign]
+    rig.memory.record = settle  # type: ignore[method-assign]
     entry, record, future = late[0]
     assert record.remaining is not None
     retry_at = record.remaining.next_attempt or 0.0
@@ -273,7 +273,7 @@ async def test_unrecorded_outcomes_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(engine_module, "UNRECORDED_MAX", 10)
     rig = Rig(concurrency_max=3)
     slow: list[asyncio.Future[None]] = []
-    settle = rig.memory.settle
+    settle = rig.memory.record
     later: list[tuple[object, ...]] = []
 
     def settle_later(*what: object) -> asyncio.Future[None]:
@@ -281,7 +281,7 @@ async def test_unrecorded_outcomes_are_bounded(monkeypatch: pytest.MonkeyPatch) 
         later.append(what)
         return slow[-1]
 
-    rig.memory.settle = settle_later  # type: ignore[method-assign, assignment]
+    rig.memory.record = settle_later  # type: ignore[method-assign, assignment]
     for n in range(50):
         await rig.accept(f"u{n}@d{n}.test")
     rig.engine.start()
@@ -289,7 +289,7 @@ async def test_unrecorded_outcomes_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     for _ in range(50):
         await asyncio.sleep(0)
     assert len(rig.attempter.started) <= 13
-    rig.memory.settle = settle  # type: ignore[method-assign]
+    rig.memory.record = settle  # type: ignore[method-assign]
     for future, (entry, settlement) in zip(slow, later, strict=True):
         await settle(entry, settlement)  # type: ignore[arg-type]
         future.set_result(None)

@@ -317,9 +317,9 @@ class Counting(MemoryStore):
 
     settlements = 0
 
-    def settle(self, *args: Any) -> Any:
+    def record(self, *args: Any) -> Any:
         self.settlements += 1
-        return super().settle(*args)
+        return super().record(*args)
 
 
 @pytest.mark.parametrize("plugged", [False, True])

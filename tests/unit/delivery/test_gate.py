@@ -245,7 +245,7 @@ class Simulation:
             name, started = next_up
             place = self.gate.begin(self.now)
             self.schedule.finish(name)
-            self.schedule.settled(started.key)
+            self.schedule.recorded(started.key)
             if not isinstance(place, Place):
                 self.gate.end(place, self.now)
                 continue

@@ -35,17 +35,17 @@ class Steps(MemoryStore, Observer):
     def __init__(self) -> None:
         super().__init__(SystemClock())
         self.steps: list[str] = []
-        self.settled: list[AttemptRecord] = []
+        self.recorded_attempts: list[AttemptRecord] = []
         self.changed = asyncio.Event()
 
     def step(self, name: str) -> None:
         self.steps.append(name)
         self.changed.set()
 
-    def settle(self, entry: Entry, settlement: AttemptRecord) -> asyncio.Future[None]:
-        self.step("settle")
-        self.settled.append(settlement)
-        return super().settle(entry, settlement)
+    def record(self, entry: Entry, record: AttemptRecord) -> asyncio.Future[None]:
+        self.step("record")
+        self.recorded_attempts.append(record)
+        return super().record(entry, record)
 
     def attempt_started(self, entry: Entry) -> None:
         self.step("started")
@@ -145,7 +145,7 @@ async def test_the_steps_of_a_delivery_come_in_their_order() -> None:
     line = Line("send_email", "get_mx", "deferred", "bounce", "delivered")
     steps = await line.run(await line.entry("ok@one.test"))
     assert steps == [
-        *("started", "send_email", "get_mx", "attempt", "settle"),
+        *("started", "send_email", "get_mx", "attempt", "record"),
         *("recorded", "attempted", "delivered"),
     ]
 
@@ -156,10 +156,10 @@ async def test_the_steps_of_a_mixed_attempt_come_in_their_order() -> None:
     steps = await line.run(await line.entry("ok@one.test", "grey@one.test", "bad@one.test"))
     assert steps == [
         *("started", "send_email", "get_mx", "attempt"),
-        *("settle", "delivered", "deferred", "bounce", "write bounce", "settle"),
+        *("record", "delivered", "deferred", "bounce", "write bounce", "record"),
         *("recorded", "attempted", "bounce message queued"),
     ]
-    first, last = line.log.settled
+    first, last = line.log.recorded_attempts
     assert [(first.remaining is not None, first.bounce), last.bounce is not None] == [(True, None), True]
 
 
@@ -167,7 +167,7 @@ async def test_without_plugins_an_attempt_is_one_record() -> None:
     line = Line()
     steps = await line.run(await line.entry("ok@one.test", "grey@one.test", "bad@one.test"))
     assert steps == [
-        *("started", "attempt", "write bounce", "settle"),
+        *("started", "attempt", "write bounce", "record"),
         *("recorded", "attempted", "bounce message queued"),
     ]
 
@@ -184,8 +184,8 @@ async def test_while_plugins_decide_no_room_is_reserved_at_a_host() -> None:
 async def test_what_is_put_off_is_recorded_without_an_attempt_and_asks_no_plugin() -> None:
     line = Line("send_email", "get_mx", "deferred")
     why = PutOff(line.rig.clock.monotonic() + 60, Trouble(Stage.CONNECT, FaultKind.CONNECT, "refused"), "mx.one.test")
-    assert await line.run(await line.entry("ok@one.test"), why) == ["settle", "recorded", "attempted"]
-    (settled,) = line.log.settled
+    assert await line.run(await line.entry("ok@one.test"), why) == ["record", "recorded", "attempted"]
+    (settled,) = line.log.recorded_attempts
     assert settled.remaining is not None
     assert (settled.remaining.attempts, settled.remaining.last_mx) == (0, "mx.one.test")
 
@@ -208,7 +208,7 @@ async def test_cut_off_after_the_attempt_its_outcome_is_recorded_without_the_bou
     with pytest.raises(asyncio.CancelledError):
         await run
     await line.until("attempted")
-    remaining, bounce = line.log.settled[-1].remaining, line.log.settled[-1].bounce
+    remaining, bounce = line.log.recorded_attempts[-1].remaining, line.log.recorded_attempts[-1].bounce
     assert remaining is not None
     assert [str(recipient.address) for recipient in remaining.recipients] == ["grey@one.test", "bad@one.test"]
     assert bounce is None
@@ -224,7 +224,7 @@ async def test_cut_off_before_the_transition_nothing_is_recorded_and_the_place_i
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
-    assert line.log.settled == []
+    assert line.log.recorded_attempts == []
     assert place in line.gate.places.held
 
 
@@ -235,7 +235,7 @@ async def test_a_commit_that_fails_is_told_to_the_schedule_and_to_nobody_else(
     entry = await line.entry("ok@one.test")
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     failed.set_exception(StorageError("no disk"))
-    line.log.settle = lambda *_: failed  # type: ignore[method-assign]
+    line.log.record = lambda *_: failed  # type: ignore[method-assign]
     await line.pipeline.run(entry, line.place(entry))
     await line.until("unrecorded")
     assert line.log.steps == ["started", "attempt", "unrecorded"]
@@ -253,7 +253,7 @@ async def test_what_plugins_noted_at_any_step_is_recorded_with_what_is_left() ->
 
     line.rig.plug(send_email=send_email, deferred=deferred)
     await line.run(await line.entry("grey@one.test"))
-    (attempted,), (settled,) = line.attempter.started, line.log.settled
+    (attempted,), (settled,) = line.attempter.started, line.log.recorded_attempts
     assert attempted.noted is not None
     assert attempted.noted.notes == {"before": 1}
     assert settled.remaining is not None

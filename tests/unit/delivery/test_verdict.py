@@ -104,21 +104,21 @@ def test_a_transaction_that_went_well_delivers_to_all() -> None:
     assert [(o.recipient, o.result, o.status, o.reply) for o in judgement.outcomes] == [
         (person.id, Result.DELIVERED, "2.6.0", reply) for person in PEOPLE
     ]
-    assert (judgement.again, judgement.unsettled, judgement.trouble) == ([], [], None)
+    assert (judgement.again, judgement.unanswered, judgement.trouble) == ([], [], None)
 
 
-def test_whoever_was_not_answered_is_unsettled() -> None:
+def test_recipients_without_a_reply_are_unanswered() -> None:
     judgement = judge(Transcript(OK, [OK, Reply(550, "")], fault=CLOSED), PEOPLE, "mx")
 
     assert [(o.recipient, o.result) for o in judgement.outcomes] == [(2, Result.BOUNCED)]
-    assert {person.id for person in judgement.unsettled} == {1, 3}
+    assert {person.id for person in judgement.unanswered} == {1, 3}
     assert judgement.trouble is CLOSED
 
 
-def test_nobody_is_settled_when_mail_was_not_answered() -> None:
+def test_no_recipient_has_an_outcome_when_mail_was_not_answered() -> None:
     judgement = judge(Transcript(fault=CLOSED), PEOPLE, "mx")
 
-    assert (judgement.outcomes, judgement.unsettled) == ([], list(PEOPLE))
+    assert (judgement.outcomes, judgement.unanswered) == ([], list(PEOPLE))
 
 
 def test_every_recipient_ends_in_exactly_one_place_whatever_was_answered() -> None:
@@ -137,15 +137,15 @@ def test_every_recipient_ends_in_exactly_one_place_whatever_was_answered() -> No
 
         settled = [o.recipient for o in judgement.outcomes]
         settled += [o.recipient for o in judgement.answered]
-        settled += [r.id for r in judgement.again] + [r.id for r in judgement.unsettled]
+        settled += [r.id for r in judgement.again] + [r.id for r in judgement.unanswered]
         assert sorted(settled) == [1, 2, 3], transcript
-        assert not judgement.unsettled or judgement.trouble is not None
+        assert not judgement.unanswered or judgement.trouble is not None
 
 
 def test_a_positive_reply_to_data_decides_nothing_and_leads_to_the_next_target() -> None:
     judgement = judge(Transcript(OK, [OK] * 3, Reply(250, "")), PEOPLE, "mx")
 
-    assert judgement.unsettled == list(PEOPLE)
+    assert judgement.unanswered == list(PEOPLE)
     assert judgement.trouble is not None
     assert not ends_attempt(judgement.trouble)
 
@@ -164,7 +164,7 @@ def test_a_4yz_before_the_message_leaves_it_to_the_next_target_and_421_ends_it_a
     assert [(o.recipient, o.result, o.status, o.stage) for o in judgement.answered] == [
         (person.id, Result.DEFERRED, "4.7.1", stage) for person in PEOPLE
     ]
-    assert (judgement.outcomes, judgement.unsettled) == ([], [])
+    assert (judgement.outcomes, judgement.unanswered) == ([], [])
     assert (judgement.trouble is not None) == (code == 421)
     assert judgement.trouble is None or not ends_attempt(judgement.trouble)
 
@@ -173,7 +173,7 @@ def test_lost_replies_are_ambiguous_only_after_the_dot() -> None:
     before = judge(Transcript(OK, [OK] * 3, GO, fault=CLOSED), PEOPLE, "mx")
     after = judge(Transcript(OK, [OK] * 3, GO, dot_sent=True, fault=CLOSED), PEOPLE, "mx")
 
-    assert (before.outcomes, before.unsettled) == ([], list(PEOPLE))
+    assert (before.outcomes, before.unanswered) == ([], list(PEOPLE))
     assert [(o.result, o.status, o.ambiguous) for o in after.outcomes] == [(Result.DEFERRED, "4.4.2", True)] * 3
 
 

@@ -28,7 +28,7 @@ def held(*, proven: bool, most: int = 10, count: int = 1) -> tuple[Places, list[
     for _ in range(count):
         place = Place(Destination("mx.test"), 0.0, proven=proven)
         place.address, place.interrupt = HostAddress(), lambda _why: None
-        places.take(place)
+        places.add(place)
         attempts.append(place)
     return places, attempts
 
@@ -52,7 +52,7 @@ def test_an_octet_brings_it_back_above_the_limit_if_need_be() -> None:
     ended(places, 10.0)
     assert places.parked == 2
     for _ in range(2):
-        places.take(Place(Destination("b.test"), 10.0, proven=True))
+        places.add(Place(Destination("b.test"), 10.0, proven=True))
     first.line.heard += 1
     ended(places, 10.1)
     assert (places.active, places.parked) == (3, 1)

@@ -57,7 +57,7 @@ class Notes:
         self.deadline = seconds
 
     def flush(self) -> None:
-        self.said.append(self.session.take_output())
+        self.said.append(self.session.data_to_send())
 
     def go_on(self) -> None:
         self.resumed += 1

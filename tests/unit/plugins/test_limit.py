@@ -134,7 +134,7 @@ def test_the_domains_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(_turns, "MOST_NAMES", 50)
     turns = _turns.Turns()
     for now in range(300):
-        assert turns.take(f"d{now}.test", Rate(5, 10.0), now) == now
+        assert turns.acquire(f"d{now}.test", Rate(5, 10.0), now) == now
     assert len(turns._windows) <= 61
 
 

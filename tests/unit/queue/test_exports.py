@@ -110,7 +110,7 @@ async def fill(queue: Queue) -> None:
     facts["recipient_parameters"] = {"b@two.test": {"NOTIFY": "NEVER"}}
     await queue.store.accept(draft("a@one.test", "b@two.test", **facts))
     (deferred,) = await queue.store.accept(draft("c@three.test", notes={"n": 1}, parameters={"SMTPUTF8": ""}))
-    await queue.store.settle(deferred, AttemptRecord(_deferred(deferred, START + 60)))
+    await queue.store.record(deferred, AttemptRecord(_deferred(deferred, START + 60)))
     await queue.store.accept(draft("d@four.test", sender="", body=spooled(queue)))
     await queue.store.change(Verb.HOLD, Selection(domain="four.test"))
 
@@ -143,7 +143,7 @@ async def test_all_that_is_known_of_an_entry_comes_along(tmp_path: Path, old: Qu
     archive = await old.export(tmp_path / "a")
     assert {(e.state, e.held_reason) for e in await old.entries()} == {(State.HELD, "exported")}
     assert await old.store.due(START + 1e6, 100) == []
-    assert await imports.take_in(new.store, str(archive)) == len(before)
+    assert await imports.import_archive(new.store, str(archive)) == len(before)
     assert await new.known() == before
     assert {entry.id: await octets(new, entry) for entry in await new.entries()} == bodies
     for entry in await new.entries():
@@ -169,10 +169,10 @@ async def test_a_selection_takes_whole_messages(tmp_path: Path, old: Queue, new:
     archive = await old.export(tmp_path / "a", Selection(domain="two.test"))
     exported = [entry for entry in await old.entries() if entry.held_reason == "exported"]
     assert [entry.domain for entry in exported] == ["one.test", "two.test"]
-    assert await imports.take_in(new.store, str(archive)) == 2
+    assert await imports.import_archive(new.store, str(archive)) == 2
     entry_id = next(entry.id for entry in await old.entries() if entry.domain == "three.test")
     archive = await old.export(tmp_path / "b", Selection(ids=[entry_id]))
-    assert await imports.take_in(new.store, str(archive)) == 1
+    assert await imports.import_archive(new.store, str(archive)) == 1
     assert {entry.domain for entry in await new.entries()} == {"one.test", "two.test", "three.test"}
 
 
@@ -183,7 +183,7 @@ async def test_what_is_held_as_exported_is_taken_again_only_by_its_id(tmp_path: 
     assert await exports.export(old.store, Step.BEGIN, batch_for(tmp_path / "b"), EVERYTHING) == 0
     named = Selection(ids=[entry.id for entry in await old.entries()])
     archive = await old.export(tmp_path / "c", named)
-    assert await imports.take_in(new.store, str(archive)) == len(everything)
+    assert await imports.import_archive(new.store, str(archive)) == len(everything)
     assert await new.known() == everything
 
 
@@ -210,7 +210,7 @@ async def test_remove_deletes_what_the_file_holds_and_nothing_else(tmp_path: Pat
     await exports.export(old.store, Step.REMOVE, batch)
     assert [entry.domain for entry in await old.entries()] == ["five.test"]
     await until(lambda: not files_in(old.directory / "bodies"))
-    assert await imports.take_in(new.store, str(partial)) == len(before)
+    assert await imports.import_archive(new.store, str(partial)) == len(before)
     assert await new.known() == before
 
 
@@ -224,13 +224,13 @@ async def test_an_attempt_that_is_under_way_is_waited_for(tmp_path: Path, old: Q
     beginning = asyncio.create_task(exports.export(old.store, Step.BEGIN, batch, Selection(sender="alice@sender.test")))
     await until(lambda: {delivered.key, deferred.key} <= set(old.listener.gone))
     assert not beginning.done()
-    await old.store.settle(delivered, AttemptRecord(None))
-    await old.store.settle(deferred, AttemptRecord(_deferred(deferred, START + 90)))
+    await old.store.record(delivered, AttemptRecord(None))
+    await old.store.record(deferred, AttemptRecord(_deferred(deferred, START + 90)))
     for future in old.listener.attempts.values():
         future.set_result(None)
     await beginning
     archive = old.write(batch, tmp_path / "a")
-    assert await imports.take_in(new.store, str(archive)) == 1
+    assert await imports.import_archive(new.store, str(archive)) == 1
     (found,) = await new.entries()
     assert (found.id, found.attempts, found.next_attempt) == (deferred.id, 1, START + 90)
     assert (found.state, found.last_reply) == (State.DEFERRED, "450 later")
@@ -289,7 +289,7 @@ async def test_an_export_of_exported_mail_that_fails_leaves_it_exported(tmp_path
     await old.begin(batch, Selection(ids=[entry.id for entry in await old.entries()]))
     await old.crash()
     assert {entry.held_reason for entry in await old.entries()} == {"exported"}
-    assert await imports.take_in(old.store, str(first)) == len(before)
+    assert await imports.import_archive(old.store, str(first)) == len(before)
     assert await old.known() == before
     assert await new.entries() == []
 
@@ -311,13 +311,13 @@ async def test_no_verb_touches_what_an_export_has_in_hand(tmp_path: Path, old: Q
 async def test_an_archive_is_taken_once_also_after_delivery(tmp_path: Path, old: Queue, new: Queue) -> None:
     await fill(old)
     archive = await old.export(tmp_path / "a")
-    count = await imports.take_in(new.store, str(archive))
-    assert await imports.take_in(new.store, str(archive)) == 0
+    count = await imports.import_archive(new.store, str(archive))
+    assert await imports.import_archive(new.store, str(archive)) == 0
     for entry in await new.entries():
-        await new.store.settle(entry, AttemptRecord(None))
-    assert await imports.take_in(new.store, str(archive)) == 0
+        await new.store.record(entry, AttemptRecord(None))
+    assert await imports.import_archive(new.store, str(archive)) == 0
     await new.crash()
-    assert await imports.take_in(new.store, str(archive)) == 0
+    assert await imports.import_archive(new.store, str(archive)) == 0
     assert (count > 3, await new.entries()) == (True, [])
 
 
@@ -325,11 +325,11 @@ async def test_what_is_here_stays_and_what_is_lacking_is_added(tmp_path: Path, o
     first, second = await old.store.accept(draft("a@one.test", "b@two.test"))
     both = await old.export(tmp_path / "a", Selection(ids=[first.message.id]))
     again = await old.export(tmp_path / "b", Selection(ids=[first.message.id]))
-    assert await imports.take_in(new.store, str(both)) == 2
+    assert await imports.import_archive(new.store, str(both)) == 2
     (here,) = await new.entries(Selection(domain="one.test"))
-    await new.store.settle(here, AttemptRecord(_deferred(here, START + 77)))
+    await new.store.record(here, AttemptRecord(_deferred(here, START + 77)))
     await new.store.change(Verb.DELETE, Selection(domain="two.test"))
-    assert await imports.take_in(new.store, str(again)) == 1
+    assert await imports.import_archive(new.store, str(again)) == 1
     found = await new.entries()
     assert [(entry.id, entry.next_attempt) for entry in found] == [(first.id, START + 77), (second.id, START)]
     assert await octets(new, found[1]) == BODY
@@ -340,11 +340,11 @@ async def test_where_it_was_exported_an_archive_gives_back_what_was_held(tmp_pat
     before, stats = await old.known(), old.store.stats()
     archive = await old.export(tmp_path / "a")
     wakes = old.listener.wakes
-    assert await imports.take_in(old.store, str(archive)) == len(before)
+    assert await imports.import_archive(old.store, str(archive)) == len(before)
     assert await old.known() == before
     assert old.store.stats() == stats
     assert old.listener.wakes > wakes
-    assert await imports.take_in(old.store, str(archive)) == 0
+    assert await imports.import_archive(old.store, str(archive)) == 0
     assert {entry.message.origin for entry in await old.entries()} == {""}
 
 
@@ -353,8 +353,8 @@ async def test_one_that_comes_home_by_way_of_another_relay_is_given_back(
 ) -> None:
     await fill(old)
     before = await old.known()
-    await imports.take_in(new.store, str(await old.export(tmp_path / "a")))
-    assert await imports.take_in(old.store, str(await new.export(tmp_path / "b"))) == len(before)
+    await imports.import_archive(new.store, str(await old.export(tmp_path / "a")))
+    assert await imports.import_archive(old.store, str(await new.export(tmp_path / "b"))) == len(before)
     assert await old.known() == before
 
 
@@ -362,9 +362,9 @@ async def test_the_same_id_is_not_the_same_message(tmp_path: Path, old: Queue, n
     """A volume that was restored gives numbers again: another body, and it is another message."""
     await old.store.accept(draft("a@one.test"))
     archive = await old.export(tmp_path / "a", Selection(domain="one.test"))
-    await imports.take_in(new.store, str(archive))
+    await imports.import_archive(new.store, str(archive))
     second = _with_another_body(archive, tmp_path / "b")
-    assert await imports.take_in(new.store, str(second)) == 1
+    assert await imports.import_archive(new.store, str(second)) == 1
     first, other = await new.entries()
     assert first.id == other.id
     assert {await octets(new, first), await octets(new, other)} == {BODY, BODY[::-1]}
@@ -387,12 +387,12 @@ async def test_of_a_damaged_archive_nothing_is_taken(tmp_path: Path, old: Queue,
     for damaged in (whole[:-1], whole[:-2000], whole[: len(whole) // 2], whole[:-1200] + b"x" + whole[-1199:]):
         archive.write_bytes(damaged)
         with pytest.raises(DamagedArchiveError):
-            await imports.take_in(new.store, str(archive))
+            await imports.import_archive(new.store, str(archive))
         assert await new.entries() == []
         assert not any(share.messages for share in new.store.stats().values())
     await until(lambda: not files_in(new.directory / "bodies") and not files_in(new.directory / "incoming"))
     archive.write_bytes(whole)
-    assert await imports.take_in(new.store, str(archive)) > 3
+    assert await imports.import_archive(new.store, str(archive)) > 3
 
 
 async def test_a_batch_has_an_id_and_a_path_that_belong_together(old: Queue) -> None:

@@ -49,7 +49,7 @@ async def test_it_reads_beside_a_running_relay(tmp_path: Path) -> None:
     spool = await open_spool(tmp_path, 0, FixedClock(START), Observer())
     (entry,) = await spool.accept(draft())
     remaining = replace(entry, state=State.DEFERRED, next_attempt=START + 60)
-    await spool.settle(entry, AttemptRecord(remaining))
+    await spool.record(entry, AttemptRecord(remaining))
     assert list(OfflineQueue(str(tmp_path)).entries(Selection())) == [remaining]
     await spool.accept(draft())
     await spool.close()

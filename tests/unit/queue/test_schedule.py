@@ -106,7 +106,7 @@ def test_what_is_here_or_not_recorded_yet_is_no_news() -> None:
     it.finish("a.test")
     it.offer("a.test", make(1))
     assert started(it) == []
-    it.settled(make(1).key)
+    it.recorded(make(1).key)
     it.offer("a.test", make(1))
     assert started(it) == [("a.test", 1)]
 
@@ -166,14 +166,14 @@ def test_memory_is_bounded_whatever_the_number_of_destinations() -> None:
     assert it.offer("d199.test", make(199)) is OfferResult.QUEUED
 
 
-def test_what_was_settled_or_withdrawn_during_a_read_is_not_believed() -> None:
+def test_what_was_recorded_or_withdrawn_during_a_read_is_not_believed() -> None:
     """Else a message that was delivered while the store was read would be delivered again."""
     it = schedule()
     fill(it, 3, "a.test")
     it.start(0.0)
     it.begin_read()
     it.finish("a.test")
-    it.settled(make(1).key)
+    it.recorded(make(1).key)
     it.withdraw([make(2).key])
     assert [e.key.row for e in it.end_read([make(row) for row in (1, 2, 3, 4)])] == [3, 4]
     it.begin_read()
@@ -209,10 +209,10 @@ def test_what_is_set_aside_does_not_count_among_what_waits_for_its_record() -> N
     for row in (1, 2, 3):
         it.finish("a.test")
         it.set_aside(make(row).key)
-    assert it.unsettled == 0
+    assert it.in_progress == 0
     assert it.offer("a.test", make(1)) is OfferResult.QUEUED
     assert len(it) == 0
-    it.settled(make(1).key)
+    it.recorded(make(1).key)
     assert it.offer("a.test", make(1)) is OfferResult.QUEUED
     assert len(it) == 1
 
@@ -306,12 +306,12 @@ class AgainstANaiveOne(RuleBasedStateMachine):
 
     @precondition(lambda self: self.unrecorded)
     @rule(data=st.data(), delivered=st.booleans())
-    def settle(self, data: st.DataObject, delivered: bool) -> None:
+    def record(self, data: st.DataObject, delivered: bool) -> None:
         row = data.draw(st.sampled_from(sorted(self.unrecorded)))
         del self.unrecorded[row]
         if delivered:
             del self.stored[row]
-        self.it.settled(make(row).key)
+        self.it.recorded(make(row).key)
 
     @precondition(lambda self: self.here)
     @rule(data=st.data())
@@ -331,7 +331,7 @@ class AgainstANaiveOne(RuleBasedStateMachine):
     def the_counts_agree(self) -> None:
         assert len(self.it) == len(self.here) <= self.capacity
         assert self.it.running == len(self.running)
-        assert self.it.unsettled == len(self.running) + len(self.unrecorded)
+        assert self.it.in_progress == len(self.running) + len(self.unrecorded)
 
     def teardown(self) -> None:
         """Everything that the store holds gets its turn, with nothing but what the schedule asks for."""
@@ -340,7 +340,7 @@ class AgainstANaiveOne(RuleBasedStateMachine):
             self.it.finish(self.unrecorded[row])
         for row in list(self.unrecorded):
             del self.unrecorded[row], self.stored[row]
-            self.it.settled(make(row).key)
+            self.it.recorded(make(row).key)
         self.read_all()
         while self.stored:
             next_up = self.it.start(0.0)
@@ -352,7 +352,7 @@ class AgainstANaiveOne(RuleBasedStateMachine):
             row = next_up[1].key.row
             self.here.remove(row)
             self.it.finish(next_up[0])
-            self.it.settled(make(row).key)
+            self.it.recorded(make(row).key)
             del self.stored[row]
             self.refill()
 

@@ -90,7 +90,7 @@ async def test_everything_is_there_after_a_restart(opened: Opener) -> None:
     fresh = await accept(spool, notes={"campaign": "spring"})
     later = await accept(spool)
     held = await accept(spool)
-    await spool.settle(later, deferred(later, START + 64))
+    await spool.record(later, deferred(later, START + 64))
     await spool.change(Verb.HOLD, Selection(ids=[held.id]))
     before = spool.stats()
     spool = await opened()
@@ -125,7 +125,7 @@ async def test_an_id_is_never_given_twice(opened: Opener) -> None:
     for _ in range(3):
         spool = await opened()
         entry = await accept(spool)
-        await spool.settle(entry, AttemptRecord(None))
+        await spool.record(entry, AttemptRecord(None))
         ids = {entry.message.id, spool.reserve_id()}
         assert not ids & seen
         seen |= ids
@@ -219,7 +219,7 @@ async def test_an_outcome_waits_until_storage_works_again(opened: Opener) -> Non
     entry = await accept(spool)
     spool.subscribe(listener)
     disk.failure = BROKEN
-    settled = spool.settle(entry, AttemptRecord(None, draft("alice@sender.test", sender="")))
+    settled = spool.record(entry, AttemptRecord(None, draft("alice@sender.test", sender="")))
     refused = spool.accept(draft())
     with pytest.raises(StorageError):
         await refused
@@ -239,9 +239,9 @@ async def test_outcomes_that_need_no_room_are_recorded_on_a_full_disk(opened: Op
     spool = await opened(disk.tuning())
     gone, bouncing = await accept(spool), await accept(spool)
     disk.failure, disk.when = FULL, lambda statement: statement.startswith("INSERT INTO body")
-    bounced = spool.settle(bouncing, AttemptRecord(None, draft("alice@sender.test", sender="")))
+    bounced = spool.record(bouncing, AttemptRecord(None, draft("alice@sender.test", sender="")))
     refused = spool.accept(draft())
-    await asyncio.wait_for(spool.settle(gone, AttemptRecord(None)), 10)
+    await asyncio.wait_for(spool.record(gone, AttemptRecord(None)), 10)
     with pytest.raises(StorageFull):
         await refused
     assert not bounced.done()
@@ -260,7 +260,7 @@ async def test_mail_is_refused_before_the_disk_is_full_and_outcomes_are_not(open
         await spool.accept(draft())
     assert spool.fault
     assert not spool.stalled
-    await spool.settle(entry, AttemptRecord(None))
+    await spool.record(entry, AttemptRecord(None))
     await spool.probe()
     assert spool.fault
     with pytest.raises(OSError, match="No space"):
@@ -290,7 +290,7 @@ async def test_a_database_that_may_not_grow_is_full_and_drains(opened: Opener) -
     assert len(entries) > 10
     assert await spool.due(START, 1000) == entries
     for entry in entries:
-        await asyncio.wait_for(spool.settle(entry, AttemptRecord(None)), 10)
+        await asyncio.wait_for(spool.record(entry, AttemptRecord(None)), 10)
     assert await accept(spool, body=b"x" * 8000)
     assert not spool.fault
 
@@ -333,7 +333,7 @@ async def test_closing_gives_up_outcomes_that_cannot_be_stored(opened: Opener) -
     spool = await opened(disk.tuning())
     entry = await accept(spool)
     disk.failure = BROKEN
-    settled = spool.settle(entry, AttemptRecord(None))
+    settled = spool.record(entry, AttemptRecord(None))
     await asyncio.wait_for(spool.close(), 10)
     with pytest.raises(StorageError, match="closed while storage fails"):
         await settled
@@ -361,7 +361,7 @@ async def test_outcomes_that_wait_for_storage_do_not_keep_new_mail_from_its_answ
     spool = await opened(disk.tuning())
     entries = [await accept(spool) for _ in range(9)]
     disk.failure = BROKEN
-    waiting = [spool.settle(entry, AttemptRecord(None)) for entry in entries]
+    waiting = [spool.record(entry, AttemptRecord(None)) for entry in entries]
     await until(lambda: spool.stalled)
     async with asyncio.timeout(PATIENCE):
         for _ in range(3):
@@ -381,7 +381,7 @@ async def test_a_commit_thread_that_fails_refuses_what_waits_and_what_comes(open
     async with asyncio.timeout(PATIENCE):
         waiting: list[asyncio.Future[Any]] = [
             spool.accept(draft()),
-            spool.settle(entry, AttemptRecord(None)),
+            spool.record(entry, AttemptRecord(None)),
             spool.accept(draft()),
         ]
         for error in await asyncio.gather(*waiting, return_exceptions=True):
@@ -473,7 +473,7 @@ async def test_a_time_that_is_none_is_brought_forward_and_the_entry_is_good(
     spool = await opened()
     entries = [await accept(spool) for _ in range(7)]
     for entry in entries:
-        await spool.settle(entry, deferred(entry, START + 60.0))
+        await spool.record(entry, deferred(entry, START + 60.0))
     await spool.close()
     tamper(tmp_path, f"UPDATE entry SET next_attempt = {time} WHERE id < (SELECT max(id) FROM entry)")
     spool = await opened()
@@ -579,7 +579,7 @@ async def test_a_bounce_may_have_its_body_in_a_file(opened: Opener) -> None:
     listener = Listener()
     entry = await accept(spool)
     spool.subscribe(listener)
-    await spool.settle(
+    await spool.record(
         entry, AttemptRecord(None, draft("alice@sender.test", sender="", body=body_file(spool, b"x" * 99)))
     )
     kept = await spool.body(listener.entries[0])

@@ -76,10 +76,10 @@ async def test_an_emptied_spare_database_is_removed(tmp_path: Path) -> None:
     store = await open_worker(tmp_path, 0, 1)
     assert isinstance(store, SpoolSet)
     assert await store.body(entry) == BODY
-    await store.settle(entry, AttemptRecord(None))
+    await store.record(entry, AttemptRecord(None))
     await until(lambda: databases(tmp_path) == ["queue-0.db"])
     assert await store.due(START, 10) == []
-    await store.settle(entry, AttemptRecord(None, draft("alice@sender.test", sender="")))
+    await store.record(entry, AttemptRecord(None, draft("alice@sender.test", sender="")))
     with pytest.raises(StorageError, match="gone"):
         await store.body(entry)
     await store.close()
@@ -103,11 +103,11 @@ async def test_deferrals_bounces_and_verbs_reach_the_right_database(tmp_path: Pa
     (own,) = await store.accept(draft("u@own.test"))
     assert own.key.spool == 0
     for entry in (own, spare):
-        await store.settle(entry, AttemptRecord(replace(entry, next_attempt=START + 60, state=State.DEFERRED)))
+        await store.record(entry, AttemptRecord(replace(entry, next_attempt=START + 60, state=State.DEFERRED)))
     assert await store.change(Verb.FLUSH, EVERYTHING) == 2
     assert store.stats()[State.ACTIVE].messages == 2
     bounce = draft("alice@sender.test", sender="", id=store.reserve_id())
-    await store.settle(spare, AttemptRecord(None, bounce))
+    await store.record(spare, AttemptRecord(None, bounce))
     (again,) = [entry for entry in listener.entries if entry.message.sender.is_null]
     assert await store.body(again) == BODY
     assert await store.get(again.message.id) == [again]

@@ -28,7 +28,7 @@ def talk(server: ServerSession, raw: bytes, *, accept: bool = True) -> tuple[lis
             server.answer(server.ehlo(), accepted=True)
         elif not isinstance(event, events.Chunk | events.Reset | events.NoOp | events.Quit | events.RejectedCommand):
             server.answer(b"354 go\r\n" if isinstance(event, events.Data) else OK, accepted=accept)
-    return asked, server.take_output().decode()
+    return asked, server.data_to_send().decode()
 
 
 def test_a_pipelined_transaction_is_answered_in_one_piece() -> None:

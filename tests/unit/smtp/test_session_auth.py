@@ -40,7 +40,7 @@ def talk(server: ServerSession, pieces: Iterable[bytes], *, accept: bool = True)
                 server.answer(b"235 2.7.0 yes\r\n" if accept else b"535 5.7.8 no\r\n", accepted=accept)
             elif isinstance(event, events.Mail):
                 server.answer(b"250 2.1.0 OK\r\n", accepted=True)
-    return asked, server.take_output().decode()
+    return asked, server.data_to_send().decode()
 
 
 def greeted(auth: tuple[str, ...] | None = ALL, *, starttls: bool = False) -> ServerSession:

@@ -55,13 +55,13 @@ class SessionModel(RuleBasedStateMachine):
         return event
 
     def answer(self, accepted: bool) -> None:
-        assert self.server.take_output() == b"", "nothing is said before the owner has decided"
+        assert self.server.data_to_send() == b"", "nothing is said before the owner has decided"
         self.server.answer(b"250 2.0.0 yes\r\n" if accepted else b"550 5.0.0 no\r\n", accepted=accepted)
-        assert self.server.take_output()
+        assert self.server.data_to_send()
 
     def expect_refusal(self, event: events.Event | None, reply: re.Pattern[bytes]) -> None:
         assert isinstance(event, events.RejectedCommand)
-        assert reply.fullmatch(self.server.take_output())
+        assert reply.fullmatch(self.server.data_to_send())
 
     @precondition(lambda self: not self.closed)
     @rule(accepted=answers)
@@ -121,7 +121,7 @@ class SessionModel(RuleBasedStateMachine):
     @rule()
     def resets(self) -> None:
         assert isinstance(self.say(b"RSET\r\n"), events.Reset)
-        assert self.server.take_output() == b"250 2.0.0 Reset\r\n"
+        assert self.server.data_to_send() == b"250 2.0.0 Reset\r\n"
         self.sender = self.recipient = False
 
     @precondition(lambda self: not self.closed)
@@ -159,7 +159,7 @@ class SessionModel(RuleBasedStateMachine):
             return
         for line in exchange[1:]:
             assert isinstance(event, events.Challenge)
-            assert re.fullmatch(rb"334 [A-Za-z0-9+/=]*\r\n", self.server.take_output())
+            assert re.fullmatch(rb"334 [A-Za-z0-9+/=]*\r\n", self.server.data_to_send())
             assert not self.server.is_idle
             if spoiled is not None:
                 self.expect_refusal(self.say_at_once(spoiled), REFUSED)
@@ -173,7 +173,7 @@ class SessionModel(RuleBasedStateMachine):
     @rule(command=st.sampled_from([b"NOOP", b"HELP", b"VRFY x", b"NOOP x y"]))
     def talks_idly(self, command: bytes) -> None:
         assert isinstance(self.say(command + b"\r\n"), events.NoOp)
-        assert self.server.take_output().startswith(b"2")
+        assert self.server.data_to_send().startswith(b"2")
 
     @precondition(lambda self: not self.closed)
     @rule(
@@ -184,21 +184,21 @@ class SessionModel(RuleBasedStateMachine):
         server.feed(command + b"\r\n")
         while (event := server.next_event()) is not None:
             assert isinstance(event, events.RejectedCommand)
-        assert re.fullmatch(rb"(?:5\d\d 5\.\d\.\d [^\r\n]+\r\n)+", server.take_output())
+        assert re.fullmatch(rb"(?:5\d\d 5\.\d\.\d [^\r\n]+\r\n)+", server.data_to_send())
         self.cut = cut
 
     @precondition(lambda self: not self.closed)
     @rule(how=st.sampled_from([b"QUIT", b"GET / HTTP/1.1"]))
     def leaves(self, how: bytes) -> None:
         assert isinstance(self.say(how + b"\r\n"), events.Quit | events.RejectedCommand)
-        assert self.server.take_output()[:4] in (b"221 ", b"421 ")
+        assert self.server.data_to_send()[:4] in (b"221 ", b"421 ")
         self.closed = True
 
     @precondition(lambda self: self.closed)
     @rule(octets=st.sampled_from([HELLO + b"\r\n", b"\r\n.\r\n", MAIL + b"\r\n" + RCPT + b"\r\n"]))
     def talks_on_after_the_end(self, octets: bytes) -> None:
         assert self.say(octets) is None
-        assert self.server.take_output() == b""
+        assert self.server.data_to_send() == b""
 
     @invariant()
     def says_what_it_is(self) -> None:
