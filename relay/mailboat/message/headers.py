@@ -1,7 +1,7 @@
 """Reads the facts of a message's header that a relay needs, and adds two missing fields (RFC 6409 8.1, 8.2).
 
-On the path of every message: a few passes of compiled patterns, no work a line in Python, and the text is never
-looked at. Knows octets only: no envelope, no settings, no I/O. Called by ingress at the end of DATA, by whatever
+It runs for every message: a few passes of compiled patterns, no Python code for each line, and the body is never
+read. Knows octets only: no envelope, no settings, no I/O. Called by ingress at the end of DATA, by whatever
 injects mail here, and by `dsn` for the message that is returned.
 """
 
@@ -136,7 +136,7 @@ def _unfold(value: bytes) -> bytes:
 
 
 def _missing(facts: HeaderFacts) -> Sequence[bytes]:
-    """Names of the fields that are about to be added: empty ones of them give way."""
+    """Names of the fields to add: they replace empty ones."""
     return [name for name, has in ((b"message-id", facts.has_message_id), (b"date", facts.has_date)) if not has]
 
 
@@ -150,5 +150,5 @@ def _field(*names: bytes) -> bytes:
 
 
 def _token(text: str) -> bytes:
-    """Text of our own that stands in a message identifier: never a blank, a bracket or a line end."""
+    """Text for a message identifier: without blanks, brackets and line ends."""
     return re.sub(rb"[^!-;=?A-~]", b"", text.encode("ascii", "replace")) or b"unknown"

@@ -1,7 +1,7 @@
 """Prepares every new message for the queue: from a client, a plugin or a program, or a bounce.
 
-Trace fields go on top of it, and Message-ID and Date where they are missing; what may not be queued is refused. Taps
-see its octets. Knows octets only; `queue.body_writer` makes one for each message, and does as it says.
+Adds trace fields at the top, and missing Message-ID and Date fields; refuses messages that must not be queued. Taps
+see the octets. Knows octets only; `queue.body_writer` makes one for each message, and applies it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class HeaderTooLongError(UnfitError):
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What is done to one message."""
+    """The changes to one message."""
 
     id: str
     """Its queue id, for its Message-ID."""
@@ -46,7 +46,7 @@ class Preparation:
     removed: Sequence[bytes] = ()
     """Names of the fields that are taken out, in lower case."""
     taps: Sequence[BodyTap] = ()
-    """What else sees the octets as they are stored."""
+    """The taps that see the octets as they are stored."""
     look: Callable[[bytes], None] | None = None
     """Is shown the header before fields are taken out, if any are."""
 

@@ -1,7 +1,7 @@
 """Trace fields: where a message came from, and when (RFC 5321 4.4).
 
-Everything that a client or a resolver said is made harmless here: it can neither end the line, nor open a comment,
-nor grow without bound. Knows no session and no clock; time is an argument. Called by ingress at the end of DATA and
+Text from a client or a resolver is sanitized here: it can neither end the line, nor open a comment, nor grow
+without bound. Knows no session and no clock; time is an argument. Called by ingress at the end of DATA and
 by whatever injects mail here.
 """
 
@@ -31,13 +31,13 @@ class Origin:
     """The submitting connection, the same for all its messages."""
 
     ehlo: str
-    """What the client called itself in EHLO, HELO or LHLO; not trusted."""
+    """The name that the client gave in EHLO, HELO or LHLO; not trusted."""
     ip: str
     """Its numeric address; empty for a unix socket or mail made here."""
     rdns: str = ""
     """The name of that address, if it was looked up; not trusted either."""
     extended: bool = True
-    """It said EHLO, not HELO."""
+    """The client said EHLO, not HELO."""
     authenticated: bool = False
     tls_version: str = ""
     """`TLSv1.3` and the like; empty without TLS."""

@@ -12,7 +12,7 @@ class BodyTap(Protocol):
     """Sees one message."""
 
     def feed(self, octets: bytes) -> None:
-        """Take the next octets of the message as it is stored, trace fields and header first, in pieces cut anywhere.
+        """Process the next octets of the message as stored, trace fields and header first, in pieces of any size.
 
         Never raises. Never called twice at once; for a large message, called in threads. Plugins may change the header
         once all octets are there, which no tap sees: only of the body does it know the last word.
@@ -20,7 +20,7 @@ class BodyTap(Protocol):
 
 
 class SizeTap:
-    """How many octets there are."""
+    """The number of octets."""
 
     octets = 0
 

@@ -32,7 +32,7 @@ your message are attached.
   Subject: {subject}
   Queue id: {msgid}
 """
-"""What is said where `outbound.bounce_message` is missing."""
+"""The text if `outbound.bounce_message` is missing."""
 
 DEFAULT_SUBJECT = "Your mail could not be delivered"
 DEFAULT_FROM = "Mail delivery system <MAILER-DAEMON@{me}>"
@@ -58,7 +58,7 @@ RESERVED = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class ReportText:
-    """The text of a report that no template of an administrator is for."""
+    """The text of a report for which administrators have no template."""
 
     text: str
     html: None = None
@@ -93,7 +93,7 @@ SUCCESS = {
         )
     ),
 }
-"""By the action (RFC 3464 2.3.3): what is said where the sender asked to be told of success."""
+"""The texts of reports of success, by the action (RFC 3464 2.3.3)."""
 
 
 class Templates(Protocol):

@@ -1,6 +1,6 @@
-"""Text that people wrote, as octets that a header line or a MIME part can hold (RFC 2045, 2047, 5322).
+"""Encodes text for header lines and MIME parts (RFC 2045, 2047, 5322).
 
-What comes out never holds a control character, a bare CR or LF, or a line over 998 octets, whatever went in.
+The result never contains a control character, a bare CR or LF, or a line over 998 octets, whatever the input.
 Knows no mail structure. Called by `templates` and `dsn`.
 """
 

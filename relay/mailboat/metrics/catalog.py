@@ -2,7 +2,7 @@
 
 `recorder` counts what stands here, `prometheus` exposes it, and `make docs` prints docs/metrics.md from it. Knows no
 socket and no process; never imports its users.
-Label values are closed sets: each series is there from the start, with 0, and none is ever added.
+Label values are closed sets: each series exists from the start, with 0, and none is ever added.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mailboat.model.outcome import ReportAction, Result
 NO_TLS = "none"
 OTHER_TLS = "other"
 TLS_VERSIONS = (NO_TLS, "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", OTHER_TLS)
-"""The closed set of the label `version`; `other` stands for whatever a future OpenSSL may call itself."""
+"""The closed set of the label `version`; `other` is any version that a future OpenSSL may add."""
 
 
 class MetricKind(StrEnum):
@@ -32,7 +32,7 @@ class MetricKind(StrEnum):
 
 
 class Merge(StrEnum):
-    """How one value comes of the gauges of several workers."""
+    """How the gauges of several workers become one value."""
 
     SUM = "sum"
     MAX = "max"

@@ -1,7 +1,7 @@
 """The event log: one line a fact on standard output, as JSON for machines or aligned text for people.
 
 docs/events.md describes the fields. Lines are made on the event loop (a few microseconds each) and written by
-`writer`, so that a reader that is stuck stalls nothing. Called through the observer interface; wired by `app`.
+`writer`, so that a blocked reader of the log stalls nothing. Called through the observer interface; wired by `app`.
 
 No line is longer than PIPE_BUF: several workers share one pipe, and only writes up to that size never mix there.
 Long texts are clipped and long lists of recipients are spread over several lines for that reason.
@@ -27,16 +27,16 @@ Event = dict[str, Any]
 Later = Callable[[float, Callable[[], None]], object]
 
 _CLIP = 400
-"""Longest text of a remote in a line, characters."""
+"""Longest text from a peer in a line, in characters."""
 _RECIPIENT_BYTES = 1800
-"""Room for addresses in one line, octets."""
+"""Octets for addresses in one line."""
 _OMITTED_AFTER = 1.0
-"""Seconds from the first refusal that is left out to the line that counts them."""
+"""Seconds from the first omitted refusal to the line that counts them."""
 _NO_PEER = PeerFacts()
 
 
 class EventLog(Observer):
-    """Writes what happens, as it happens."""
+    """Writes each fact as a line."""
 
     def __init__(
         self, writer: LineWriter, *, text: bool = False, clock: Clock | None = None, later: Later = lambda *_: None
@@ -140,7 +140,7 @@ class EventLog(Observer):
             "enhanced": outcome.status,
             "reply": _clip(outcome.reason),
             "stage": str(outcome.stage),
-            # A clock that was set back makes no mail arrive before it was sent.
+            # Not negative after the clock was set back.
             "delay": max(0, int((report.started_at + duration - message.queued_at) * 1000)) / 1000,
             "duration": int(duration * 1000) / 1000,
             "tls": peer.tls_version or None,
@@ -202,7 +202,7 @@ class EventLog(Observer):
             self._say_lost()
 
     def _say_lost(self) -> None:
-        """Lines were lost and there is room again: say so once for all of them, in their place."""
+        """Lines were lost and there is room again: write one line in place of all of them."""
         lost = self._writer.lost
         event = {"time": self._time(), "event": "events_dropped", "count": lost - self._said_lost}
         if self._writer.put(self._render(event)):
@@ -214,7 +214,7 @@ def json_line(event: Event) -> bytes:
     try:
         return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:
-        # An octet that was never UTF-8 came through as a lone surrogate, which JSON cannot carry.
+        # An octet that was not UTF-8 is a lone surrogate here, which JSON cannot represent.
         return orjson.dumps({key: _printable(value) for key, value in event.items()}, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -231,7 +231,7 @@ def _clip(text: str) -> str:
 
 
 def _shrunk(event: Event) -> Event:
-    """For a line that escapes made too long, which takes control characters by the hundred: a stub of each text."""
+    """The event with truncated texts, for a line that is too long because of many escaped control characters."""
     return {
         key: value[:60] if isinstance(value, str) else [one[:60] for one in value[:4]] if key == "recipients" else value
         for key, value in event.items()
@@ -239,7 +239,7 @@ def _shrunk(event: Event) -> Event:
 
 
 def _groups(outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, list[Outcome]]]:
-    """Outcomes that would read the same in the log, in the order of their first."""
+    """Outcomes grouped by equal log lines, in the order of their first."""
     groups: dict[tuple[object, ...], list[Outcome]] = {}
     for one in outcomes:
         code = one.reply.code if one.reply else 0

@@ -1,6 +1,6 @@
-"""Counters that plugins made, on their way from a worker to `/metrics`: JSON, summed, exposed.
+"""Counters of plugins: collected from workers as JSON, summed, and exposed at `/metrics`.
 
-Their names and labels are the plugins' own, so they do not stand in `catalog`. `recorder` sums them by its own rules:
+Plugins choose their names and labels, so they are not in `catalog`. `recorder` sums them by its own rules:
 a worker that died keeps its part.
 """
 
@@ -38,7 +38,7 @@ def pack(counters: Iterable[CounterSnapshot]) -> dict[str, PluginCounter]:
 
 
 def add(into: dict[str, PluginCounter], other: Mapping[str, PluginCounter]) -> None:
-    """Sum up. Where two do not have the same labels, because a plugin was changed, the later one's hold."""
+    """Sum up. If the labels of two differ, because a plugin was changed, those of the later one count."""
     for name, counter in other.items():
         series = dict(into[name]["series"]) if name in into else {}
         for values, number in counter["series"].items():

@@ -36,7 +36,7 @@ class Address:
         """The address with its domain as A-labels: how it is sent to a peer without SMTPUTF8."""
         return f"{self.local}@{self.ascii_domain}" if self.domain else self.local
 
-    # The same by the names that plugins of Haraka use.
+    # The same under the names that Haraka plugins use.
 
     @property
     def original(self) -> str:
@@ -50,7 +50,7 @@ class Address:
 
     @property
     def user(self) -> str:
-        """What the local part says: without the quotes and backslashes that only write it (RFC 5321 4.1.2)."""
+        """The local part without quotes and quoting backslashes (RFC 5321 4.1.2)."""
         if self.local[:1] != '"':
             return self.local
         return re.sub(r"\\(.)", r"\1", self.local[1:-1])
@@ -65,7 +65,7 @@ NULL_SENDER = Address("", "", "")
 
 
 def domain_patterns(domain: str) -> Iterator[str]:
-    """What fits a domain, the most specific first: its name, then `.parent` for each domain above it."""
+    """The patterns that match a domain, the most specific first: its name, then `.parent` for each domain above it."""
     yield domain
     dot = domain.find(".")
     while dot >= 0:

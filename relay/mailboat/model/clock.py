@@ -1,4 +1,4 @@
-"""Time as an argument: the only way that decisions learn what time it is."""
+"""Time as an argument: decisions read no other clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Clock(Protocol):
         """Seconds since the epoch."""
 
     def monotonic(self) -> float:
-        """Seconds from some fixed instant; never goes back."""
+        """Seconds since a fixed instant; never decreases."""
 
 
 class SystemClock:

@@ -12,7 +12,7 @@ from mailboat.model.address import Address
 
 
 class State(StrEnum):
-    """Where an entry stands in its life. The values are those of the queue API."""
+    """The state of an entry. The values are those of the queue API."""
 
     ACTIVE = "active"
     """Due now, or being attempted."""
@@ -25,7 +25,7 @@ class State(StrEnum):
 Parameters = Mapping[str, str]
 """Of MAIL or RCPT, as `smtp.extensions` keeps them: keyword in capitals to value, which is empty where it has none."""
 DEFAULT_TENANT = "default"
-"""Whose mail it is where nothing says so."""
+"""The tenant of mail for which no rule names one."""
 TENANT_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
 
@@ -51,35 +51,35 @@ class Message:
     queued_at: float
     """When it was accepted, seconds since the epoch."""
     parameters: Parameters = field(default_factory=dict)
-    """Those of MAIL that are passed on. BODY=8BITMIME (RFC 6152) is among them where there are octets above 127,
-    whatever the client said."""
+    """Those of MAIL that are passed on. BODY=8BITMIME (RFC 6152) is added if there are octets above 127, even if the
+    client did not declare it."""
     force_tls: bool = False
     """Deliver over TLS or defer (`todo.force_tls`)."""
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What plugins noted on the transaction; JSON values only; stored with the message."""
+    """Notes of plugins on the transaction: JSON values, stored with the message."""
     origin: str = ""
-    """`id` again, where another database accepted the message first; else empty."""
+    """`id` again if the message was first accepted into another database; else empty."""
     tenant: str = DEFAULT_TENANT
-    """Whose mail it is."""
+    """The tenant that the message belongs to."""
     labels: tuple[str, ...] = ()
-    """What plugins have labelled it with, in order."""
+    """Labels that plugins added, in order."""
 
     @property
     def smtputf8(self) -> bool:
-        """MAIL carried SMTPUTF8 (RFC 6531): a next hop that lacks it cannot have what needs it of this message."""
+        """MAIL carried SMTPUTF8 (RFC 6531): parts of the message that need it cannot go to a next hop without it."""
         return "SMTPUTF8" in self.parameters
 
 
 @dataclass(frozen=True, slots=True)
 class StoredNotes:
-    """What hooks of earlier attempts left at an entry; JSON values only."""
+    """Notes of hooks of earlier attempts on an entry; JSON values only."""
 
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """`hmail.notes`."""
     todo: Mapping[str, Any] | None = field(default=None, repr=False)
-    """`todo.notes` as they are for this entry now; None: those of the message."""
+    """Current `todo.notes` of this entry; None: those of the message."""
     force_tls: bool | None = None
-    """`todo.force_tls` as it is for this entry now; None: as the message says."""
+    """Current `todo.force_tls` of this entry; None: that of the message."""
 
 
 class EntryKey(NamedTuple):
@@ -91,7 +91,7 @@ class EntryKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The recipients of one message in one domain: what is attempted, deferred and recorded together.
+    """The recipients of one message in one domain: they are attempted, deferred and recorded together.
 
     With `always_split` there is one entry a recipient.
     """
@@ -114,19 +114,19 @@ class Entry:
     last_mx: str = ""
     """The host that gave `last_reply`; empty when none was reached."""
     noted: StoredNotes | None = None
-    """None: no hook has left anything."""
+    """None: no hook has noted anything."""
     held_reason: str = ""
-    """Why it is held, where that was not an operator's verb: `exported`, or `importing` until an import is complete."""
+    """Why it is held, if no operator held it: `exported`, or `importing` until an import is complete."""
 
     @property
     def force_tls(self) -> bool:
-        """Deliver over TLS or defer: what a hook decided for this entry, else what the message says."""
+        """Deliver over TLS or defer: the decision of a hook for this entry, else that of the message."""
         noted = self.noted
         return self.message.force_tls if noted is None or noted.force_tls is None else noted.force_tls
 
     @property
     def todo_notes(self) -> Mapping[str, Any]:
-        """What plugins noted on the transaction, and hooks of delivery changed since then."""
+        """Notes of plugins on the transaction, with later changes by delivery hooks."""
         noted = self.noted
         return self.message.notes if noted is None or noted.todo is None else noted.todo
 
@@ -139,14 +139,14 @@ class SpooledBody:
     size: int
     """Octets, `head` included."""
     head: bytes = field(default=b"", repr=False)
-    """The first octets, which are stored with the row: those that were known only when the file was whole."""
+    """The first octets, which are stored with the row, because they are known only when the file is complete."""
 
 
 Body = bytes | SpooledBody
 
 
 class SignedBy(NamedTuple):
-    """One DKIM signature that a message was given here (RFC 6376 3.5)."""
+    """One DKIM signature that this relay added to a message (RFC 6376 3.5)."""
 
     domain: str
     """`d=`"""
@@ -158,7 +158,7 @@ class SignedBy(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message that wants to be queued: from a client, a plugin, or our own bounce."""
+    """A message to be queued: from a client or a plugin, or a bounce."""
 
     sender: Address
     recipients: Sequence[Address]
@@ -167,11 +167,11 @@ class Draft:
     groups: Sequence[tuple[str, Sequence[Address]]] = ()
     """The recipients by domain, one item an entry (`queue.entry.group`)."""
     id: str = ""
-    """Reserved beforehand with `Store.reserve_id`, because the Received header names it; empty: the store picks one."""
+    """Reserved with `Store.reserve_id`, because the Received header contains it; empty: the store picks one."""
     parameters: Parameters = field(default_factory=dict)
     """Of the message; see `Message`."""
     recipient_parameters: Mapping[str, Parameters] = field(default_factory=dict)
-    """Of those recipients that have any, by `Address.normalised`."""
+    """Of recipients with parameters, by `Address.normalised`."""
     force_tls: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tenant: str = DEFAULT_TENANT

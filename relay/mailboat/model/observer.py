@@ -1,7 +1,7 @@
 """Facts of the relay, and the one interface that they are reported to. Metrics and the event log are two observers.
 
-Each fact is reported once, on the event loop, after what it says has become true. An observer never raises, never
-blocks and never awaits.
+Each fact is reported once, on the event loop, after it has become true. An observer never raises, never blocks and
+never awaits.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ class DnsResult(StrEnum):
 
 
 class TokenResult(StrEnum):
-    """What came of a request for an access token: the label of `mailboat_oauth_token_requests_total`."""
+    """The result of a request for an access token: the label of `mailboat_oauth_token_requests_total`."""
 
     OK = "ok"
     REFUSED = "refused"
-    """The token server answered that it gives none."""
+    """The token server refused."""
     FAILED = "failed"
-    """No answer came, or none that could be used."""
+    """No answer, or an unusable one."""
 
 
 class BounceResult(StrEnum):
-    """What became of a bounce: the label of `mailboat_bounce_messages_total`."""
+    """The result for a bounce: the label of `mailboat_bounce_messages_total`."""
 
     QUEUED = "queued"
     SUPPRESSED = "suppressed"
@@ -78,13 +78,13 @@ class HookFailure(StrEnum):
 
 
 class DkimResult(StrEnum):
-    """What came of signing a message. The values are those of the metric."""
+    """The result of signing a message. The values are those of the metric."""
 
     SIGNED = "signed"
     UNSIGNED = "unsigned"
-    """No key is for it."""
+    """There is no key for it."""
     ERROR = "error"
-    """A key is, and could not be used."""
+    """There is a key, which could not be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ class Received:
     message: Message
     recipients: Sequence[str]
     client: str
-    """Address of the client; empty for what was made here."""
+    """Address of the client; empty for mail that the relay or a plugin made."""
     protocol: str
     """`ESMTP`, `ESMTPS`, `ESMTPSA`, `SMTP`, … (RFC 3848)."""
     user: str = ""
-    """Who has authenticated; empty without AUTH."""
+    """The authenticated user; empty without AUTH."""
     signed_by: Sequence[SignedBy] = ()
-    """The DKIM signatures that it was given here."""
+    """The DKIM signatures that the relay added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class ConfigReloaded:
 
 
 class Observer:
-    """Gets every fact. Each method does nothing here; an observer overrides those that it needs."""
+    """Receives every fact. The methods here do nothing; an observer overrides those that it needs."""
 
     def received(self, fact: Received) -> None:
         """A message was answered 250."""
@@ -133,10 +133,10 @@ class Observer:
         """Ingress refused something."""
 
     def nul_found(self, action: str) -> None:
-        """A message held NUL octets: what was done, as `smtp.ini` `nul` says it."""
+        """A message contained NUL octets; `action` is the value of `nul` in `smtp.ini`."""
 
     def dkim_judged(self, result: DkimResult, algorithm: str = "none") -> None:
-        """A message was signed with a key of this algorithm, or by none."""
+        """A message was signed with a key of this algorithm, or not signed."""
 
     def attempt_started(self, entry: Entry) -> None:
         """Delivery of an entry begins."""
@@ -144,14 +144,14 @@ class Observer:
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
         """An attempt is over and recorded.
 
-        `entry` is as it was before, `remaining` as it goes on, `delay` seconds from now.
+        `entry` is the state before, `remaining` the state after, `delay` the seconds until the next attempt.
         """
 
     def bounce_message(self, entry: Entry, result: BounceResult) -> None:
-        """A DSN was queued, or not sent (null sender, or a plugin said so)."""
+        """A bounce was queued, or suppressed (null sender, or by a plugin)."""
 
     def dsn_queued(self, action: ReportAction) -> None:
-        """A report to a sender was queued, which says this of a recipient."""
+        """A report to a sender was queued, with this action for a recipient."""
 
     def committed(self, duration: float, messages: int) -> None:
         """A group commit took `duration` seconds and held `messages` accepted messages."""
@@ -163,7 +163,7 @@ class Observer:
         """The source address of this pod is not on this machine."""
 
     def inbound_connections(self, change: int) -> None:
-        """A client came (+1) or went (-1)."""
+        """A client connected (+1) or disconnected (-1)."""
 
     def outbound_connections(self, change: int) -> None:
         """A connection to a next hop was opened (+1) or closed (-1)."""

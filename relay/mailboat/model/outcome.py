@@ -1,4 +1,4 @@
-"""What came of an attempt, recipient by recipient. Only `delivery.verdict` makes these."""
+"""The outcomes of an attempt, recipient by recipient. Only `delivery.verdict` makes these."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mailboat.model.reply import Reply
 
 
 class Stage(StrEnum):
-    """How far an attempt had come; each has its RFC 5321 4.5.3.2 timeout where it talks to a peer."""
+    """The stage that an attempt reached; each stage of a dialogue has its timeout of RFC 5321 4.5.3.2."""
 
     HOOK = "hook"
     ROUTE = "route"
@@ -34,11 +34,11 @@ class Result(StrEnum):
     DEFERRED = "deferred"
     BOUNCED = "bounced"
     DROPPED = "dropped"
-    """Failed, and no bounce is sent: a null sender, or a plugin said so."""
+    """Failed, and no bounce is sent: because of a null sender, a plugin or NOTIFY."""
 
 
 class ReportAction(StrEnum):
-    """What a report to the sender says of a recipient (RFC 3464 2.3.3)."""
+    """The action for a recipient in a report to the sender (RFC 3464 2.3.3)."""
 
     FAILED = "failed"
     RELAYED = "relayed"
@@ -57,15 +57,15 @@ class Outcome:
     """Enhanced status code (RFC 3463), always present, such as `2.0.0` or `5.1.1`."""
     stage: Stage
     reason: str
-    """For people: the remote's reply, or what went wrong here. One line."""
+    """For people: the reply of the peer, or the local fault. One line."""
     reply: Reply | None = None
-    """The remote's reply, when there was one: becomes `Diagnostic-Code` (RFC 3464 2.3.6)."""
+    """The reply of the peer, if there was one: becomes `Diagnostic-Code` (RFC 3464 2.3.6)."""
     mx: str = ""
     """Name of the host that replied or was tried last."""
     ambiguous: bool = False
     """The final dot was sent and no reply came: the peer may have the message (RFC 5321 4.5.3.2.6)."""
     expired: bool = False
-    """Bounced because a deferral was one too many."""
+    """Bounced because the retries are exhausted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class PeerFacts:
 
 @dataclass(frozen=True, slots=True)
 class AttemptReport:
-    """One attempt on one entry, complete, for transition, hooks and observers."""
+    """A complete attempt on one entry, for transition, hooks and observers."""
 
     outcomes: tuple[Outcome, ...]
     """One a recipient of the entry, in the entry's order."""
@@ -98,10 +98,10 @@ class AttemptReport:
     duration: float
     """Seconds."""
     retry_after: float | None = None
-    """Seconds to wait before the next attempt where a plugin or the remote's silence decides it, else by schedule."""
+    """Seconds until the next attempt, if a plugin or the back-off of a host decides it; None: by the retry plan."""
     counted: bool = True
-    """False when this was no attempt (a plugin delayed it, or it is `excused`): `attempts` stays."""
+    """False if this was no attempt (a plugin delayed it, or it is `excused`): `attempts` does not change."""
     passed_on: frozenset[int] = frozenset()
-    """Who has it from a host that reports to the sender itself, as the sender asked (RFC 3461 5.2.1)."""
+    """Recipients accepted by a host that sends the reports that the sender asked for (RFC 3461 5.2.1)."""
     excused: bool = False
-    """Not counted because it says nothing of what the mail can expect; but mail older than its retry plan fails."""
+    """Not counted because it says nothing about the mail; but mail older than its retry plan fails."""

@@ -10,10 +10,10 @@ PLACEHOLDER = re.compile(r"\{(\w{1,64})\}")
 PLACEHOLDERS = frozenset(
     {"pid", "date", "me", "from", "msgid", "to", "recipients", "reason", "extended_reason", "subject"}
 )
-"""The names that stand for something; docs/configuration.md says for what."""
+"""The defined names; docs/configuration.md explains them."""
 
 
 def unknown(template: str) -> tuple[str, ...]:
-    """The names in a template that stand for nothing, each once, in their order."""
+    """The undefined names in a template, each once, in order."""
     names = (found[1] for found in PLACEHOLDER.finditer(template))
     return tuple(dict.fromkeys(name for name in names if name not in PLACEHOLDERS))

@@ -10,7 +10,7 @@ _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:\s|$)")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered to one command."""
+    """The reply of a server to one command."""
 
     code: int
     """The three-digit reply code."""
