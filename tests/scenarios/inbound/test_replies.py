@@ -54,7 +54,7 @@ async def test_each_command_has_its_reply(command: str, reply: str) -> None:
         ("EHLO again.test", "250-relay.test"),
         ("STARTTLS", "503 5.5.1"),
         ("RCPT TO:<>", "501 5.1.3"),
-        ("RCPT TO:<bob@there.test> NOTIFY=NEVER", "555 5.5.4"),
+        ("RCPT TO:<bob@there.test> BY=120;R", "555 5.5.4"),
         ("RCPT TO:<bob@[127.0.0.300]>", "501 5.1.3"),
         ("RCPT TO:<bob@there.test>", "250 2.1.5"),
         ("RCPT TO:<@old.test,@older.test:bob@there.test>", "250 2.1.5"),
