@@ -1,7 +1,7 @@
 """The domain that a message is from: of the first mailbox in its From field (RFC 5322 3.4). Pure.
 
-It decides which key signs, so it is read by the grammar: a display name, a comment or a quoted local part may hold
-what looks like another address.
+It decides which key signs, so it is parsed by the grammar: a display name, a comment or a quoted local part may
+contain text that looks like another address.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import idna
 from mailboat.dkim.coverage import name_of
 
 _MOST: Final = 65_536
-"""Octets of a From field that is read; a longer one names nobody."""
+"""Octets of the longest From field that is parsed; a longer one has no domain."""
 _TOKEN: Final = re.compile(
     r"""(?P<blank>[ \t\r\n]+)|(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<literal>\[[^\[\]\\]*\])"""
     r"""|(?P<special>[<>@,;:.])|(?P<atom>[^\x00-\x20"(),.:;<>@\[\\\]\x7f]+)""",
@@ -25,7 +25,7 @@ _COMMENT: Final = re.compile(r"\\.|[()]", re.DOTALL)
 
 
 def author_domain(fields: Sequence[bytes]) -> str:
-    """The domain in lower case and as A-labels; empty where it cannot be told.
+    """The domain in lower case and as A-labels; empty if it cannot be determined.
 
     That is: no From, more than one (RFC 5322 3.6), one that is no list of mailboxes, or an address literal.
     """
@@ -75,7 +75,7 @@ def _first_domain(tokens: list[tuple[str, str]]) -> str:
         if any(token[0] == "special" and token[1] != "." for token in mailbox[:opened]):
             raise ValueError("no display name")
         mailbox = mailbox[opened + 1 : -1]
-        if mailbox and mailbox[0] == ("special", "@"):  # the route of old (RFC 5322 4.4)
+        if mailbox and mailbox[0] == ("special", "@"):  # an obsolete route (RFC 5322 4.4)
             raise ValueError("a source route")
     at = _up_to(mailbox, "@")
     if not at or any(kind == "literal" for kind, _ in mailbox):

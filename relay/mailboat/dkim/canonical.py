@@ -1,6 +1,6 @@
 """Canonical forms of a message (RFC 6376 3.4), hashed as the octets stream by. Pure.
 
-A body may come in pieces cut anywhere; its lines end with CRLF. Memory is constant, whatever a body is made of.
+A body may come in pieces of any size; its lines end with CRLF. Memory is constant for any body.
 """
 
 from __future__ import annotations

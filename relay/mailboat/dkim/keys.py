@@ -1,7 +1,7 @@
-"""Private keys that sign: from the text of a file, and what of them is published (RFC 6376 3.6.1, 8301, 8463). Pure.
+"""Private keys: reading them from a file, and their public records (RFC 6376 3.6.1, 8301, 8463). Pure.
 
-Key files come out of Secrets that people paste, so Windows line ends, a byte order mark and blanks at the ends are
-taken; what is no key is refused with what was found instead.
+Key files come from Secrets that people paste, so Windows line ends, a byte order mark and surrounding blanks are
+accepted; the refusal of anything that is no key says what was found instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 PrivateKey: TypeAlias = RSAPrivateKey | Ed25519PrivateKey
 
 RSA_BITS: Final = 2048
-"""Of keys made here: what every verifier takes and a DNS answer by UDP holds."""
+"""Of new keys: accepted by every verifier, and small enough for a DNS answer by UDP."""
 RSA_MIN: Final = 1024
 """RFC 8301 3.2: verifiers refuse shorter ones."""
 _RSA_MAX: Final = 4096
@@ -39,7 +39,7 @@ SELECTOR: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,6
 
 
 class Algorithm(Enum):
-    """What a key signs with; the values are those of `k=` (RFC 8463 4)."""
+    """The algorithm of a key; the values are those of `k=` (RFC 8463 4)."""
 
     RSA = "rsa"
     ED25519 = "ed25519"
@@ -51,7 +51,7 @@ class Algorithm(Enum):
 
 
 class KeyFault(ValueError):  # noqa: N818 - as `ConfigFault`
-    """A text that is no key we can sign with; the message says what was found."""
+    """A text that is no usable key; the message says what was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class SigningKey:
     selector: str
     private: PrivateKey = field(compare=False)
     warning: str = ""
-    """What a verifier may dislike about it."""
+    """Why a verifier may reject it."""
     public: bytes = field(init=False, repr=False)
     """The octets of `p=`: a SubjectPublicKeyInfo for RSA, the bare 32 octets for Ed25519 (RFC 8463 4.2)."""
 
@@ -87,7 +87,7 @@ class SigningKey:
 
     @property
     def public_hash(self) -> str:
-        """`sha256:…` of the public key: names it without telling anything."""
+        """`sha256:…` of the public key: identifies it without disclosing the key."""
         return "sha256:" + hashlib.sha256(self.public).hexdigest()
 
     def sign(self, digest: bytes) -> bytes:
@@ -126,7 +126,7 @@ def parse_key(octets: bytes) -> tuple[PrivateKey, str]:
     """The key in a file, and a warning or an empty text. Takes about 1 ms for RSA: one signature is made and verified.
 
     Raises:
-        KeyFault: it holds no key, several, or one that nobody accepts.
+        KeyFault: it contains no key, several, or one that no verifier accepts.
     """
     if len(octets) > _MAX_FILE:
         raise KeyFault(f"larger than {_MAX_FILE} octets: not a key")
@@ -164,7 +164,7 @@ def _decoded(block: str) -> object:
     if "Proc-Type:" in lines and "ENCRYPTED" in lines:
         raise KeyFault("the key is encrypted: a key without a passphrase is expected")
     try:
-        # OpenSSL's check takes 0.1 s of standing still for each RSA key; that it signs is checked instead.
+        # OpenSSL's check takes 0.1 s for each RSA key; one signature is checked instead.
         return serialization.load_pem_private_key(lines.encode(), password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise KeyFault("the PEM block is damaged: it holds no private key") from None
@@ -188,7 +188,7 @@ def _judged(key: object) -> tuple[PrivateKey, str]:
 
 
 def _prove(key: RSAPrivateKey) -> None:
-    """Raises KeyFault when what the key signs does not verify."""
+    """Raises KeyFault if a signature of the key does not verify."""
     digest, proof = bytes(32), (padding.PKCS1v15(), Prehashed(hashes.SHA256()))
     try:
         key.public_key().verify(key.sign(digest, *proof), digest, *proof)

@@ -1,4 +1,4 @@
-"""The key record in the DNS (RFC 6376 3.6.1, 3.6.2; RFC 8463 4), and whether it is that of a key of ours. Pure."""
+"""The key record in the DNS (RFC 6376 3.6.1, 3.6.2; RFC 8463 4), and whether it matches a key. Pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _STRING_MAX: Final = 255
 
 
 class Publication(StrEnum):
-    """What the DNS says of a key."""
+    """The state of a key in the DNS."""
 
     PUBLISHED = "Published"
     MISSING = "Missing"
     MISMATCH = "Mismatch"
-    """Another key stands under its name."""
+    """The record has another key."""
     REVOKED = "Revoked"
     MULTIPLE = "Multiple"
     """Several key records: verifiers may take any, or none."""
     UNUSABLE = "Unusable"
-    """The record forbids what we do with it."""
+    """The record forbids this use of the key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The DKIM-Signature field: what is signed and how it is written (RFC 6376 3.5, 3.7). Pure; time is an argument.
+"""The DKIM-Signature field: its digest and its text (RFC 6376 3.5, 3.7). Pure; time is an argument.
 
-The lines of the field are made once, to stay as they are: nobody folds it again behind the signature.
+The field is folded once, before it is signed: later folding could break the signature.
 """
 
 from __future__ import annotations

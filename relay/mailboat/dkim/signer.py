@@ -1,7 +1,7 @@
 """Which keys sign a message, and the signatures (RFC 6376 5). Pure: takes about 1 ms of CPU for an RSA key.
 
-The domain of From decides. Its own keys sign, else those of the nearest domain above it that has some and lets them
-sign for names below; so `d=` and From are aligned, which is what DMARC asks for.
+The domain of From decides. Its own keys sign, else those of the nearest parent domain with keys that may sign for
+subdomains; so `d=` and From are aligned, as DMARC requires.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DAY = re.compile(r"(?<!\d)20\d{6}(?!\d)")
 
 
 class CannotSignError(Exception):
-    """A message that is to be signed cannot be; the message says why."""
+    """A message that must be signed cannot be signed; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class SigningDomain:
     """A domain that signs."""
 
     keys: tuple[SigningKey, ...]
-    """Those in use: the RSA key first, whose signature then stands on top, where simple verifiers look."""
+    """Those in use: the RSA key first, because its signature is then at the top, where simple verifiers look."""
     subdomains: bool = True
     """Whether it signs for the domains below it."""
     always: bool = False
     """Whether it signs every message, besides the domain of From."""
     trouble: str = ""
-    """Why its keys cannot be used, where it should have some."""
+    """Why its keys cannot be used, if it should have some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Signer:
     fallback: str = ""
     """The domain that signs for domains without a key; empty: none does."""
     strict: bool = True
-    """Whether a message that cannot be signed is put off, rather than sent without."""
+    """Whether a message that cannot be signed is refused temporarily, rather than sent unsigned."""
 
     @property
     def oldest_day(self) -> float | None:

@@ -1,6 +1,6 @@
-"""Checks the signatures of a message (RFC 6376 6.1). Pure: whoever calls it brings the key records.
+"""Checks the signatures of a message (RFC 6376 6.1). Pure: the caller supplies the key records.
 
-For people who want to know whether what they send verifies; the relay does not judge mail by it.
+It is for people who test the mail that they send; the relay does not verify mail.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A whole Haraka directory converted: all that is to be written, and all that is to be said. Writes nothing."""
+"""Converts a whole Haraka directory: the files to write, and the notes. Writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a conversion has to say, line by line: what became of it, and what could not come along. Pure."""
+"""The notes of a conversion, line by line: changed settings, and settings without a counterpart. Pure."""
 
 from __future__ import annotations
 

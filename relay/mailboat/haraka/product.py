@@ -1,4 +1,4 @@
-"""The new directory while it comes to be: ini files by section and key, whole files, and what must stay secret.
+"""The new directory while it is built: ini files by section and key, whole files, and secrets.
 
 Every value of a known key passes through the parser that the relay will read it with, so that what is written here
 passes `mailboat config check`. No I/O.
@@ -36,7 +36,7 @@ class NewFile:
 
     content: bytes
     is_secret: bool = False
-    """For its owner's eyes only."""
+    """Readable by its owner only."""
 
 
 @dataclass(slots=True)

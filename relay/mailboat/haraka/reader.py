@@ -1,6 +1,6 @@
-"""Haraka's own reading of its files: what it takes for a boolean, a number, a list, and what it passes over.
+"""Reads files as Haraka does: its booleans, numbers and lists, and the lines that it ignores.
 
-Where Haraka is lenient, so is this, with a note: a value that Haraka misread shall not come back to life unnoticed.
+It is as lenient as Haraka, with a note: a value that Haraka ignored must not take effect unnoticed.
 `conversion` and its parts call it; `mailboat.config.ini` is the strict reader of our own files.
 """
 
@@ -39,7 +39,7 @@ class Item:
 
 @dataclass(slots=True)
 class Ini:
-    """One ini file. Keys are taken out with `pop`, `pop_list` and `rest`, so that none is forgotten."""
+    """One ini file. `pop`, `pop_list` and `rest` remove keys, so that none is forgotten."""
 
     name: str
     items: list[Item] = field(default_factory=list)

@@ -1,6 +1,6 @@
-"""The new directory on disk: whole or not at all, never over another one, secrets for their owner's eyes only.
+"""Writes the new directory: whole or not at all, never over another one, with secrets readable by their owner only.
 
-What is written has passed the relay's own check: whatever that finds a fault with is taken out again, and noted.
+The result has passed the check of the relay: keys with faults are removed, and noted.
 """
 
 from __future__ import annotations

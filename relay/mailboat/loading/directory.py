@@ -1,7 +1,7 @@
-"""Reads the files of a configuration directory, and those that it names, suspiciously. `load` and plugins call it.
+"""Reads the files of a configuration directory, and those that it names. `load` and plugins call it.
 
-A file may be huge, a pipe, a directory, or gone between two looks: each ends as a fault with its name, never as an
-exception and never as a wait.
+A file may be huge, a pipe, a directory, or deleted at any moment: each is a fault with its name, and never raises or
+blocks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    # Opening a pipe that nobody writes to would wait for ever.
+    # Opening a pipe without a writer would block for ever.
     return os.open(path, flags | os.O_NONBLOCK)
 
 

@@ -1,4 +1,4 @@
-"""Has a file changed that the configuration was read from? Asked several times a second, so it only looks at marks.
+"""Detects changes of the files of a configuration. It is called several times a second, so it compares marks only.
 
 A mark is taken just before its file is read (`directory.ConfigDirectory`): a change while it is read shows at the next
 look. Files that nothing reads, such as a log in the same directory, have no mark and do not count.

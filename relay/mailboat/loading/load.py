@@ -1,4 +1,4 @@
-"""A configuration directory into settings, or into everything that is wrong with it. The relay and the CLI call it.
+"""Turns a configuration directory into settings, or into a list of all its faults. The relay and the CLI call it.
 
 `load` never raises for what the files say: all faults come at once. When to load again is for `fingerprint` to say.
 """

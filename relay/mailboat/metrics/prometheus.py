@@ -1,6 +1,6 @@
 """A snapshot as the Prometheus text format. Called by `app` for `GET /metrics`; knows no HTTP and counts nothing.
 
-A registry of its own: nothing that a plugin registers globally gets in by accident.
+It has its own registry: metrics that a plugin registers globally are not exposed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many refusals the event log tells of: a client that is refused without end must not fill the disk.
+"""Limits the refusals in the event log: a client that is refused endlessly must not fill the disk.
 
 Pure; `events` asks it. The metrics count every refusal.
 """

@@ -8,7 +8,7 @@ _DELIVERY = frozenset({"delivered", "deferred", "bounced", "dropped"})
 
 
 def text_line(event: dict[str, Any]) -> bytes:
-    """One event as text with its line feed. What a remote sent is made printable: it forges no line and no escape."""
+    """One event as text with its line feed. Text from a peer is made printable: it can forge no line and no escape."""
     name = str(event["event"])
     shown = _delivery(event) if name in _DELIVERY else _others(event)
     line = f"{event['time']}  {name:<14}  {event.get('entry') or event.get('id') or '-':<18}  {shown}"

@@ -1,7 +1,7 @@
-"""Writes lines to a file descriptor from a thread, so that no reader of ours can stall the event loop.
+"""Writes lines to a file descriptor from a thread, so that no reader of the log can stall the event loop.
 
-Between loop and thread lies a bounded buffer. When the reader is too slow lines are lost, and counted; the loop
-never waits. Lines go out in writes of at most PIPE_BUF octets, whole lines only: several processes on one pipe do
+A bounded buffer connects loop and thread. If the reader is too slow, lines are lost, and counted; the loop never
+waits. Lines go out in writes of at most PIPE_BUF octets, whole lines only: several processes on one pipe do
 not cut into each other's lines then (pipe(7)). Used by `events`; knows nothing of what a line says.
 """
 

@@ -1,4 +1,4 @@
-"""One message from a plugin or a program on its way into the queue, and what all of a worker's have in common.
+"""Queues messages from plugins and programs: one `Submission` each, and the `Submitter` of a worker.
 
 A `Submission` is written to piece by piece and then committed; what it holds in memory is bounded. Made by
 `Submitter`, which `app` builds. Raises `RefusedError` for a fault of the request or its contents,
