@@ -201,7 +201,7 @@ def _first_attempt(service: Service) -> float:
 
 
 def _calm(sink: Sink) -> None:
-    """Returns once what was due at the start has been delivered: only what comes due by and by is still coming."""
+    """Returns once all mail that was due at the start has been delivered."""
     deadline, before = time.monotonic() + _PATIENCE, sink.count()
     while time.monotonic() < deadline:
         time.sleep(_CALM)

@@ -128,7 +128,7 @@ def _rounds(
     contenders: dict[str, Relay | None],
     faults: list[str],
 ) -> _Results:
-    """Measures every row for every contender, who take turns in another order each round and row."""
+    """Measures every row for every contender; their order changes with each round and row."""
     results: _Results = {row: {name: [] for name in contenders} for row in rows}
     able = _able(bench, rows, contenders, faults)
     names = list(contenders)
@@ -158,7 +158,7 @@ def _rounds(
 def _able(
     bench: Bench, rows: Sequence[Row], contenders: dict[str, Relay | None], faults: list[str]
 ) -> set[tuple[str, str]]:
-    """Which contender takes part in rows with which DKIM keys: one that is to sign, and does not, in none."""
+    """The contenders that can be measured with each choice of DKIM keys: those that sign as configured."""
     able = {(name, "off") for name in contenders}
     for choice in dict.fromkeys(row.dkim for row in rows if row.dkim != "off"):
         for name, relay in contenders.items():

@@ -189,7 +189,7 @@ def _running(relay: Mailboat, place: Place, outbound: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _grave(death: str | None, port: int) -> Iterator[None]:
-    """What stands at the dead destination's address: nothing, a server that never speaks, or a hole for SYNs."""
+    """The dead destination: a closed port, a server that never replies, or an address that drops SYNs."""
     with contextlib.ExitStack() as stack:
         if death == "silent":
             stack.enter_context(socket.create_server((_DEAD_ADDRESS, port), backlog=4096))

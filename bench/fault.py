@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class BenchError(Exception):
-    """Says in one sentence what is wrong and, where it helps, what to do; ends the run."""
+    """Ends the run, with one sentence that says what is wrong and what to do."""
 
 
 def exit_status(run: Callable[[], int]) -> int:
@@ -18,4 +18,4 @@ def exit_status(run: Callable[[], int]) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130  # whatever was started has been stopped on the way here
+        return 130  # everything that was started has been stopped by now

@@ -134,7 +134,7 @@ def _print(mode: str, arms: list[Arm]) -> bool:
 
 @contextlib.contextmanager
 def _started(relay: Mailboat, directory: Path, kind: str, certificate: Certificate) -> Iterator[Arm]:
-    """A relay with its plugins and a sink of its own."""
+    """A relay with its plugins and its own sink."""
     directory.mkdir()
     directory.chmod(0o755)
     with load.smtp_sink() as sink:

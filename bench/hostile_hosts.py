@@ -1,6 +1,6 @@
 """Hosts and a DNS server that behave badly, each in its own way, and good hosts that note what they took.
 
-Names: `gN.good.test` has the MX `mx.gN.good.test`, a good host of its own. `NAME.KIND.test` has the MX `mx.KIND.test`,
+Names: `gN.good.test` has the MX `mx.gN.good.test`, its own good host. `NAME.KIND.test` has the MX `mx.KIND.test`,
 whose address is of a host of that kind. `NAME.silent.test` is never answered, `NAME.servfail.test` with SERVFAIL. All
 in one event loop; called by `bench.hostile`.
 """

@@ -61,7 +61,7 @@ def npm(project: Path, home: Path) -> None:
 
 
 def environment(python: Path) -> Path:
-    """A virtual environment of `python` with this checkout and what it is locked to, made anew when those change.
+    """A virtual environment of `python` with this checkout and its locked dependencies, recreated when those change.
 
     Packages come by this environment's own pip, so `python` needs neither pip nor ensurepip.
     """

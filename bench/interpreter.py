@@ -86,7 +86,7 @@ def _new_enough(python: Path) -> bool:
 
 
 def _of(python: Path, why: str) -> Interpreter:
-    """Mailboat under `python`: in place where it has a `mailboat` beside it, in an environment of its own elsewhere."""
+    """Mailboat under `python`: in place if there is a `mailboat` beside it, otherwise in a separate environment."""
     if not python.exists():
         raise BenchError(f"there is no {python}")
     version, sqlite = _facts(python)

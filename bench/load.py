@@ -33,7 +33,7 @@ _SINK_SESSIONS, _SINK_BACKLOG = "5000", "4096"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What `smtp-source` is told to send."""
+    """The load that `smtp-source` sends."""
 
     sessions: int
     reuse: bool

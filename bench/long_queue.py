@@ -1,6 +1,6 @@
 """Makes a queue of deferred messages, as if each had failed once: by the store's own means, without the waiting.
 
-Nothing is synced while it fills, because nobody was promised anything. Called by `bench.scale` and `bench.backlog`.
+Nothing is synced while it fills, because no client waits for a 250. Called by `bench.scale` and `bench.backlog`.
 """
 
 from __future__ import annotations

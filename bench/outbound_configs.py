@@ -1,7 +1,7 @@
 """`python -m bench operator`: a thousand OutboundConfigs, held against the limits for them.
 
 Starts etcd and a real API server on this machine, then `mailboat operator`; `kubectl create` makes the resources as
-fast as it can. How long after the last one all are Programmed; then the operator is started anew over what is settled:
+fast as it can. How long after the last one all are Programmed; then the operator is restarted on the settled objects:
 how soon it is idle, whether it writes anything, what memory it takes. docs/benchmarks.md says more.
 """
 

@@ -51,7 +51,7 @@ class Service:
 
 
 def start(name: str, command: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None) -> Service:
-    """Starts `command` in a process group of its own, both outputs appended to `log`."""
+    """Starts `command` in a separate process group, with both outputs appended to `log`."""
     with log.open("ab") as out:
         process = subprocess.Popen(
             [str(word) for word in command],
@@ -82,7 +82,7 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, timeout: floa
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now, and another one each time."""
+    """An unused TCP port of loopback, a different one each time."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port: int = server.getsockname()[1]
@@ -106,7 +106,7 @@ def wait_for_greeting(service: Service, port: int) -> None:
 
 
 def wait_for_port(process: subprocess.Popen[bytes], name: str, port: int) -> None:
-    """Returns once somebody listens on `port`, without connecting; raises BenchError if nobody does."""
+    """Returns once a process listens on `port`, without connecting; raises BenchError if none does."""
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         if f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text():

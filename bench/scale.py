@@ -1,4 +1,4 @@
-"""A million deferred messages in the queue: how soon the first is due, what it costs in memory, what new mail feels.
+"""A million deferred messages in the queue: time to the first attempt, memory, and the rate of new mail.
 
 The store by itself, without a relay around it; `bench.backlog` measures the whole relay. Forgets the file cache, and
 then measures in fresh processes, the long queue and an empty one in turns; everything is removed afterwards.
@@ -119,7 +119,7 @@ async def _trial(directory: str, new: int) -> Trial:
 
 
 async def _accept(store: Store, new: int) -> float:
-    """Clients wait until their message is stored; nobody waits for the record of a delivery."""
+    """Clients wait until their message is stored; no client waits for the record of a delivery."""
     body = os.urandom(NEW_BODY)
     left = iter(range(new))
     settled: list[asyncio.Future[None]] = []

@@ -1,6 +1,6 @@
 """`python -m bench strangers`: what clients that may not relay can do to those that may: five attacks.
 
-Every client is a socket of loopback with a source address of its own choice (127.0.0.0/8), the relay a process of
+Every client is a socket of loopback with a chosen source address (127.0.0.0/8), the relay a process of
 `--command`. docs/security.md has the figures.
 """
 

@@ -33,7 +33,7 @@ class Counter:
         self.messages = 0
 
     async def report(self) -> None:
-        """Prints the count whenever it has changed, for ever."""
+        """Prints the count whenever it has changed, until it is killed."""
         shown = -1
         while True:
             if shown != self.messages:

@@ -400,7 +400,7 @@ def build() -> Dashboard:
 
 
 def _label(name: str, of: str, all_value: str = "") -> builders.QueryVariable:
-    """Lets the reader choose values of a label; `all_value` also stands for series that lack it."""
+    """A choice of values of a label; `all_value` also matches series without it."""
     variable = (
         builders.QueryVariable(name)
         .label(name.capitalize())

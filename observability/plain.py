@@ -1,4 +1,4 @@
-"""A panel for a metric that needs no thought, made from its row in the table: for whatever no other panel shows.
+"""A generated panel for each metric that no other panel shows, made from its row in the table.
 
 Called by `dashboard`, whose own panels say more: they compare, add up and colour.
 """

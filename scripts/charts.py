@@ -80,7 +80,7 @@ def _default(value: Any) -> str:
 
 
 def readme(chart: Path) -> str:
-    """A chart's README with its table anew."""
+    """A chart's README with its table regenerated."""
     page = (chart / "README.md").read_text(encoding="utf-8")
     fresh, count = _TABLE.subn(lambda match: match[1] + table(chart / "values.yaml") + match[2], page)
     if count != 1:

@@ -1,4 +1,4 @@
-"""`make docs`: writes the reference pages and the Grafana dashboard anew from the code.
+"""`make docs`: generates the reference pages and the Grafana dashboard from the code.
 
 Each page has a module in `scripts.pages`, with its prose beside it. All texts are made before the first is written.
 """

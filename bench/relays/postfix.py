@@ -1,4 +1,4 @@
-"""Postfix under test: Debian's package, an instance of its own that shares nothing with the system's.
+"""Postfix under test: Debian's package, a separate instance that shares nothing with the system's.
 
 OpenDKIM signs as its milter, one process a DKIM key. Called by `bench.measure` through `bench.relays.relay.Relay`; the
 configuration is `bench/postfix` and `bench/opendkim`.

@@ -5,7 +5,7 @@
 
 The cluster is real: etcd, the control plane, kubelet, CoreDNS and Helm, built from pinned Go modules, and Debian's
 containerd with the images that the `Dockerfile` makes of this checkout. It runs in network, mount and process
-namespaces of its own and is gone when its processes end, however they end. It needs root, Go and what `setup` installs;
+its own namespaces, and disappears when its processes end. It needs root, Go and what `setup` installs;
 with KUBECONFIG set, none of it is used. What was built stays in `~/.cache/mailboat-e2e` (about 4 GB), under a digest of
 its sources. `apiserver` alone, without a node, needs no root.
 """

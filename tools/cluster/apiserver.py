@@ -11,7 +11,7 @@ marker of the same name, and `make e2e` runs it:
 
 `apiserver.kubeconfig` is the administrator's, for `KUBECONFIG` of an operator under test; `kubeconfig_of` gives one of
 a service account, for tests of RBAC. `stop` and `start` take the server away and give it back with what it knew.
-Pods can be created and their status be set, but nobody runs them. All listens on loopback ports of its own choice.
+Pods can be created and their status set, but no kubelet runs them. All servers listen on free loopback ports.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PATIENCE = 60.0
 
 
 class ApiServer:
-    """etcd and an API server of its own, in a directory of its own."""
+    """A separate etcd and API server, in a separate directory."""
 
     def __init__(self, directory: Path, controllers: str = "") -> None:
         """`controllers`: the names of those to run, such as `garbage-collector-controller,namespace-controller`."""

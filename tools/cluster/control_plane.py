@@ -1,6 +1,6 @@
 """The command lines of etcd and of the Kubernetes programs that need no node. Pure: paths and addresses in, words out.
 
-Used by `apiserver`, on loopback, and by `node`, in a network of its own.
+Used by `apiserver`, on loopback, and by `node`, in a separate network.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who is who in a test cluster: an authority, the API server's certificate, and users known by a token.
 
-All of it is made anew for each cluster and lives in its run directory. Tokens rather than client certificates: one
+All of it is created for each cluster, in its run directory. Tokens rather than client certificates: one
 line a user, and a kubeconfig that can be read.
 """
 

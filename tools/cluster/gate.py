@@ -1,4 +1,4 @@
-"""Runs in a pod, as a file on its own: connects whoever asks for it to any address of the cluster's network.
+"""Runs in a pod, as a file on its own: connects clients to any address of the cluster's network.
 
 A client sends `HOST PORT` and a line end, and gets a line back, `ok` or what went wrong; from then on it talks to that
 port. `way_in` is the other side.

@@ -1,4 +1,4 @@
-"""Helm as a function, of either major version: what a person types, with files of its own for its settings."""
+"""Helm as a function, of either major version: the commands that people type, with separate files for its settings."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The base is made from Debian's packages by debootstrap; the Dockerfile is built on it by buildah, from wheels that pip
 has fetched before, so that the build itself needs no network. Layers are kept between builds: after a change of the
-sources only they are installed anew. Needs root.
+sources, only they are reinstalled. Needs root.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NEEDLESS = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "us
 _CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml")
 _PLATFORMS = ("manylinux_2_36_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
 _MOST_LAYERS = 400
-"""Images in the builder's store, intermediate ones included, after which it is made anew."""
+"""Images in the builder's store, with intermediate ones, after which it is recreated."""
 
 
 def archives() -> dict[str, Path]:
@@ -144,7 +144,7 @@ def _wheels(tree: Path) -> Path:
 
 
 def _fetch_wheels(locks: list[Path], into: Path) -> None:
-    """For the image's Python, whatever ours is. Sources are refused: nothing is built, so nothing needs a compiler."""
+    """For the image's Python. Source distributions are refused: nothing is built, so nothing needs a compiler."""
     options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check"]
     options += ["--implementation=cp", f"--python-version={PYTHON}", *(f"--platform={name}" for name in _PLATFORMS)]
     for lock in locks:

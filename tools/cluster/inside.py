@@ -46,7 +46,7 @@ def main(directory: Path) -> None:
 
 
 def _note_ends(services: dict[str, Service], ended: dict[str, float]) -> None:
-    """Of daemons, and of whatever else has lost its parent: the containers' shims are children of the first process."""
+    """Of daemons, and of all orphans: the containers' shims are children of the first process."""
     with contextlib.suppress(ChildProcessError):
         while (end := os.waitpid(-1, os.WNOHANG))[0] != 0:
             for name, service in services.items():

@@ -1,6 +1,6 @@
 """kubectl as a function: words in, text or parsed JSON out, and what went wrong as an exception.
 
-The real program, so that what a test does is what a person types.
+It runs the real program, so that tests do what people type.
 """
 
 from __future__ import annotations

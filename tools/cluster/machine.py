@@ -60,7 +60,7 @@ class Machine:
     @classmethod
     def new(cls) -> Machine:
         """One that is still to be started. What earlier ones left, because they were killed, is removed."""
-        with alone("machines"):  # so that nobody takes the directory away before it is locked
+        with alone("machines"):  # so that no process removes the directory before it is locked
             for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
                 if _nobody_uses(old):
                     _remove(old)
@@ -86,7 +86,7 @@ class Machine:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=[self._lock.fileno()],  # as long as anything of it lives, nobody takes the directory away
+                pass_fds=[self._lock.fileno()],  # while any process of it lives, no other one removes the directory
             )
         (self.directory / "pid").write_text(str(self._first_child(self._process.pid)))
         try:
@@ -160,7 +160,7 @@ class Machine:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """Be in the node's network meanwhile: this thread, and the threads and programs that it starts."""
+        """Enter the node's network for the block: this thread, and the threads and programs that it starts."""
         with Path("/proc/thread-self/ns/net").open() as ours, Path(f"/proc/{self.pid}/ns/net").open() as theirs:
             _set_network(theirs.fileno())
             try:

@@ -1,6 +1,6 @@
 """Mail domains of a test cluster: a zone whose MX and address records tests change while it runs.
 
-CoreDNS reads the zone file anew when its serial number has changed, within about half a second.
+CoreDNS rereads the zone file within about half a second after its serial number has changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Zone:
         self._replace(host, "AAAA", [each for each in addresses if ":" in each])
 
     def write(self) -> None:
-        """Write the file anew, under a new serial number."""
+        """Rewrite the file, with a new serial number."""
         self._serial = max(self._serial + 1, int(time.time()))
         soa = f"@ 1 IN SOA ns.test. nobody.test. {self._serial} 60 60 60 1"
         fresh = self.path.with_suffix(".new")

@@ -1,4 +1,4 @@
-"""Programs that run for as long as whoever started them, and not a moment longer.
+"""Programs that run only as long as the process that started them.
 
 Each is tied to the thread that starts it (PR_SET_PDEATHSIG, by util-linux's setpriv): however that ends, SIGKILL
 included, the kernel ends the program. So start them from the main thread.

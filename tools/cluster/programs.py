@@ -1,6 +1,6 @@
 """Kubernetes, etcd, CoreDNS and Helm, built from their pinned Go modules: where each program is.
 
-Each directory beside this file with a `go.mod` is a module of its own, and its `go.sum` holds what is built to its
+Each directory beside this file with a `go.mod` is a separate module, and its `go.sum` pins what is built to its
 content. The first use builds (all of them: about eleven minutes on two cores), later ones find them in the cache.
 """
 

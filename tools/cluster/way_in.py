@@ -1,6 +1,6 @@
 """A way from a test into a cluster whose network it is not in: local ports that lead to any address in there.
 
-One `kubectl port-forward` leads to a pod (`gate`) that connects to whatever is asked for; so a service spreads
+One `kubectl port-forward` leads to a pod (`gate`) that connects to the address that is asked for; so a service spreads
 connections over its pods, and a pod that goes away takes along its own connections only.
 """
 
