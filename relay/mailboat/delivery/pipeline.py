@@ -216,9 +216,10 @@ class Pipeline:
         self._scheduler.recorded(entry, change.remaining)
         observer = self._parts.observer
         observer.attempted(entry, change.report, change.remaining, change.delay)
-        for action, outcomes in change.actions:
-            if outcomes:
-                observer.dsn_queued(action)
+        if change.bounced or change.confirmed:
+            for action, outcomes in change.actions:
+                if outcomes:
+                    observer.dsn_queued(action)
         if change.bounced:
             observer.bounce_message(entry, BounceResult.QUEUED)
         elif change.silenced:

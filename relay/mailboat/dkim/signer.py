@@ -49,11 +49,13 @@ class Signer:
     strict: bool = True
     """Whether a message that cannot be signed is refused temporarily, rather than sent unsigned."""
 
-    @property
-    def oldest_day(self) -> float | None:
-        """The earliest day in a selector of the keys in use, such as mb20261128r; seconds since the epoch, if any."""
-        keys = (key for domain in self.domains.values() for key in domain.keys)
-        return min(filter(None, (_day_in(key.selector) for key in keys)), default=None)
+    oldest_day: float | None = field(init=False, compare=False)
+    """The earliest day in a selector of the keys in use, such as mb20261128r; seconds since the epoch, if any."""
+
+    def __post_init__(self) -> None:
+        # Once a configuration: each look at the metrics asks, and a thousand domains have two thousand selectors.
+        days = (_day_in(key.selector) for domain in self.domains.values() for key in domain.keys)
+        object.__setattr__(self, "oldest_day", min(filter(None, days), default=None))
 
     def keys_for(self, fields: Sequence[bytes]) -> list[SigningKey]:
         """The keys that sign a message with this header. CannotSignError where there should be some."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mailboat.message.text import crlf, encode_binary, one_line
+from mailboat.model.outcome import ReportAction
 from mailboat.model.placeholders import PLACEHOLDER
 
 DEFAULT_TEXT = """\
@@ -80,14 +81,14 @@ A report for mail programs and the header of your message are attached.
   Queue id: {{msgid}}
 """
 SUCCESS = {
-    "relayed": ReportText(
+    ReportAction.RELAYED: ReportText(
         _SUCCESS.format(
             subject_line="Your mail was handed on",
             what="As you asked: your message was accepted by the next mail system for these\n"
             "recipients. That system sends no reports of its own.",
         )
     ),
-    "delivered": ReportText(
+    ReportAction.DELIVERED: ReportText(
         _SUCCESS.format(
             subject_line="Your mail was delivered", what="As you asked: your message was delivered to these recipients."
         )

@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 from mailboat.config.settings import IPAddress, Route, Settings
 from mailboat.model.address import NULL_SENDER, Address
@@ -31,9 +32,8 @@ _HOSTS_AT_ONCE = 4
 """Hosts of one destination looked up together. With more, one domain with many MXs would crowd out the others."""
 
 
-@dataclass(frozen=True, slots=True)
-class RouteQuery:
-    """The mail to route."""
+class RouteQuery(NamedTuple):
+    """The mail to route; the key of its result in the cache of `router`, for each message."""
 
     domain: str
     """Normalised (`Address.ascii_domain`), or an address literal in brackets; empty where it makes no difference."""

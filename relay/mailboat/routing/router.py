@@ -36,7 +36,7 @@ class Router:
         self._clock = clock
         self._chance = chance or random.Random()  # noqa: S311 - fairness, not secrecy
         self._finder: Finder | None = None
-        self._results: OrderedDict[tuple[str, str, bool], RouteResult] = OrderedDict()
+        self._results: OrderedDict[RouteQuery, RouteResult] = OrderedDict()
 
     def configure(self, settings: Settings, local: LocalAddresses) -> None:
         """Set new settings. A running look-up still uses the old ones, and is not cached."""
@@ -65,15 +65,15 @@ class Router:
         finder = self._configured()
         route = finder.route_of(domain, sender)
         query = finder.query(domain, route, force_tls=force_tls)
-        results, key = self._results, (query.domain, query.route, force_tls)
-        found = results.get(key)
+        results = self._results
+        found = results.get(query)
         if found is not None and self._clock.monotonic() < found.expires:
             self._observer.dns_query(DnsResult.CACHED)
         else:
-            found = results[key] = await finder.find(query, route, self._chance)
+            found = results[query] = await finder.find(query, route, self._chance)
             if len(results) > MAX_RESULTS:
                 results.popitem(last=False)
-        results.move_to_end(key)
+        results.move_to_end(query)
         return found
 
     async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:

@@ -24,7 +24,7 @@ class AnnouncedLimits:
     """In one transaction; None: not said."""
 
 
-NONE = AnnouncedLimits()
+_NONE = AnnouncedLimits()
 
 
 def limits_of(value: str | None) -> AnnouncedLimits:
@@ -33,14 +33,14 @@ def limits_of(value: str | None) -> AnnouncedLimits:
     RCPTDOMAINMAX changes nothing: the recipients of an entry are of one domain.
     """
     if value is None:
-        return NONE
+        return _NONE
     said: dict[str, int] = {}
     for limit in value.split():
         name, _, number = limit.partition("=")
         if name in _NUMBERS and _NUMBER.fullmatch(number):
             said[name] = int(number)
         elif name in _NUMBERS or not _LIMIT.fullmatch(limit):
-            return NONE
+            return _NONE
     return AnnouncedLimits(said.get("MAILMAX"), said.get("RCPTMAX"))
 
 
