@@ -37,6 +37,7 @@ PURE = (
     "routing/mx.py",
     "routing/route.py",
     "routing/security.py",
+    "routing/subject.py",
     "delivery/destination.py",
     "delivery/gate.py",
     "delivery/oauth.py",

@@ -22,6 +22,7 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Body, Entry, EntryKey, Message, Recipient, SpooledBody
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import AttemptReport, Outcome
+from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.queue.store import Store
 from mailboat.routing.answers import RoutingAnswer, Target, Targets
 
@@ -69,8 +70,10 @@ class KnownRoute:
         self.answer = answer
         self.asked: list[tuple[str, bool]] = []
 
-    async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
-        self.asked.append((domain, force_tls))
+    async def route(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> RoutingAnswer:
+        self.asked.append((domain, asked.forced))
         return self.answer
 
 

@@ -32,6 +32,7 @@ from mailboat.model.clock import SystemClock
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import AttemptReport, Outcome, Result
+from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.routing.ahead import Ahead
 from mailboat.routing.answers import Located, RoutingAnswer, Site, Spot, Target, Targets, Unroutable
 
@@ -77,7 +78,9 @@ class Map:
         names = ",".join(sorted({target.host for target in way}))
         return Located(Site(names, tuple(tuple(tiers[p]) for p in sorted(tiers))), now + 60)
 
-    async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
+    async def route(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> RoutingAnswer:
         """The targets of a domain."""
         way = self.ways.get(domain, Unroutable(False, "4.4.3", "no answer"))
         return way if isinstance(way, Unroutable) else Targets(tuple(way))

@@ -24,6 +24,7 @@ from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, HookFailure, Observer
 from mailboat.model.outcome import AttemptReport, Outcome, Result
+from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.queue.entry import Transition
 from mailboat.queue.store import Store
 from mailboat.routing.answers import RoutingAnswer, Target, Targets
@@ -141,8 +142,8 @@ class FakeHopRouter:
     def __init__(self) -> None:
         self.asked: list[tuple[str, list[Hop], bool]] = []
 
-    async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
-        self.asked.append((domain, list(hops), force_tls))
+    async def via(self, domain: str, hops: Sequence[Hop], asked: MessageTls = NOTHING_ASKED) -> RoutingAnswer:
+        self.asked.append((domain, list(hops), asked.forced))
         return Targets((Target("chosen.test", "192.0.2.1", 25),))
 
 

@@ -8,11 +8,14 @@ from mailboat.model.address import Address
 from mailboat.model.envelope import Entry, EntryKey, Message, Recipient, State
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result, Stage
 from mailboat.model.reply import Reply
+from mailboat.model.tls import VerifiedBy
 
 T0 = 1_700_000_000.0
 """2023-11-14T22:13:20Z."""
 
-PEER = PeerFacts("mx.example.net", "192.0.2.1", 25, "192.0.2.9", "SMTP", "TLSv1.3", "TLS_AES_256_GCM_SHA384", True)
+PEER = PeerFacts(
+    "mx.example.net", "192.0.2.1", 25, "192.0.2.9", "SMTP", "TLSv1.3", "TLS_AES_256_GCM_SHA384", VerifiedBy.PKIX
+)
 
 
 class StoppedClock:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import cast
 
-from mailboat.routing import security
+from mailboat.routing import security, subject
 from mailboat.routing.answers import TlsRequirement
-from mailboat.routing.security import Lookups, TlsPolicy
+from mailboat.routing.subject import Lookups, TlsPolicy
 
-Subject = partial(security.Subject, lookups=cast("Lookups", None))
+Subject = partial(subject.Subject, lookups=cast("Lookups", None))
 """A target about which nothing can be looked up."""
 
 
-def requirement(policy: TlsPolicy, subject: security.Subject) -> TlsRequirement:
+def requirement(policy: TlsPolicy, about: subject.Subject) -> TlsRequirement:
     """`security.requirement`, which must come to its end without waiting: there is no event loop."""
     try:
-        security.requirement(policy, subject).send(None)
+        security.requirement(policy, about).send(None)
     except StopIteration as end:
         found: TlsRequirement = end.value
         return found

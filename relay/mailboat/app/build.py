@@ -189,7 +189,7 @@ async def _locate(router: Router, hooks: DeliveryHooks, clock: Clock, entry: Ent
     if hooks.chooses_route:
         located = Located(Site(entry.domain, ()), clock.monotonic() + MAX_AGE)
     else:
-        located = await router.locate(entry.domain, entry.message.sender, force_tls=entry.force_tls)
+        located = await router.locate(entry.domain, entry.message.sender, entry.tls)
     source = chosen_source(entry)
     if source is None or isinstance(located.where, Unroutable):
         return located

@@ -61,8 +61,14 @@ class TlsLevel(StrEnum):
 
     DISABLED = "disabled"
     OPPORTUNISTIC = "opportunistic"
+    ENCRYPT = "encrypt"
+    """STARTTLS must succeed, with any certificate (RFC 7672 2.2). Only for `routing`: no setting asks for it."""
     REQUIRED = "required"
     IMPLICIT = "implicit"
+
+
+ROUTE_TLS_LEVELS = tuple(level for level in TlsLevel if level is not TlsLevel.ENCRYPT)
+"""Those that a route or a plugin may ask for."""
 
 
 class Protocol(StrEnum):

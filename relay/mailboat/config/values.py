@@ -8,7 +8,7 @@ Names and addresses are in `hosts`, retry intervals in `intervals`; all are offe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import TypeVar
 
@@ -157,14 +157,15 @@ def path(text: str) -> str:
     return text
 
 
-def choice(kind: type[_Choice]) -> Callable[[str], _Choice]:
+def choice(kinds: Iterable[_Choice]) -> Callable[[str], _Choice]:
     """One word of a closed set, in any case."""
+    by_word: dict[str, _Choice] = {kind.value: kind for kind in kinds}
 
     def parse(text: str) -> _Choice:
         try:
-            return kind(text.lower())
-        except ValueError:
-            raise ValueError(f"is not one of {', '.join(kind)}") from None
+            return by_word[text.lower()]
+        except KeyError:
+            raise ValueError(f"is not one of {', '.join(by_word)}") from None
 
     return parse
 

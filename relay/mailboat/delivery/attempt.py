@@ -32,6 +32,7 @@ from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry, EntryKey, Recipient, SpooledBody
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result, Stage
+from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.queue.store import StorageError, Store
 from mailboat.routing.answers import RoutingAnswer, Target, Unroutable
 from mailboat.smtp.extensions import DSN, EXTENSIONS
@@ -50,7 +51,9 @@ _FITS = tuple((extension.keyword, extension.fit) for extension in EXTENSIONS if 
 class Routing(Protocol):
     """What an attempt asks of routing."""
 
-    async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
+    async def route(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> RoutingAnswer:
         """The targets for mail from a sender to a domain."""
 
 
@@ -125,7 +128,7 @@ class Attempter:
         entry = walk.entry
         if answer is None:
             sender = entry.message.sender
-            answer = await self._parts.router.route(entry.domain, sender, force_tls=entry.force_tls)
+            answer = await self._parts.router.route(entry.domain, sender, entry.tls)
         if isinstance(answer, Unroutable):
             permanent, status, reason = answer.permanent, answer.status, answer.reason
             walk.conclude(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))

@@ -32,6 +32,7 @@ from mailboat.smtp.sasl_client import SASL_CLIENTS, Respond
 
 log = logging.getLogger(__name__)
 
+_STARTTLS_LEVELS = frozenset({TlsLevel.ENCRYPT, TlsLevel.REQUIRED})
 _COMMAND_LIMIT = 510
 """Octets of a command without its line end (RFC 5321 4.5.3.1.4): a longer initial response is sent separately."""
 
@@ -62,7 +63,7 @@ class Client:
         opportunistic = level is TlsLevel.OPPORTUNISTIC
         address = (target.path or target.ip, target.port)
         given_up = target.credentials is None and not target.tls.verify and address in self._broken_tls
-        starttls = level is TlsLevel.REQUIRED or (opportunistic and not given_up)
+        starttls = level in _STARTTLS_LEVELS or (opportunistic and not given_up)
         try:
             return await self._open(target, source, settings, starttls=starttls)
         except TlsFailed as failure:
@@ -142,7 +143,7 @@ class _Opening:
 
     def _server_name(self) -> str:
         """The name for SNI and for the certificate; OpenSSL leaves an address out of SNI (RFC 6066 3)."""
-        host = self._target.host.rstrip(".")
+        host = self._target.tls.servername or self._target.host.rstrip(".")
         if not host or host.startswith("/"):
             return "localhost"
         return host.strip("[]")
@@ -249,7 +250,7 @@ class _Opening:
             protocol="LMTP" if self._lmtp else "SMTP",
             tls_version=self._tls.version,
             tls_cipher=self._tls.cipher,
-            tls_verified=self._tls.verified,
+            tls_verified_by=self._tls.verified_by,
             authenticated=self._authenticated,
         )
 

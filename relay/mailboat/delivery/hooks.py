@@ -21,6 +21,7 @@ from mailboat.model.address import Address
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result
+from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.queue.entry import Transition, dropped
 from mailboat.routing.answers import RoutingAnswer
 from mailboat.routing.route import Hop
@@ -43,7 +44,7 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\s+")
 class HopRouter(Protocol):
     """The part of routing that hooks need."""
 
-    async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
+    async def via(self, domain: str, hops: Sequence[Hop], asked: MessageTls = NOTHING_ASKED) -> RoutingAnswer:
         """The targets over hops that a plugin chose."""
 
 
@@ -106,7 +107,7 @@ class AttemptHooks:
             text = _line(decision.text) or f"Temporary MX lookup error for {domain}"
             return self._decided(Result.DEFERRED, "4.1.2", text)
         hops = [hop_of(mx, self._settings) for mx in decision.mx]
-        return await self._router.via(domain, hops, force_tls=self.entry.force_tls)
+        return await self._router.via(domain, hops, self.entry.tls)
 
     def with_notes(self, change: Transition) -> Transition:
         """The transition to record, with the notes of plugins."""

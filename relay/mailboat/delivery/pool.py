@@ -168,7 +168,7 @@ class Pool:
             source,
             target.protocol,
             target.tls.level,
-            (target.host, target.tls.ca) if target.tls.verifies else None,
+            _verified_by(target),
             target.credentials,
             self._tls_changes,
         )
@@ -224,3 +224,11 @@ class Pool:
             self._retire(session)
         if self._expiry:
             self._sweep_after(max(min(self._expiry.values()) - now, 0.01))
+
+
+def _verified_by(target: Target) -> Hashable:
+    """What the certificate of a connection was verified by; None: it was not verified."""
+    tls = target.tls
+    if tls.tlsa:
+        return tls.tlsa, tls.servername, tls.names
+    return (tls.servername or target.host, tls.ca) if tls.verifies else None

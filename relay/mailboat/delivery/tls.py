@@ -14,6 +14,7 @@ from typing import Any
 
 from mailboat.config.openssl import VERSIONS
 from mailboat.config.settings import Settings, TlsSettings
+from mailboat.model.tls import VerifiedBy
 from mailboat.routing.answers import SessionTls
 
 NO_TLS_MEMORY = 600.0
@@ -110,4 +111,5 @@ def session_tls(transport_info: Callable[[str], Any]) -> SessionTls:
         return SessionTls()
     cipher, context = tls.cipher(), tls.context
     verified = context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED
-    return SessionTls(tls.version() or "", cipher[0] if cipher else "", verified)
+    verified_by = VerifiedBy.PKIX if verified else VerifiedBy.NONE
+    return SessionTls(tls.version() or "", cipher[0] if cipher else "", verified_by)

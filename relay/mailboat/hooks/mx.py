@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import ParseResult, SplitResult
 
 from mailboat.config.hosts import hop_url, host_and_port, host_name
+from mailboat.config.nouns import ROUTE_TLS_LEVELS
 from mailboat.config.settings import TlsLevel
 from mailboat.config.values import auth_type
 
@@ -161,10 +162,10 @@ def _of_fields(found: Mapping[Any, Any]) -> Mx:
 
 
 def _level(text: str) -> TlsLevel:
-    try:
-        return TlsLevel(text.lower())
-    except ValueError:
-        raise ValueError(f"tls is not one of {', '.join(TlsLevel)}") from None
+    level = next((level for level in ROUTE_TLS_LEVELS if level == text.lower()), None)
+    if level is None:
+        raise ValueError(f"tls is not one of {', '.join(ROUTE_TLS_LEVELS)}")
+    return level
 
 
 def _check_types(mx: Mx) -> None:
@@ -193,7 +194,7 @@ def _check_types(mx: Mx) -> None:
     for name in ("using_lmtp", "by_system", "auth_without_tls"):
         if not isinstance(getattr(mx, name), bool):
             raise ValueError(f"{name} is neither true nor false")  # noqa: TRY004
-    if mx.tls is not None and not isinstance(mx.tls, TlsLevel):
+    if mx.tls is not None and not (isinstance(mx.tls, TlsLevel) and mx.tls in ROUTE_TLS_LEVELS):
         raise ValueError("tls is not a TlsLevel")
     if mx.path and not mx.path.startswith("/"):
         raise ValueError("path is not absolute")

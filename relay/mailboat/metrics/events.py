@@ -22,6 +22,7 @@ from mailboat.model.clock import Clock, SystemClock, rfc3339
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import BounceResult, ConfigReloaded, Observer, Received, Rejected
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result
+from mailboat.model.tls import VerifiedBy
 
 Event = dict[str, Any]
 Later = Callable[[float, Callable[[], None]], object]
@@ -148,7 +149,7 @@ class EventLog(Observer):
         }
         if peer.tls_version:
             event["cipher"] = peer.tls_cipher
-            event["verified"] = peer.tls_verified
+            event["verified"] = peer.tls_verified_by is not VerifiedBy.NONE
         if delay is not None and outcome.result is Result.DEFERRED:
             event["retry_in"] = round(delay, 3)
         if outcome.ambiguous:

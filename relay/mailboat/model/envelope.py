@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from mailboat.model.address import Address
+from mailboat.model.tls import NOTHING_ASKED, MessageTls
 
 
 class State(StrEnum):
@@ -26,6 +27,7 @@ Parameters = Mapping[str, str]
 """Of MAIL or RCPT, as `smtp.extensions` keeps them: keyword in capitals to value, which is empty where it has none."""
 DEFAULT_TENANT = "default"
 """The tenant of mail for which no rule names one."""
+_FORCED = MessageTls(forced=True)
 TENANT_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
 
@@ -123,6 +125,11 @@ class Entry:
         """Deliver over TLS or defer: the decision of a hook for this entry, else that of the message."""
         noted = self.noted
         return self.message.force_tls if noted is None or noted.force_tls is None else noted.force_tls
+
+    @property
+    def tls(self) -> MessageTls:
+        """What the message asks of TLS."""
+        return _FORCED if self.force_tls else NOTHING_ASKED
 
     @property
     def todo_notes(self) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mailboat.model.reply import Reply
+from mailboat.model.tls import VerifiedBy
 
 
 class Stage(StrEnum):
@@ -82,7 +83,7 @@ class PeerFacts:
     tls_version: str = ""
     """`TLSv1.3` and the like; empty without TLS."""
     tls_cipher: str = ""
-    tls_verified: bool = False
+    tls_verified_by: VerifiedBy = VerifiedBy.NONE
     authenticated: bool = False
 
 

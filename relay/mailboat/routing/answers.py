@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from mailboat.config.settings import OAuthGrant, Protocol, Route, TlsLevel
+from mailboat.model.tls import PolicySource, TlsDemand, VerifiedBy
+from mailboat.routing.records import TlsaRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +35,37 @@ _VERIFIED_LEVELS = frozenset({TlsLevel.REQUIRED, TlsLevel.IMPLICIT})
 
 @dataclass(frozen=True, slots=True)
 class TlsRequirement:
-    """How much TLS a target must have, and why: the last check that raised the level."""
+    """How much TLS a target must have, and why: the policy for one (domain, host). Made by `security` only."""
 
     level: TlsLevel = TlsLevel.OPPORTUNISTIC
     verify: bool = False
-    """The certificate must verify and match `servername`."""
+    """The certificate must be valid for the host's name; with `tlsa`, it must match those instead."""
     reason: str = ""
+    """What demands it, for people."""
     ca: str = ""
     """Root certificates that verify it, in PEM; empty: those of tls.ini."""
     refusal: str = ""
     """Why no mail may be sent to the target; empty: it may."""
+    policy: PolicySource = PolicySource.NONE
+    """Who decided it."""
+    tlsa: tuple[TlsaRecord, ...] = ()
+    """Usable TLSA records, one of which the certificate must match (RFC 7672 3); empty without DANE."""
+    servername: str = ""
+    """The name for SNI, with `tlsa` the TLSA base domain (RFC 7672 8.1); empty: the host's."""
+    names: tuple[str, ...] = ()
+    """With `tlsa` of usage 2: the names that the certificate may be for (RFC 7672 3.2.2)."""
 
     @property
     def verifies(self) -> bool:
-        """Whether the certificate must be valid for the target's name, should TLS be used."""
-        return self.verify or self.level in _VERIFIED_LEVELS
+        """Whether the certificate must be valid for the host's name by PKIX, should TLS be used."""
+        return not self.tlsa and (self.verify or self.level in _VERIFIED_LEVELS)
+
+    @property
+    def demand(self) -> TlsDemand:
+        """What a connection must have."""
+        if self.level in (TlsLevel.DISABLED, TlsLevel.OPPORTUNISTIC):
+            return TlsDemand.CLEAR
+        return TlsDemand.VERIFY if self.tlsa or self.verifies else TlsDemand.ENCRYPT
 
     def with_roots(self, ca: str) -> TlsRequirement:
         """The same, verified with these root certificates if there are any."""
@@ -61,8 +79,8 @@ class SessionTls:
     version: str = ""
     """`TLSv1.3` and the like; empty without TLS."""
     cipher: str = ""
-    verified: bool = False
-    """The certificate was found valid for the target's name; without that there would be no connection."""
+    verified_by: VerifiedBy = VerifiedBy.NONE
+    """How the certificate was verified."""
 
 
 Spot: TypeAlias = tuple[str, int]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from mailboat.config.settings import IPAddress, Route, Settings
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
+from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.routing import mx, security
 from mailboat.routing.answers import Site, Target, Unroutable
 from mailboat.routing.local import LocalAddresses
@@ -24,6 +25,7 @@ from mailboat.routing.mx import MxHost
 from mailboat.routing.records import Answer, Families, MxRecord, NoData, NxDomain
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.route import Hop, RouteTable, hops
+from mailboat.routing.subject import Subject, TlsPolicy
 from mailboat.routing.target_plan import MAX_TARGETS, Host, TargetPlan
 
 MAX_HOSTS = 12
@@ -37,7 +39,8 @@ class RouteQuery(NamedTuple):
 
     domain: str
     """Normalised (`Address.ascii_domain`), or an address literal in brackets; empty where it makes no difference."""
-    force_tls: bool = False
+    asked: MessageTls = NOTHING_ASKED
+    """What the message asks of TLS."""
     route: str = ""
     """Name of the `[route]` that takes it; empty without."""
 
@@ -63,7 +66,7 @@ class Finder:
         self._prefer = outbound.inet_prefer
         self._local = local
         self._local_ok = outbound.local_mx_ok
-        self._policy = security.TlsPolicy.of(outbound.enable_tls, settings.tls_outbound)
+        self._policy = TlsPolicy.of(outbound.enable_tls, settings.tls_outbound)
         self._routes = RouteTable(outbound.routes)
         self._resolver = resolver
         self._clock = clock
@@ -72,11 +75,11 @@ class Finder:
         """The `[route]` that takes mail from a sender to a domain."""
         return self._routes.find(domain, sender)
 
-    def query(self, domain: str, route: Route | None, *, force_tls: bool) -> RouteQuery:
+    def query(self, domain: str, route: Route | None, asked: MessageTls) -> RouteQuery:
         """What is to be found for mail that `route` takes; a route has the same targets for nearly all domains."""
         if route is None:
-            return RouteQuery(domain, force_tls)
-        return RouteQuery(domain if self._policy.names(domain) else "", force_tls, route.name)
+            return RouteQuery(domain, asked)
+        return RouteQuery(domain if self._policy.names(domain) else "", asked, route.name)
 
     async def find(self, query: RouteQuery, route: Route | None, chance: Random) -> RouteResult:
         """The targets of mail to a domain or address literal, or those of its route."""
@@ -112,7 +115,8 @@ class Finder:
             return RouteResult(records, lookups.expires(usable=False))
         # Shuffled first, so that of too many equal hosts different ones are left out each time.
         mixed = sorted(chance.sample(records, len(records)), key=lambda record: record.preference)
-        wanted = [self._mx_hop(record) for record in mixed[:MAX_HOSTS]]
+        secure = isinstance(answer, Answer | NoData | NxDomain) and answer.secure
+        wanted = [self._mx_hop(record, secure=secure) for record in mixed[:MAX_HOSTS]]
         found = await self._look_up(query, wanted, lookups)
         exists = not isinstance(answer, NxDomain)
         hosts = mx.reachable(query.domain, [at.host for at in found], self._prefer, exists=exists)
@@ -130,15 +134,23 @@ class Finder:
         if literal.version not in self._prefer.versions:
             reason = f"{query.domain} is not an {mx.address_of(self._prefer)}"
             return RouteResult(Unroutable(True, "5.4.4", reason), until)
-        lookups, record = self._lookups(), MxRecord(0, str(literal))
-        host = MxHost(record.exchange, 0, ((literal,),))
-        return _found(query, [await self._candidate(query, self._mx_hop(record), host, lookups)], lookups)
+        lookups, hop = self._lookups(), Hop(str(literal), self._mx_port, local_ok=self._local_ok, by_system=False)
+        host = MxHost(hop.host, 0, ((literal,),))
+        return _found(query, [await self._candidate(query, hop, host, lookups)], lookups)
 
     def _lookups(self) -> QueryLookups:
         return QueryLookups(self._resolver, self._clock)
 
-    def _mx_hop(self, record: MxRecord) -> Hop:
-        return Hop(record.exchange, self._mx_port, priority=record.preference, local_ok=self._local_ok, by_system=False)
+    def _mx_hop(self, record: MxRecord, *, secure: bool) -> Hop:
+        return Hop(
+            record.exchange,
+            self._mx_port,
+            priority=record.preference,
+            local_ok=self._local_ok,
+            by_system=False,
+            by_mx=True,
+            secure=secure,
+        )
 
     async def _look_up(self, query: RouteQuery, wanted: Sequence[Hop], lookups: QueryLookups) -> list[_Candidate]:
         """The hosts with their targets, until there are enough for one attempt."""
@@ -172,9 +184,18 @@ class Finder:
 
     async def _target(self, query: RouteQuery, hop: Hop, ip: IPAddress | None, lookups: QueryLookups) -> Target:
         name = hop.name or hop.name_of_host
-        secret = hop.credentials is not None and not hop.auth_without_tls
-        subject = security.Subject(
-            query.domain, name, ip, query.route, hop.tls, query.force_tls, secret, lookups=lookups
+        subject = Subject(
+            query.domain,
+            name,
+            ip,
+            query.route,
+            hop.tls,
+            query.asked,
+            has_secret=hop.credentials is not None and not hop.auth_without_tls,
+            port=hop.port,
+            by_mx=hop.by_mx,
+            mx_secure=hop.secure,
+            lookups=lookups,
         )
         tls = await security.requirement(self._policy, subject)
         return Target(

@@ -45,6 +45,10 @@ class Hop:
     """May be this host. Smart hosts may, because they are configured."""
     by_system: bool = True
     """Its name is looked up as the system does, with /etc/hosts and the search list; False: in the DNS as it stands."""
+    by_mx: bool = False
+    """Found by the MX records of the recipients' domain, or that domain itself."""
+    secure: bool = True
+    """Found securely: configured, chosen by a plugin, or by an authenticated MX answer."""
     route: Route | None = None
     """The `[route]` that it comes from; None: by MX or a plugin."""
     inet: InetPrefer | None = None

@@ -15,6 +15,7 @@ from mailboat.config.settings import Settings
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
+from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.routing.answers import Located, RoutingAnswer, Unroutable
 from mailboat.routing.finder import Finder, RouteQuery, RouteResult
 from mailboat.routing.local import LocalAddresses
@@ -49,22 +50,24 @@ class Router:
         route = self._configured().route_of(domain, sender)
         return domain if route is None else f"route:{route.name}"
 
-    async def route(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> RoutingAnswer:
+    async def route(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> RoutingAnswer:
         """The targets for mail to a domain (`Address.ascii_domain`) in the order to try them, or why there are none."""
-        return self._answer(await self._find(domain, sender, force_tls=force_tls))
+        return self._answer(await self._find(domain, sender, asked))
 
-    async def locate(self, domain: str, sender: Address = NULL_SENDER, *, force_tls: bool = False) -> Located:
+    async def locate(self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED) -> Located:
         """The site of mail; the targets are cached for `route`."""
-        found = await self._find(domain, sender, force_tls=force_tls)
+        found = await self._find(domain, sender, asked)
         if found.site is not None:
             return Located(found.site, found.expires)
         assert isinstance(found.plan, Unroutable)
         return Located(found.plan, found.expires)
 
-    async def _find(self, domain: str, sender: Address, *, force_tls: bool) -> RouteResult:
+    async def _find(self, domain: str, sender: Address, asked: MessageTls) -> RouteResult:
         finder = self._configured()
         route = finder.route_of(domain, sender)
-        query = finder.query(domain, route, force_tls=force_tls)
+        query = finder.query(domain, route, asked)
         results = self._results
         found = results.get(query)
         if found is not None and self._clock.monotonic() < found.expires:
@@ -76,10 +79,10 @@ class Router:
         results.move_to_end(query)
         return found
 
-    async def via(self, domain: str, hops: Sequence[Hop], *, force_tls: bool = False) -> RoutingAnswer:
+    async def via(self, domain: str, hops: Sequence[Hop], asked: MessageTls = NOTHING_ASKED) -> RoutingAnswer:
         """The targets over hops that a plugin chose, in the order given; their names are looked up."""
         ordered = [replace(hop, priority=place) for place, hop in enumerate(hops)]
-        return self._answer(await self._configured().by_hops(RouteQuery(domain, force_tls), ordered))
+        return self._answer(await self._configured().by_hops(RouteQuery(domain, asked), ordered))
 
     def _answer(self, found: RouteResult) -> RoutingAnswer:
         return found.plan if isinstance(found.plan, Unroutable) else found.plan.order(self._chance)

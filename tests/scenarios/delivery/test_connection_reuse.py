@@ -16,6 +16,7 @@ from tests.support.strict_host import StrictHost
 from mailboat.config.settings import Route, TlsLevel
 from mailboat.model.outcome import Result
 from mailboat.routing.answers import Credentials, TlsRequirement
+from mailboat.routing.records import TlsaRecord
 
 
 async def test_messages_one_after_the_other_share_a_connection() -> None:
@@ -74,6 +75,24 @@ async def test_whatever_tells_two_deliveries_apart_separates_their_connections(d
         await rig.attempt(make_entry(), mx.target(**{k: values.get(k, v) for k, v in difference.items()}))
 
         assert len(mx.connections) == 2
+
+
+@pytest.mark.parametrize(
+    "stricter",
+    [
+        TlsRequirement(TlsLevel.ENCRYPT),
+        TlsRequirement(TlsLevel.REQUIRED, verify=True),
+        TlsRequirement(TlsLevel.REQUIRED, tlsa=(TlsaRecord(3, 1, 1, bytes(32)),)),
+    ],
+    ids=("encrypt", "pkix", "dane"),
+)
+async def test_a_connection_is_not_used_again_under_a_stricter_tls_policy(stricter: TlsRequirement) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        await rig.attempt(make_entry(), mx.target())
+        refused = await rig.outcome(mx.target(tls=stricter))
+
+        assert len(mx.connections) == 2
+        assert (refused.result, refused.status) == (Result.DEFERRED, "4.7.4")
 
 
 async def test_a_connection_from_before_a_reload_of_tls_ini_is_not_used_again() -> None:

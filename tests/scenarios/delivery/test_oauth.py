@@ -20,7 +20,7 @@ from mailboat.delivery.oauth import TokenError
 from mailboat.delivery.token_client import request_token
 from mailboat.model.outcome import Outcome, Result, Stage
 from mailboat.routing.answers import Credentials, Target
-from mailboat.routing.security import TlsPolicy
+from mailboat.routing.subject import TlsPolicy
 
 CHALLENGE = base64.b64encode(b'{"status":"401","schemes":"bearer"}').decode()
 EXPIRED = "535 5.7.3 Authentication unsuccessful"

@@ -16,7 +16,7 @@ from tests.support.tls_checks import Subject, requirement
 from mailboat.config.settings import TlsLevel
 from mailboat.model.outcome import Result, Stage
 from mailboat.routing.answers import Credentials, Target
-from mailboat.routing.security import TlsPolicy
+from mailboat.routing.subject import TlsPolicy
 
 USER = Credentials("user", "secret", required=True)
 ELSEWHERE = ip_address("192.0.2.1")

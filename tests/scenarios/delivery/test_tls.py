@@ -13,11 +13,14 @@ from tests.support.scripted_mx import Answer, Drop, Raw, ScriptedMx, Silence
 
 from mailboat.config.settings import TlsLevel, TlsSettings
 from mailboat.model.outcome import Result, Stage
+from mailboat.model.tls import PolicySource, VerifiedBy
 from mailboat.routing import security
 from mailboat.routing.answers import Credentials, SessionTls, TlsRequirement
+from mailboat.routing.records import TlsaRecord
 
 REQUIRED = TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts")
 IMPLICIT = TlsRequirement(TlsLevel.IMPLICIT, verify=True)
+ENCRYPT = TlsRequirement(TlsLevel.ENCRYPT, reason="unusable TLSA records", policy=PolicySource.DANE)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ async def test_starttls_is_used_where_offered_and_the_report_says_how(certificat
 
         assert report.outcomes[0].result is Result.DELIVERED
         assert report.peer is not None
-        assert (report.peer.tls_version, report.peer.tls_verified) == ("TLSv1.3", False)
+        assert (report.peer.tls_version, report.peer.tls_verified_by) == ("TLSv1.3", VerifiedBy.NONE)
         assert report.peer.tls_cipher
         assert mx.connections[0].verbs[:4] == ["EHLO", "STARTTLS", "EHLO", "MAIL"]
         assert mx.connections[0].sni == "mx.test"
@@ -139,7 +142,7 @@ async def test_required_tls_that_fails_asks_the_next_target_and_then_defers(
 
         assert report.outcomes[0].result is Result.DELIVERED
         assert report.peer is not None
-        assert report.peer.tls_verified
+        assert report.peer.tls_verified_by is VerifiedBy.PKIX
         assert alone.result is Result.DEFERRED
         assert alone.status.startswith("4.7.")
         assert not bad.mails
@@ -152,6 +155,48 @@ async def test_required_tls_that_is_not_offered_defers_with_the_reason() -> None
         assert (outcome.result, outcome.status, outcome.stage) == (Result.DEFERRED, "4.7.4", Stage.STARTTLS)
         assert "force_tls_hosts" in outcome.reason
         assert "MAIL" not in mx.connections[0].verbs
+
+
+async def test_encryption_without_verification_takes_any_certificate(certificate: Certificate) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+        report = await rig.attempt(make_entry(), mx.target("other.test", tls=ENCRYPT))
+
+        assert report.outcomes[0].result is Result.DELIVERED
+        assert mx.mails[0].connection.tls
+        assert report.peer is not None
+        assert report.peer.tls_verified_by is VerifiedBy.NONE
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"), [(None, "4.7.4"), ("454 4.7.0 not now", "4.7.0"), ("554 no", "4.7.4"), (Drop(), "4.7.5")]
+)
+async def test_encryption_that_cannot_be_had_defers_and_nothing_is_sent_in_clear(
+    answer: Answer | None, status: str, certificate: Certificate
+) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        if answer is not None:
+            mx.starttls(certificate.server())
+            mx.on("STARTTLS", answer)
+        outcome = await rig.outcome(mx.target(tls=ENCRYPT))
+
+        assert (outcome.result, outcome.status) == (Result.DEFERRED, status)
+        assert len(mx.connections) == 1
+        assert "MAIL" not in mx.connections[0].verbs
+
+
+async def test_a_host_with_tlsa_records_gets_nothing_unless_its_certificate_was_matched(
+    certificate: Certificate,
+) -> None:
+    """Whatever `tls.ini` says of PKIX: without a match the connection ends behind the handshake."""
+    record = TlsaRecord(3, 1, 1, bytes(32))
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        rig.tls = certificate.trusted()
+        mx.starttls(certificate.server())
+        outcome = await rig.outcome(mx.target(tls=TlsRequirement(TlsLevel.REQUIRED, tlsa=(record,))))
+
+        assert (outcome.result, outcome.status, outcome.stage) == (Result.DEFERRED, "4.7.5", Stage.TLS)
+        assert mx.connections[0].verbs == ["EHLO", "STARTTLS"]
 
 
 @pytest.mark.parametrize(("host", "trusted"), [("other.test", True), ("mx.test", False)])
@@ -209,7 +254,7 @@ async def test_implicit_tls_begins_with_the_first_octet(certificate: Certificate
 
         assert report.outcomes[0].result is Result.DELIVERED
         assert report.peer is not None
-        assert (report.peer.tls_version, report.peer.tls_verified) == ("TLSv1.3", True)
+        assert (report.peer.tls_version, report.peer.tls_verified_by) == ("TLSv1.3", VerifiedBy.PKIX)
         assert mx.connections[0].verbs[:2] == ["EHLO", "MAIL"]
 
 
@@ -295,7 +340,11 @@ async def test_a_connection_that_a_check_refuses_after_the_handshake_hears_not_o
         report = await rig.attempt(make_entry(), target, good.target())
 
         assert report.outcomes[0].result is Result.DELIVERED
-        assert [(session.version != "", session.verified) for session in seen] == [(True, implicit), (False, False)]
+        verified = VerifiedBy.PKIX if implicit else VerifiedBy.NONE
+        assert [(session.version != "", session.verified_by) for session in seen] == [
+            (True, verified),
+            (False, VerifiedBy.NONE),
+        ]
         [connection] = bad.connections  # an opportunistic target is not asked again in plaintext either
         assert connection.verbs == ([] if implicit else ["EHLO", "STARTTLS"])
         assert good.mails

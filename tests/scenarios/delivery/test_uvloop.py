@@ -17,6 +17,7 @@ from tests.support.scripted_mx import After, Drop, ScriptedMx, Silence
 
 from mailboat.config.settings import Bind, TlsLevel, TlsSettings
 from mailboat.model.outcome import Result
+from mailboat.model.tls import VerifiedBy
 from mailboat.routing.answers import Target, TlsRequirement
 
 Scenario = Callable[[Path], Coroutine[Any, Any, None]]
@@ -44,7 +45,7 @@ async def starttls(directory: Path) -> None:
             report = await rig.attempt(make_entry(row=row), mx.target(tls=TlsRequirement(TlsLevel.REQUIRED)))
             assert report.outcomes[0].result is Result.DELIVERED
             assert report.peer is not None
-            assert (report.peer.tls_version, report.peer.tls_verified) == ("TLSv1.3", True)
+            assert (report.peer.tls_version, report.peer.tls_verified_by) == ("TLSv1.3", VerifiedBy.PKIX)
         assert len(mx.connections) == 1
 
 

@@ -11,6 +11,7 @@ from tests.support.routing import HASTE, Bench, bench, ips, refusal
 
 from mailboat.config.settings import InetPrefer, TlsLevel
 from mailboat.model.observer import DnsResult
+from mailboat.model.tls import MessageTls
 from mailboat.routing.answers import Targets
 
 
@@ -299,7 +300,7 @@ async def test_force_tls_of_one_message_does_not_touch_the_next() -> None:
     async with bench() as at:
         two_hosts(at)
         for force_tls in (False, True, False):
-            answer = await at.router.route("d.test", force_tls=force_tls)
+            answer = await at.router.route("d.test", asked=MessageTls(forced=force_tls))
             assert isinstance(answer, Targets)
             level = TlsLevel.REQUIRED if force_tls else TlsLevel.OPPORTUNISTIC
             assert {target.tls.level for target in answer.targets} == {level}

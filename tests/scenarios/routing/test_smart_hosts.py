@@ -13,6 +13,7 @@ from tests.support.routing import bench, ips, refusal
 
 from mailboat.config.settings import InetPrefer, OAuthGrant, Protocol, Route, RouteHost, TlsLevel
 from mailboat.model.address import Address
+from mailboat.model.tls import MessageTls, PolicySource
 from mailboat.routing.answers import Credentials, Targets, TlsRequirement
 from mailboat.routing.route import Hop
 
@@ -213,7 +214,9 @@ async def test_the_tls_of_the_route_reaches_the_target() -> None:
         assert isinstance(answer, Targets)
         (target,) = answer.targets
         assert target.port == 465
-        assert target.tls == TlsRequirement(TlsLevel.IMPLICIT, verify=True, reason="route hub")
+        assert target.tls == TlsRequirement(
+            TlsLevel.IMPLICIT, verify=True, reason="route hub", policy=PolicySource.ROUTE
+        )
 
 
 async def test_a_route_takes_address_literals_too() -> None:
@@ -225,7 +228,7 @@ async def test_hops_of_a_plugin_keep_their_order_and_are_looked_up() -> None:
     async with bench() as at:
         at.dns.zone.a("b.test", "192.0.2.2")
         hops = [Hop("b.test", 26, priority=9), Hop("192.0.2.1", 25, bind="198.51.100.7", ehlo="out.test")]
-        answer = await at.router.via("d.test", hops, force_tls=True)
+        answer = await at.router.via("d.test", hops, asked=MessageTls(forced=True))
         assert ips(answer) == ["192.0.2.2", "192.0.2.1"]
         assert isinstance(answer, Targets)
         assert answer.targets[1].bind == "198.51.100.7"
@@ -236,7 +239,7 @@ async def test_hops_of_a_plugin_keep_their_order_and_are_looked_up() -> None:
 async def test_mail_that_asks_for_tls_is_refused_a_unix_socket_and_other_mail_is_not() -> None:
     async with bench(routes=hub(RouteHost("/run/lmtp"))) as at:
         for force_tls in (False, True):
-            answer = await at.router.route("d.test", force_tls=force_tls)
+            answer = await at.router.route("d.test", asked=MessageTls(forced=force_tls))
             assert isinstance(answer, Targets)
             assert ["unix socket" in target.tls.refusal for target in answer.targets] == [force_tls]
 

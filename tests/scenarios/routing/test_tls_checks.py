@@ -23,7 +23,8 @@ from mailboat.routing.ahead import Ahead
 from mailboat.routing.answers import RoutingAnswer, Site, Targets, TlsRequirement
 from mailboat.routing.records import Answer, LookupFailure
 from mailboat.routing.resolver import Patience
-from mailboat.routing.security import Check, Subject, TlsPolicy
+from mailboat.routing.security import Check
+from mailboat.routing.subject import Subject, TlsPolicy
 
 RECORD = f"3 1 1 {'ab' * 32}"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mailboat.config import values
-from mailboat.config.nouns import CPUS, InetPrefer, TlsLevel
+from mailboat.config.nouns import CPUS, ROUTE_TLS_LEVELS, InetPrefer, TlsLevel
 
 ACCEPTED: list[tuple[Callable[[str], Any], str, Any]] = [
     *((values.boolean, word, True) for word in ("true", "YES", "ok", "Enabled", "on", "1")),
@@ -28,7 +28,7 @@ ACCEPTED: list[tuple[Callable[[str], Any], str, Any]] = [
     (values.header_text, "Mailboat (outbound) relay", "Mailboat (outbound) relay"),
     (values.path, "a/b c", "a/b c"),
     (values.path, "", ""),
-    (values.choice(TlsLevel), "Required", TlsLevel.REQUIRED),
+    (values.choice(ROUTE_TLS_LEVELS), "Required", TlsLevel.REQUIRED),
     (values.inet_prefer, "default", InetPrefer.BOTH),
     (values.inet_prefer, "V6", InetPrefer.V6),
     (values.nodes, "0", 0),
@@ -66,7 +66,7 @@ REFUSED: list[tuple[Callable[[str], Any], str, str]] = [
     (values.header_text, "a\\", "backslash"),
     (values.header_text, "x" * 201, "longer than 200"),
     (values.path, "a\0b", "NUL"),
-    (values.choice(TlsLevel), "tls", "not one of disabled, opportunistic, required, implicit"),
+    (values.choice(ROUTE_TLS_LEVELS), "tls", "not one of disabled, opportunistic, required, implicit"),
     (values.inet_prefer, "ipv6", "not one of v4, v6, both"),
     (values.nodes, "-1", "neither a number"),
     (values.nodes, "", "neither a number"),

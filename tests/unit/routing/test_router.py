@@ -10,6 +10,7 @@ from tests.support.routing import bench
 
 from mailboat.config.settings import Route, RouteHost, TlsLevel, TlsSettings
 from mailboat.model.observer import Observer
+from mailboat.model.tls import MessageTls
 from mailboat.routing import router as module
 from mailboat.routing.answers import Targets
 from mailboat.routing.resolver import Resolver
@@ -48,7 +49,7 @@ async def test_all_domains_of_a_route_share_one_look_up_but_those_that_tls_setti
     async with bench(routes=(route,), tls=TlsSettings(force_tls_hosts=("strict.test",))) as at:
         shared = await at.router.route("a.test")
         assert await at.router.route("b.test") is shared
-        assert await at.router.route("a.test", force_tls=True) is not shared
+        assert await at.router.route("a.test", asked=MessageTls(forced=True)) is not shared
         strict = await at.router.route("strict.test")
         assert isinstance(strict, Targets)
         assert strict.targets[0].tls.level is TlsLevel.REQUIRED

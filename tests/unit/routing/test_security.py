@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pytest
 from tests.support.tls_checks import Subject, requirement
 
 from mailboat.config.settings import TlsLevel, TlsSettings
+from mailboat.model.tls import MessageTls, PolicySource, TlsDemand, VerifiedBy
 from mailboat.routing import security
 from mailboat.routing.answers import SessionTls, TlsRequirement
-from mailboat.routing.security import HostList, TlsPolicy, check_session
+from mailboat.routing.records import TlsaRecord
+from mailboat.routing.security import check_session
+from mailboat.routing.subject import HostList, TlsPolicy
 
 LEVELS = list(TlsLevel)
 IP = ipaddress.ip_address("1.2.3.4")
+ROUTE, CONFIG, MESSAGE = PolicySource.ROUTE, PolicySource.CONFIG, PolicySource.MESSAGE
 SUBJECT = Subject("example.test", "mx.example.test", IP)
 
 
@@ -37,13 +43,13 @@ def test_enable_tls_off_disables_it() -> None:
 @pytest.mark.parametrize("entry", ["example.test", "MX.example.TEST", "mx.example.test.", "1.2.3.4", "1.2.0.0/16"])
 def test_no_tls_hosts_match_domain_host_and_address(entry: str) -> None:
     found = requirement(policy(no_tls_hosts=(entry,)), SUBJECT)
-    assert found == TlsRequirement(TlsLevel.DISABLED, verify=False, reason="no_tls_hosts")
+    assert found == TlsRequirement(TlsLevel.DISABLED, verify=False, reason="no_tls_hosts", policy=CONFIG)
 
 
 @pytest.mark.parametrize("entry", ["example.test", "Mx.Example.Test", "1.2.3.4", "1.2.3.0/24"])
 def test_force_tls_hosts_match_domain_host_and_address(entry: str) -> None:
     found = requirement(policy(force_tls_hosts=(entry,)), SUBJECT)
-    assert found == TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts")
+    assert found == TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts", policy=CONFIG)
 
 
 @pytest.mark.parametrize("entry", ["other.test", "sub.example.test", "test", "1.2.3.5", "1.2.4.0/24", "2001:db8::/32"])
@@ -67,25 +73,31 @@ def test_force_beats_everything_that_switches_tls_off() -> None:
 
 
 def test_a_message_can_ask_for_tls_or_nothing() -> None:
-    subject = Subject("example.test", "mx.example.test", IP, wanted=TlsLevel.DISABLED, route="r", force_tls=True)
+    subject = Subject(
+        "example.test", "mx.example.test", IP, wanted=TlsLevel.DISABLED, route="r", asked=MessageTls(forced=True)
+    )
     found = requirement(policy(enable_tls=False, no_tls_hosts=("example.test",)), subject)
-    assert found == TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="the message's force_tls")
+    assert found == TlsRequirement(
+        TlsLevel.REQUIRED, verify=True, reason="the message's force_tls", policy=PolicySource.MESSAGE
+    )
 
 
 @pytest.mark.parametrize("wanted", [TlsLevel.REQUIRED, TlsLevel.IMPLICIT])
 def test_a_route_that_requires_tls_verifies_and_is_not_switched_off(wanted: TlsLevel) -> None:
     subject = Subject("example.test", "hub.test", IP, "hub", wanted)
     found = requirement(policy(enable_tls=False, no_tls_hosts=("hub.test",)), subject)
-    assert found == TlsRequirement(wanted, verify=True, reason="route hub")
+    assert found == TlsRequirement(wanted, verify=True, reason="route hub", policy=ROUTE)
 
 
 def test_a_route_can_disable_tls() -> None:
     subject = Subject("example.test", "hub.test", IP, "hub", TlsLevel.DISABLED)
-    assert requirement(policy(), subject) == TlsRequirement(TlsLevel.DISABLED, verify=False, reason="route hub")
+    assert requirement(policy(), subject) == TlsRequirement(
+        TlsLevel.DISABLED, verify=False, reason="route hub", policy=PolicySource.ROUTE
+    )
 
 
 def test_implicit_tls_is_not_lowered_to_starttls_by_force() -> None:
-    subject = Subject("example.test", "hub.test", IP, "hub", TlsLevel.IMPLICIT, force_tls=True)
+    subject = Subject("example.test", "hub.test", IP, "hub", TlsLevel.IMPLICIT, asked=MessageTls(forced=True))
     settings = policy(force_tls_hosts=("hub.test",))
     assert level(requirement(settings, subject)) == (TlsLevel.IMPLICIT, True)
 
@@ -93,7 +105,9 @@ def test_implicit_tls_is_not_lowered_to_starttls_by_force() -> None:
 def test_reject_unauthorized_verifies_where_tls_is_used() -> None:
     settings = policy(reject_unauthorized=True)
     found = requirement(settings, SUBJECT)
-    assert found == TlsRequirement(TlsLevel.OPPORTUNISTIC, verify=True, reason="rejectUnauthorized")
+    assert found == TlsRequirement(
+        TlsLevel.OPPORTUNISTIC, verify=True, reason="rejectUnauthorized", policy=PolicySource.CONFIG
+    )
     plain = Subject("example.test", "hub.test", IP, "hub", TlsLevel.DISABLED)
     assert level(requirement(settings, plain)) == (TlsLevel.DISABLED, False)
 
@@ -103,7 +117,7 @@ def test_no_check_lowers_what_stands() -> None:
     for wanted, enabled, never, verify in product(LEVELS, (True, False), ((), ("example.test",)), (True, False)):
         settings = {"no_tls_hosts": never, "reject_unauthorized": verify}
         plain = Subject("example.test", "h.test", IP, "r", wanted)
-        forced = Subject("example.test", "h.test", IP, "r", wanted, force_tls=True)
+        forced = Subject("example.test", "h.test", IP, "r", wanted, asked=MessageTls(forced=True))
         before = requirement(policy(enabled, **settings), plain)
         for after in (
             requirement(policy(enabled, **settings), forced),
@@ -144,8 +158,8 @@ def test_credentials_for_this_machine_want_no_more_than_others(ip: str | None) -
 def test_a_unix_socket_is_refused_where_tls_is_required_for_it_has_no_name_to_verify(
     wanted: TlsLevel, forced: bool
 ) -> None:
-    found = requirement(policy(), Subject("example.test", "/run/lmtp", None, "hub", wanted, forced))
-    by_name = requirement(policy(), Subject("example.test", "h.test", IP, "hub", wanted, forced))
+    found = requirement(policy(), Subject("example.test", "/run/lmtp", None, "hub", wanted, MessageTls(forced)))
+    by_name = requirement(policy(), Subject("example.test", "h.test", IP, "hub", wanted, MessageTls(forced)))
     required = forced or wanted in (TlsLevel.REQUIRED, TlsLevel.IMPLICIT)
     assert bool(found.refusal) == required
     assert not required or found.refusal.startswith("TLS is required (")
@@ -160,16 +174,20 @@ def test_a_check_may_refuse_and_the_first_refusal_stands(monkeypatch: pytest.Mon
 
 
 def test_a_level_that_was_raised_before_a_refusal_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security, "CHECKS", (*security.CHECKS, lambda *_: TlsRequirement(refusal="no")))
+    monkeypatch.setattr(
+        security, "CHECKS", (*security.CHECKS, lambda *_: TlsRequirement(refusal="no", policy=PolicySource.STS))
+    )
     found = requirement(policy(force_tls_hosts=("1.2.3.4",)), SUBJECT)
-    assert found == TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts", refusal="no")
+    assert found == TlsRequirement(
+        TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts", refusal="no", policy=PolicySource.STS
+    )
 
 
 @pytest.mark.parametrize("wanted", LEVELS)
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_connection_without_tls_is_refused_where_tls_is_required(wanted: TlsLevel, verify: bool) -> None:
     refusal = check_session(TlsRequirement(wanted, verify, "the message's force_tls"), SessionTls())
-    assert bool(refusal) == (wanted in (TlsLevel.REQUIRED, TlsLevel.IMPLICIT))
+    assert bool(refusal) == (wanted in (TlsLevel.ENCRYPT, TlsLevel.REQUIRED, TlsLevel.IMPLICIT))
     assert not refusal or "(the message's force_tls)" in refusal
 
 
@@ -179,6 +197,118 @@ def test_a_connection_whose_certificate_was_not_verified_is_refused_where_it_mus
     wanted: TlsLevel, verify: bool
 ) -> None:
     demanded = TlsRequirement(wanted, verify)
-    assert not check_session(demanded, SessionTls("TLSv1.3", verified=True))
+    assert not check_session(demanded, SessionTls("TLSv1.3", verified_by=VerifiedBy.PKIX))
     refused = bool(check_session(demanded, SessionTls("TLSv1.3")))
     assert refused == (verify or wanted in (TlsLevel.REQUIRED, TlsLevel.IMPLICIT))
+
+
+# What the recipients' domain publishes: DANE first, then MTA-STS.
+
+RECORD = TlsaRecord(3, 1, 1, b"\xab" * 32)
+DANE = TlsRequirement(
+    TlsLevel.REQUIRED, reason="TLSA", policy=PolicySource.DANE, tlsa=(RECORD,), servername="end.test", names=("d.test",)
+)
+UNUSABLE = TlsRequirement(TlsLevel.ENCRYPT, reason="unusable TLSA", policy=PolicySource.DANE)
+STS = TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="MTA-STS", policy=PolicySource.STS)
+UNLISTED = TlsRequirement(refusal="mta-sts: host not listed", policy=PolicySource.STS)
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make the recipients' domain publish these."""
+
+    def published(*found: TlsRequirement | None) -> None:
+        def check(wanted: TlsRequirement | None) -> security.Check:
+            return lambda _policy, _subject, standing: standing if wanted is None else wanted
+
+        monkeypatch.setattr(security, "PUBLISHED", tuple(check(one) for one in found))
+
+    return published
+
+
+@pytest.mark.parametrize(
+    ("dane", "sts", "counts"),
+    [
+        (None, None, TlsRequirement()),
+        (None, STS, STS),
+        (DANE, None, DANE),
+        (DANE, STS, DANE),
+        (DANE, UNLISTED, DANE),
+        (UNUSABLE, STS, UNUSABLE),
+        (None, UNLISTED, UNLISTED),
+    ],
+)
+def test_where_dane_applies_mta_sts_does_not(
+    publish: Callable[..., None], dane: TlsRequirement | None, sts: TlsRequirement | None, counts: TlsRequirement
+) -> None:
+    publish(dane, sts)
+    assert requirement(policy(), SUBJECT) == counts
+
+
+@pytest.mark.parametrize(
+    ("asked", "counts"),
+    [
+        (MessageTls(lax=True), TlsRequirement()),
+        (MessageTls(requiretls=True, lax=True), DANE),
+    ],
+)
+def test_tls_required_no_removes_what_the_domain_publishes_unless_the_message_has_requiretls(
+    publish: Callable[..., None], asked: MessageTls, counts: TlsRequirement
+) -> None:
+    publish(DANE, STS)
+    assert requirement(policy(), Subject("d.test", "mx.test", IP, asked=asked)).tlsa == counts.tlsa
+
+
+def test_tls_required_no_removes_nothing_that_the_settings_demand(publish: Callable[..., None]) -> None:
+    publish(STS)
+    found = requirement(
+        policy(force_tls_hosts=("mx.test",)), Subject("d.test", "mx.test", IP, asked=MessageTls(lax=True))
+    )
+    assert (found.level, found.policy) == (TlsLevel.REQUIRED, PolicySource.CONFIG)
+
+
+@pytest.mark.parametrize("settings", [{"enable_tls": False}, {"no_tls_hosts": ("mx.test",)}])
+def test_settings_that_switch_tls_off_do_so_whatever_the_domain_publishes(
+    publish: Callable[..., None], settings: dict[str, Any]
+) -> None:
+    publish(DANE, STS)
+    found = requirement(policy(**settings), Subject("d.test", "mx.test", IP))
+    assert (found.level, found.tlsa, found.policy) == (TlsLevel.DISABLED, (), PolicySource.CONFIG)
+
+
+def test_a_certificate_that_must_match_tlsa_records_is_not_verified_by_pkix_as_well(
+    publish: Callable[..., None],
+) -> None:
+    publish(DANE)
+    settings = policy(reject_unauthorized=True, force_tls_hosts=("mx.test",))
+    found = requirement(settings, Subject("d.test", "mx.test", IP, asked=MessageTls(forced=True)))
+    assert found == DANE
+    assert not found.verifies
+
+
+def test_unusable_tlsa_records_do_not_weaken_what_the_settings_demand(publish: Callable[..., None]) -> None:
+    publish(UNUSABLE)
+    found = requirement(policy(force_tls_hosts=("mx.test",)), Subject("d.test", "mx.test", IP))
+    assert (found.level, found.verifies, found.demand) == (TlsLevel.REQUIRED, True, TlsDemand.VERIFY)
+
+
+@pytest.mark.parametrize(
+    ("found", "demand"),
+    [
+        (TlsRequirement(TlsLevel.DISABLED), TlsDemand.CLEAR),
+        (TlsRequirement(), TlsDemand.CLEAR),
+        (TlsRequirement(verify=True), TlsDemand.CLEAR),
+        (UNUSABLE, TlsDemand.ENCRYPT),
+        (STS, TlsDemand.VERIFY),
+        (DANE, TlsDemand.VERIFY),
+        (TlsRequirement(TlsLevel.IMPLICIT), TlsDemand.VERIFY),
+    ],
+)
+def test_what_is_demanded_of_a_connection_in_one_word(found: TlsRequirement, demand: TlsDemand) -> None:
+    assert found.demand is demand
+
+
+@pytest.mark.parametrize("verified_by", list(VerifiedBy))
+def test_where_there_are_tlsa_records_only_one_that_matches_will_do(verified_by: VerifiedBy) -> None:
+    refusal = check_session(DANE, SessionTls("TLSv1.3", verified_by=verified_by))
+    assert bool(refusal) == (verified_by not in (VerifiedBy.DANE_TA, VerifiedBy.DANE_EE))

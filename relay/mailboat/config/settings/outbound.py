@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mailboat.config import values
-from mailboat.config.nouns import Bind, Endpoint, InetPrefer, OAuthGrant, Protocol, RouteHost, TlsLevel
+from mailboat.config.nouns import (
+    ROUTE_TLS_LEVELS,
+    Bind,
+    Endpoint,
+    InetPrefer,
+    OAuthGrant,
+    Protocol,
+    RouteHost,
+    TlsLevel,
+)
 from mailboat.config.settings.key import setting
 
 
@@ -39,7 +48,7 @@ class Route:
     protocol: Protocol = setting(Protocol.SMTP, values.choice(Protocol), "`smtp` or `lmtp` (RFC 2033).")
     tls: TlsLevel = setting(
         TlsLevel.OPPORTUNISTIC,
-        values.choice(TlsLevel),
+        values.choice(ROUTE_TLS_LEVELS),
         "`disabled`, `opportunistic`, `required` (verified STARTTLS or defer), `implicit` (verified, from the first "
         "octet). With a user, `opportunistic` means `required`, except for loopback addresses and unix sockets.",
     )
