@@ -1,11 +1,13 @@
-# The images of the relay and of the operator:
+# The images of the relay, of the operator, and of the resolver that may run beside a relay:
 #
 #   docker build --build-arg BASE=python@sha256:… --target relay    -t mailboat-relay .
 #   docker build --build-arg BASE=python@sha256:… --target operator -t mailboat-operator .
+#   docker build --build-arg BASE=python@sha256:… --target resolver -t mailboat-resolver .
 #
-# BASE is any image with Python 3.11 or newer as `python3`, with venv; nothing else of it is used. By its digest two builds
-# are of the same base; docs/kubernetes.md says where the digest comes from. Wheels in a directory
-# `wheels` of the context are taken instead of an index, and then the build needs no network (`make e2e` builds this way).
+# BASE is any image with Python 3.11 or newer as `python3`, with venv; nothing else of it is used, except that the resolver
+# is Debian's unbound, so that its base is a Debian. By its digest two builds are of the same base; docs/kubernetes.md says
+# where the digest comes from. Wheels in a directory `wheels` of the context are taken instead of an index, and packages in
+# `debs` instead of Debian's archive: then the build needs no network (`make e2e` builds this way).
 ARG BASE=python:3.13-slim
 
 # What builds, and an environment that is still empty.
@@ -41,6 +43,20 @@ FROM needs-of-operator AS build-operator
 COPY --from=wheel /build/dist dist
 RUN tools/bin/pip --python /opt/mailboat/bin/python install --no-deps dist/*.whl \
  && /opt/mailboat/bin/python -m compileall -q -j 0 /opt/mailboat/lib
+
+# The resolver's image. The chart mounts unbound.conf at /etc/unbound, and a volume at /var/lib/unbound.
+FROM ${BASE} AS resolver
+LABEL org.opencontainers.image.title="mailboat-resolver" \
+      org.opencontainers.image.description="unbound, which validates DNS answers for a relay of Mailboat" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY resolver/start.py debs* /opt/mailboat/
+RUN export DEBIAN_FRONTEND=noninteractive \
+ && if ls /opt/mailboat/*.deb >/dev/null 2>&1; \
+    then dpkg --install /opt/mailboat/*.deb && rm /opt/mailboat/*.deb; \
+    else apt-get update && apt-get install --yes --no-install-recommends unbound dns-root-data && rm -rf /var/lib/apt/lists/*; fi
+USER 65532:65532
+WORKDIR /
+ENTRYPOINT ["python3", "-I", "/opt/mailboat/start.py"]
 
 # The operator's image: `docker run mailboat-operator operator --all-namespaces`.
 FROM ${BASE} AS operator

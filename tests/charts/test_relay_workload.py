@@ -90,14 +90,15 @@ def test_mail_waits_for_an_outboundconfig_that_is_to_come(helm: Helm, values: An
 
 def test_pods_obey_pod_security_restricted(helm: Helm) -> None:
     """What that standard asks of each field that a chart sets; the API server of the cluster tests asks it again."""
-    rendered = helm.template("mailboat-relay", values={"config": {"relayAllow": ["10.0.0.0/8"]}})
+    values = {"config": {"relayAllow": ["10.0.0.0/8"]}, "resolver": {"enabled": True}}
+    rendered = helm.template("mailboat-relay", values=values)
     for pod in (pod_of(rendered), rendered.one("Pod")["spec"]):
         assert pod["automountServiceAccountToken"] is False
         assert pod["enableServiceLinks"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
-        for container in pod["containers"]:
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,

@@ -70,6 +70,6 @@ def test_the_docs_build_images_on_a_base_that_its_digest_names() -> None:
     """A tag may be another image tomorrow."""
     page, dockerfile = ((ROOT / name).read_text() for name in ("docs/kubernetes.md", "Dockerfile"))
     builds = re.findall(r"docker build .*", page + dockerfile)
-    assert len(builds) == 4
+    assert len(builds) == 6
     assert all(re.search(r"--build-arg BASE=(\$BASE|python@sha256:)", build) for build in builds)
     assert "BASE=$(docker image inspect --format '{{index .RepoDigests 0}}'" in page

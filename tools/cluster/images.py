@@ -1,8 +1,8 @@
-"""The images of a test cluster, as archives: the relay and the operator from the Dockerfile, and `pause`. No registry.
+"""The images of a test cluster, as archives: those of the Dockerfile, and `pause`. No registry.
 
-The base is made from Debian's packages by debootstrap; the Dockerfile is built on it by buildah, from wheels that pip
-has fetched before, so that the build itself needs no network. Layers are kept between builds: after a change of the
-sources, only they are reinstalled. Needs root.
+The base is made from Debian's packages by debootstrap; the Dockerfile is built on it by buildah, from wheels and Debian
+packages that have been fetched before, so that the build itself needs no network. Layers are kept between builds: after a
+change of the sources, only they are reinstalled. Needs root.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -28,11 +28,15 @@ PYTHON = "3.11"
 PAUSE = "localhost/pause:e2e"
 RELAY = "localhost/mailboat-relay:e2e"
 OPERATOR = "localhost/mailboat-operator:e2e"
+RESOLVER = "localhost/mailboat-resolver:e2e"
 
 ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
 """Where root's programs are, too: not every shell of root's says so."""
 
 _PACKAGES = "python3-minimal,python3-venv,ca-certificates"
+_RESOLVER_PACKAGES = "unbound,dns-root-data"
+"""What the Dockerfile installs for its target `resolver`."""
+_RESOLVER_CONTEXT = ("Dockerfile", ".dockerignore", "resolver/start.py")
 _NEEDLESS = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 _CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml")
 _PLATFORMS = ("manylinux_2_36_x86_64", "manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64")
@@ -42,7 +46,7 @@ _MOST_LAYERS = 400
 
 def archives() -> dict[str, Path]:
     """An archive for each image, by its name; what is missing is built. Raises Unable with what went wrong."""
-    return {PAUSE: _pause(), **of_tree(ROOT, "e2e")}
+    return {PAUSE: _pause(), RESOLVER: _resolver(), **of_tree(ROOT, "e2e")}
 
 
 @cache
@@ -70,19 +74,39 @@ def _lock(tree: Path, name: str) -> Path:
 
 def _built(tree: Path, target: str, tag: str) -> Path:
     name = f"localhost/mailboat-{target}:{tag}"
-    key = digest(tree, context_files(tree), _store_key(), name)
-    return entry(f"image-{target}", key, lambda into: _build(tree, target, name, into)) / "image.tar"
+    files = list(context_files(tree))
+    key = digest(tree, files, _store_key(), name)
+
+    def build(into: Path) -> None:
+        _build(name, into, {path.relative_to(tree): path for path in files} | {Path("wheels"): _wheels(tree)})
+
+    return entry(f"image-{target}", key, build) / "image.tar"
 
 
-def _build(tree: Path, target: str, name: str, into: Path) -> None:
+@cache
+def _resolver() -> Path:
+    files = [ROOT / name for name in _RESOLVER_CONTEXT]
+    key = digest(ROOT, files, _store_key(), _RESOLVER_PACKAGES)
+
+    def build(into: Path) -> None:
+        _build(RESOLVER, into, {path.relative_to(ROOT): path for path in files} | {Path("debs"): _debs()})
+
+    return entry("image-resolver", key, build) / "image.tar"
+
+
+def _build(name: str, into: Path, content: Mapping[Path, Path]) -> None:
+    """Build the image of this name; `content` are files and directories by their places in the context."""
     begin = time.monotonic()
+    target = name.rpartition("/")[2].partition(":")[0].removeprefix("mailboat-")
     with tempfile.TemporaryDirectory(prefix="mailboat-context-") as directory:
         context = Path(directory)
-        for path in context_files(tree):
-            copy = context / path.relative_to(tree)
+        for place, source in content.items():
+            copy = context / place
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copy)
-        shutil.copytree(_wheels(tree), context / "wheels")
+            if source.is_dir():
+                shutil.copytree(source, copy)
+            else:
+                shutil.copy(source, copy)
         with _store() as store:
             options = ["--layers", "--isolation=chroot", "--pull-never", "--build-arg=BASE=localhost/base"]
             _buildah(store, "bud", *options, f"--target={target}", f"--tag={name}", str(context))
@@ -149,6 +173,25 @@ def _fetch_wheels(locks: list[Path], into: Path) -> None:
     options += ["--implementation=cp", f"--python-version={PYTHON}", *(f"--platform={name}" for name in _PLATFORMS)]
     for lock in locks:
         _run(sys.executable, "-m", "pip", "download", *options, f"--dest={into}", f"--requirement={lock}")
+
+
+def _debs() -> Path:
+    return entry("debs", digest(ROOT, [], SUITE, _PACKAGES, _RESOLVER_PACKAGES), _fetch_debs)
+
+
+def _fetch_debs(into: Path) -> None:
+    """The resolver's packages with all that they need and the base lacks, as archives."""
+    with tempfile.TemporaryDirectory(prefix="mailboat-debs-") as directory:
+
+        def debootstrap(step: str, packages: str) -> str:
+            return _run("debootstrap", step, "--variant=minbase", f"--include={packages}", SUITE, directory)
+
+        base = debootstrap("--print-debs", _PACKAGES).split()
+        more = set(debootstrap("--print-debs", f"{_PACKAGES},{_RESOLVER_PACKAGES}").split()).difference(base)
+        debootstrap("--download-only", f"{_PACKAGES},{_RESOLVER_PACKAGES}")
+        for archive in Path(directory, "var/cache/apt/archives").glob("*.deb"):
+            if archive.name.partition("_")[0] in more:
+                shutil.copy(archive, into)
 
 
 def _buildah(store: Path, *words: str) -> str:

@@ -64,11 +64,13 @@ annotations:
 {{- end }}
 {{- end -}}
 
+{{/* An image as a container names it. Takes a list: the context, and the values of the image. */}}
 {{- define "mailboat-relay.image" -}}
-{{- $registry := default .Values.image.registry .Values.global.imageRegistry -}}
-{{- with $registry }}{{ . }}/{{ end }}{{ .Values.image.repository }}
-{{- if .Values.image.digest }}@{{ .Values.image.digest }}
-{{- else }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- with default $image.registry $root.Values.global.imageRegistry }}{{ . }}/{{ end }}{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}
+{{- else }}:{{ default $root.Chart.AppVersion $image.tag }}
 {{- end -}}
 {{- end -}}
 

@@ -29,9 +29,14 @@ securityContext:
   {{- toYaml .Values.podSecurityContext | nindent 2 }}
 terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds | default (add .Values.drainTimeoutSeconds .Values.preStopSleepSeconds 15) }}
 {{- include "mailboat-relay.placement" . }}
-{{- with .Values.extraInitContainers }}
+{{- if or .Values.extraInitContainers .Values.resolver.enabled }}
 initContainers:
+  {{- with .Values.extraInitContainers }}
   {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- if .Values.resolver.enabled }}
+  {{- include "mailboat-relay.resolver" . | nindent 2 }}
+  {{- end }}
 {{- end }}
 containers:
   {{- include "mailboat-relay.container" . | nindent 2 }}
@@ -56,6 +61,9 @@ volumes:
   - name: queue
     emptyDir:
       sizeLimit: {{ .Values.persistence.size }}
+  {{- end }}
+  {{- if .Values.resolver.enabled }}
+  {{- include "mailboat-relay.resolverVolumes" . | nindent 2 }}
   {{- end }}
   {{- with .Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
@@ -100,7 +108,7 @@ topologySpreadConstraints:
 
 {{- define "mailboat-relay.container" -}}
 - name: relay
-  image: {{ include "mailboat-relay.image" . }}
+  image: {{ include "mailboat-relay.image" (list . .Values.image) }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   args:
     - relay
@@ -164,6 +172,10 @@ topologySpreadConstraints:
 {{- define "mailboat-relay.env" -}}
 - name: MAILBOAT_QUEUE_DIR
   value: /var/spool/mailboat
+{{- if .Values.resolver.enabled }}
+- name: MAILBOAT_DNS_SERVERS
+  value: 127.0.0.1:{{ include "mailboat-relay.resolverPort" . }}
+{{- end }}
 {{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "POD_IP" "status.podIP" "POD_IPS" "status.podIPs" "POD_INDEX" "metadata.labels['apps.kubernetes.io/pod-index']" }}
 - name: {{ $name }}
   valueFrom:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mailboat.config import bounce
+from mailboat.config import bounce, values
 from mailboat.config.acl import RELAY_ACL
 from mailboat.config.do_without import do_without
 from mailboat.config.fault import Fault, Report
@@ -26,6 +26,7 @@ from mailboat.loading.fingerprint import Marks
 INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini", "dkim.ini", "tenants.ini")
 
 QUEUE_DIR_VARIABLE = "MAILBOAT_QUEUE_DIR"
+DNS_SERVERS_VARIABLE = "MAILBOAT_DNS_SERVERS"
 
 _NEAR_FILE = 0.8
 """How alike a file's name must be; plugins have files of many names."""
@@ -56,7 +57,7 @@ class Loaded:
 
 
 def load(directory: Path, environ: Mapping[str, str], copies: Path | None = None) -> Loaded:
-    """Read and check a whole directory. `environ` gives `MAILBOAT_QUEUE_DIR`.
+    """Read and check a whole directory. `environ` gives `MAILBOAT_QUEUE_DIR` and `MAILBOAT_DNS_SERVERS`.
 
     `copies`: a folder with copies of its own files, to be read instead: the last good set. What keys name is read where
     it is, and done without where `do_without` says that this is safe.
@@ -72,6 +73,7 @@ def load(directory: Path, environ: Mapping[str, str], copies: Path | None = None
     if copies is None:
         _warn_of_files(files.path, report)
     settings = settings_of(files, report, host_name=socket.gethostname(), queue_dir=queue_dir)
+    settings = _with_dns_servers(settings, environ.get(DNS_SERVERS_VARIABLE, ""), report)
     if copies is not None:
         settings = do_without(replace(settings, copies=str(copies)), report)
     faults, tolerated = _in_order(report.faults), _in_order(report.tolerated)
@@ -81,6 +83,17 @@ def load(directory: Path, environ: Mapping[str, str], copies: Path | None = None
         *(faults, warnings, files.marks, files.contents, tolerated),
         queue_dir=settings.outbound.queue_dir,
     )
+
+
+def _with_dns_servers(settings: Settings, given: str, report: Report) -> Settings:
+    """With the environment's DNS servers where the configuration has none: those of a resolver in the relay's pod."""
+    try:
+        servers = values.dns_servers(given)
+    except ValueError as error:
+        report.fault(DNS_SERVERS_VARIABLE, str(error))
+        return settings
+    outbound = settings.outbound
+    return replace(settings, outbound=replace(outbound, dns_servers=outbound.dns_servers or servers))
 
 
 def restart_needed(old: Settings, new: Settings) -> list[str]:

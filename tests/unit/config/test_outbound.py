@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.pem import self_signed
 
-from mailboat.config.settings import Bind, InetPrefer, Protocol, RouteHost, TlsLevel
+from mailboat.config.settings import Bind, Endpoint, InetPrefer, Protocol, RouteHost, TlsLevel
 from mailboat.config.show import as_text
 
 if TYPE_CHECKING:
@@ -55,6 +55,20 @@ def test_the_queue_lies_below_the_directory_unless_the_environment_says_otherwis
     assert directory.settings().outbound.queue_dir == "/var/spool/mailboat"
     assert directory.settings(MAILBOAT_QUEUE_DIR="/data/q").outbound.queue_dir == "/data/q"
     assert directory.settings(MAILBOAT_QUEUE_DIR="").outbound.queue_dir == "/var/spool/mailboat"
+
+
+def test_the_environment_names_dns_servers_where_the_configuration_names_none(directory: Directory) -> None:
+    assert directory.settings().outbound.dns_servers == ()
+    given = {"MAILBOAT_DNS_SERVERS": "127.0.0.1:5335"}
+    assert directory.settings(**given).outbound.dns_servers == (Endpoint("127.0.0.1", 5335),)
+    directory.write("outbound.ini", "dns_servers=192.0.2.53\n")
+    assert directory.settings(**given).outbound.dns_servers == (Endpoint("192.0.2.53", 53),)
+    assert directory.settings(MAILBOAT_DNS_SERVERS="").hash == directory.settings(**given).hash
+
+
+def test_a_dns_server_of_the_environment_that_is_no_address_is_a_fault(directory: Directory) -> None:
+    (fault,) = directory.load(MAILBOAT_DNS_SERVERS="dns.example.com").faults
+    assert str(fault) == "MAILBOAT_DNS_SERVERS: is not an IP address: a DNS server needs one"
 
 
 @pytest.mark.parametrize(("value", "reason"), [(".", "is the configuration directory itself"), ("", "is empty")])

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tools.cluster import cache, programs
+from tools.cluster import cache, images, programs
 from tools.cluster.images import ROOT, context_files
 from tools.cluster.names import Zone
 
@@ -117,6 +117,11 @@ def test_the_images_are_made_of_sources_and_locks_only() -> None:
 def test_the_images_of_an_earlier_tree_are_made_with_the_locks_in_its_root(tmp_path: Path) -> None:
     names = {path.relative_to(tmp_path).as_posix() for path in context_files(tmp_path)}
     assert {"requirements.txt", "requirements-operator.txt", "requirements-build.txt"} <= names
+
+
+def test_the_resolvers_image_has_the_packages_that_the_dockerfile_installs() -> None:
+    (line,) = re.findall(r"apt-get install --yes --no-install-recommends (.*?) &&", (ROOT / "Dockerfile").read_text())
+    assert line.split() == images._RESOLVER_PACKAGES.split(",")
 
 
 def test_the_dockerfile_installs_locks_of_the_context_only() -> None:
