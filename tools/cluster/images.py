@@ -1,8 +1,8 @@
 """The images of a test cluster, as archives: those of the Dockerfile, and `pause`. No registry.
 
 The base is made from Debian's packages by debootstrap; the Dockerfile is built on it by buildah, from wheels and Debian
-packages that have been fetched before, so that the build itself needs no network. Layers are kept between builds: after a
-change of the sources, only they are reinstalled. Needs root.
+packages that have been fetched before, so that the build itself needs no network. Layers are kept between builds: after
+a change of the sources, only they are reinstalled. Needs root.
 """
 
 from __future__ import annotations
