@@ -104,8 +104,15 @@ class ServerConnection(asyncio.Protocol):
             self.policy.leave()
             if not self.committing:  # else the message stays accepted; without its 250 the client sends it again
                 self.receiver.drop()
+                if self._upgrade is None:
+                    self._part()
             if not connections:
                 self._context.all_closed.set()
+
+    def _part(self) -> None:
+        """Let go of the parts, which refer to the connection: as cycles, all of it would stay in memory until the
+        collector runs, and each message would need memory that no cache holds. Nothing calls them any more."""
+        del self.session, self.policy, self.receiver, self._gate
 
     def data_received(self, data: bytes) -> None:
         """Octets from the client."""

@@ -54,7 +54,7 @@ class BodyWriter:
     def __init__(self, store: Store, preparation: Callable[[], Preparation], nul: Nul = Nul.PASS) -> None:
         """`preparation` is called once, when the first octets go to the disk or all are there."""
         self._store = store
-        self._preparation = preparation
+        self._preparation: Callable[[], Preparation] | None = preparation
         self._nul = nul
         self.has_nul = False
         """The message has a NUL octet."""
@@ -132,6 +132,7 @@ class BodyWriter:
         """Drop the octets, and remove the file if there is one, at once or when its thread has finished."""
         self._parts.clear()
         self._octets = 0
+        self._preparation = None
         self._unwanted = True
         if not self._at_work:
             self._remove()
@@ -151,7 +152,9 @@ class BodyWriter:
         return octets
 
     def _headed(self, first: bytes, *, whole: bool) -> bytes:
+        assert self._preparation is not None
         preparation = self._preparation()
+        self._preparation = None  # it usually belongs to the writer's owner: no cycle remains for the collector
         self.ascii.skip = len(preparation.trace)
         self._taps = (self.ascii, *preparation.taps)
         try:
