@@ -82,6 +82,8 @@ class PodState:
     """Its warnings."""
     unbound: tuple[str, ...] = ()
     """The warnings about missing source addresses, for which mail waits."""
+    dane: str = ""
+    """`available`, `unavailable` (no trusted DNS server validates) or `off`; empty: it does not say."""
     silence: str = ""
     """Why it did not answer."""
     address: str = ""

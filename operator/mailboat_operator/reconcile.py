@@ -155,10 +155,10 @@ class Reconciler:
         self._recorder.tell(Event(observed.key, uid, reason, message, warning))
 
 
-_QUIET = frozenset({"Accepted", "ResolvedRefs", "NotPaused", "PodsReady"})
+_QUIET = frozenset({"Accepted", "ResolvedRefs", "NotPaused", "PodsReady", "DANEAvailable", "DANEOff"})
 """Reasons that say only that nothing is wrong."""
 _WORDS = {"Programmed": "the configuration is rendered for the relays"}
-_EXPECTED = frozenset({"Loading", "NoReadyPods", "LastGoodKept", "PodsNotReady"})
+_EXPECTED = frozenset({"Loading", "NoReadyPods", "LastGoodKept", "PodsNotReady", "NoValidatingResolver"})
 """Reasons of False that are no trouble, or told by another condition."""
 
 

@@ -69,6 +69,7 @@ class Relays:
             warnings=_texts(said.get("warnings")),
             # A relay that does not tell them apart warns of nothing else.
             unbound=_texts(said.get("unbound", said.get("warnings"))),
+            dane=_text(said.get("dane")),
         )
 
     async def flush(self, pods: tuple[Pod, ...], token: str) -> dict[str, str]:

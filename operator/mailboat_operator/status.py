@@ -33,6 +33,7 @@ class Type(StrEnum):
     PROGRAMMED = "Programmed"
     CONFIG_LOADED = "ConfigLoaded"
     PODS_READY = "PodsReady"
+    DANE_AVAILABLE = "DANEAvailable"
     PAUSED = "Paused"
     READY = "Ready"
 
@@ -51,6 +52,10 @@ class Reason(StrEnum):
     NOT_PROGRAMMED = "NotProgrammed"
     PODS_READY = "PodsReady"
     PODS_NOT_READY = "PodsNotReady"
+    DANE_AVAILABLE = "DANEAvailable"
+    NO_VALIDATING_RESOLVER = "NoValidatingResolver"
+    DANE_OFF = "DANEOff"
+    DANE_NOT_REPORTED = "DANENotReported"
     PAUSED = "Paused"
     NOT_PAUSED = "NotPaused"
     READY = "Ready"
@@ -104,6 +109,7 @@ def verdicts(findings: Findings) -> dict[Type, Verdict]:
     ready = Verdict("True", Reason.READY, loaded.message)
     return found | {
         Type.PODS_READY: _pods_ready(findings),
+        Type.DANE_AVAILABLE: _dane_available(findings),
         Type.READY: Verdict("False", bad.reason, bad.message) if bad else ready,
     }
 
@@ -199,6 +205,28 @@ def _pods_ready(findings: Findings) -> Verdict:
         return Verdict("True", Reason.PODS_READY, message)
     waiting = {pod.name: "is not ready" for pod in findings.pods if not pod.ready}
     return Verdict("False", Reason.PODS_NOT_READY, _short("; ".join(filter(None, (message, named(waiting))))))
+
+
+def _dane_available(findings: Findings) -> Verdict:
+    """Of what the pods say of their DNS servers. No part of Ready: mail flows without DANE."""
+    load_status = findings.load_status
+    if load_status is None:
+        return Verdict("Unknown", Reason.NOT_PROGRAMMED, "nothing has been rendered")
+    said = {pod.name: pod.dane for pod in findings.pods if pod.dane}
+    if not said:
+        reason = Reason.DANE_NOT_REPORTED if load_status.ready else load_status.reason
+        return Verdict("Unknown", reason, "no pod says whether its DNS servers validate")
+    if unavailable := {pod: "no trusted DNS server validates" for pod, dane in said.items() if dane == "unavailable"}:
+        return Verdict("False", Reason.NO_VALIDATING_RESOLVER, f"{named(unavailable)}; {_HOW_TO_VALIDATE}")
+    if "off" in said.values():
+        return Verdict("False", Reason.DANE_OFF, "tls.outbound.dane is false")
+    return Verdict("True", Reason.DANE_AVAILABLE, f"the DNS servers of {len(said)} pods validate")
+
+
+_HOW_TO_VALIDATE = (
+    "mail is delivered without DANE; set resolver.enabled in the values of the relays' chart, or name a server that "
+    "validates in spec.outbound.dnsServers and dnsTrustAD"
+)
 
 
 def _config(findings: Findings) -> dict[str, Any]:

@@ -127,6 +127,21 @@ def test_a_pod_that_is_not_ready_is_shown(api: KubeApi, relays: list[FakeRelay],
     ]
 
 
+def test_pods_without_a_resolver_that_validates_are_named_in_a_condition_of_its_own(
+    api: KubeApi, relays: list[FakeRelay], pods: list[str]
+) -> None:
+    for relay in relays:
+        relay.configz["dane"] = "available"
+    loaded_by_all(api, relays)
+    until(lambda: api.condition("relay", "DANEAvailable"), lambda found: found == ("True", "DANEAvailable"))
+
+    relays[1].configz["dane"] = "unavailable"
+
+    until(lambda: api.condition("relay", "DANEAvailable"), lambda found: found == ("False", "NoValidatingResolver"))
+    assert f"{pods[1]}: no trusted DNS server validates" in api.message("relay", "DANEAvailable")
+    assert api.condition("relay", "Ready")[0] == "True"
+
+
 def test_a_pod_that_talks_nonsense_or_nothing_is_said(api: KubeApi, relays: list[FakeRelay], pods: list[str]) -> None:
     relays[0].raw = b"<html>"
     relays[1].close()

@@ -53,6 +53,13 @@ async def test_missing_source_addresses_are_told_from_other_warnings(
     assert (found.address, found.image_id) == ("127.0.0.1", "relay@sha256:1")
 
 
+@pytest.mark.parametrize(("said", "dane"), [({"dane": "unavailable"}, "unavailable"), ({"dane": None}, ""), ({}, "")])
+async def test_a_pod_says_whether_its_dns_servers_validate(relay: FakeRelay, said: dict[str, Any], dane: str) -> None:
+    relay.configz |= {"hash": "sha256:1", **said}
+
+    assert (await asked(relay)).dane == dane
+
+
 async def test_a_pod_that_is_not_ready_is_shown_and_not_asked(relay: FakeRelay) -> None:
     relay.configz["error"] = "not to be read"
 

@@ -51,6 +51,7 @@ def test_all_good() -> None:
         "Programmed": ("True", "Programmed"),
         "ConfigLoaded": ("Unknown", "NoTargetRef"),
         "PodsReady": ("Unknown", "NoTargetRef"),
+        "DANEAvailable": ("Unknown", "NoTargetRef"),
         "Paused": ("False", "NotPaused"),
         "Ready": ("True", "Ready"),
     }
@@ -250,6 +251,32 @@ def test_ready_is_about_the_configuration_and_not_about_the_pods() -> None:
     found = said(computed(Findings(hash="h", load_status=judged("r", Workload(2, ""), pods), pods=pods)))
 
     assert (found["Ready"][0], found["PodsReady"][0]) == ("True", "False")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (("available", "available"), ("True", "DANEAvailable", "the DNS servers of 2 pods validate")),
+        (("available", "unavailable"), ("False", "NoValidatingResolver", "r-1: no trusted DNS server validates; ")),
+        (("unavailable", "off"), ("False", "NoValidatingResolver", "r-0: no trusted DNS server validates; ")),
+        (("off", "off"), ("False", "DANEOff", "tls.outbound.dane is false")),
+        (("available", ""), ("True", "DANEAvailable", "the DNS servers of 1 pods validate")),
+        (("", ""), ("Unknown", "DANENotReported", "no pod says whether its DNS servers validate")),
+    ],
+)
+def test_dane_without_a_resolver_that_validates_has_a_condition_that_says_how_to_have_one(
+    said: tuple[str, str], expected: tuple[str, str, str]
+) -> None:
+    pods = [pod(f"r-{number}", dane=dane) for number, dane in enumerate(said)]
+
+    found = computed(Findings(hash="h", load_status=judged("r", Workload(2, ""), pods), pods=pods))
+
+    (condition,) = (each for each in found["conditions"] if each["type"] == "DANEAvailable")
+    assert (condition["status"], condition["reason"]) == expected[:2]
+    assert condition["message"].startswith(expected[2])
+    assert ("resolver.enabled" in condition["message"]) is (condition["reason"] == "NoValidatingResolver")
+    (ready,) = (each for each in found["conditions"] if each["type"] == "Ready")
+    assert ready["status"] == "True", "mail flows without DANE"
 
 
 def test_the_status_shows_each_pod_by_its_ordinal() -> None:
