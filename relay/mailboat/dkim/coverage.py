@@ -66,12 +66,12 @@ class Coverage:
         present = Counter(name_of(field) for field in fields)
         listed: list[str] = []
         for name in self.always:
-            listed += [name] * (present[name.lower()] + 1)
+            listed += [name] * (present.get(name.lower(), 0) + 1)
         for name in self.when_present:
-            if count := present[name.lower()]:
+            if count := present.get(name.lower()):
                 listed += [name] * (count + 1)
         for name in self.as_present:
-            listed += [name] * present[name.lower()]
+            listed += [name] * present.get(name.lower(), 0)
         return listed
 
 

@@ -29,16 +29,22 @@ class SignatureForm:
     """Seconds from signing until `x=`; None: no `x=`."""
 
 
-def signature(key: SigningKey, fields: Sequence[bytes], body_digest: bytes, form: SignatureForm, now: int) -> bytes:
-    """The DKIM-Signature field, with its line end, for a message.
+def signatures(
+    keys: Iterable[SigningKey], fields: Sequence[bytes], body_digest: bytes, form: SignatureForm, now: int
+) -> bytes:
+    """The DKIM-Signature field of each key for a message, with line ends, each as if the others were not there.
 
-    `fields` are the header's, each with its line end; `body_digest` is that of `form.body`. Raises what the key
-    raises when it cannot sign.
+    `fields` are the header's, each with its line end; `body_digest` is that of `form.body`. Raises what a key raises
+    when it cannot sign.
     """
     names = form.coverage.names(fields)
-    unsigned = unsigned_field(key, names, body_digest, form, now)
-    signed = base64.b64encode(key.sign(header_digest(fields, names, unsigned, form.header)))
-    return unsigned + _folded(signed.decode()).encode() + b"\r\n"
+    header = _covered_hash(fields, names, form.header)
+    made = b""
+    for key in keys:
+        unsigned = unsigned_field(key, names, body_digest, form, now)
+        signed = base64.b64encode(key.sign(_completed(header.copy(), unsigned, form.header)))
+        made += unsigned + _folded(signed.decode()).encode() + b"\r\n"
+    return made
 
 
 def unsigned_field(key: SigningKey, names: Iterable[str], body_digest: bytes, form: SignatureForm, now: int) -> bytes:
@@ -57,11 +63,21 @@ def header_digest(
     fields: Sequence[bytes], names: Iterable[str], unsigned: bytes, canonicalization: Canonicalization
 ) -> bytes:
     """The SHA-256 that is signed: the covered fields, then the signature's own, without its line end."""
-    digest = hashlib.sha256()
-    for covered_field in covered(fields, names):
-        digest.update(canonical_field(covered_field, canonicalization))
-    digest.update(canonical_field(unsigned + b"\r\n", canonicalization).removesuffix(b"\r\n"))
-    return digest.digest()
+    return _completed(_covered_hash(fields, names, canonicalization), unsigned, canonicalization)
+
+
+def _covered_hash(fields: Sequence[bytes], names: Iterable[str], canonicalization: Canonicalization) -> hashlib._Hash:
+    """Of the covered fields."""
+    covered_hash = hashlib.sha256()
+    for field_ in covered(fields, names):
+        covered_hash.update(canonical_field(field_, canonicalization))
+    return covered_hash
+
+
+def _completed(covered_hash: hashlib._Hash, unsigned: bytes, canonicalization: Canonicalization) -> bytes:
+    """The digest, once the signature's own field has been added."""
+    covered_hash.update(canonical_field(unsigned + b"\r\n", canonicalization).removesuffix(b"\r\n"))
+    return covered_hash.digest()
 
 
 def _split_long(tags: Iterable[str]) -> Iterable[str]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from mailboat.dkim.author import author_domain
 from mailboat.dkim.keys import SigningKey
-from mailboat.dkim.signature import SignatureForm, signature
+from mailboat.dkim.signature import SignatureForm, signatures
 from mailboat.model.envelope import SignedBy
 
 _DAY = re.compile(r"(?<!\d)20\d{6}(?!\d)")
@@ -87,10 +87,10 @@ class Signer:
         """
         keys = self.keys_for(fields)
         try:
-            signatures = [signature(key, fields, body_digest, self.form, now) for key in keys]
+            made = signatures(keys, fields, body_digest, self.form, now) if keys else b""
         except Exception as error:  # whatever the key raises
             raise CannotSignError(f"{type(error).__name__}: {error}") from error
-        return b"".join(signatures), [SignedBy(key.domain, key.selector, key.algorithm.tag) for key in keys]
+        return made, [SignedBy(key.domain, key.selector, key.algorithm.tag) for key in keys]
 
 
 def _name_and_parents(domain: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from tests.support.relay_process import COMMAND
 from mailboat.dkim.canonical import Canonicalization, body_hash
 from mailboat.dkim.keys import SigningKey
 from mailboat.dkim.record import zone_text
-from mailboat.dkim.signature import SignatureForm, signature
+from mailboat.dkim.signature import SignatureForm, signatures
 from mailboat.loading.dkim_keys import read_keys
 
 FIELDS = [b"From: Joe <joe@example.com>\r\n", b"Subject: hello\r\n"]
@@ -51,7 +51,7 @@ def publish(dns: DnsServer, key: SigningKey, record: str = "") -> None:
 def signed(key: SigningKey) -> bytes:
     digest = body_hash(Canonicalization.RELAXED)
     digest.update(BODY)
-    field = signature(key, FIELDS, digest.digest(), SignatureForm(), 1_700_000_000)
+    field = signatures([key], FIELDS, digest.digest(), SignatureForm(), 1_700_000_000)
     return b"".join([field, *FIELDS, b"\r\n", BODY])
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mailboat.dkim.canonical import Canonicalization, body_hash
 from mailboat.dkim.coverage import Coverage
 from mailboat.dkim.keys import Algorithm, SigningKey, make_key, parse_key
-from mailboat.dkim.signature import SignatureForm, header_digest, signature
+from mailboat.dkim.signature import SignatureForm, header_digest, signatures
 from mailboat.dkim.verify import SignatureVerdict, verify
 
 NOW = 1_700_000_000
@@ -33,7 +33,7 @@ BODY = b"Hello  there \t\r\n\r\n.dot\r\nlast line\r\n\r\n\r\n"
 def sign(key: SigningKey, fields: list[bytes], body: bytes, form: SignatureForm) -> bytes:
     digest = body_hash(form.body)
     digest.update(body)
-    return signature(key, fields, digest.digest(), form, NOW)
+    return signatures([key], fields, digest.digest(), form, NOW)
 
 
 def dkimpy_passes(key: SigningKey, message: bytes) -> bool:
