@@ -24,6 +24,7 @@ OUTBOUND: Mapping[str, str] = MappingProxyType(
         "maxTempFailures": "maxTempFailures",
         "inet_prefer": "inetPrefer",
         "dns_servers": "dnsServers",
+        "dns_trust_ad": "dnsTrustAD",
         "mx_port": "mxPort",
         "destination_concurrency_max": "destinationConcurrencyMax",
         "connection_max_messages": "connectionMaxMessages",

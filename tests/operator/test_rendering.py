@@ -67,6 +67,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
         lambda text: all(int(n) * (24 if unit == "d" else 1) <= 8760 for n, unit in re.findall("([0-9]+)([hd])", text))
     ),
     "dnsServers": st.lists(V4 | V6 | V4.map("{}:5353".format) | V6.map("[{}]:53".format), max_size=3),
+    "dnsTrustAD": st.just(["none"]) | st.lists(V4 | V6 | st.just("loopback"), max_size=3, unique=True),
     "ciphers": st.sampled_from(["HIGH", "ECDHE+AESGCM:!aNULL", "DEFAULT:@SECLEVEL=1", "HIGH !aNULL"]),
     "forceTLSHosts": st.lists(NAME.map("f-{}".format) | V4, max_size=3),
     "noTLSHosts": st.lists(NAME.map("n-{}".format) | V6, max_size=3),
@@ -158,6 +159,8 @@ def expected(value: Any, ini_name: str) -> Any:
             return values.intervals(value)
         case "dns_servers":
             return tuple(dict.fromkeys(server for item in value for server in values.dns_servers(item)))
+        case "dns_trust_ad":
+            return tuple(dict.fromkeys(address for item in value for address in values.trusted_resolvers(item)))
         case "force_tls_hosts" | "no_tls_hosts":
             return tuple(host for item in value for host in values.host_list(item))
     return value
@@ -202,6 +205,7 @@ STRINGS = [
     ("tls", "ciphers"),
     ("tls", "forceTLSHosts", "[]"),
     ("outbound", "dnsServers", "[]"),
+    ("outbound", "dnsTrustAD", "[]"),
     ("egress", "ehlo"),
     ("routes", "[]", "domains", "[]"),
     ("routes", "[]", "hosts", "[]", "host"),

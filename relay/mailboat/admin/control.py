@@ -55,6 +55,8 @@ class ConfigStatus:
     """Warnings about a valid configuration."""
     unbound: Sequence[str] = ()
     """The warnings about source addresses that this machine does not have, for which mail waits."""
+    dane: str = ""
+    """`available`, or `unavailable` if no trusted DNS server validates answers."""
 
 
 class BadCursorError(ValueError):

@@ -145,8 +145,15 @@ def _metrics(control: Control) -> Handler:
 def _configz(control: Control) -> Handler:
     async def handle(_: web.Request) -> web.Response:
         status = await control.configz()
-        answer = {"hash": status.hash, "loaded_at": rfc3339(status.loaded_at), "error": status.error}
-        return json_response(answer | {"warnings": list(status.warnings), "unbound": list(status.unbound)})
+        answer = {
+            "hash": status.hash,
+            "loaded_at": rfc3339(status.loaded_at),
+            "error": status.error,
+            "warnings": list(status.warnings),
+            "unbound": list(status.unbound),
+            "dane": status.dane,
+        }
+        return json_response(answer)
 
     return handle
 

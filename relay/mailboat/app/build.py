@@ -41,6 +41,7 @@ from mailboat.routing.local import LocalAddresses
 from mailboat.routing.lookups import MAX_AGE
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
+from mailboat.routing.validation import DnssecProbe
 from mailboat.submission.submitter import Submitter
 
 Tokens = Callable[[Clock, Observer], TokenSource]
@@ -83,6 +84,7 @@ class Parts:
     store: Databases
     local: LocalAddresses
     resolver: Resolver
+    dnssec: DnssecProbe
     router: Router
     ahead: Ahead
     sources: Sources
@@ -117,6 +119,7 @@ class Parts:
         self.router.configure(settings, self.local)
         self.ahead.forget()
         self.engine.configure(settings)
+        self.dnssec.again()
 
 
 def build_observability(options: WorkerOptions, clock: Clock) -> Observability:
@@ -170,7 +173,8 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     submitter = Submitter(settings, store, observer, clock, lambda: _no_room(admission))
     context.hooks = submitter.hooks = staged.commit()
     return Parts(
-        *(clock, observability, store, local, resolver, router, ahead, sources, pool, engine, load, context),
+        *(clock, observability, store, local, resolver, DnssecProbe(resolver), router, ahead),
+        *(sources, pool, engine, load, context),
         listener=Listener(context),
         submitter=submitter,
         plugins=plugins,

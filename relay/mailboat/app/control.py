@@ -71,7 +71,8 @@ class RelayControl:
         warnings = dict.fromkeys(warning for state in states for warning in state.warnings)
         unbound = dict.fromkeys(warning for state in states for warning in state.unbound)
         silent = (f"{name} does not answer" for name in hung)
-        return replace(told, warnings=(*warnings, *silent), unbound=tuple(unbound))
+        dane = max(state.dane for state in states)  # of the three words, `unavailable` is the last
+        return replace(told, warnings=(*warnings, *silent), unbound=tuple(unbound), dane=dane)
 
     async def metrics(self) -> bytes:
         """The sum for all workers that answer in time, with the last known counters of the others."""

@@ -86,6 +86,7 @@ class Worker:
             asyncio.create_task(clock.run(), name="clock"),
             asyncio.create_task(watch.run(), name="watch"),
             asyncio.create_task(self.config.run(parts.apply), name="reload"),
+            asyncio.create_task(parts.dnssec.run(), name="dnssec"),
         ]
         self._started = True
 
@@ -151,7 +152,8 @@ class Worker:
         unbound = tuple(dict.fromkeys(self._parts.unbound(settings).values()))
         awaited = (_AWAITED,) if settings.awaits_outbound else ()
         warnings = (*map(str, self.config.tolerated), *awaited, *unbound)
-        return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, warnings, unbound)
+        dane = "unavailable" if self._parts.dnssec.unavailable else "available"
+        return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, warnings, unbound, dane)
 
     async def snapshot(self) -> Snapshot:
         """This process's metrics."""
@@ -166,6 +168,7 @@ class Worker:
         oldest_key = settings.signer and settings.signer.oldest_day
         snapshot["gauges"] |= {
             "mailboat_dkim_oldest_key_timestamp_seconds": {"": oldest_key} if oldest_key else {},
+            "mailboat_dane_available": {"": float(not parts.dnssec.unavailable)},
             "mailboat_plugin_tasks": {"": float(tasks)},
             "mailboat_plugin_stuck_threads": {"": float(threads)},
         }

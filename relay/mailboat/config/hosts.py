@@ -21,6 +21,9 @@ _HOST_PORT = re.compile(r"(?:\[(?P<literal>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(
 _LOCAL_PART = re.compile(r"[^\s<>]+")
 _MAX_PORT = 65535
 _SCHEMES = ("smtp", "smtps", "lmtp")
+LOOPBACK = "loopback"
+"""Stands for all loopback addresses in `dns_trust_ad`."""
+_NONE = "none"
 _DNS_PORT = 53
 
 _Item = TypeVar("_Item")
@@ -72,6 +75,22 @@ def dns_servers(text: str) -> tuple[Endpoint, ...]:
         return Endpoint(host, _DNS_PORT if port is None else port)
 
     return _unique(text, server)
+
+
+def trusted_resolvers(text: str) -> tuple[str, ...]:
+    """IP addresses and `loopback`, or `none`."""
+    if text.lower() == _NONE:
+        return (_NONE,)
+
+    def resolver(item: str) -> str:
+        if item.lower() == LOOPBACK:
+            return LOOPBACK
+        address = _address(item)
+        if address is None:
+            raise ValueError(f"is neither an IP address nor `{LOOPBACK}`, and not `{_NONE}` alone")
+        return str(address)
+
+    return _unique(text, resolver)
 
 
 def route_hosts(text: str) -> tuple[RouteHost, ...]:

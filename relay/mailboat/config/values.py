@@ -22,6 +22,7 @@ from mailboat.config.hosts import (
     route_hosts,
     senders,
     token_url,
+    trusted_resolvers,
 )
 from mailboat.config.intervals import intervals, span
 from mailboat.config.nouns import CPUS, InetPrefer
@@ -56,6 +57,7 @@ __all__ = [
     "text",
     "tls_version",
     "token_url",
+    "trusted_resolvers",
     "user_names",
 ]
 

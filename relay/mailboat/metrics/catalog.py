@@ -184,6 +184,12 @@ METRICS: tuple[Metric, ...] = (
         "Attempts deferred because the source address of this pod is not on this machine.",
     ),
     Metric(
+        "mailboat_dane_available",
+        MetricKind.GAUGE,
+        "1 if DNS answers are validated by a server of `dns_trust_ad`; 0 if not, so that DANE (RFC 7672) is not used.",
+        merge=Merge.MIN,
+    ),
+    Metric(
         "mailboat_bind_address_available",
         MetricKind.GAUGE,
         "0 when `[bind]` names a source address for this pod that is not on this machine, so that mail waits.",

@@ -82,7 +82,9 @@ async def query(server: Endpoint, name: str, rdtype: RecordType) -> Response:
 
 
 def encode_name(name: str) -> bytes:
-    """An absolute name on the wire (RFC 1035 3.1). Raises `InvalidName`."""
+    """An absolute name on the wire (RFC 1035 3.1), `.` the root. Raises `InvalidName`."""
+    if name == ".":
+        return b"\0"
     if not name.isascii():
         raise InvalidName("not in A-labels")
     labels = name.encode().split(b".")
@@ -224,7 +226,7 @@ def _record(rdata: dns.rdata.Rdata, rdtype: RecordType) -> str | MxRecord | Tlsa
     match rdtype:
         case RecordType.MX:
             return MxRecord(record.preference, _text(record.exchange))
-        case RecordType.CNAME:
+        case RecordType.CNAME | RecordType.NS:
             return _text(record.target)
         case RecordType.TXT:
             # RFC 7208 3.3, RFC 6376 3.6.2.2: the strings of one record are one text.

@@ -19,9 +19,10 @@ _MAX_NAME = 253
 
 
 class RecordType(IntEnum):
-    """The types that mail asks for, by their number in the protocol (RFC 1035 3.2.2, RFC 3596, RFC 6698)."""
+    """The types that are asked for, by their number in the protocol (RFC 1035 3.2.2, RFC 3596, RFC 6698)."""
 
     A = 1
+    NS = 2
     CNAME = 5
     MX = 15
     TXT = 16

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
+from mailboat.config.hosts import LOOPBACK
 from mailboat.config.settings import Endpoint
 from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
@@ -39,6 +40,7 @@ FAILURE_TTL = 3.0
 """Seconds that a failure is cached: less than the shortest retry delay, so that a retry queries again."""
 MAX_ALIASES = 8
 """Maximum of CNAMEs followed from response to response; a server itself follows those that it knows."""
+_ROOT = (".", RecordType.NS)
 _DEMOTED = 30.0
 """Seconds for which a server that timed out is asked last."""
 
@@ -87,18 +89,24 @@ class Resolver:
         self._turn = asyncio.Semaphore(patience.in_flight)
         self._configured: tuple[Endpoint, ...] = ()
         self._servers: tuple[Endpoint, ...] = ()
+        self._trust_ad: frozenset[str] = frozenset()
         self._silent: dict[Endpoint, float] = {}
         self._cache: OrderedDict[_Key, Lookup[Any]] = OrderedDict()
         self._lookups: dict[_Key, asyncio.Task[Lookup[Any]]] = {}
         self._tasks: set[asyncio.Task[Lookup[Any]]] = set()
 
-    def configure(self, servers: Sequence[Endpoint]) -> None:
-        """Use these servers; if there are none, the system's, which may change at any time."""
+    def configure(self, servers: Sequence[Endpoint], trust_ad: Collection[str] = (LOOPBACK,)) -> None:
+        """Use these servers; if there are none, the system's, which may change at any time.
+
+        `trust_ad`: the addresses of servers whose AD is believed; `loopback` stands for all of loopback.
+        """
         self._configured = tuple(servers)
+        if self._trust_ad != (trusted := frozenset(trust_ad)):
+            self._trust_ad, self._servers = trusted, ()
         self._follow_system()
 
     def _follow_system(self) -> None:
-        """Clear the cache."""
+        """Clear the cache if the servers have changed."""
         wanted = self._configured or self._system.resolv_conf().servers
         if wanted == self._servers:
             return
@@ -153,6 +161,18 @@ class Resolver:
     async def cname(self, name: str) -> Lookup[str]:
         """The name that a name is itself an alias of; NoData: it is none."""
         return cast("Lookup[str]", await self._look_up(name, RecordType.CNAME))
+
+    async def not_validated(self) -> str:
+        """Why no answer can be secure; empty if answers are validated. Asks for the root, past the cache."""
+        self._follow_system()
+        if not any(map(self._is_trusted, self._servers)):
+            servers = ", ".join(server.host for server in self._servers)
+            return f"no DNS server is trusted to validate: {servers} not in dns_trust_ad"
+        self._cache.pop(_ROOT, None)
+        found = await self._look_up(*_ROOT)
+        if isinstance(found, LookupFailure):
+            return found.reason
+        return "" if found.secure else "the DNS servers do not validate: the root's name servers come without AD"
 
     async def close(self) -> None:
         """End the look-ups in flight."""
@@ -248,9 +268,15 @@ class Resolver:
             return Response(failure=f"no answer ({error})" if str(error) else "no answer"), True
         self._silent.pop(server, None)
         self._observer.dns_query(_result(response))
-        if response.secure and not _is_believed(server):
+        if response.secure and not self._is_trusted(server):
             response = replace(response, secure=False)
         return response, False
+
+    def _is_trusted(self, server: Endpoint) -> bool:
+        """Whether a server's AD is believed: on the path from another machine an attacker may set it (RFC 4035
+        4.9.3)."""
+        is_local = LOOPBACK in self._trust_ad and ipaddress.ip_address(server.host).is_loopback
+        return is_local or server.host in self._trust_ad
 
     def _in_order(self) -> list[Endpoint]:
         """The servers in order, those that timed out recently last, so that a dead server costs one timeout."""
@@ -274,11 +300,6 @@ class Resolver:
 async def _end(begun: _Begun) -> Lookup[Any]:
     # A caller may be cancelled; the look-up continues for the others.
     return await asyncio.shield(begun) if isinstance(begun, asyncio.Task) else begun
-
-
-def _is_believed(server: Endpoint) -> bool:
-    """Whether a server's AD is trusted: on the path from another machine an attacker may set it (RFC 4035 4.9.3)."""
-    return ipaddress.ip_address(server.host).is_loopback
 
 
 def _result(response: Response) -> DnsResult:

@@ -41,7 +41,7 @@ class Router:
 
     def configure(self, settings: Settings, local: LocalAddresses) -> None:
         """Set new settings. A running look-up still uses the old ones, and is not cached."""
-        self._resolver.configure(settings.outbound.dns_servers)
+        self._resolver.configure(settings.outbound.dns_servers, settings.outbound.dns_trust_ad)
         self._finder = Finder(settings, local, self._resolver, self._clock)
         self._results = OrderedDict()
 

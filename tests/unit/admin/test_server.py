@@ -92,7 +92,7 @@ async def test_metrics_that_do_not_come_in_time_are_504(client: aiohttp.ClientSe
 async def test_configz_says_what_runs_and_why_nothing_newer_does(
     error: str | None, client: aiohttp.ClientSession, control: FakeControl
 ) -> None:
-    control.config = ConfigStatus("sha256:cd", T0, error, ("a worker", "no address"), ("no address",))
+    control.config = ConfigStatus("sha256:cd", T0, error, ("a worker", "no address"), ("no address",), "available")
     async with client.get("/configz") as answer:
         assert await answer.json() == {
             "hash": "sha256:cd",
@@ -100,6 +100,7 @@ async def test_configz_says_what_runs_and_why_nothing_newer_does(
             "error": error,
             "warnings": ["a worker", "no address"],
             "unbound": ["no address"],
+            "dane": "available",
         }
 
 

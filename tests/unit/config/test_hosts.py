@@ -33,6 +33,12 @@ ACCEPTED: list[tuple[Callable[[str], Any], str, Any]] = [
         "192.0.2.1:5353, [2001:DB8::1]:5354, 2001:db8::2",
         (Endpoint("192.0.2.1", 5353), Endpoint("2001:db8::1", 5354), Endpoint("2001:db8::2", 53)),
     ),
+    (hosts.trusted_resolvers, "None", ("none",)),
+    (
+        hosts.trusted_resolvers,
+        "192.0.2.1, Loopback, 2001:DB8::1, loopback",
+        ("192.0.2.1", "loopback", "2001:db8::1"),
+    ),
     (
         hosts.route_hosts,
         "smtp.Example.net, smtp2:587/10 ,[2001:db8::1]:25, 2001:db8::2/5, /run/lmtp.sock",
@@ -99,6 +105,8 @@ REFUSED: list[tuple[Callable[[str], Any], str, str]] = [
     (hosts.endpoints, "300.1.1.1:25", "not a host name"),
     (hosts.dns_servers, "dns.example", "a DNS server needs one"),
     (hosts.dns_servers, "192.0.2.1:0", "the port is not one"),
+    (hosts.trusted_resolvers, "192.0.2.1, none", "item 2: is neither an IP address nor `loopback`, and not `none`"),
+    (hosts.trusted_resolvers, "192.0.2.1:53", "is neither an IP address"),
     (hosts.route_hosts, "a/b", "the priority is not"),
     (hosts.route_hosts, "a/", "the priority is not"),
     (hosts.route_hosts, "a:0", "the port is not one"),

@@ -23,10 +23,12 @@ DELIVERED = outcome(1, Result.DELIVERED, "250 2.0.0 Ok")
 
 ADDED_LATER = (
     "mailboat_certificate_expiry_timestamp_seconds",
+    "mailboat_dane_available",
     "mailboat_dkim_oldest_key_timestamp_seconds",
     "mailboat_workers_missing",
 )
-"""By `app.worker`, for certificates and keys that there are, and by `app.control`, which alone knows all workers."""
+"""By `app.worker`, which knows certificates, keys and the resolver, and by `app.control`, which alone knows all
+workers."""
 
 
 def counter(snapshot: Snapshot, name: str, label: str = "") -> float:

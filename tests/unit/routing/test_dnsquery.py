@@ -27,6 +27,7 @@ def response(**header: int) -> bytearray:
 
 def test_a_name_is_written_with_its_labels() -> None:
     assert encode_name("mx1.example.test") == b"\x03mx1\x07example\x04test\x00"
+    assert encode_name(".") == b"\x00"
 
 
 @pytest.mark.parametrize("name", ["", "a..b", ".a", "a.", "x" * 64, ".".join(["x" * 63] * 4), "é.test"])

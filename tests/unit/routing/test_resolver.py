@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,63 @@ async def test_what_another_machine_calls_authenticated_is_not_secure(response: 
     found = await ResolverRig(Servers(one=response)).ask()
     assert isinstance(found, Answer | NoData | NxDomain)
     assert not found.secure
+
+
+@pytest.mark.parametrize(
+    ("trust_ad", "secure"),
+    [(("192.0.2.1",), True), (("loopback", "192.0.2.1"), True), (("192.0.2.2",), False), (("none",), False)],
+)
+async def test_another_machine_is_believed_where_dns_trust_ad_names_it(trust_ad: tuple[str, ...], secure: bool) -> None:
+    desk = ResolverRig(Servers(one=SECURE[0]))
+    desk.resolver.configure((ONE,), trust_ad)
+    found = await desk.ask()
+    assert isinstance(found, Answer)
+    assert found.secure == secure
+
+
+async def test_not_even_loopback_is_believed_where_dns_trust_ad_says_none() -> None:
+    desk = ResolverRig(Servers(here=SECURE[0]))
+    desk.resolver.configure((HERE,), ("none",))
+    found = await desk.ask()
+    assert isinstance(found, Answer)
+    assert not found.secure
+
+
+async def test_what_was_believed_is_forgotten_when_dns_trust_ad_changes() -> None:
+    desk = ResolverRig(Servers(here=SECURE[0]))
+    found = await desk.ask()
+    assert isinstance(found, Answer)
+    assert found.secure
+    desk.resolver.configure((HERE,), ("none",))
+    found = await desk.ask()
+    assert isinstance(found, Answer)
+    assert not found.secure
+
+
+ROOT = Response(("a.root-servers.net",), secure=True)
+
+
+@pytest.mark.parametrize(
+    ("servers", "why"),
+    [
+        (Servers(here=ROOT), ""),
+        (Servers(here=replace(ROOT, secure=False)), "do not validate"),
+        (Servers(here=Response(failure="SERVFAIL")), "NS look-up of . failed: SERVFAIL"),
+        (Servers(one=ROOT), "no DNS server is trusted to validate: 192.0.2.1 not in dns_trust_ad"),
+    ],
+    ids=("validates", "does not", "fails", "not trusted"),
+)
+async def test_answers_are_validated_where_a_trusted_server_authenticates_the_root(servers: Servers, why: str) -> None:
+    found = await ResolverRig(servers).resolver.not_validated()
+    assert why in found
+    assert bool(found) == bool(why)
+    assert servers.asked == [] or servers.asked == [(HERE, ".")]
+
+
+async def test_whether_answers_are_validated_is_asked_past_the_cache() -> None:
+    desk = ResolverRig(Servers(here=[ROOT, replace(ROOT, secure=False)]))
+    assert await desk.resolver.not_validated() == ""
+    assert await desk.resolver.not_validated() != ""
 
 
 @pytest.mark.parametrize(("first", "then"), [(True, True), (True, False), (False, True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mailboat.config import values
+from mailboat.config.hosts import LOOPBACK
 from mailboat.config.nouns import (
     ROUTE_TLS_LEVELS,
     Bind,
@@ -220,6 +221,13 @@ class OutboundSettings:
     )
     dns_servers: tuple[Endpoint, ...] = setting(
         (), values.dns_servers, "DNS servers `address[:port]`, separated by commas.", shown_default="the system's"
+    )
+    dns_trust_ad: tuple[str, ...] = setting(
+        (LOOPBACK,),
+        values.trusted_resolvers,
+        "DNS servers that are trusted to validate answers (DNSSEC) and to say so with the AD bit, which DANE needs: "
+        "addresses, `loopback` for all of loopback, or `none`. For another machine, whoever controls the network in "
+        "between can forge it.",
     )
     mx_port: int = setting(25, values.integer(1, 65535), "Port of MX hosts. Anything but 25 is for tests.")
     destination_concurrency_max: int = setting(
