@@ -42,6 +42,7 @@ PURE = (
     "delivery/gate.py",
     "delivery/oauth.py",
     "delivery/places.py",
+    "delivery/tls_verdict.py",
     "delivery/verdict.py",
     "delivery/watch.py",
     "delivery/window.py",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mailboat.config.settings import Settings
-from mailboat.delivery import verdict
+from mailboat.delivery import tls_verdict, verdict
 from mailboat.delivery.destination import HostAddress
 from mailboat.delivery.dial import label
 from mailboat.delivery.envelope import envelope_for
@@ -32,9 +32,9 @@ from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry, EntryKey, Recipient, SpooledBody
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result, Stage
-from mailboat.model.tls import NOTHING_ASKED, MessageTls
+from mailboat.model.tls import NOTHING_ASKED, MessageTls, PolicySource
 from mailboat.queue.store import StorageError, Store
-from mailboat.routing.answers import RoutingAnswer, Target, Unroutable
+from mailboat.routing.answers import RoutingAnswer, Target, TlsRequirement, Unroutable
 from mailboat.smtp.extensions import DSN, EXTENSIONS
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ SILENCES = 2
 """Most addresses that may be silent in one attempt."""
 BUSY_DELAY = 5.0
 """Seconds to the next attempt on an entry, for a part of which the next host had no free connection."""
+_OPPORTUNISTIC = TlsRequirement()
 _FITS = tuple((extension.keyword, extension.fit) for extension in EXTENSIONS if extension.fit is not None)
 
 
@@ -111,6 +112,9 @@ class Attempter:
             counted=not walk.excused,
             passed_on=walk.passed_on,
             excused=walk.excused,
+            tls_policy=walk.tls.policy,
+            tls_demand=walk.tls.demand,
+            tls_failures=tuple(walk.tls_failures),
         )
 
     def past_dot(self, key: EntryKey) -> bool:
@@ -171,6 +175,10 @@ class _Walk:
         self.session: Session | None = None
         """The session in use."""
         self.peer: PeerFacts | None = None
+        self.tls = _OPPORTUNISTIC
+        """That of the last target."""
+        self.tls_failures: list[PolicySource] = []
+        """Who demanded the TLS that a target lacks."""
         self.stage = Stage.ROUTE
         self.excused = False
         """The failure does not count, because it says nothing about the mail."""
@@ -217,9 +225,10 @@ class _Walk:
         """Offer the pending recipients to one target."""
         gate, place, clock = self._parts.gate, self._place, self._parts.clock
         assert place is not None
+        self.tls = target.tls
         if target.tls.refusal:  # also refused on a connection kept open by other mail
             self._refused += 1
-            self._failed(target, PeerTrouble(Trouble(Stage.TLS, FaultKind.NO_TLS, target.tls.refusal)))
+            self._failed(target, PeerTrouble(tls_verdict.refusal(target.tls)))
             return
         if target.credentials is not None:
             try:
@@ -455,6 +464,9 @@ class _Walk:
 
     def _trouble(self, target: Target, trouble: Trouble) -> None:
         """A target failed: note why, and decide whether this ends the attempt."""
+        if tls_verdict.is_about_tls(trouble, target.tls):
+            trouble = tls_verdict.with_demand(trouble, target.tls)
+            self.tls_failures.append(target.tls.policy)
         self._troubles.append((target.host, label(target), trouble))
         if trouble.stage is Stage.AUTH and trouble.reply is not None and trouble.reply.is_permanent:
             self._parts.observer.authentication_failed(target.host, str(trouble.reply))

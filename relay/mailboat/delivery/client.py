@@ -22,6 +22,7 @@ from mailboat.delivery.replies import Broken, RawReply, ReplyStream, decode
 from mailboat.delivery.session import Session
 from mailboat.delivery.source import BindSource
 from mailboat.delivery.tls import BrokenTls, ClientContexts, session_tls
+from mailboat.delivery.tls_verdict import HostTls, TlsStep, tls_step
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import PeerFacts, Stage
@@ -33,16 +34,17 @@ from mailboat.smtp.sasl_client import SASL_CLIENTS, Respond
 log = logging.getLogger(__name__)
 
 _STARTTLS_LEVELS = frozenset({TlsLevel.ENCRYPT, TlsLevel.REQUIRED})
+_CLOSING = 421
 _COMMAND_LIMIT = 510
 """Octets of a command without its line end (RFC 5321 4.5.3.1.4): a longer initial response is sent separately."""
 
 
 class TlsFailed(PeerTrouble):
-    """The handshake failed or STARTTLS was refused. `refused_certificate`: its certificate did not verify."""
+    """The handshake failed, or the certificate was refused in it."""
 
-    def __init__(self, trouble: Trouble, *, refused_certificate: bool = False) -> None:
+    def __init__(self, trouble: Trouble, host: HostTls = HostTls.BROKEN) -> None:
         super().__init__(trouble)
-        self.refused_certificate = refused_certificate
+        self.host = host
 
 
 class Client:
@@ -67,9 +69,8 @@ class Client:
         try:
             return await self._open(target, source, settings, starttls=starttls)
         except TlsFailed as failure:
-            # Opportunistic TLS prefers plaintext to no delivery (RFC 7435 3), but an attacker who breaks the handshake
-            # must not obtain a password, or mail for a peer that must be verified, in plaintext.
-            if not opportunistic or failure.refused_certificate or target.credentials is not None:
+            has_secret = target.credentials is not None
+            if tls_step(target.tls, failure.host, has_secret=has_secret) is not TlsStep.RECONNECT:
                 raise
             self._broken_tls.add(*address)
             log.info("TLS with %s failed (%s), going on in plaintext", label(target), failure)
@@ -110,8 +111,8 @@ class _Opening:
                 await self._connect(sock)
                 offers = await self._hello()
                 if starttls and STARTTLS in offers:
-                    await self._starttls()
-                    offers = await self._hello()  # RFC 3207 4.2: earlier offers are discarded
+                    if await self._starttls():
+                        offers = await self._hello()  # RFC 3207 4.2: earlier offers are discarded
                 elif self._target.tls.level is not TlsLevel.IMPLICIT:
                     self._check_tls(SessionTls())
                 if self._target.credentials is not None:
@@ -166,7 +167,7 @@ class _Opening:
         trouble = Trouble(self._stage, reply=reply)
         if reply.is_success:
             trouble = Trouble(self._stage, FaultKind.PROTOCOL, f"unexpected reply: {reply}")
-        raise TlsFailed(trouble) if self._stage is Stage.STARTTLS else PeerTrouble(trouble)
+        raise PeerTrouble(trouble)
 
     async def _hello(self) -> PeerOffers:
         self._stage = Stage.EHLO
@@ -195,13 +196,24 @@ class _Opening:
             stage, kind = (Stage.TLS, FaultKind.TLS) if session.version else (Stage.STARTTLS, FaultKind.NO_TLS)
             raise PeerTrouble(Trouble(stage, kind, refusal))
 
-    async def _starttls(self) -> None:
+    async def _starttls(self) -> bool:
+        """Start TLS; False if the host refuses and plaintext will do. Raises PeerTrouble."""
         self._stage = Stage.STARTTLS
         context = self._context()
-        self._check(await self._command(b"STARTTLS"), 220)
+        raw = await self._command(b"STARTTLS")
+        if raw[0] >= 400 and raw[0] != _CLOSING:
+            has_secret = self._target.credentials is not None
+            if tls_step(self._target.tls, HostTls.REFUSED, has_secret=has_secret) is TlsStep.CLEAR:
+                log.info("%s refuses STARTTLS (%s), going on in plaintext", label(self._target), decode(raw))
+                return False
+        self._check(raw, 220)
+        if self._stream.unread:
+            # RFC 3207 6: from somebody on the path, who wants it taken for what the host says within TLS.
+            raise PeerTrouble(Trouble(Stage.TLS, FaultKind.PROTOCOL, f"{HostTls.INJECTED}"))
         async with asyncio.timeout(self._timeout):
             await self._stream.start_tls(context, self._server_name())
         self._check_tls(session_tls(self._stream.transport.get_extra_info))
+        return True
 
     async def _authenticate(self, offers: PeerOffers, credentials: Credentials) -> None:
         self._stage = Stage.AUTH
@@ -264,7 +276,7 @@ class _Opening:
         except ssl.SSLError as error:
             trouble = Trouble(Stage.TLS, FaultKind.TLS, f"TLS failed: {describe(error)}")
             refused = isinstance(error, ssl.SSLCertVerificationError)
-            raise TlsFailed(trouble, refused_certificate=refused) from error
+            raise TlsFailed(trouble, HostTls.UNVERIFIED if refused else HostTls.BROKEN) from error
         except TimeoutError as error:
             raise self._broken(FaultKind.TIMEOUT, f"no answer within {self._timeout:g} s") from error
         except OSError as error:

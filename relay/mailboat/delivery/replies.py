@@ -96,15 +96,11 @@ class ReplyStream(asyncio.Protocol):
         """Called once, when the connection has ended."""
 
     async def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
-        """Start TLS. Unread plaintext is discarded (RFC 3207 6).
+        """Start TLS. The caller makes sure that nothing is `unread`.
 
         Raises:
             OSError: the handshake failed (ssl.SSLError), or the connection ended.
         """
-        self._partial.clear()
-        self._more.clear()
-        self._replies.clear()
-        self.fault = None
         transport = self.transport
         if transport.is_closing():
             raise ConnectionResetError("connection closed by the peer")
@@ -112,6 +108,11 @@ class ReplyStream(asyncio.Protocol):
         if secured is None:
             raise ConnectionResetError("connection closed by the peer")
         self.connection_made(secured)
+
+    @property
+    def unread(self) -> bool:
+        """Whether the peer has sent octets that belong to no reply so far."""
+        return bool(self._partial or self._more or self._replies or self.fault)
 
     @property
     def usable(self) -> bool:

@@ -8,7 +8,7 @@ each recipient, or that the next target should be tried. The tables below are th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 
@@ -31,6 +31,10 @@ class FaultKind(StrEnum):
     """Not SMTP: garbage, an endless reply, an unexpected reply."""
     TLS = "tls"
     """The handshake failed, or the certificate did not verify."""
+    TLSA = "tlsa"
+    """The certificate matches none of the TLSA records (RFC 7672 3)."""
+    POLICY = "policy"
+    """The TLS policy of the recipients' domain refuses the host, or cannot be looked up: it was not connected to."""
     NO_TLS = "no_tls"
     """TLS is required and the peer does not offer it."""
     NO_AUTH = "no_auth"
@@ -106,9 +110,11 @@ class Trouble:
     text: str = ""
     """The fault in words for people, one line."""
     reply: Reply | None = None
+    demanded: str = ""
+    """What TLS was demanded and by whom, if TLS is the trouble."""
 
     def __str__(self) -> str:
-        return str(self.reply) if self.reply is not None else self.text
+        return (str(self.reply) if self.reply is not None else self.text) + self.demanded
 
 
 class PeerTrouble(Exception):  # noqa: N818 - the noun says what it is
@@ -147,6 +153,8 @@ FAULTS: dict[FaultKind, tuple[Action, str]] = {
     FaultKind.CLOSED: (_NEXT, "4.4.1"),
     FaultKind.PROTOCOL: (_NEXT, "4.5.0"),
     FaultKind.TLS: (_NEXT, "4.7.5"),
+    FaultKind.TLSA: (_NEXT, "4.7.5"),
+    FaultKind.POLICY: (_NEXT, "4.7.5"),
     FaultKind.NO_TLS: (_NEXT, "4.7.4"),
     FaultKind.NO_AUTH: (_NEXT, "4.7.0"),
     FaultKind.NO_TOKEN: (_NEXT, "4.7.0"),
@@ -162,6 +170,8 @@ _SIGNALS: dict[FaultKind, Signal] = {
     FaultKind.CLOSED: Signal.FAILED,
     FaultKind.PROTOCOL: Signal.FAILED,
     FaultKind.TLS: Signal.FAILED,
+    FaultKind.TLSA: Signal.NOTHING,
+    FaultKind.POLICY: Signal.NOTHING,
     FaultKind.NO_TLS: Signal.NOTHING,
     FaultKind.NO_AUTH: Signal.NOTHING,
     FaultKind.NO_TOKEN: Signal.NOTHING,
@@ -327,13 +337,14 @@ def standing(
     troubles: Sequence[tuple[str, str, Trouble]],
     *,
     all_asked: bool = True,
+    conclusive: Callable[[Trouble], bool] = is_conclusive,
 ) -> list[Outcome]:
     """The answers of hosts that count at the end of an attempt; `troubles` is as for `exhausted`.
 
     A temporary answer is more useful than that a later host was unreachable. Mail that does not fit a host bounces only
     if it fits no other: if each host was tried and gave the same answer, or permanently refused all mail.
     """
-    refused = all_asked and all(is_conclusive(trouble) for _, _, trouble in troubles)
+    refused = all_asked and all(conclusive(trouble) for _, _, trouble in troubles)
     found = (answers[recipient.id] for recipient in recipients if recipient.id in answers)
     return [outcome for outcome in found if refused or outcome.result is Result.DEFERRED]
 
@@ -353,7 +364,7 @@ def exhausted(recipients: Sequence[Recipient], troubles: Sequence[tuple[str, str
     refused = all(is_conclusive(trouble) for _, _, trouble in troubles)
     result = Result.BOUNCED if refused else Result.DEFERRED
     status = status_of(last.reply, result) if last.reply is not None else _fault_status(last)
-    if last.stage is Stage.STARTTLS and last.reply is not None and last.reply.enhanced is None:
+    if last.stage is Stage.STARTTLS and last.reply is not None:
         status = "4.7.4"
     return [Outcome(r.id, result, status, last.stage, reason, last.reply, mx) for r in recipients]
 

@@ -16,6 +16,7 @@ from mailboat.hooks.points import Point
 from mailboat.model.envelope import State
 from mailboat.model.observer import BounceResult, DnsResult, HookFailure, RejectReason, TokenResult
 from mailboat.model.outcome import ReportAction, Result
+from mailboat.model.tls import PolicySource
 
 NO_TLS = "none"
 OTHER_TLS = "other"
@@ -182,6 +183,15 @@ METRICS: tuple[Metric, ...] = (
         "mailboat_bind_failures_total",
         MetricKind.COUNTER,
         "Attempts deferred because the source address of this pod is not on this machine.",
+    ),
+    Metric(
+        "mailboat_tls_policy_results_total",
+        MetricKind.COUNTER,
+        "Attempts that used a host (`met`), and hosts without the TLS that is demanded of them (`failed`), by who "
+        "demands it: nobody, the recipients' domain (`sts`, `dane`), a route, `outbound.ini` or `tls.ini` (`config`), "
+        "or the message.",
+        "policy result",
+        tuple(f"{policy} {result}" for policy in PolicySource for result in ("met", "failed")),
     ),
     Metric(
         "mailboat_dane_available",

@@ -145,6 +145,9 @@ class EventLog(Observer):
             "delay": max(0, int((report.started_at + duration - message.queued_at) * 1000)) / 1000,
             "duration": int(duration * 1000) / 1000,
             "tls": peer.tls_version or None,
+            "tls_policy": report.tls_policy,
+            "tls_level": report.tls_demand,
+            "tls_verified": peer.tls_verified_by,
             "attempt": entry.attempts + report.counted,
         }
         if peer.tls_version:

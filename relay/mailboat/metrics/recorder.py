@@ -30,9 +30,11 @@ from mailboat.model.observer import (
     TokenResult,
 )
 from mailboat.model.outcome import AttemptReport, ReportAction, Result
+from mailboat.model.tls import PolicySource
 from mailboat.queue.faults import Disk
 from mailboat.queue.store import StateStats
 
+_MET = {policy: f"{policy} met" for policy in PolicySource}
 _PREFERENCE = (Result.DELIVERED, Result.DEFERRED, Result.BOUNCED, Result.DROPPED)
 
 
@@ -98,6 +100,7 @@ class Recorder(Observer):
         self._commit_duration = self._histograms["mailboat_commit_duration_seconds"][""]
         self._commit_messages = self._histograms["mailboat_commit_messages"][""]
         self._dns = self._counters["mailboat_dns_queries_total"]
+        self._policies = self._counters["mailboat_tls_policy_results_total"]
 
     def received(self, fact: Received) -> None:
         self._messages[""] += 1
@@ -113,6 +116,10 @@ class Recorder(Observer):
         self._counters["mailboat_nul_messages_total"][action] += 1
 
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:  # noqa: ARG002
+        for policy in report.tls_failures:
+            self._policies[f"{policy} failed"] += 1
+        if report.peer is not None:
+            self._policies[_MET[report.tls_policy]] += 1
         if not report.counted:
             return  # a plugin delayed it: nothing was tried
         deliveries = self._deliveries

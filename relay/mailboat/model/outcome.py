@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mailboat.model.reply import Reply
-from mailboat.model.tls import VerifiedBy
+from mailboat.model.tls import PolicySource, TlsDemand, VerifiedBy
 
 
 class Stage(StrEnum):
@@ -104,5 +104,11 @@ class AttemptReport:
     """False if this was no attempt (a plugin delayed it, or it is `excused`): `attempts` does not change."""
     passed_on: frozenset[int] = frozenset()
     """Recipients accepted by a host that sends the reports that the sender asked for (RFC 3461 5.2.1)."""
+    tls_policy: PolicySource = PolicySource.NONE
+    """Who decided how much TLS the last target must have."""
+    tls_demand: TlsDemand = TlsDemand.CLEAR
+    """How much that was."""
+    tls_failures: tuple[PolicySource, ...] = ()
+    """The same for each target that lacks the TLS demanded of it."""
     excused: bool = False
     """Not counted because it says nothing about the mail; but mail older than its retry plan fails."""

@@ -97,8 +97,6 @@ async def test_tls_is_left_alone_where_it_is_disabled(certificate: Certificate) 
 @pytest.mark.parametrize(
     ("verb", "answer"),
     [
-        ("STARTTLS", "454 4.7.0 not now"),
-        ("STARTTLS", "502 5.5.1 no"),
         ("STARTTLS", Drop()),
         ("TLS", Raw(b"\x00garbage, no handshake\r\n")),
         ("TLS", Raw(b"\x15\x03\x01\x00\x02\x02\x28")),
@@ -126,6 +124,22 @@ async def test_opportunistic_tls_that_fails_goes_on_in_plaintext_on_the_same_hos
         rig.outbound["connection_idle_timeout"] = 0
         await rig.attempt(make_entry(), mx.target())
         assert sum("STARTTLS" in c.verbs for c in mx.connections) == 1
+
+
+@pytest.mark.parametrize("answer", ["454 4.7.0 not now", "502 5.5.1 no"])
+async def test_opportunistic_tls_that_is_refused_goes_on_in_plaintext_on_the_same_connection(
+    answer: str, certificate: Certificate
+) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.starttls(certificate.server())
+        mx.on("STARTTLS", answer)
+        assert await deliver(rig, mx) is Result.DELIVERED
+        assert mx.connections[0].verbs[:3] == ["EHLO", "STARTTLS", "MAIL"]
+
+        # RFC 3207 4: 454 is for now, so the next connection tries again.
+        rig.outbound["connection_idle_timeout"] = 0
+        assert await deliver(rig, mx) is Result.DELIVERED
+        assert sum("STARTTLS" in c.verbs for c in mx.connections) == len(mx.connections)
 
 
 @pytest.mark.parametrize("answer", ["454 4.7.0 not now", "502 no", Drop()], ids=str)
@@ -169,7 +183,7 @@ async def test_encryption_without_verification_takes_any_certificate(certificate
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"), [(None, "4.7.4"), ("454 4.7.0 not now", "4.7.0"), ("554 no", "4.7.4"), (Drop(), "4.7.5")]
+    ("answer", "status"), [(None, "4.7.4"), ("454 4.7.0 not now", "4.7.4"), ("554 no", "4.7.4"), (Drop(), "4.7.5")]
 )
 async def test_encryption_that_cannot_be_had_defers_and_nothing_is_sent_in_clear(
     answer: Answer | None, status: str, certificate: Certificate
@@ -290,25 +304,31 @@ async def test_files_that_are_no_certificates_defer_with_a_clear_reason(
         assert "tls.ini" in outcome.reason
 
 
-async def test_plaintext_behind_the_reply_to_starttls_is_dropped(certificate: Certificate) -> None:
-    async with ScriptedMx.start() as mx, delivery_rig() as rig:
-        mx.starttls(certificate.server())
+@pytest.mark.parametrize("tls", [TlsRequirement(), ENCRYPT, REQUIRED], ids=lambda tls: tls.level)
+async def test_octets_behind_the_reply_to_starttls_end_the_connection_and_the_next_host_is_tried(
+    tls: TlsRequirement, certificate: Certificate
+) -> None:
+    async with ScriptedMx.start() as bad, ScriptedMx.start() as good, delivery_rig() as rig:
+        rig.tls = certificate.trusted()
+        good.starttls(certificate.server())
+        bad.starttls(certificate.server())
         # As a man in the middle would: a greeting of his own for the EHLO that follows.
-        mx.on("STARTTLS", Raw(b"220 go on\r\n250-evil.test\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n"))
-        report = await rig.attempt(make_entry(), mx.target())
+        bad.on("STARTTLS", Raw(b"220 go on\r\n250-evil.test\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n"))
+        report = await rig.attempt(make_entry(), bad.target(tls=tls), good.target(tls=tls))
 
         assert report.outcomes[0].result is Result.DELIVERED
-        assert not any("AUTH" in c.verbs for c in mx.connections)
+        assert [connection.verbs for connection in bad.connections] == [["EHLO", "STARTTLS"]]
+        assert len(good.mails) == 1
 
 
 async def test_a_target_that_policy_refuses_is_not_connected_to_and_the_next_one_is_asked() -> None:
-    refused = TlsRequirement(refusal="its TLSA records cannot be looked up")
+    refused = TlsRequirement(refusal="its TLSA records cannot be looked up", policy=PolicySource.DANE)
     async with ScriptedMx.start() as bad, ScriptedMx.start() as good, delivery_rig() as rig:
         report = await rig.attempt(make_entry(), bad.target(tls=refused), good.target())
         alone = await rig.outcome(bad.target(tls=refused))
 
         assert report.outcomes[0].result is Result.DELIVERED
-        assert (alone.result, alone.status, alone.stage) == (Result.DEFERRED, "4.7.4", Stage.TLS)
+        assert (alone.result, alone.status, alone.stage) == (Result.DEFERRED, "4.7.5", Stage.TLS)
         assert "its TLSA records cannot be looked up" in alone.reason
         assert not bad.connections
 

@@ -212,7 +212,7 @@ def test_wrong_credentials_end_the_attempt_and_a_busy_server_does_not() -> None:
         ([Trouble(Stage.GREETING, reply=Reply(554, "5.7.1 no"))], Result.BOUNCED, "5.7.1"),
         ([Trouble(Stage.EHLO, reply=Reply(550, "no"))], Result.BOUNCED, "5.0.0"),
         ([Trouble(Stage.STARTTLS, reply=Reply(554, "no"))], Result.DEFERRED, "4.7.4"),
-        ([Trouble(Stage.STARTTLS, reply=Reply(454, "4.7.0 no"))], Result.DEFERRED, "4.7.0"),
+        ([Trouble(Stage.STARTTLS, reply=Reply(454, "4.7.0 no"))], Result.DEFERRED, "4.7.4"),
         ([Trouble(Stage.MAIL, reply=Reply(421, "4.3.2 bye"))], Result.DEFERRED, "4.3.2"),
         (
             [Trouble(Stage.GREETING, reply=Reply(421, "")), Trouble(Stage.GREETING, reply=Reply(554, "5.7.1 no"))],
