@@ -55,6 +55,7 @@ ROUTE: Mapping[str, str] = MappingProxyType(
         "auth_type": "authType",
         "require_auth": "requireAuth",
         "connection_max_messages": "connectionMaxMessages",
+        "dane": "dane",
         "auth_without_tls": "allowPlaintextAuth",
         "ca": "caBundleRef",
     }
@@ -106,7 +107,7 @@ TLS: Mapping[str, str] = MappingProxyType(
 """`tls.ini` [main] -> `spec.tls`."""
 
 TLS_OUTBOUND: Mapping[str, str] = MappingProxyType(
-    {ini: name for ini, name in TLS.items() if ini not in ("dhparam", "requestCert")}
+    {**{ini: name for ini, name in TLS.items() if ini not in ("dhparam", "requestCert")}, "dane": "dane"}
 )
 """`tls.ini` [outbound] -> `spec.tls.outbound`."""
 
@@ -136,6 +137,7 @@ UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
             for key in keys_of(kind)
             if key.key.no_field
         },
+        ("tls.ini", "dane"): "clients are not found in the DNS: it is in tls.outbound",
         ("tls.ini [outbound]", "dhparam"): "a client uses the server's parameters",
         ("tls.ini [outbound]", "requestCert"): "a server always shows its certificate",
     }

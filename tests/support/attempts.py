@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from tests.support.gates import WideGate
@@ -25,6 +26,7 @@ from mailboat.model.outcome import AttemptReport, Outcome
 from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.queue.store import Store
 from mailboat.routing.answers import RoutingAnswer, Target, Targets
+from mailboat.routing.records import TlsaRecord
 
 BODY = b"Subject: hello\r\n\r\nGood day.\r\n"
 
@@ -69,12 +71,21 @@ class KnownRoute:
     def __init__(self, answer: RoutingAnswer) -> None:
         self.answer = answer
         self.asked: list[tuple[str, bool]] = []
+        self.new_tlsa: tuple[TlsaRecord, ...] | None = None
+        """What the DNS says now."""
+        self.renewals = 0
 
     async def route(
         self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
     ) -> RoutingAnswer:
         self.asked.append((domain, asked.forced))
         return self.answer
+
+    async def renewed(
+        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> Target | None:
+        self.renewals += 1
+        return None if self.new_tlsa is None else replace(target, tls=replace(target.tls, tlsa=self.new_tlsa))
 
 
 class Memory(Observer):

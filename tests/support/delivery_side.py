@@ -85,6 +85,12 @@ class Map:
         way = self.ways.get(domain, Unroutable(False, "4.4.3", "no answer"))
         return way if isinstance(way, Unroutable) else Targets(tuple(way))
 
+    async def renewed(
+        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> Target | None:
+        """No certificate is judged by TLSA records here."""
+        raise AssertionError(target)
+
 
 @dataclass(frozen=True)
 class Attempted:

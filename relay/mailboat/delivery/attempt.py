@@ -57,6 +57,11 @@ class Routing(Protocol):
     ) -> RoutingAnswer:
         """The targets for mail from a sender to a domain."""
 
+    async def renewed(
+        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> Target | None:
+        """The target with the TLSA records of now; None: they are the same, or there are none."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptParts:
@@ -205,6 +210,8 @@ class _Walk:
         """Targets that the TLS policy refuses: they are skipped."""
         self._renewed = False
         """An access token that a host refused was renewed."""
+        self._tlsa_renewed = False
+        """TLSA records that a certificate did not match were asked again."""
         self._token_later: float | None = None
         """Seconds until a token server that failed recently is asked again."""
 
@@ -276,18 +283,30 @@ class _Walk:
         return replace(target, credentials=replace(credentials, token=token.value))
 
     async def _open(self, target: Target, place: Place) -> tuple[Session, Target]:
-        """A new session, and the target with the access token that it accepted. Raises PeerTrouble."""
+        """A new session, and the target as it was accepted, perhaps with a new access token. Raises PeerTrouble."""
         try:
             return await self._connect(target, place), target
         except PeerTrouble as failure:
-            used = target.credentials.token if target.credentials is not None else ""
-            if not used or self._renewed or not verdict.refuses_token(failure.trouble):
+            renewed = await self._renewed_after(failure.trouble, target)
+            if renewed is None:
                 raise
-            self._renewed = True
-            target = await self._with_token(target, refused=used)
-            if target.credentials is None or target.credentials.token == used:
-                raise
-        return await self._connect(target, place), target
+        return await self._connect(renewed, place), renewed
+
+    async def _renewed_after(self, trouble: Trouble, target: Target) -> Target | None:
+        """The target with a new access token or new TLSA records instead of those that failed, once an attempt.
+
+        None if there are no others. Raises PeerTrouble.
+        """
+        if trouble.kind is FaultKind.TLSA and not self._tlsa_renewed:
+            self._tlsa_renewed = True  # RFC 7671 8.1: the host may have changed its certificate since they were asked
+            message = self.entry.message
+            return await self._parts.router.renewed(target, self.entry.domain, message.sender, self.entry.tls)
+        used = target.credentials.token if target.credentials is not None else ""
+        if not used or self._renewed or not verdict.refuses_token(trouble):
+            return None
+        self._renewed = True
+        target = await self._with_token(target, refused=used)
+        return None if target.credentials is None or target.credentials.token == used else target
 
     def _failed(self, target: Target, failure: PeerTrouble) -> None:
         """Handle the failure to open a session with a target."""

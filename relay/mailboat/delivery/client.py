@@ -13,7 +13,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mailboat.config.settings import Protocol, Settings, TlsLevel
 from mailboat.delivery.dial import describe, dial, label
@@ -50,8 +50,12 @@ class TlsFailed(PeerTrouble):
 class Client:
     """Opens sessions, and holds what they share."""
 
-    def __init__(self, *, observer: Observer, contexts: ClientContexts, broken_tls: BrokenTls) -> None:
+    def __init__(
+        self, *, observer: Observer, contexts: ClientContexts, broken_tls: BrokenTls, now: Callable[[], float]
+    ) -> None:
+        """`now`: seconds since the epoch, at which certificates must be valid."""
         self._observer = observer
+        self._now = now
         self._contexts = contexts
         self._broken_tls = broken_tls
 
@@ -80,7 +84,7 @@ class Client:
         sock = await dial(target, source, settings.outbound.connect_timeout)
         self._observer.outbound_connections(1)
         try:
-            return await _Opening(target, source, settings, self._contexts).run(sock, starttls=starttls)
+            return await _Opening(target, source, settings, self._contexts, self._now).run(sock, starttls=starttls)
         except BaseException as error:
             self._observer.outbound_connections(-1)
             if isinstance(error, PeerTrouble | asyncio.CancelledError) or not isinstance(error, Exception):
@@ -92,7 +96,15 @@ class Client:
 class _Opening:
     """The dialogue of one connection until it is ready for MAIL."""
 
-    def __init__(self, target: Target, source: BindSource, settings: Settings, contexts: ClientContexts) -> None:
+    def __init__(
+        self,
+        target: Target,
+        source: BindSource,
+        settings: Settings,
+        contexts: ClientContexts,
+        now: Callable[[], float],
+    ) -> None:
+        self._now = now
         self._target = target
         self._source = source
         self._settings = settings
@@ -138,7 +150,7 @@ class _Opening:
             loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: self._stream, sock=sock, ssl=context, server_hostname=name)
         if context is not None:
-            self._check_tls(session_tls(self._stream.transport.get_extra_info))
+            self._check_handshake()
         self._stage = Stage.GREETING
         self._check((await self._stream.collect())[0], 220)
 
@@ -151,7 +163,8 @@ class _Opening:
 
     def _context(self) -> ssl.SSLContext:
         try:
-            return self._contexts.get(self._settings, verify=self._target.tls.verifies, ca=self._target.tls.ca)
+            tls = self._target.tls
+            return self._contexts.get(self._settings, verify=tls.verifies, ca=tls.ca, dane=bool(tls.tlsa))
         except (OSError, ValueError) as error:
             what = "the root certificates of this host" if self._target.tls.ca else "tls.ini"
             raise PeerTrouble(Trouble(Stage.TLS, FaultKind.LOCAL, f"{what} cannot be used: {error}")) from error
@@ -188,12 +201,19 @@ class _Opening:
             raise
         return code, text.partition(b"\n")[0]  # no extensions, whatever further lines there are
 
+    def _check_handshake(self) -> None:
+        """Raise PeerTrouble if the TLS requirement is not met by the TLS that was just begun."""
+        tls = self._stream.transport.get_extra_info("ssl_object")
+        self._check_tls(session_tls(tls, self._target.tls, self._now()))
+
     def _check_tls(self, session: SessionTls) -> None:
         """Raise PeerTrouble if the TLS requirement is not met on this connection."""
         self._tls = session
         refusal = check_session(self._target.tls, session)
         if refusal:
             stage, kind = (Stage.TLS, FaultKind.TLS) if session.version else (Stage.STARTTLS, FaultKind.NO_TLS)
+            if session.mismatch:
+                kind = FaultKind.TLSA
             raise PeerTrouble(Trouble(stage, kind, refusal))
 
     async def _starttls(self) -> bool:
@@ -212,7 +232,7 @@ class _Opening:
             raise PeerTrouble(Trouble(Stage.TLS, FaultKind.PROTOCOL, f"{HostTls.INJECTED}"))
         async with asyncio.timeout(self._timeout):
             await self._stream.start_tls(context, self._server_name())
-        self._check_tls(session_tls(self._stream.transport.get_extra_info))
+        self._check_handshake()
         return True
 
     async def _authenticate(self, offers: PeerOffers, credentials: Credentials) -> None:

@@ -33,7 +33,8 @@ class Pool:
         self._parked = parked
         self._sources = sources
         self._clock = clock
-        self._client = Client(observer=observer, contexts=ClientContexts(), broken_tls=BrokenTls(clock.monotonic))
+        broken_tls = BrokenTls(clock.monotonic)
+        self._client = Client(observer=observer, contexts=ClientContexts(), broken_tls=broken_tls, now=clock.now)
         self._idle: dict[Hashable, list[Session]] = {}
         """The last used one is at the end, and is reused first, so that the others expire."""
         self._expiry: dict[Session, float] = {}

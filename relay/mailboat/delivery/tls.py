@@ -6,16 +6,19 @@ Knows certificates and versions, but not when TLS is required (`routing.security
 
 from __future__ import annotations
 
+import _ssl
 import ssl
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mailboat.config.openssl import VERSIONS
 from mailboat.config.settings import Settings, TlsSettings
+from mailboat.delivery import dane
 from mailboat.model.tls import VerifiedBy
-from mailboat.routing.answers import SessionTls
+from mailboat.routing.answers import SessionTls, TlsRequirement
+from mailboat.routing.dane import DANE_EE
 
 NO_TLS_MEMORY = 600.0
 """Seconds for which plaintext is used with a host whose handshake failed (where that is allowed)."""
@@ -26,10 +29,12 @@ MAX_CONTEXTS = 100
 """Maximum of contexts: a plugin may name other roots for each message. The least recently used is dropped first."""
 
 
-def client_context(settings: TlsSettings, directory: str, *, verify: bool, ca: str = "") -> ssl.SSLContext:
+def client_context(
+    settings: TlsSettings, directory: str, *, verify: bool, ca: str = "", dane: bool = False
+) -> ssl.SSLContext:
     """A context for deliveries; `verify` demands a certificate that is valid for the host's name.
 
-    `ca`: roots in PEM, instead of those in the settings.
+    `ca`: roots in PEM, instead of those in the settings. `dane`: the certificate is judged by TLSA records instead.
 
     Raises:
         OSError: a file cannot be read; ssl.SSLError (an OSError) or ValueError: its content is invalid.
@@ -40,6 +45,8 @@ def client_context(settings: TlsSettings, directory: str, *, verify: bool, ca: s
     context.minimum_version = VERSIONS[settings.min_version]
     if settings.ciphers:
         context.set_ciphers(settings.ciphers)
+    if dane:  # whatever the settings allow with peers that are not authenticated (RFC 8996)
+        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     if verify:
         if ca:
             context.load_verify_locations(cadata=ca)
@@ -58,18 +65,18 @@ class ClientContexts:
 
     def __init__(self) -> None:
         self._settings: TlsSettings | None = None
-        self._contexts: OrderedDict[tuple[bool, str], ssl.SSLContext] = OrderedDict()
+        self._contexts: OrderedDict[tuple[bool, str, bool], ssl.SSLContext] = OrderedDict()
 
-    def get(self, settings: Settings, *, verify: bool, ca: str = "") -> ssl.SSLContext:
+    def get(self, settings: Settings, *, verify: bool, ca: str = "", dane: bool = False) -> ssl.SSLContext:
         """The context to use; raises what `client_context` does."""
         # Compared by value: a reload without changes of TLS keeps the contexts; a renewed certificate has a new digest.
         if settings.tls_outbound is not self._settings and settings.tls_outbound != self._settings:
             self._contexts.clear()
             self._settings = settings.tls_outbound
-        key = (verify, ca if verify else "")
+        key = (verify, ca if verify else "", dane)
         context = self._contexts.get(key)
         if context is None:
-            context = client_context(settings.tls_outbound, settings.directory, verify=verify, ca=ca)
+            context = client_context(settings.tls_outbound, settings.directory, verify=verify, ca=ca, dane=dane)
             self._contexts[key] = context
             if len(self._contexts) > MAX_CONTEXTS:
                 self._contexts.popitem(last=False)
@@ -104,12 +111,28 @@ class BrokenTls:
         return False
 
 
-def session_tls(transport_info: Callable[[str], Any]) -> SessionTls:
-    """The TLS of a connection, from its transport's `get_extra_info`."""
-    tls = transport_info("ssl_object")
-    if tls is None:
-        return SessionTls()
-    cipher, context = tls.cipher(), tls.context
-    verified = context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED
-    verified_by = VerifiedBy.PKIX if verified else VerifiedBy.NONE
-    return SessionTls(tls.version() or "", cipher[0] if cipher else "", verified_by)
+def session_tls(tls: ssl.SSLObject, wanted: TlsRequirement, now: float) -> SessionTls:
+    """The TLS of a connection after the handshake; `now`: seconds since the epoch."""
+    verified_by, mismatch = VerifiedBy.NONE, ""
+    if wanted.tlsa:
+        found = dane.match(peer_chain(tls), wanted.tlsa, wanted.names, now)
+        if isinstance(found, dane.Mismatch):
+            mismatch = str(found)
+        else:
+            verified_by = VerifiedBy.DANE_EE if found.usage == DANE_EE else VerifiedBy.DANE_TA
+    elif tls.context.check_hostname and tls.context.verify_mode is ssl.CERT_REQUIRED:
+        verified_by = VerifiedBy.PKIX
+    cipher = tls.cipher()
+    return SessionTls(tls.version() or "", cipher[0] if cipher else "", verified_by, mismatch)
+
+
+def peer_chain(tls: ssl.SSLObject) -> list[bytes]:
+    """The certificates that the peer has sent, in DER, its own first; none if it has resumed a session."""
+    if sys.version_info >= (3, 13):
+        return tls.get_unverified_chain()
+    # The same method, not public yet. Without it, only records for the peer's own certificate can match.
+    chain = getattr(getattr(tls, "_sslobj", None), "get_unverified_chain", None)
+    if chain is None:
+        own = tls.getpeercert(binary_form=True)
+        return [own] if own else []
+    return [certificate.public_bytes(_ssl.ENCODING_DER) for certificate in chain() or ()]

@@ -81,6 +81,8 @@ class SessionTls:
     cipher: str = ""
     verified_by: VerifiedBy = VerifiedBy.NONE
     """How the certificate was verified."""
+    mismatch: str = ""
+    """Why the certificate matches none of the TLSA records, for people."""
 
 
 Spot: TypeAlias = tuple[str, int]

@@ -193,6 +193,8 @@ class Finder:
             query.asked,
             has_secret=hop.credentials is not None and not hop.auth_without_tls,
             port=hop.port,
+            versions=(hop.inet or self._prefer).versions,
+            dane=self._policy.dane if hop.by_mx else hop.route is not None and hop.route.dane,
             by_mx=hop.by_mx,
             mx_secure=hop.secure,
             lookups=lookups,

@@ -158,6 +158,11 @@ class Resolver:
         """The TLSA records of a name such as `_25._tcp.mx.example.com` (RFC 6698 3)."""
         return cast("Lookup[TlsaRecord]", await self._look_up(name, RecordType.TLSA))
 
+    async def tlsa_anew(self, name: str) -> Lookup[TlsaRecord]:
+        """The same, past the cache."""
+        self._cache.pop((name, RecordType.TLSA), None)
+        return await self.tlsa(name)
+
     async def cname(self, name: str) -> Lookup[str]:
         """The name that a name is itself an alias of; NoData: it is none."""
         return cast("Lookup[str]", await self._look_up(name, RecordType.CNAME))

@@ -16,7 +16,8 @@ from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
 from mailboat.model.tls import NOTHING_ASKED, MessageTls
-from mailboat.routing.answers import Located, RoutingAnswer, Unroutable
+from mailboat.routing import dane
+from mailboat.routing.answers import Located, RoutingAnswer, Target, Unroutable
 from mailboat.routing.finder import Finder, RouteQuery, RouteResult
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
@@ -78,6 +79,21 @@ class Router:
                 results.popitem(last=False)
         results.move_to_end(query)
         return found
+
+    async def renewed(
+        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> Target | None:
+        """The target with the TLSA records of now, asked past all caches; None: they are the same, or there are none.
+
+        For a target that `route` gave for this mail.
+        """
+        tls = target.tls
+        found = dane.usable(await self._resolver.tlsa_anew(dane.owner(tls.servername, target.port)))
+        if found == tls.tlsa:
+            return None
+        finder = self._configured()
+        self._results.pop(finder.query(domain, finder.route_of(domain, sender), asked), None)
+        return replace(target, tls=replace(tls, tlsa=found)) if found else None
 
     async def via(self, domain: str, hops: Sequence[Hop], asked: MessageTls = NOTHING_ASKED) -> RoutingAnswer:
         """The targets over hops that a plugin chose, in the order given; their names are looked up."""

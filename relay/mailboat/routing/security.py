@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from mailboat.config.settings import IPAddress, TlsLevel
 from mailboat.model.tls import PolicySource, VerifiedBy
+from mailboat.routing import dane
 from mailboat.routing.answers import SessionTls, TlsRequirement
 from mailboat.routing.subject import Subject, TlsPolicy
 
@@ -122,7 +123,7 @@ CHECKS: tuple[Check, ...] = (
 One that refuses the target answers with `refusal`. `_nameless` is the last: it judges what the others leave standing.
 """
 
-PUBLISHED: tuple[Check, ...] = ()
+PUBLISHED: tuple[Check, ...] = (dane.by_records,)
 """Policies that the recipients' domain may publish. The first that answers anything but `standing` is the one that
 counts: where DANE applies, MTA-STS does not (RFC 8461 2)."""
 
@@ -137,14 +138,14 @@ def _stricter(standing: TlsRequirement, proposed: TlsRequirement) -> TlsRequirem
     if proposed.refusal:
         return replace(standing, refusal=proposed.refusal, policy=proposed.policy)
     level = max(standing.level, proposed.level, key=_STRENGTH.__getitem__)
-    dane = standing if standing.tlsa else proposed
+    by_records = standing if standing.tlsa else proposed
     both = replace(
         proposed,
         level=level,
         verify=standing.verify or proposed.verify,
-        tlsa=dane.tlsa,
-        servername=dane.servername,
-        names=dane.names,
+        tlsa=by_records.tlsa,
+        servername=by_records.servername,
+        names=by_records.names,
     )
     raised = (both.level, both.verifies, both.tlsa) != (standing.level, standing.verifies, standing.tlsa)
     return both if raised else standing
@@ -169,7 +170,8 @@ def _verified(tls: TlsRequirement, session: SessionTls) -> str:
     if not session.version:
         return ""
     if tls.tlsa:
-        return "" if session.verified_by in _BY_TLSA else "the certificate matches no TLSA record of the host"
+        matches = session.verified_by in _BY_TLSA
+        return "" if matches else session.mismatch or "the certificate matches no TLSA record"
     return "the certificate was not verified" if tls.verifies and session.verified_by is not VerifiedBy.PKIX else ""
 
 

@@ -47,6 +47,8 @@ class TlsPolicy:
     enabled: bool = True
     verify: bool = False
     """`rejectUnauthorized`: a certificate that does not verify is refused."""
+    dane: bool = False
+    """TLSA records of MX hosts decide."""
     force: HostList = field(default_factory=lambda: HostList(()))
     never: HostList = field(default_factory=lambda: HostList(()))
 
@@ -54,7 +56,7 @@ class TlsPolicy:
     def of(cls, enable_tls: bool, tls: TlsSettings) -> TlsPolicy:
         """The policy of `enable_tls` and of the `[outbound]` side of `tls.ini`."""
         force, never = HostList(tls.force_tls_hosts), HostList(tls.no_tls_hosts)
-        return cls(enable_tls, tls.reject_unauthorized, force, never)
+        return cls(enable_tls, tls.reject_unauthorized, tls.dane, force, never)
 
     def names(self, domain: str) -> bool:
         """Whether the settings name the domain of recipients: its mail may need another level at the same host."""
@@ -104,6 +106,10 @@ class Subject:
     """The host is given credentials that nobody else may read."""
     port: int = 25
     """The port that is connected to."""
+    versions: Sequence[int] = (6, 4)
+    """IP versions whose addresses are in use."""
+    dane: bool = False
+    """The settings allow TLSA records to decide."""
     by_mx: bool = False
     """The host was found by the domain's MX records, or is the domain itself because it has none (RFC 5321 5.1)."""
     mx_secure: bool = False

@@ -116,6 +116,12 @@ class Route:
         "connection.",
         shown_default="as in `[main]`",
     )
+    dane: bool = setting(
+        False,
+        values.boolean,
+        "Obey TLSA records (DANE, RFC 7672) of the hosts, as `dane` in tls.ini does for delivery by MX. The names of "
+        "hosts must be complete.",
+    )
     auth_without_tls: bool = setting(
         False,
         values.boolean,

@@ -45,5 +45,11 @@ class TlsSettings:
         "Domains, MX names, addresses or networks with which TLS is not used.",
         ini="no_tls_hosts[]",
     )
+    dane: bool = setting(
+        True,
+        values.boolean,
+        "For delivery by MX: obey TLSA records (DANE, RFC 7672). Needs a validating resolver in `dns_servers` whose "
+        "answers are trusted (`dns_trust_ad` in outbound.ini).",
+    )
     digest: str = ""
     """Hash of the contents of the files named here: a renewed certificate makes the settings unequal."""
