@@ -24,7 +24,7 @@ from typing import IO, Any
 from tools.cluster import containerd, credentials, images, node
 from tools.cluster.cache import alone
 from tools.cluster.kubectl import Failed, Kubectl, run, until
-from tools.cluster.names import Zone
+from tools.cluster.names import SignedZone, Zone
 from tools.cluster.processes import TIED
 from tools.cluster.programs import program
 
@@ -42,6 +42,8 @@ class Machine:
         self.directory = directory
         self.kubeconfig = self.layout.plane.pki / "admin.kubeconfig"
         self.zone = Zone(self.layout.zone)
+        self.signed_root = SignedZone(self.layout.signed_root, ".")
+        self.signed_zone = SignedZone(self.layout.signed_zone, f"{node.SIGNED}.", self.signed_root)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
 
@@ -114,6 +116,7 @@ class Machine:
         for number in range(node.VOLUMES):
             (layout.volumes / f"{number:03}").mkdir(parents=True)
         self.zone.write()
+        self.signed_zone.write()
         containerd.copy_store(layout.containerd_root)
         self._images.write_text(_lines(images.archives()))
         for hierarchy in _hierarchies():

@@ -22,6 +22,12 @@ BRIDGE = "cni0"
 POD_RANGES = ("10.90.0.0/24", "10.91.0.0/24", "fd90::/64")
 DOMAIN = "test"
 """The domain of `names.Zone`: mail for anything within it finds its way by MX records."""
+ROOT_PORT = 5353
+"""Where CoreDNS answers for a signed root; it knows nothing of the cluster there."""
+SIGNED = "signed"
+"""The domain of a `names.SignedZone` below it."""
+SIGNED_PORT = 5354
+"""Where CoreDNS answers for SIGNED: at the port of the root it would say that there is no DS."""
 VOLUMES = 100
 """Local volumes that are there to be claimed; each is used once."""
 
@@ -57,6 +63,16 @@ class Layout:
     def zone(self) -> Path:
         """The zone file of DOMAIN."""
         return self.directory / "dns" / "test.zone"
+
+    @property
+    def signed_root(self) -> Path:
+        """The zone file of the signed root."""
+        return self.directory / "dns" / "root.zone"
+
+    @property
+    def signed_zone(self) -> Path:
+        """The zone file of SIGNED."""
+        return self.directory / "dns" / "signed.zone"
 
     @property
     def cgroup(self) -> str:
@@ -178,6 +194,20 @@ def _corefile(layout: Layout) -> str:
 {DOMAIN}:53 {{
   bind {ADDRESS}
   file {layout.zone} {{
+    reload 500ms
+  }}
+  errors
+}}
+.:{ROOT_PORT} {{
+  bind {ADDRESS}
+  file {layout.signed_root} {{
+    reload 500ms
+  }}
+  errors
+}}
+{SIGNED}:{SIGNED_PORT} {{
+  bind {ADDRESS}
+  file {layout.signed_zone} {{
     reload 500ms
   }}
   errors

@@ -7,10 +7,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import dns.dnssec
+import dns.name
+import dns.zone
 import pytest
+from dns.rdataset import Rdataset
 from tools.cluster import cache, images, programs
 from tools.cluster.images import ROOT, context_files
-from tools.cluster.names import Zone
+from tools.cluster.names import SignedZone, Zone
 
 SETUP = Path(__file__).parents[1] / "setup"
 
@@ -128,6 +132,30 @@ def test_the_dockerfile_installs_locks_of_the_context_only() -> None:
     locks = {path.name for path in context_files() if path.parent.name == "requirements"}
     asked = set(re.findall(r"inputs/(\S+\.txt)", (ROOT / "Dockerfile").read_text()))
     assert asked == locks
+
+
+def test_a_signed_zone_is_signed_anew_with_each_change_but_for_what_is_added_unsigned(tmp_path: Path) -> None:
+    root = SignedZone(tmp_path / "root", ".")
+    zone = SignedZone(tmp_path / "zone", "signed.", root)
+    zone.mx("example.signed", "mx.example.signed")
+    zone.unsigned.append("forged.signed. 1 IN A 10.0.0.1")
+    zone.address("mx.example.signed", "10.91.0.7")
+    (dnskey,) = validated(zone, ("example.signed.", "MX"), ("mx.example.signed.", "A"), ("signed.", "NSEC"))
+    validated(root, (".", "NS"), ("signed.", "DS"))
+    assert zone.ds == f"signed. 1 IN DS {dns.dnssec.make_ds('signed.', dnskey, 'SHA256')}"
+    assert zone.ds in root.path.read_text()
+    assert "RRSIG" not in "".join(line for line in zone.path.read_text().splitlines() if line.startswith("forged"))
+
+
+def validated(zone: SignedZone, *records: tuple[str, str]) -> Rdataset:
+    """The keys of a zone, which have signed these records; else ValidationFailure."""
+    read = dns.zone.from_text(zone.path.read_text(), origin=zone.origin, relativize=False)
+    keys = read.find_rdataset(zone.origin, "DNSKEY")
+    for text, kind in records:
+        name = dns.name.from_text(text)
+        signed, signatures = read.find_rdataset(name, kind), read.find_rdataset(name, "RRSIG", kind)
+        dns.dnssec.validate((name, signed), (name, signatures), {dns.name.from_text(zone.origin): keys})
+    return keys
 
 
 def test_records_are_replaced_and_each_change_has_a_new_serial_number(tmp_path: Path) -> None:
