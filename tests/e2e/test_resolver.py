@@ -10,7 +10,7 @@ from tests.e2e.releases import RELAY, Releases
 from tests.e2e.sink import Sink
 from tools.cluster import images, node
 from tools.cluster.names import SignedZone
-from tools.cluster.use import Cluster
+from tools.cluster.use import Cluster, until
 
 _ASK = """\
 import sys, dns.flags, dns.message, dns.query, dns.rcode
@@ -49,6 +49,21 @@ async def test_the_resolver_validates_what_the_relay_asks_and_mail_goes_by_its_a
     await relays.submit(f"service/{RELAY}", 25, "by a signed MX", "bob@example.signed")
     (mail,) = sink.until(1)
     assert mail.recipients == ("bob@example.signed",)
+
+
+def test_an_outboundconfig_says_that_dane_is_available_once_the_resolver_is_there(
+    cluster: Cluster, releases: Releases, zone: SignedZone
+) -> None:
+    values = {"outboundConfig": {"create": True}, "replicaCount": 1}
+    releases.both(values)
+    releases.loaded()
+    until(lambda: releases.condition("DANEAvailable")["reason"], lambda found: found == "NoValidatingResolver")
+    assert "resolver.enabled" in releases.condition("DANEAvailable")["message"]
+
+    relays = releases.relays(values | with_resolver(cluster.own().signed_root))
+
+    until(lambda: releases.condition("DANEAvailable")["status"], lambda found: found == "True")
+    assert relays.metrics(0)["mailboat_dane_available"] == 1
 
 
 def with_resolver(root: SignedZone) -> dict[str, Any]:
