@@ -73,6 +73,8 @@ class Zone:
     negative_ttl: int = 60
     secure: bool = False
     """All answers carry AD for who asks for it, as those of a validating server about a signed zone."""
+    insecure: set[str] = field(default_factory=set)
+    """Names whose answers do not carry it all the same, as those of an unsigned zone."""
     records: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     behaviours: dict[tuple[str, str], Behaviour] = field(default_factory=dict)
 
@@ -206,7 +208,7 @@ class DnsServer(asyncio.DatagramProtocol):
         if behaviour is Behaviour.HELD:
             await self._released.wait()
         response = self._right_answer(question, name, rdtype)
-        if self.zone.secure and question.flags & dns.flags.AD:
+        if self.zone.secure and name not in self.zone.insecure and question.flags & dns.flags.AD:
             response.flags |= dns.flags.AD
         if transport == "tcp":
             return _over_tcp(response, behaviour)
