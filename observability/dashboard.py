@@ -225,6 +225,31 @@ def delivery() -> Sequence[Builder[Panel]]:
     ]
 
 
+def tls_policies() -> Sequence[Builder[Panel]]:
+    """Who demands how much TLS, and whether hosts have it."""
+    results = "mailboat_tls_policy_results_total"
+    return [
+        graph(
+            "TLS policies that were met",
+            "Attempts that used a host, by who demanded TLS of it; none: nobody did.",
+            [Query(total(rate(results, 'result="met"'), "policy"), "{{policy}}")],
+            Look("cps", stack=True),
+        ),
+        graph(
+            "TLS policies that failed",
+            "Hosts without the TLS that is demanded of them, by who demands it: mail for them waits.",
+            [Query(total(rate(results, 'policy!="none", result="failed"'), "policy"), "{{policy}}")],
+            Look("cps"),
+        ),
+        graph(
+            "DANE available",
+            "1, or 0: no DNS server that is trusted to validates answers, and DANE is not used.",
+            [Query(f"min by (pod) ({series('mailboat_dane_available')})", "{{pod}}")],
+            Look(maximum=1),
+        ),
+    ]
+
+
 def storage() -> Sequence[Builder[Panel]]:
     """What the disk costs and how full it is."""
     took, size = "mailboat_commit_duration_seconds", "mailboat_commit_messages"
@@ -361,6 +386,7 @@ ROWS = (
     ("DKIM", dkim),
     ("Queue", queue),
     ("Delivery", delivery),
+    ("TLS policies", tls_policies),
     ("Storage", storage),
     ("Configuration", configuration),
     ("Plugins", plugins),

@@ -56,7 +56,7 @@ class ConfigStatus:
     unbound: Sequence[str] = ()
     """The warnings about source addresses that this machine does not have, for which mail waits."""
     dane: str = ""
-    """`available`, or `unavailable` if no trusted DNS server validates answers."""
+    """`available`, `unavailable` if no trusted DNS server validates answers, or `off` if no setting wants DANE."""
 
 
 class BadCursorError(ValueError):

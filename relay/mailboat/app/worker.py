@@ -152,8 +152,13 @@ class Worker:
         unbound = tuple(dict.fromkeys(self._parts.unbound(settings).values()))
         awaited = (_AWAITED,) if settings.awaits_outbound else ()
         warnings = (*map(str, self.config.tolerated), *awaited, *unbound)
-        dane = "unavailable" if self._parts.dnssec.unavailable else "available"
-        return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, warnings, unbound, dane)
+        return ConfigStatus(settings.hash, self.config.loaded_at, self.config.error, warnings, unbound, self._dane())
+
+    def _dane(self) -> str:
+        settings = self.config.settings
+        if not settings.tls_outbound.dane and not any(route.dane for route in settings.outbound.routes):
+            return "off"
+        return "unavailable" if self._parts.dnssec.unavailable else "available"
 
     async def snapshot(self) -> Snapshot:
         """This process's metrics."""

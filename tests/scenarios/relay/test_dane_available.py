@@ -39,3 +39,13 @@ async def test_a_reload_that_names_the_server_as_trusted_makes_dane_available(tm
             relay.config.outbound_is(server, "dns_trust_ad=127.0.0.1")
             await relay.logged("DANE is available")
             await relay.poll(relay.metrics, lambda metrics: metrics["mailboat_dane_available"] == 1)
+
+
+async def test_configz_says_off_where_no_setting_wants_dane(tmp_path: Path) -> None:
+    config = RelayConfig(tmp_path / "config", 9)
+    config.put("tls.ini", "[outbound]\ndane=false\n")
+    async with running(config) as relay:
+        _, configz = await relay.http("/configz")
+        assert configz["dane"] == "off"
+        config.outbound_is("[route:partner]", "domains=partner.example", "hosts=127.0.0.1:9", "dane=true")
+        await relay.poll(lambda: relay.http("/configz"), lambda answer: answer[1]["dane"] == "unavailable")
