@@ -107,7 +107,12 @@ TLS: Mapping[str, str] = MappingProxyType(
 """`tls.ini` [main] -> `spec.tls`."""
 
 TLS_OUTBOUND: Mapping[str, str] = MappingProxyType(
-    {**{ini: name for ini, name in TLS.items() if ini not in ("dhparam", "requestCert")}, "dane": "dane"}
+    {
+        **{ini: name for ini, name in TLS.items() if ini not in ("dhparam", "requestCert")},
+        "dane": "dane",
+        "requiretls": "requireTLS",
+        "tls_required_header": "tlsRequiredHeader",
+    }
 )
 """`tls.ini` [outbound] -> `spec.tls.outbound`."""
 
@@ -138,6 +143,8 @@ UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
             if key.key.no_field
         },
         ("tls.ini", "dane"): "clients are not found in the DNS: it is in tls.outbound",
+        ("tls.ini", "requiretls"): "it is about deliveries: it is in tls.outbound",
+        ("tls.ini", "tls_required_header"): "it is about deliveries: it is in tls.outbound",
         ("tls.ini [outbound]", "dhparam"): "a client uses the server's parameters",
         ("tls.ini [outbound]", "requestCert"): "a server always shows its certificate",
     }

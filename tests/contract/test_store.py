@@ -111,7 +111,13 @@ async def test_parameters_of_mail_and_rcpt_tenant_and_labels_are_stored_with_the
 async def test_an_accepted_message_is_queued_due_and_readable(store: Store) -> None:
     entry = await _accept(
         store,
-        draft("bob@There.test", parameters={"BODY": "8BITMIME", "SMTPUTF8": ""}, force_tls=True, notes={"a": [1]}),
+        draft(
+            "bob@There.test",
+            parameters={"BODY": "8BITMIME", "SMTPUTF8": ""},
+            force_tls=True,
+            notes={"a": [1]},
+            tls_required_no=True,
+        ),
     )
     assert entry.state is State.ACTIVE
     assert entry.next_attempt == entry.message.queued_at == START

@@ -15,7 +15,7 @@ from tests.support.pem import self_signed
 
 from mailboat.config import ini, values
 from mailboat.config.hash import config_hash
-from mailboat.config.settings import InetPrefer, OutboundSettings, Settings, TlsSettings, keys_of
+from mailboat.config.settings import InetPrefer, OutboundSettings, RequireTls, Settings, TlsSettings, keys_of
 from mailboat_operator import fields
 
 KEY, CERTIFICATE = self_signed("relay.example.com")
@@ -155,6 +155,8 @@ def expected(value: Any, ini_name: str) -> Any:
     match ini_name:
         case "inet_prefer":
             return InetPrefer(value)
+        case "requiretls":
+            return RequireTls(value.lower())
         case "temp_fail_intervals":
             return values.intervals(value)
         case "dns_servers":

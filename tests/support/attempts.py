@@ -14,7 +14,8 @@ from typing import Any, cast
 from tests.support.gates import WideGate
 
 from mailboat.config.settings import IPAddress, OutboundSettings, Settings, TlsSettings
-from mailboat.delivery.attempt import Attempter, AttemptParts
+from mailboat.delivery.attempt import Attempter
+from mailboat.delivery.attempt_parts import AttemptParts
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources
 from mailboat.delivery.tokens import TokenCache

@@ -18,7 +18,8 @@ from tests.support.memory_store import MemoryStore
 from tests.support.stores import draft
 
 from mailboat.config.settings import Settings
-from mailboat.delivery.attempt import Attempter, AttemptParts
+from mailboat.delivery.attempt import Attempter
+from mailboat.delivery.attempt_parts import AttemptParts
 from mailboat.delivery.engine import Engine
 from mailboat.delivery.gate import Gate
 from mailboat.delivery.hooks import DeliveryHooks

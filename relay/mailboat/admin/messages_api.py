@@ -33,7 +33,7 @@ _IDLE_SECONDS = 30.0
 _SLOWEST_RATE = 1024
 """Slowest rate of a body in octets a second, in addition to one `_IDLE_SECONDS`."""
 _RAW_TYPES = ("message/rfc822", "message/global")
-_OPTIONS = ("dot_stuffed", "remove_msgid", "remove_date")
+_OPTIONS = ("dot_stuffed", "remove_msgid", "remove_date", "requiretls")
 _KEYS = frozenset({"from", "to", "content", "notes", *_OPTIONS})
 _PARAMETERS = frozenset({"from", "to", *_OPTIONS})
 _STATUS = {
@@ -103,6 +103,7 @@ def _submission(wanted: Mapping[str, Any], known: frozenset[str]) -> SubmissionR
         dot_stuffed=read("dot_stuffed", _flag, False),
         remove_msgid=read("remove_msgid", _flag, False),
         remove_date=read("remove_date", _flag, False),
+        requiretls=read("requiretls", _flag, False),
     )
     if "content" in known and not isinstance(wanted.get("content"), str):
         faults.append("content: must be a string, the whole message with its header")

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from mailboat.config.settings import Settings
-from mailboat.delivery.attempt import Attempter, AttemptParts
+from mailboat.delivery.attempt import Attempter
+from mailboat.delivery.attempt_parts import AttemptParts
 from mailboat.delivery.bounce import Bounces
 from mailboat.delivery.engine import Engine
 from mailboat.delivery.gate import Gate

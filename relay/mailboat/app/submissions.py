@@ -108,6 +108,7 @@ def pack(request: SubmissionRequest) -> dict[str, Any]:
         "dot_stuffed": request.dot_stuffed,
         "remove_msgid": request.remove_msgid,
         "remove_date": request.remove_date,
+        "requiretls": request.requiretls,
         "origin": request.origin,
     }
 

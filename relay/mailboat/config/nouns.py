@@ -71,6 +71,16 @@ ROUTE_TLS_LEVELS = tuple(level for level in TlsLevel if level is not TlsLevel.EN
 """Those that a route or a plugin may ask for."""
 
 
+class RequireTls(StrEnum):
+    """What REQUIRETLS at MAIL leads to (RFC 8689)."""
+
+    ENFORCE = "enforce"
+    STARTTLS = "starttls"
+    """TLS is demanded, a certificate only as configured, and REQUIRETLS is passed on to hosts that offer it."""
+    OFF = "off"
+    """It is not offered to clients."""
+
+
 class Protocol(StrEnum):
     """Protocol of a next hop."""
 

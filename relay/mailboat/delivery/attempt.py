@@ -8,34 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from mailboat.config.settings import Settings
 from mailboat.delivery import tls_verdict, verdict
+from mailboat.delivery.attempt_parts import AttemptParts
 from mailboat.delivery.destination import HostAddress
 from mailboat.delivery.dial import label
 from mailboat.delivery.envelope import envelope_for
-from mailboat.delivery.gate import Approach, Busy, Cost, Gate
-from mailboat.delivery.oauth import TokenError, TokenSource, server_of
+from mailboat.delivery.gate import Approach, Busy, Cost
+from mailboat.delivery.oauth import TokenError, server_of
 from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.places import Place
-from mailboat.delivery.pool import Pool
 from mailboat.delivery.session import FileBody, Session
 from mailboat.delivery.source import chosen_source
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Signal, Trouble
-from mailboat.model.address import NULL_SENDER, Address
-from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry, EntryKey, Recipient, SpooledBody
-from mailboat.model.observer import Observer
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result, Stage
-from mailboat.model.tls import NOTHING_ASKED, MessageTls, PolicySource
-from mailboat.queue.store import StorageError, Store
+from mailboat.model.tls import PolicySource
+from mailboat.queue.store import StorageError
 from mailboat.routing.answers import RoutingAnswer, Target, TlsRequirement, Unroutable
-from mailboat.smtp.extensions import DSN, EXTENSIONS
+from mailboat.smtp.extensions import DSN, EXTENSIONS, REQUIRETLS
 
 log = logging.getLogger(__name__)
 
@@ -47,33 +43,6 @@ BUSY_DELAY = 5.0
 """Seconds to the next attempt on an entry, for a part of which the next host had no free connection."""
 _OPPORTUNISTIC = TlsRequirement()
 _FITS = tuple((extension.keyword, extension.fit) for extension in EXTENSIONS if extension.fit is not None)
-
-
-class Routing(Protocol):
-    """What an attempt asks of routing."""
-
-    async def route(
-        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
-    ) -> RoutingAnswer:
-        """The targets for mail from a sender to a domain."""
-
-    async def renewed(
-        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
-    ) -> Target | None:
-        """The target with the TLSA records of now; None: they are the same, or there are none."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptParts:
-    """The collaborators of attempts."""
-
-    router: Routing
-    pool: Pool
-    store: Store
-    observer: Observer
-    clock: Clock
-    gate: Gate
-    tokens: TokenSource
 
 
 class Attempter:
@@ -208,6 +177,8 @@ class _Walk:
         self._silences = 0
         self._refused = 0
         """Targets that the TLS policy refuses: they are skipped."""
+        self._requiretls = self._cut_short = False
+        """A target must offer REQUIRETLS; not all targets were tried."""
         self._renewed = False
         """An access token that a host refused was renewed."""
         self._tlsa_renewed = False
@@ -221,7 +192,8 @@ class _Walk:
             raise Busy  # there are targets now, for which it needs a place
         now = self._parts.clock.monotonic()
         is_over = now - self._place.began >= self._settings.outbound.attempt_timeout
-        if len(self._troubles) - self._refused >= ADDRESSES or self._silences >= SILENCES or is_over:
+        self._cut_short = len(self._troubles) - self._refused >= ADDRESSES or self._silences >= SILENCES or is_over
+        if self._cut_short:
             return False
         # A host of lower preference is used if the better ones do not work, not if they are busy.
         return not self._passed or not any(
@@ -233,6 +205,7 @@ class _Walk:
         gate, place, clock = self._parts.gate, self._place, self._parts.clock
         assert place is not None
         self.tls = target.tls
+        self._requiretls = self._requiretls or target.tls.requiretls
         if target.tls.refusal:  # also refused on a connection kept open by other mail
             self._refused += 1
             self._failed(target, PeerTrouble(tls_verdict.refusal(target.tls)))
@@ -366,13 +339,17 @@ class _Walk:
 
     def exhaust(self) -> None:
         """No target is left. Raises Busy."""
-        self.conclude(verdict.standing(self.pending, self._answers, self._troubles, all_asked=not self._passed))
+        answers, troubles, all_asked = self._answers, self._troubles, not self._passed
+        final = self._requiretls and not self._cut_short
+        conclusive = tls_verdict.is_conclusive if final else verdict.is_conclusive
+        self.conclude(verdict.standing(self.pending, answers, troubles, all_asked=all_asked, conclusive=conclusive))
         if not self.pending:
             return
         if not self._troubles:
             self._pass()
             return
-        outcomes = verdict.exhausted(self.pending, self._troubles)
+        exhausted = tls_verdict.exhausted if final else verdict.exhausted
+        outcomes = exhausted(self.pending, troubles)
         if not self._outcomes and Cost.ATTEMPT not in self._costs and outcomes[0].result is Result.DEFERRED:
             if Cost.TURN in self._costs:
                 raise Busy
@@ -413,7 +390,7 @@ class _Walk:
         except (StorageError, OSError) as error:
             return self._unreadable(error)
         reused = session.used > 0
-        fitting = self._fitting(session.offers, target.host, body)
+        fitting = self._fitting(session.offers, target, body)
         if not fitting:
             self._release(keep=True)
             return _After.LEAVE
@@ -449,14 +426,16 @@ class _Walk:
             return _After.LEAVE
         return _After.AGAIN if judgement.again or more else _After.LEAVE
 
-    def _fitting(self, offers: PeerOffers, mx: str, body: bytes | FileBody) -> list[Recipient]:
+    def _fitting(self, offers: PeerOffers, target: Target, body: bytes | FileBody) -> list[Recipient]:
         """The recipients to offer to this host; what does not fit its offers is left to other hosts, without MAIL."""
         offered = self._offered()
         head = partial(_head_of, body)
         for keyword, fit in _FITS:
-            misfit = fit(self.entry.message, offered, head, host=mx, value=offers.values.get(keyword))
+            if keyword == REQUIRETLS.keyword and not target.tls.requiretls:
+                continue
+            misfit = fit(self.entry.message, offered, head, host=target.host, value=offers.values.get(keyword))
             if misfit is not None:
-                self._pass_on(verdict.cannot_take(misfit, mx))
+                self._pass_on(verdict.cannot_take(misfit, target.host))
                 offered = self._offered()
                 if not offered:
                     break

@@ -46,6 +46,7 @@ class Bounces:
         """The report on these recipients of an entry. Raises StorageError: the original is missing, or no space."""
         body = await self._store.body(entry)
         id = self._store.reserve_id()  # noqa: A001 - the field's word
+        parameters = entry.message.parameters
         report = dsn.Dsn(
             id=id,
             me=settings.me,
@@ -53,9 +54,10 @@ class Bounces:
             recipients=_reported(entry, change),
             now=self._clock.now(),
             original=b"",
-            cut=not change.bounced or wants_header_only(entry.message.parameters),
+            # RFC 8689 5: the report goes without REQUIRETLS, so it must not bring back the text.
+            cut=not change.bounced or wants_header_only(parameters) or entry.message.requiretls,
             pid=os.getpid(),
-            envelope_id=envelope_id(entry.message.parameters),
+            envelope_id=envelope_id(parameters),
         )
         writer = BodyWriter(self._store, lambda: prepare(settings, id, received.rfc5322_date(report.now)))
         text = await _written(writer, _octets(report, settings, body), blocks=isinstance(body, SpooledBody))
@@ -67,6 +69,7 @@ class Bounces:
             id=id,
             parameters=_parameters(entry, is_ascii=writer.ascii.is_ascii),
             tenant=entry.message.tenant,
+            tls_required_no=writer.tls_required_no,
         )
         try:
             draft = await before_queueing(self._hooks(), draft, self._store.new_body_file)

@@ -90,7 +90,7 @@ def refusal(tls: TlsRequirement) -> Trouble:
 
 def is_about_tls(trouble: Trouble, tls: TlsRequirement) -> bool:
     """Whether the TLS that is demanded of a target was not to be had."""
-    return trouble.stage in _TLS_STAGES and (tls.refusal != "" or tls.demand is not TlsDemand.CLEAR)
+    return trouble.stage in _TLS_STAGES and tls.demand is not TlsDemand.CLEAR
 
 
 def with_demand(trouble: Trouble, tls: TlsRequirement) -> Trouble:

@@ -71,6 +71,8 @@ class MessageTransaction:
         self.force_tls = False
         self.tenant = DEFAULT_TENANT
         self.labels: set[str] = set()
+        self.tls_required_no: bool | None = None
+        """Whether the header that `edited` wrote says `TLS-Required: No`; None: it has changed nothing."""
         self._utf8 = utf8
         self._octets: Body | None = None
         self._header: MessageHeader | None = None
@@ -116,6 +118,7 @@ class MessageTransaction:
         body = self._held()
         if self._header is None or not self._header.changed:
             return body
+        self.tls_required_no = headers.says_no(self._header.get_all("TLS-Required"))
         if isinstance(body, bytes):
             body = self._header.octets() + body[self._header_end :]
         else:
@@ -188,6 +191,7 @@ async def before_queueing(hooks: Hooks, draft: Draft, new_file: NewFile) -> Draf
         force_tls=bool(message.force_tls),
         tenant=message.stored_tenant(),
         labels=message.stored_labels(),
+        tls_required_no=draft.tls_required_no if message.tls_required_no is None else message.tls_required_no,
     )
 
 

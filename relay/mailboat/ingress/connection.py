@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
-from mailboat.config.settings import BareNewline, Endpoint
+from mailboat.config.settings import BareNewline, Endpoint, RequireTls
 from mailboat.ingress import replies
 from mailboat.ingress.client import ConnectedClient
 from mailboat.ingress.context import IngressContext
@@ -178,7 +178,9 @@ class ServerConnection(asyncio.Protocol):
 
     def _offers(self, *, inside_tls: bool) -> Offers:
         smtp = self._settings.smtp
-        return offers_before_auth(smtp.databytes, self._context.tls.available and not inside_tls, smtp.max_recipients)
+        starttls = self._context.tls.available and not inside_tls
+        requiretls = None if self._settings.tls_outbound.requiretls is RequireTls.OFF else inside_tls
+        return offers_before_auth(smtp.databytes, starttls, smtp.max_recipients, requiretls)
 
     def _run(self) -> None:
         session = self.session

@@ -157,6 +157,7 @@ class MailTransaction:
             self.recipients = self._left_by_plugins(view)
         body, self._body = self._body, None
         assert body is not None
+        edited = None if view is None else view.tls_required_no
         return Draft(
             sender=self.mail.sender,
             recipients=self.recipients,
@@ -171,6 +172,7 @@ class MailTransaction:
             notes=view.stored_notes() if view is not None else {},
             tenant=self.tenant if view is None else view.stored_tenant(),
             labels=() if view is None else view.stored_labels(),
+            tls_required_no=self._writer.tls_required_no if edited is None else edited,
         )
 
     def _left_by_plugins(self, view: MessageTransaction) -> list[Address]:

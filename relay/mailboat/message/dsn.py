@@ -134,6 +134,8 @@ def _top(dsn: Dsn, facts: headers.HeaderFacts, template: templates.ParsedTemplat
         ("Auto-Submitted", "auto-replied"),  # RFC 3834 5: so that autoresponders do not answer
         ("MIME-Version", "1.0"),
     ]
+    if dsn.message.tls_required_no and not dsn.message.requiretls:
+        fields.append(("TLS-Required", "No"))  # RFC 8689 5: what may be read on the way may be reported so
     if reference := _MESSAGE_ID.fullmatch(facts.message_id):
         fields.append(("References", reference[0].decode()))  # RFC 5322 3.6.4: threads with what it is about
     return b"".join(header_field(name, value, utf8=utf8) for name, value in fields)

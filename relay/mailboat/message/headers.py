@@ -22,7 +22,7 @@ _MBOX_LINE = re.compile(rb">*From [^\n]*+\n(?=" + _NAME + rb")")
 _END = re.compile(rb"\n(?![ \t]|" + _NAME + rb")")
 """The end of the line before the first one that is neither a field nor a continuation."""
 _FIELD = re.compile(
-    rb"\n(date|message-id|received|subject)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)",
+    rb"\n(date|message-id|received|subject|tls-required)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)",
     re.IGNORECASE,
 )
 _BLANKS = b" \t\r\n"
@@ -44,6 +44,8 @@ class HeaderFacts:
     """Value of the first `Subject`, unfolded, encoded-words as they are; empty when there is none."""
     message_id: bytes = field(repr=False)
     """Value of the first `Message-ID` that is not empty, such as `<a@b>`."""
+    tls_required_no: bool = False
+    """There is one `TLS-Required` field, and its value is `No`."""
 
 
 def scan(data: bytes, *, whole: bool = True) -> HeaderFacts:
@@ -57,6 +59,7 @@ def scan(data: bytes, *, whole: bool = True) -> HeaderFacts:
     end = _find_end(data, whole=whole)
     header = b"\n" + (data if end < 0 else data[:end])  # every field then begins behind a line feed
     has_date, received, subject, message_id = False, 0, b"", b""
+    tls_required: list[str] = []
     for name, value in _FIELD.findall(header):
         kind = name.lower()
         if kind == b"received":
@@ -65,9 +68,17 @@ def scan(data: bytes, *, whole: bool = True) -> HeaderFacts:
             has_date = has_date or bool(value.strip(_BLANKS))
         elif kind == b"message-id":
             message_id = message_id or _message_id(value)
+        elif kind == b"tls-required":
+            tls_required.append(_unfold(value).decode("latin-1"))
         else:
             subject = subject or _unfold(value)
-    return HeaderFacts(has_date, bool(message_id), received, end, subject, message_id)
+    is_no = bool(tls_required) and says_no(tls_required)
+    return HeaderFacts(has_date, bool(message_id), received, end, subject, message_id, is_no)
+
+
+def says_no(tls_required: Sequence[str]) -> bool:
+    """Whether the values of all `TLS-Required` fields say that TLS is not required: exactly one `No` (RFC 8689 5)."""
+    return [value.strip().lower() for value in tls_required] == ["no"]
 
 
 def complete(data: bytes, facts: HeaderFacts, *, id: str, me: str, date: bytes) -> Sequence[bytes | memoryview]:  # noqa: A002

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mailboat.message import headers
+from mailboat.message.headers import HeaderFacts
 from mailboat.message.taps import BodyTap
 
 
@@ -50,8 +51,11 @@ class Preparation:
     look: Callable[[bytes], None] | None = None
     """Is shown the header before fields are taken out, if any are."""
 
-    def head(self, first: bytes, whole: bool) -> bytes:
-        """The first octets of the message as they are queued; `whole`: they are all. Raises UnfitError."""
+    def head(self, first: bytes, whole: bool) -> tuple[bytes, HeaderFacts]:
+        """The first octets of the message as they are queued, and the facts of its header.
+
+        `whole`: they are all. Raises UnfitError.
+        """
         first = headers.separator_as_field(first)
         facts = headers.scan(first, whole=whole)
         if facts.received_count > self.max_received:
@@ -63,4 +67,5 @@ class Preparation:
                 self.look(first[: facts.header_end])
             first = headers.without(first, facts, self.removed)
             facts = headers.scan(first, whole=whole)
-        return b"".join((self.trace, *headers.complete(first, facts, id=self.id, me=self.me, date=self.date)))
+        completed = headers.complete(first, facts, id=self.id, me=self.me, date=self.date)
+        return b"".join((self.trace, *completed)), facts

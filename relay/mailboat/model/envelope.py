@@ -65,11 +65,18 @@ class Message:
     """The tenant that the message belongs to."""
     labels: tuple[str, ...] = ()
     """Labels that plugins added, in order."""
+    tls_required_no: bool = False
+    """Its header says `TLS-Required: No` (RFC 8689 5)."""
 
     @property
     def smtputf8(self) -> bool:
         """MAIL carried SMTPUTF8 (RFC 6531): parts of the message that need it cannot go to a next hop without it."""
         return "SMTPUTF8" in self.parameters
+
+    @property
+    def requiretls(self) -> bool:
+        """MAIL carried REQUIRETLS (RFC 8689 2)."""
+        return "REQUIRETLS" in self.parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,9 @@ class Entry:
     @property
     def tls(self) -> MessageTls:
         """What the message asks of TLS."""
+        message = self.message
+        if message.requiretls or message.tls_required_no:
+            return MessageTls(self.force_tls, message.requiretls, message.tls_required_no)
         return _FORCED if self.force_tls else NOTHING_ASKED
 
     @property
@@ -183,4 +193,6 @@ class Draft:
     notes: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tenant: str = DEFAULT_TENANT
     labels: tuple[str, ...] = ()
+    tls_required_no: bool = False
+    """See `Message`."""
     signed_by: Sequence[SignedBy] = ()

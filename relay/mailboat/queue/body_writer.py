@@ -60,6 +60,8 @@ class BodyWriter:
         """The message has a NUL octet."""
         self.ascii = AsciiTap()
         """Whether the message is ASCII, once it is finished."""
+        self.tls_required_no = False
+        """Its header says `TLS-Required: No`, once it is finished."""
         self.fault: OSError | UnfitError | None = None
         """Why the message cannot be stored."""
         self._parts: list[bytes] = []
@@ -158,10 +160,12 @@ class BodyWriter:
         self.ascii.skip = len(preparation.trace)
         self._taps = (self.ascii, *preparation.taps)
         try:
-            return preparation.head(first, whole)
+            head, facts = preparation.head(first, whole)
         except UnfitError as error:
             self.fault = error
             return b""
+        self.tls_required_no = facts.tls_required_no
+        return head
 
     def _spill(self) -> asyncio.Future[None] | None:
         pending = self._pop_octets()

@@ -47,6 +47,7 @@ def pack(packed: PackedMessage) -> bytes:
             "sha256": packed.digest,
             "parameters": dict(message.parameters),
             "force_tls": message.force_tls,
+            "tls_required_no": message.tls_required_no,
             "notes": dict(message.notes),
             "tenant": rows.clean(message.tenant),
             "labels": [rows.clean(label) for label in message.labels],
@@ -106,13 +107,15 @@ def _read_entry(message: Mapping[str, Any], entry: Mapping[str, Any], parsed: id
     if type(ordinal) is not int or not 0 < ordinal <= ids.MAX_ORDINAL or type(size) is not int:
         raise ValueError("a number is not valid")
     state, next_attempt = State(entry["state"]), entry["next_attempt"]
-    if type(message["force_tls"]) is not bool or (next_attempt is None) is not (state is State.HELD):
+    force_tls, tls_required_no = message["force_tls"], message.get("tls_required_no", False)
+    if {type(force_tls), type(tls_required_no)} != {bool} or (next_attempt is None) is not (state is State.HELD):
         raise ValueError("a flag or a time is not valid")
+    flags = force_tls * rows.FORCE_TLS | tls_required_no * rows.TLS_REQUIRED_NO
     row = (
         *(ids.row_of(parsed.number, ordinal), entry["domain"], rows.STATE_CODES[state], entry["attempts"]),
         *(next_attempt, orjson.dumps(entry["recipients"]).decode(), entry["last_reply"], entry["last_mx"]),
         *(_stored(entry["noted"]), None, _stored(entry["parameters"]), *message["sender"], message["queued_at"], size),
-        *(message["force_tls"] * rows.FORCE_TLS, _stored(message["notes"]), message["id"]),
+        *(flags, _stored(message["notes"]), message["id"]),
         *(_stored(message["parameters"]), message["tenant"], _stored(message["labels"])),
     )
     found = rows.read_entry(row, 0, parsed.tag)

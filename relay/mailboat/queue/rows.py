@@ -20,8 +20,8 @@ STATE_CODES = {State.ACTIVE: 0, State.DEFERRED: 1, State.HELD: 2}
 STATES = (State.ACTIVE, State.DEFERRED, State.HELD)
 HELD = STATE_CODES[State.HELD]
 
-FORCE_TLS = 4
-"""A bit of the column `flags`."""
+FORCE_TLS, TLS_REQUIRED_NO = 4, 8
+"""Bits of the column `flags`."""
 _FLAGS = {("BODY", "8BITMIME"): 2, ("SMTPUTF8", ""): 1}
 """Common parameters of MAIL, each a bit of it. Others are stored as JSON."""
 
@@ -69,7 +69,7 @@ def message_row(number: int, message: Message, file: str | None) -> tuple[object
 
 def _flags_of(message: Message) -> tuple[int, str | None]:
     """The columns `flags` and `parameters`."""
-    flags = FORCE_TLS if message.force_tls else 0
+    flags = FORCE_TLS * message.force_tls | TLS_REQUIRED_NO * message.tls_required_no
     if not message.parameters:
         return flags, None
     others = {}
@@ -262,6 +262,7 @@ def _read_message(row: int, columns: Row, tag: str) -> Message:
         "" if origin is None else origin,
         DEFAULT_TENANT if tenant is None else _text(tenant),
         () if labels is None else _read_labels(orjson.loads(_text(labels))),
+        bool(flags & TLS_REQUIRED_NO),
     )
 
 

@@ -69,6 +69,7 @@ def entries_of(draft: Draft, name: str, key: EntryKey, now: float) -> tuple[Entr
         "",
         draft.tenant,
         draft.labels,
+        draft.tls_required_no,
     )
     spool, row = key.spool, key.row
     entries: list[Entry] = []

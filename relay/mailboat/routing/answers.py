@@ -52,6 +52,8 @@ class TlsRequirement:
     """Usable TLSA records, one of which the certificate must match (RFC 7672 3); empty without DANE."""
     servername: str = ""
     """The name for SNI, with `tlsa` the TLSA base domain (RFC 7672 8.1); empty: the host's."""
+    requiretls: bool = False
+    """The host must offer REQUIRETLS (RFC 8689 4.2.1)."""
     names: tuple[str, ...] = ()
     """With `tlsa` of usage 2: the names that the certificate may be for (RFC 7672 3.2.2)."""
 
@@ -63,6 +65,8 @@ class TlsRequirement:
     @property
     def demand(self) -> TlsDemand:
         """What a connection must have."""
+        if self.refusal:
+            return TlsDemand.VERIFY
         if self.level in (TlsLevel.DISABLED, TlsLevel.OPPORTUNISTIC):
             return TlsDemand.CLEAR
         return TlsDemand.VERIFY if self.tlsa or self.verifies else TlsDemand.ENCRYPT

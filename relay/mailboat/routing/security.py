@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from mailboat.config.settings import IPAddress, TlsLevel
+from mailboat.config.settings import IPAddress, RequireTls, TlsLevel
 from mailboat.model.tls import PolicySource, VerifiedBy
 from mailboat.routing import dane
 from mailboat.routing.answers import SessionTls, TlsRequirement
 from mailboat.routing.subject import Subject, TlsPolicy
 
 _STRENGTH = {level: strength for strength, level in enumerate(TlsLevel)}
+_REQUIRETLS = "REQUIRETLS"
 _BY_TLSA = frozenset({VerifiedBy.DANE_TA, VerifiedBy.DANE_EE})
 
 
@@ -45,16 +46,21 @@ def _base(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
         return TlsRequirement(TlsLevel.DISABLED, reason="enable_tls is off", policy=PolicySource.CONFIG)
     if policy.never.matches(subject):
         return TlsRequirement(TlsLevel.DISABLED, reason="no_tls_hosts", policy=PolicySource.CONFIG)
+    if _is_lax(policy, subject):
+        return TlsRequirement(reason="TLS-Required: No", policy=PolicySource.MESSAGE)
     return TlsRequirement()
+
+
+def _is_lax(policy: TlsPolicy, subject: Subject) -> bool:
+    """RFC 8689 4.1: where a message says both, `TLS-Required: No` is ignored."""
+    return subject.asked.lax and not subject.asked.requiretls and policy.tls_required_header
 
 
 def _published(
     policy: TlsPolicy, subject: Subject, standing: TlsRequirement
 ) -> TlsRequirement | Awaitable[TlsRequirement]:
     """The policy that the recipients' domain publishes, unless the settings switch TLS off."""
-    if not PUBLISHED or standing.level is TlsLevel.DISABLED:
-        return standing
-    if subject.asked.lax and not subject.asked.requiretls:  # RFC 8689 5 and 4.1
+    if not PUBLISHED or standing.level is TlsLevel.DISABLED or _is_lax(policy, subject):
         return standing
     return _first_published(policy, subject, standing)
 
@@ -95,6 +101,19 @@ def _credentials(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement)
     return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason=reason, policy=PolicySource.ROUTE)
 
 
+def _requiretls(policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
+    """RFC 8689 4.2.1: a host that was found securely, or that MTA-STS names, and a certificate for its name."""
+    if not subject.asked.requiretls:
+        return standing
+    if policy.requiretls is RequireTls.STARTTLS:
+        return TlsRequirement(TlsLevel.ENCRYPT, reason=_REQUIRETLS, policy=PolicySource.MESSAGE)
+    required = TlsRequirement(TlsLevel.REQUIRED, True, _REQUIRETLS, policy=PolicySource.MESSAGE, requiretls=True)
+    if subject.mx_secure or standing.policy is PolicySource.STS:
+        return required
+    why = f"the message has REQUIRETLS, but {subject.host} was found neither by DNSSEC nor by MTA-STS"
+    return replace(required, refusal=why)
+
+
 def _nameless(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
     """Whatever certificate a unix socket shows, there is no name that it has to be for."""
     if subject.ip is not None or _STRENGTH[standing.level] < _STRENGTH[TlsLevel.REQUIRED]:
@@ -116,6 +135,7 @@ CHECKS: tuple[Check, ...] = (
     _forced_message,
     _credentials,
     _reject_unauthorized,
+    _requiretls,
     _nameless,
 )
 """Run in this order, each on what the ones before left standing. Whatever a check answers, nothing is lowered.
@@ -136,7 +156,8 @@ def _stricter(standing: TlsRequirement, proposed: TlsRequirement) -> TlsRequirem
     if proposed is standing or standing.refusal:
         return standing
     if proposed.refusal:
-        return replace(standing, refusal=proposed.refusal, policy=proposed.policy)
+        requiretls = proposed.requiretls
+        return replace(standing, refusal=proposed.refusal, policy=proposed.policy, requiretls=requiretls)
     level = max(standing.level, proposed.level, key=_STRENGTH.__getitem__)
     by_records = standing if standing.tlsa else proposed
     both = replace(
@@ -147,8 +168,9 @@ def _stricter(standing: TlsRequirement, proposed: TlsRequirement) -> TlsRequirem
         servername=by_records.servername,
         names=by_records.names,
     )
-    raised = (both.level, both.verifies, both.tlsa) != (standing.level, standing.verifies, standing.tlsa)
-    return both if raised else standing
+    if (both.level, both.verifies, both.tlsa) != (standing.level, standing.verifies, standing.tlsa):
+        return both
+    return replace(standing, requiretls=True) if proposed.requiretls else standing
 
 
 def check_session(tls: TlsRequirement, session: SessionTls) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mailboat.config.settings import IPAddress, Network, TlsLevel, TlsSettings
+from mailboat.config.settings import IPAddress, Network, RequireTls, TlsLevel, TlsSettings
 from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.routing.records import Families, Lookup, MxRecord, TlsaRecord
 
@@ -51,12 +51,23 @@ class TlsPolicy:
     """TLSA records of MX hosts decide."""
     force: HostList = field(default_factory=lambda: HostList(()))
     never: HostList = field(default_factory=lambda: HostList(()))
+    requiretls: RequireTls = RequireTls.ENFORCE
+    tls_required_header: bool = True
+    """`TLS-Required: No` in the header of a message is obeyed."""
 
     @classmethod
     def of(cls, enable_tls: bool, tls: TlsSettings) -> TlsPolicy:
         """The policy of `enable_tls` and of the `[outbound]` side of `tls.ini`."""
         force, never = HostList(tls.force_tls_hosts), HostList(tls.no_tls_hosts)
-        return cls(enable_tls, tls.reject_unauthorized, tls.dane, force, never)
+        return cls(
+            enable_tls,
+            tls.reject_unauthorized,
+            tls.dane,
+            force,
+            never,
+            tls.requiretls,
+            tls.tls_required_header,
+        )
 
     def names(self, domain: str) -> bool:
         """Whether the settings name the domain of recipients: its mail may need another level at the same host."""

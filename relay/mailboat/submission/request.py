@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from mailboat.model.address import Address, mailboxes
+from mailboat.model.envelope import Parameters
 from mailboat.smtp.grammar import GrammarError, parse_address, parse_sender
 
 
@@ -46,6 +47,8 @@ class SubmissionRequest:
     """The contents are as in DATA: a line's leading dot is doubled."""
     remove_msgid: bool = False
     remove_date: bool = False
+    requiretls: bool = False
+    """As REQUIRETLS at MAIL (RFC 8689 2)."""
     origin: str = ""
     """Who submits it, for the log."""
 
@@ -53,6 +56,12 @@ class SubmissionRequest:
     def needs_utf8(self) -> bool:
         """Whether an address cannot be written without SMTPUTF8 (RFC 6531)."""
         return not all(address.is_ascii for address in (self.sender, *self.recipients))
+
+    @property
+    def parameters(self) -> Parameters:
+        """What MAIL would carry."""
+        said = (("SMTPUTF8", self.needs_utf8), ("REQUIRETLS", self.requiretls))
+        return {keyword: "" for keyword, is_said in said if is_said}
 
 
 def sender_of(value: object) -> Address:

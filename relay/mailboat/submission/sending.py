@@ -43,6 +43,8 @@ class Options(TypedDict, total=False):
     """Put a new Message-ID in the place of the one that is there: for mail that is released from a quarantine."""
     remove_date: bool
     """The same for Date."""
+    requiretls: bool
+    """Send it over verified TLS only, to hosts that do the same: REQUIRETLS (RFC 8689)."""
     origin: object
     """Who sends this, for the log: a text, or something with a `name`, such as the plugin."""
 
@@ -91,6 +93,7 @@ def _request(from_: object, to: object, options: Options) -> SubmissionRequest:
         dot_stuffed=bool(options.get("dot_stuffed")),
         remove_msgid=bool(options.get("remove_msgid")),
         remove_date=bool(options.get("remove_date")),
+        requiretls=bool(options.get("requiretls")),
         origin="" if origin is None else str(getattr(origin, "name", origin)),
     )
 

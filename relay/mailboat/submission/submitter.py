@@ -159,8 +159,9 @@ class Submission:
             body=body,
             groups=group(request.recipients, split=self._settings.outbound.always_split),
             id=self._id,
-            parameters=with_body({"SMTPUTF8": ""} if request.needs_utf8 else {}, is_ascii=self._body.ascii.is_ascii),
+            parameters=with_body(request.parameters, is_ascii=self._body.ascii.is_ascii),
             notes=request.notes,
+            tls_required_no=self._body.tls_required_no,
         )
 
     def _preparation(self) -> Preparation:

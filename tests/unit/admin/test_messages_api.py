@@ -98,7 +98,7 @@ async def test_a_message_as_it_is_streams_through(client: aiohttp.ClientSession,
         ({"remove_date": "yes"}, "remove_date: must be true or false"),
         (
             {"subject": "x"},
-            "subject: unknown; known: content, dot_stuffed, from, notes, remove_date, remove_msgid, to",
+            "subject: unknown; known: content, dot_stuffed, from, notes, remove_date, remove_msgid, requiretls, to",
         ),
         ({"from": "a@", "to": "", "content": None}, "from: Malformed from: a@; to: No recipients for email; content: "),
     ],

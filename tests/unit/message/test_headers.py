@@ -31,6 +31,24 @@ def test_facts_of_a_usual_header() -> None:
     assert facts.message_id == b"<x@y>"
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_no"),
+    [
+        (b"TLS-Required: No\r\n", True),
+        (b"tls-required :\tNO \r\n", True),
+        (b"TLS-Required:\r\n no\r\n", True),
+        (b"", False),
+        (b"TLS-Required: Yes\r\n", False),
+        (b"TLS-Required:\r\n", False),
+        (b"TLS-Required: No (really)\r\n", False),
+        (b"TLS-Required: No\r\nTLS-Required: No\r\n", False),
+        (b"X-TLS-Required: No\r\n", False),
+    ],
+)
+def test_tls_is_not_required_where_one_field_says_so_and_nothing_else(fields: bytes, is_no: bool) -> None:
+    assert scan(b"Subject: x\r\n" + fields + b"\r\nTLS-Required: No\r\n").tls_required_no == is_no
+
+
 @pytest.mark.parametrize("name", [b"message-id", b"Message-ID", b"MESSAGE-ID", b"Message-Id \t"])
 def test_field_names_know_no_case_and_may_have_blanks_before_the_colon(name: bytes) -> None:
     assert scan(name + b": <x@y>\r\n\r\n").has_message_id

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.tls_checks import Subject, requirement
 
-from mailboat.config.settings import TlsLevel, TlsSettings
+from mailboat.config.settings import RequireTls, TlsLevel, TlsSettings
 from mailboat.model.tls import MessageTls, PolicySource, TlsDemand, VerifiedBy
 from mailboat.routing import security
 from mailboat.routing.answers import SessionTls, TlsRequirement
@@ -312,3 +312,49 @@ def test_what_is_demanded_of_a_connection_in_one_word(found: TlsRequirement, dem
 def test_where_there_are_tlsa_records_only_one_that_matches_will_do(verified_by: VerifiedBy) -> None:
     refusal = check_session(DANE, SessionTls("TLSv1.3", verified_by=verified_by))
     assert bool(refusal) == (verified_by not in (VerifiedBy.DANE_TA, VerifiedBy.DANE_EE))
+
+
+# REQUIRETLS (RFC 8689 4.2.1).
+
+REQUIRETLS = MessageTls(requiretls=True)
+
+
+@pytest.mark.parametrize(
+    ("published", "secure", "refused"),
+    [(None, True, False), (None, False, True), (STS, False, False), (DANE, True, False), (UNUSABLE, True, False)],
+    ids=("dnssec", "nothing", "mta-sts", "dane", "unusable tlsa"),
+)
+def test_requiretls_wants_a_host_that_was_found_securely_and_a_certificate_that_is_verified(
+    publish: Callable[..., None], published: TlsRequirement | None, secure: bool, refused: bool
+) -> None:
+    publish(published)
+    found = requirement(policy(), Subject("d.test", "mx.test", IP, asked=REQUIRETLS, mx_secure=secure))
+    assert (found.level, found.requiretls) == (TlsLevel.REQUIRED if not refused else TlsLevel.OPPORTUNISTIC, True)
+    assert found.demand is TlsDemand.VERIFY
+    assert bool(found.refusal) == refused
+    assert found.verifies == (published not in (None, DANE) or (published is None and secure))
+
+
+def test_a_refusal_by_a_published_policy_is_not_one_by_requiretls(publish: Callable[..., None]) -> None:
+    publish(UNLISTED)
+    found = requirement(policy(), Subject("d.test", "mx.test", IP, asked=REQUIRETLS))
+    assert (found.refusal, found.policy, found.requiretls) == (UNLISTED.refusal, PolicySource.STS, False)
+
+
+@pytest.mark.parametrize("settings", [{"enable_tls": False}, {"no_tls_hosts": ("mx.test",)}])
+def test_requiretls_counts_where_the_settings_switch_tls_off(settings: dict[str, Any]) -> None:
+    found = requirement(policy(**settings), Subject("d.test", "mx.test", IP, asked=REQUIRETLS, mx_secure=True))
+    assert (found.level, found.verifies, found.requiretls) == (TlsLevel.REQUIRED, True, True)
+
+
+def test_requiretls_that_is_relaxed_to_starttls_demands_tls_and_nothing_else() -> None:
+    relaxed = policy(requiretls=RequireTls.STARTTLS)
+    found = requirement(relaxed, Subject("d.test", "mx.test", IP, asked=REQUIRETLS))
+    assert (found.level, found.verifies, found.requiretls) == (TlsLevel.ENCRYPT, False, False)
+    assert not found.refusal
+
+
+def test_tls_required_no_is_shown_as_what_decided_unless_it_is_turned_off() -> None:
+    lax = Subject("d.test", "mx.test", IP, asked=MessageTls(lax=True))
+    assert requirement(policy(), lax) == TlsRequirement(reason="TLS-Required: No", policy=PolicySource.MESSAGE)
+    assert requirement(policy(tls_required_header=False), lax) == TlsRequirement()

@@ -103,3 +103,17 @@ def test_smtputf8_is_needed_for_what_is_beyond_ascii_in_sender_and_header(
     sender: Address, smtputf8: bool, head: bytes, needs: bool
 ) -> None:
     assert needs_smtputf8(Message("id", sender, 7, 0.0, {"SMTPUTF8": ""} if smtputf8 else {}), head) is needs
+
+
+def test_requiretls_is_a_keyword_alone_and_only_inside_tls() -> None:
+    inside = replace(PLAIN, requiretls=True)
+    assert mail_parameters("requiretls", inside) == {"REQUIRETLS": ""}
+    for text, offers, reply in (
+        ("REQUIRETLS=1", inside, "501 5.5.4"),
+        ("REQUIRETLS requiretls", inside, "501 5.5.4"),
+        ("REQUIRETLS", replace(PLAIN, requiretls=False), "530 5.7.10"),
+        ("REQUIRETLS", PLAIN, "555 5.5.4"),
+    ):
+        with pytest.raises(GrammarError) as refused:
+            mail_parameters(text, offers)
+        assert refused.value.reply.startswith(reply)

@@ -21,6 +21,7 @@ from mailboat.config.nouns import (
     Nul,
     OAuthGrant,
     Protocol,
+    RequireTls,
     RouteHost,
     TlsLevel,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "OutboundSettings",
     "PluginSettings",
     "Protocol",
+    "RequireTls",
     "Route",
     "RouteHost",
     "Settings",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mailboat.config import values
+from mailboat.config.nouns import RequireTls
 from mailboat.config.settings.key import setting
 
 
@@ -50,6 +51,19 @@ class TlsSettings:
         values.boolean,
         "For delivery by MX: obey TLSA records (DANE, RFC 7672). Needs a validating resolver in `dns_servers` whose "
         "answers are trusted (`dns_trust_ad` in outbound.ini).",
+    )
+    requiretls: RequireTls = setting(
+        RequireTls.ENFORCE,
+        values.choice(RequireTls),
+        "REQUIRETLS at MAIL (RFC 8689). `enforce`: such mail goes to hosts only that were found by DNSSEC or MTA-STS, "
+        "have a valid certificate, and offer REQUIRETLS; if there is none, it bounces. `starttls`: TLS is demanded, a "
+        "certificate only as configured, and REQUIRETLS is passed on to hosts that offer it. `off`: it is not offered.",
+    )
+    tls_required_header: bool = setting(
+        True,
+        values.boolean,
+        "Obey `TLS-Required: No` in the header of a message (RFC 8689): what its recipients' domain publishes about "
+        "TLS (DANE, MTA-STS) does not count for it. What is configured here does.",
     )
     digest: str = ""
     """Hash of the contents of the files named here: a renewed certificate makes the settings unequal."""

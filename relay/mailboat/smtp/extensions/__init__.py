@@ -15,6 +15,7 @@ from mailboat.smtp.extensions.dsn import DSN
 from mailboat.smtp.extensions.eightbitmime import EIGHTBITMIME
 from mailboat.smtp.extensions.extension import Extension, Misfit, Offers, Parse
 from mailboat.smtp.extensions.limits import LIMITS
+from mailboat.smtp.extensions.requiretls import REQUIRETLS
 from mailboat.smtp.extensions.size import SIZE
 from mailboat.smtp.extensions.smtputf8 import SMTPUTF8
 from mailboat.smtp.extensions.starttls import STARTTLS
@@ -27,6 +28,7 @@ __all__ = [
     "EXTENSIONS",
     "LIMITS",
     "PIPELINING",
+    "REQUIRETLS",
     "SIZE",
     "SMTPUTF8",
     "STARTTLS",
@@ -50,6 +52,7 @@ EXTENSIONS = (
     Extension("ENHANCEDSTATUSCODES", "RFC 2034"),
     DSN,
     LIMITS,
+    REQUIRETLS,
     STARTTLS,
     AUTH,
     Extension("HELP", "RFC 5321"),
@@ -70,12 +73,14 @@ def ehlo_reply(host: str, greeting: str, offers: Offers) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def offers_before_auth(max_size: int, starttls: bool, max_recipients: int = 0) -> Offers:
+def offers_before_auth(
+    max_size: int, starttls: bool, max_recipients: int = 0, requiretls: bool | None = None
+) -> Offers:
     """The offers to a client without AUTH.
 
     Equal offers are one object, so that the cache of `ehlo_reply` compares nothing.
     """
-    return Offers(max_size, starttls, max_recipients=max_recipients)
+    return Offers(max_size, starttls, max_recipients=max_recipients, requiretls=requiretls)
 
 
 def mail_parameters(text: str, offers: Offers) -> Parameters:

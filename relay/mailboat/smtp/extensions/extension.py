@@ -25,6 +25,8 @@ class Offers:
     """The mechanisms that this client may use now; None: AUTH is not supported."""
     max_recipients: int = 0
     """Recipients of one message; 0: not announced."""
+    requiretls: bool | None = None
+    """Whether the connection is inside TLS, without which REQUIRETLS is refused; None: it is not supported."""
 
 
 Parse = Callable[[str, Offers], str | None]

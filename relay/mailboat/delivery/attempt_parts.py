@@ -1,0 +1,43 @@
+"""The collaborators of an attempt. Wired by `app.build`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from mailboat.delivery.gate import Gate
+from mailboat.delivery.oauth import TokenSource
+from mailboat.delivery.pool import Pool
+from mailboat.model.address import NULL_SENDER, Address
+from mailboat.model.clock import Clock
+from mailboat.model.observer import Observer
+from mailboat.model.tls import NOTHING_ASKED, MessageTls
+from mailboat.queue.store import Store
+from mailboat.routing.answers import RoutingAnswer, Target
+
+
+class Routing(Protocol):
+    """What an attempt asks of routing."""
+
+    async def route(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> RoutingAnswer:
+        """The targets for mail from a sender to a domain."""
+
+    async def renewed(
+        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> Target | None:
+        """The target with the TLSA records of now; None: they are the same, or there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptParts:
+    """The collaborators of attempts."""
+
+    router: Routing
+    pool: Pool
+    store: Store
+    observer: Observer
+    clock: Clock
+    gate: Gate
+    tokens: TokenSource
