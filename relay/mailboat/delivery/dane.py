@@ -149,14 +149,19 @@ class _Path:
         try:
             self._policy.build_client_verifier().verify(self._leaf, self._others)
         except Exception:  # noqa: BLE001 - as above
-            present = [self._leaf, *self._others]
-            in_time = all(c.not_valid_before_utc <= self._time <= c.not_valid_after_utc for c in present)
+            in_time = all(map(self._is_in_time, [self._leaf, *self._others]))
             return Mismatch.CHAIN if in_time else Mismatch.EXPIRED
         return Mismatch.NAME
+
+    def _is_in_time(self, certificate: x509.Certificate) -> bool:
+        try:
+            return certificate.not_valid_before_utc <= self._time <= certificate.not_valid_after_utc
+        except ValueError:  # no such date
+            return False
 
 
 def _parsed(der: bytes) -> x509.Certificate | None:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError:
+    except Exception:  # noqa: BLE001 - more kinds than are documented, and all mean that it is none
         return None

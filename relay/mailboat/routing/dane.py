@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from mailboat.config.settings import TlsLevel
@@ -139,6 +138,6 @@ def _is_readable(record: TlsaRecord) -> bool:
             x509.load_der_x509_certificate(record.data)
         else:
             serialization.load_der_public_key(record.data)
-    except (ValueError, UnsupportedAlgorithm):
+    except Exception:  # noqa: BLE001 - more kinds than are documented, and all mean that it is neither
         return False
     return True

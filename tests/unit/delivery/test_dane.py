@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from itertools import product
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.certificates import EXPIRED, NOT_YET_VALID, Issued, Validity, Wanted, authority
 
 from mailboat.delivery.dane import Mismatch, match, public_key_info
-from mailboat.routing.records import MALFORMED_TLSA, TlsaRecord
+from mailboat.routing.dane import usable
+from mailboat.routing.records import MALFORMED_TLSA, Answer, TlsaRecord
 
 HOST = "mx.example.test"
 ROOT = authority("Root")
@@ -180,6 +182,22 @@ numbers = st.integers(0, 255) | st.integers(0, 3)
 def test_garbage_never_matches_and_never_raises(chain: list[bytes], records: list[TlsaRecord]) -> None:
     records = [record for record in records if record.data not in chain]
     assert isinstance(match(chain, records, (HOST,), time.time()), Mismatch)
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+@given(st.integers(0, len(LEAF.der) - 1), st.integers(0, len(CA.der) - 1), st.binary(min_size=1, max_size=3))
+@example(10, 12, b"\x05")
+def test_a_damaged_certificate_raises_nothing_even_if_a_record_is_for_it(at: int, above_at: int, octets: bytes) -> None:
+    leaf, above = damaged(LEAF.der, at, octets), damaged(CA.der, above_at, octets)
+    for chain in ([leaf, CA.der], [LEAF.der, above]):
+        digest = hashlib.sha256(chain[1]).digest()
+        for record in (TlsaRecord(2, 0, 1, digest), TlsaRecord(2, 0, 0, chain[1])):
+            match(chain, [record], ("other.test",), time.time())
+            usable(Answer((record,), 0.0, secure=True))
+
+
+def damaged(der: bytes, at: int, octets: bytes) -> bytes:
+    return der[:at] + octets + der[at + len(octets) :]
 
 
 @given(st.binary(max_size=400), st.integers(0, 400), st.binary(max_size=4))
