@@ -273,3 +273,17 @@ async def test_dane_costs_one_more_round_of_look_ups_for_a_new_host_and_none_for
     assert about_dane == [(domain.at(HOST), "TLSA")]
     for rdtype in ("A", "AAAA"):
         assert domain.dns.asked_for(HOST, rdtype) == 1
+
+
+async def test_a_message_with_tls_required_no_is_delivered_where_the_certificate_matches_no_record(
+    domain: Domain,
+) -> None:
+    """RFC 8689 5; the next message without the field is not."""
+    domain.mx.starttls(LEAF.server(domain.directory))
+    domain.tlsa(HOST, OTHER.tlsa(3, 1, 1))
+    async with domain.relay() as relay:
+        await relay.submit("bob@example.test", body=b"TLS-Required: No\r\nSubject: hi\r\n\r\nGood day.\r\n")
+        (delivered,) = await relay.event("delivered")
+        assert words(await sent(relay, 2)) == ["deferred", "dane", "verify", "none"]
+    assert words(delivered) == ["delivered", "message", "clear", "none"]
+    assert [mail.connection.tls for mail in domain.mx.mails] == [True]

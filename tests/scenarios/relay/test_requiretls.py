@@ -201,6 +201,17 @@ async def test_hosts_that_were_found_insecurely_are_not_connected_to(net: Net) -
     assert not any(connection.verbs for connection in net.hosts[1].connections)
 
 
+async def test_a_configured_host_counts_as_found_securely(net: Net) -> None:
+    net.dns.zone.secure = False
+    lines = ["local_mx_ok=true", f"dns_servers={net.dns.endpoint}", "[route:hub]", "domains=*"]
+    net.config.put("outbound.ini", "\n".join([*lines, f"hosts=mx1.there.test:{net.hosts[0].port}"]) + "\n")
+    async with running(net.config) as relay:
+        await submit(relay)
+        (delivered,) = await relay.event("delivered")
+    assert "REQUIRETLS" in net.hosts[0].mails[0].params
+    assert (delivered["tls_policy"], delivered["tls_verified"]) == ("message", "pkix")
+
+
 async def test_starttls_demands_tls_alone_and_passes_it_on_where_it_is_offered(net: Net) -> None:
     net.tls("requiretls=starttls")
     net.dns.zone.secure = False

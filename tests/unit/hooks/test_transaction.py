@@ -180,3 +180,21 @@ def test_a_list_of_labels_that_a_plugin_has_put_there_will_do() -> None:
     transaction = MessageTransaction("ID-1", ANNA, [])
     transaction.labels = ["weekly", "news", "weekly", ["no"]]  # type: ignore[assignment]
     assert transaction.stored_labels() == ("news", "weekly")
+
+
+@pytest.mark.parametrize(
+    ("edit", "says_no"),
+    [(("add", "TLS-Required", "No"), True), (("remove", "Subject"), False)],
+    ids=("added", "another field"),
+)
+def test_an_edited_header_decides_whether_it_says_tls_required_no(edit: tuple[str, ...], says_no: bool) -> None:
+    transaction = MessageTransaction("ID-1", ANNA, [])
+    transaction.hold(b"Subject: hi\r\n\r\nGood day.\r\n")
+    assert transaction.tls_required_no is None
+    getattr(transaction.header, edit[0])(*edit[1:])
+    transaction.edited(no_file)
+    assert transaction.tls_required_no is says_no
+
+
+def no_file() -> tuple[str, int]:
+    raise AssertionError("a small message needs none")

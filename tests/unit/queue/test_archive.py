@@ -168,6 +168,7 @@ ENTRY = orjson.loads(pack(message()[0]))["entries"][0]
         change("size", 2**60),
         change("sha256", "x"),
         change("force_tls", "yes"),
+        change("tls_required_no", 1),
         change("parameters", ["SMTPUTF8"]),
         change("parameters", {"ENVID": 1}),
         change("parameters", {"ENVID": "a\r\nRSET"}),
