@@ -111,8 +111,9 @@ class ReplyStream(asyncio.Protocol):
 
     @property
     def unread(self) -> bool:
-        """Whether the peer has sent octets that belong to no reply so far."""
-        return bool(self._partial or self._more or self._replies or self.fault)
+        """Whether the peer has sent more than the replies that were asked for."""
+        too_many = self.fault is not None and self.fault.kind is FaultKind.PROTOCOL
+        return too_many or bool(self._partial or self._more or self._replies)
 
     @property
     def usable(self) -> bool:

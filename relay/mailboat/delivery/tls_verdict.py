@@ -123,4 +123,8 @@ def exhausted(recipients: Sequence[Recipient], troubles: Sequence[tuple[str, str
 def _permanent_status(trouble: Trouble) -> str:
     if trouble.kind is not None:
         return _PERMANENT.get(trouble.kind, "")
-    return _PERMANENT[FaultKind.NO_TLS] if trouble.stage is Stage.STARTTLS else ""
+    if trouble.stage is not Stage.STARTTLS or trouble.reply is None:
+        return ""
+    # With 421 the host closes the connection, for whatever reason.
+    closing = verdict.class_of(trouble.reply) is verdict.ReplyClass.CLOSING
+    return "" if closing else _PERMANENT[FaultKind.NO_TLS]

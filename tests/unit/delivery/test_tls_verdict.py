@@ -90,6 +90,7 @@ UNREACHABLE = Trouble(Stage.CONNECT, FaultKind.CONNECT, "refused")
     [
         (NOT_OFFERED, "4.7.4", "5.7.10"),
         (REFUSED, "4.7.4", "5.7.10"),
+        (Trouble(Stage.STARTTLS, reply=Reply(421, "bye")), "4.7.4", "4.7.4"),
         (BROKEN, "4.7.5", "5.7.10"),
         (MISMATCHED, "4.7.5", "5.7.10"),
         (UNLISTED, "4.7.5", "4.7.5"),
