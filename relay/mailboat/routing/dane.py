@@ -31,13 +31,11 @@ class DaneFinding:
     """What the DNS demands of one host and port."""
 
     base: str = ""
-    """TLSA base domain: the name that the records are for (RFC 7672 2.2.3); empty without records."""
+    """TLSA base domain: the name that the records are for (RFC 7672 2.2.3); empty without authenticated records."""
     usable: tuple[TlsaRecord, ...] = ()
     """The records that a certificate can match. Without any, TLS is demanded, with any certificate (RFC 7672 2.2)."""
     failure: str = ""
     """Why it is not known whether there are records: the host must not be used (RFC 7672 2.1.1)."""
-    reason: str = ""
-    """Why there are no records, for people."""
 
 
 def by_records(
@@ -92,14 +90,14 @@ async def find(lookups: Lookups, host: str, port: int, versions: Sequence[int]) 
         bases = (host,)  # RFC 7671 7: the alias is authenticated, what it leads to is not
     else:
         # Not asked: servers of unsigned zones are known to fail for TLSA, which would make the host unusable.
-        return DaneFinding(reason="its addresses are not authenticated by DNSSEC")
+        return DaneFinding()
     for base in bases:
         answer = await lookups.tlsa(owner(base, port))
         if isinstance(answer, LookupFailure):
             return DaneFinding(failure=answer.reason)
         if (records := usable(answer)) is not None:
             return DaneFinding(base, records)
-    return DaneFinding(reason="it has no TLSA records that are authenticated by DNSSEC")
+    return DaneFinding()
 
 
 async def _is_secure_alias(lookups: Lookups, host: str) -> bool:

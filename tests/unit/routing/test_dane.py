@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from tests.support.certificates import Wanted
 
-from mailboat.routing.dane import DaneFinding, find, usable
+from mailboat.routing.answers import TlsRequirement
+from mailboat.routing.dane import DaneFinding, by_records, find, usable
 from mailboat.routing.records import (
     MALFORMED_TLSA,
     Answer,
@@ -22,6 +24,7 @@ from mailboat.routing.records import (
     NxDomain,
     TlsaRecord,
 )
+from mailboat.routing.subject import Subject, TlsPolicy
 
 LATER = 1e9
 HOST, END = "mx.example.test", "host.example.net"
@@ -45,7 +48,7 @@ class FakeLookups:
     asked: list[str] = field(default_factory=list)
 
     async def mx(self, name: str) -> Lookup[MxRecord]:
-        raise AssertionError(name)
+        return self._answer(f"MX {name}")
 
     async def texts(self, name: str) -> Lookup[str]:
         raise AssertionError(name)
@@ -74,7 +77,7 @@ AT_HOST, AT_END, ALIAS = f"_25._tcp.{HOST}", f"_25._tcp.{END}", f"CNAME {HOST}"
 
 def test_a_host_whose_addresses_are_not_authenticated_has_no_dane_and_is_not_asked_for_records() -> None:
     lookups = FakeLookups(v4=INSECURE_V4)
-    assert found(lookups).reason == "its addresses are not authenticated by DNSSEC"
+    assert found(lookups) == DaneFinding()
     assert lookups.asked == []
 
 
@@ -130,8 +133,7 @@ def test_an_alias_that_is_not_authenticated_has_no_dane(alias: Lookup[str]) -> N
     ],
 )
 def test_a_host_without_authenticated_records_has_no_dane(nothing: Lookup[TlsaRecord]) -> None:
-    reason = "it has no TLSA records that are authenticated by DNSSEC"
-    assert found(FakeLookups(answers={AT_HOST: nothing})) == DaneFinding(reason=reason)
+    assert found(FakeLookups(answers={AT_HOST: nothing})) == DaneFinding()
 
 
 @pytest.mark.parametrize(
@@ -172,6 +174,41 @@ def answer(*records: TlsaRecord) -> Answer[TlsaRecord]:
 def test_the_order_of_an_answer_makes_no_difference() -> None:
     other = TlsaRecord(2, 0, 2, b"c" * 64)
     assert usable(answer(RECORD, other, RECORD)) == usable(answer(other, RECORD)) == (RECORD, other)
+
+
+def demanded(lookups: FakeLookups, *, dane: bool = True, mx_secure: bool = True, by_mx: bool = True) -> TlsRequirement:
+    """What the check answers for the host of `example.test`."""
+    address = ipaddress.ip_address("192.0.2.1")
+    about = Subject("example.test", HOST, address, dane=dane, by_mx=by_mx, mx_secure=mx_secure, lookups=lookups)
+
+    async def check() -> TlsRequirement:
+        proposed = by_records(TlsPolicy(), about, STANDING)
+        return proposed if isinstance(proposed, TlsRequirement) else await proposed
+
+    return asyncio.run(check())
+
+
+STANDING = TlsRequirement()
+ANCHOR = TlsaRecord(2, 0, 1, b"c" * 32)
+
+
+@pytest.mark.parametrize("off", [{"dane": False}, {"mx_secure": False}])
+def test_nothing_is_asked_if_the_settings_or_the_way_to_the_host_forbid_dane(off: dict[str, bool]) -> None:
+    lookups = FakeLookups()
+    assert demanded(lookups, **off) is STANDING
+    assert lookups.asked == []
+
+
+def test_a_certificate_by_usage_2_may_be_for_the_host_the_domain_or_what_that_is_an_alias_of() -> None:
+    mx = Answer((MxRecord(10, HOST),), LATER, secure=True, aliases=("example.net",))
+    lookups = FakeLookups(answers={AT_HOST: answer(ANCHOR), "MX example.test": mx})
+    assert demanded(lookups).names == (HOST, "example.test", "example.net")
+    assert demanded(lookups, by_mx=False).names == (HOST,)
+
+
+def test_names_do_not_count_if_all_records_are_of_usage_3_so_that_domains_can_share_a_session() -> None:
+    requirement = demanded(FakeLookups(answers={AT_HOST: TLSA}))
+    assert (requirement.names, requirement.servername, requirement.tlsa) == ((), HOST, (RECORD,))
 
 
 CERTIFICATE = Wanted(HOST).issue()
