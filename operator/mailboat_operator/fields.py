@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mailboat.config.settings import OutboundSettings, Route, Tenant, TlsSettings, keys_of
+from mailboat.config.settings import OutboundSettings, OutboundTlsSettings, Route, Tenant, keys_of
 
 OUTBOUND: Mapping[str, str] = MappingProxyType(
     {
@@ -107,12 +107,8 @@ TLS: Mapping[str, str] = MappingProxyType(
 """`tls.ini` [main] -> `spec.tls`."""
 
 TLS_OUTBOUND: Mapping[str, str] = MappingProxyType(
-    {
-        **{ini: name for ini, name in TLS.items() if ini not in ("dhparam", "requestCert")},
-        "dane": "dane",
-        "requiretls": "requireTLS",
-        "tls_required_header": "tlsRequiredHeader",
-    }
+    {ini: name for ini, name in TLS.items() if ini not in ("dhparam", "requestCert")}
+    | {"mta_sts": "mtaSTS", "dane": "dane", "requiretls": "requireTLS", "tls_required_header": "tlsRequiredHeader"}
 )
 """`tls.ini` [outbound] -> `spec.tls.outbound`."""
 
@@ -137,14 +133,11 @@ UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
             (file, key.ini): key.key.no_field
             for file, kind in (
                 *(("outbound.ini", OutboundSettings), ("outbound.ini", Route)),
-                *(("tls.ini", TlsSettings), ("tenants.ini", Tenant)),
+                *(("tls.ini [outbound]", OutboundTlsSettings), ("tenants.ini", Tenant)),
             )
             for key in keys_of(kind)
             if key.key.no_field
         },
-        ("tls.ini", "dane"): "clients are not found in the DNS: it is in tls.outbound",
-        ("tls.ini", "requiretls"): "it is about deliveries: it is in tls.outbound",
-        ("tls.ini", "tls_required_header"): "it is about deliveries: it is in tls.outbound",
         ("tls.ini [outbound]", "dhparam"): "a client uses the server's parameters",
         ("tls.ini [outbound]", "requestCert"): "a server always shows its certificate",
     }

@@ -12,7 +12,16 @@ from enum import StrEnum
 from itertools import product
 from typing import Any
 
-from mailboat.config.settings import NamedKey, OutboundSettings, Route, RouteHost, Tenant, TlsSettings, keys_of
+from mailboat.config.settings import (
+    NamedKey,
+    OutboundSettings,
+    OutboundTlsSettings,
+    Route,
+    RouteHost,
+    Tenant,
+    TlsSettings,
+    keys_of,
+)
 from mailboat.config.show import text_of
 from mailboat.config.text import quoted
 from mailboat.config.values import TOKEN_MECHANISMS, route_hosts, tenant_names
@@ -295,7 +304,7 @@ def _tenant(reader: SpecReader) -> TenantSpec:
 
 
 def _tls(reader: SpecReader, names: Mapping[str, str], inherited: SpecReader | None = None) -> TlsSpec:
-    keys = _keys(reader, TlsSettings, names)
+    keys = _keys(reader, OutboundTlsSettings if inherited else TlsSettings, names)
     effective = {**_keys(inherited.quiet(), TlsSettings, fields.TLS), **keys} if inherited else keys
     both = set(effective.get("force_tls_hosts", ())) & set(effective.get("no_tls_hosts", ()))
     if not keys.keys() & {"force_tls_hosts", "no_tls_hosts"}:

@@ -15,6 +15,7 @@ from mailboat.config.settings import (
     HttpSettings,
     NamedKey,
     OutboundSettings,
+    OutboundTlsSettings,
     Route,
     SmtpSettings,
     Tenant,
@@ -29,6 +30,7 @@ _TABLES: Mapping[str, type] = {
     "outbound.ini": OutboundSettings,
     "route": Route,
     "tls.ini": TlsSettings,
+    "tls.outbound": OutboundTlsSettings,
     "dkim.ini": DkimSettings,
     "domain": DkimDomain,
     "tenants.ini": Tenant,
@@ -43,7 +45,8 @@ def render() -> str:
 
 
 def _table(kind: type) -> str:
-    return "\n".join([_HEAD, *(_row(key) for key in keys_of(kind))])
+    inherited = {key.field for key in keys_of(kind.__base__ or object)} if kind.__base__ is not object else set()
+    return "\n".join([_HEAD, *(_row(key) for key in keys_of(kind) if key.field not in inherited)])
 
 
 def _row(key: NamedKey) -> str:

@@ -38,6 +38,7 @@ PURE = (
     "routing/mx.py",
     "routing/route.py",
     "routing/security.py",
+    "routing/sts.py",
     "routing/subject.py",
     "delivery/dane.py",
     "delivery/destination.py",

@@ -175,14 +175,15 @@ def test_both_ask_the_dns_whatever_egress_is_restricted_to(helm: Helm) -> None:
 @pytest.mark.parametrize(
     ("route", "ports"),
     [
-        ({"outboundConfig": {"spec": {"routes": [{"name": "a"}]}}}, "25 465 587"),
+        ({"outboundConfig": {"spec": {"routes": [{"name": "a"}]}}}, "25 465 587 443"),
+        ({"outboundConfig": {"spec": {"tls": {"outbound": {"mtaSTS": False}}}}}, "25 465 587"),
         (
             {"outboundConfig": {"spec": {"routes": [{"oauth": {"tokenURL": "https://login.test/token"}}]}}},
             "25 465 587 443",
         ),
         (
             {"outboundConfig": {"spec": {"routes": [{"oauth": {"tokenURL": "https://login.test:8443/x:1"}}]}}},
-            "25 465 587 8443",
+            "25 465 587 443 8443",
         ),
         (
             {"config": {"files": {"outbound.ini": "[route:a]\noauth_token_url = https://login.test/?a=b\n"}}},
@@ -190,7 +191,9 @@ def test_both_ask_the_dns_whatever_egress_is_restricted_to(helm: Helm) -> None:
         ),
     ],
 )
-def test_relays_reach_the_token_server_of_a_route_and_else_no_web_server(helm: Helm, route: Values, ports: str) -> None:
+def test_relays_reach_the_hosts_of_mta_sts_policies_and_the_token_server_of_a_route(
+    helm: Helm, route: Values, ports: str
+) -> None:
     (policy,) = helm.template("mailboat-relay", values={**route, "networkPolicy": {"egressEnabled": True}}).of(
         "NetworkPolicy"
     )

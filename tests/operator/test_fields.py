@@ -10,7 +10,15 @@ import pytest
 from tests.support.crds import CRD_FILES, crd_of, schema_of
 from tests.support.outbound_config import schema
 
-from mailboat.config.settings import NamedKey, OutboundSettings, Route, Tenant, TlsSettings, keys_of
+from mailboat.config.settings import (
+    NamedKey,
+    OutboundSettings,
+    OutboundTlsSettings,
+    Route,
+    Tenant,
+    TlsSettings,
+    keys_of,
+)
 from mailboat.config.show import text_of
 from mailboat_operator import fields
 
@@ -20,7 +28,7 @@ TABLES: list[tuple[str, type, Mapping[str, str], tuple[str, ...]]] = [
     ("outbound.ini", Route, fields.ROUTE_OAUTH, ("routes", "[]", "oauth")),
     ("tenants.ini", Tenant, fields.TENANT, ("tenants", "[]")),
     ("tls.ini", TlsSettings, fields.TLS, ("tls",)),
-    ("tls.ini [outbound]", TlsSettings, fields.TLS_OUTBOUND, ("tls", "outbound")),
+    ("tls.ini [outbound]", OutboundTlsSettings, fields.TLS_OUTBOUND, ("tls", "outbound")),
 ]
 NOT_OF_A_FILE = {"routes": {"name", "oauth"}, "tenants": {"name"}, "tls": {"outbound"}}
 """Fields that are no key: the name of a section, a section, keys of one that stand together."""

@@ -15,7 +15,15 @@ from tests.support.pem import self_signed
 
 from mailboat.config import ini, values
 from mailboat.config.hash import config_hash
-from mailboat.config.settings import InetPrefer, OutboundSettings, RequireTls, Settings, TlsSettings, keys_of
+from mailboat.config.settings import (
+    InetPrefer,
+    OutboundSettings,
+    OutboundTlsSettings,
+    RequireTls,
+    Settings,
+    TlsSettings,
+    keys_of,
+)
 from mailboat_operator import fields
 
 KEY, CERTIFICATE = self_signed("relay.example.com")
@@ -185,7 +193,7 @@ def test_a_rendered_configuration_is_what_the_resource_says(
     check(found.outbound, OutboundSettings, spec.get("outbound", {}), fields.OUTBOUND)
     tls = spec.get("tls", {})
     check(found.tls, TlsSettings, tls, fields.TLS)
-    check(found.tls_outbound, TlsSettings, {**tls, **tls.get("outbound", {})}, fields.TLS_OUTBOUND)
+    check(found.tls_outbound, OutboundTlsSettings, {**tls, **tls.get("outbound", {})}, fields.TLS_OUTBOUND)
     assert [route.name for route in found.outbound.routes] == [route["name"] for route in spec.get("routes", ())]
     for route, asked in zip(found.outbound.routes, spec.get("routes", ()), strict=True):
         assert (route.protocol, route.tls) == (asked["protocol"].lower(), asked["tls"].lower())

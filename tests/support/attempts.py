@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from tests.support.gates import WideGate
 
-from mailboat.config.settings import IPAddress, OutboundSettings, Settings, TlsSettings
+from mailboat.config.settings import IPAddress, OutboundSettings, OutboundTlsSettings, Settings
 from mailboat.delivery.attempt import Attempter
 from mailboat.delivery.attempt_parts import AttemptParts
 from mailboat.delivery.pool import Pool
@@ -133,7 +133,7 @@ class Rig:
         self.tokens = TokenCache(clock)
         parts = AttemptParts(self.router, self.pool, store, self.observer, clock, self.gate, self.tokens)
         self.attempter = Attempter(parts)
-        self.tls = TlsSettings()
+        self.tls = OutboundTlsSettings()
         self.outbound: dict[str, Any] = {"connect_timeout": 5.0, "quit_timeout": 1.0}
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 from tests.support.dns_server import DnsServer
 from tests.support.fixed_clock import FixedClock
 
-from mailboat.config.settings import IPAddress, OutboundSettings, Settings, TlsSettings
+from mailboat.config.settings import IPAddress, OutboundSettings, OutboundTlsSettings, Settings
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.observer import DnsResult, Observer
 from mailboat.routing.answers import RoutingAnswer, Targets, Unroutable
@@ -59,11 +59,11 @@ class Bench:
     tally: DnsTally
     own: LocalAddresses
 
-    def configure(self, *, me: str = "relay.test", tls: TlsSettings | None = None, **outbound: Any) -> None:
+    def configure(self, *, me: str = "relay.test", tls: OutboundTlsSettings | None = None, **outbound: Any) -> None:
         """Take other settings, the DNS server being the test's unless named."""
         outbound.setdefault("dns_servers", (self.dns.endpoint,))
         settings = Settings("/nowhere", me, outbound=OutboundSettings(**outbound))
-        self.router.configure(replace(settings, tls_outbound=tls or TlsSettings()), self.own)
+        self.router.configure(replace(settings, tls_outbound=tls or OutboundTlsSettings()), self.own)
 
     async def ips(self, domain: str, sender: Address = NULL_SENDER) -> list[str]:
         """The addresses that the router answers, in order."""

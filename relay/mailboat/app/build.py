@@ -36,12 +36,14 @@ from mailboat.model.observer import Observer, Observers
 from mailboat.queue.opening import open_store
 from mailboat.queue.spool_set import Databases
 from mailboat.queue.store import Store
+from mailboat.queue.sts_table import StsTable
 from mailboat.routing.ahead import Ahead
 from mailboat.routing.answers import Located, Site, Unroutable
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.lookups import MAX_AGE
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
+from mailboat.routing.sts_cache import StsPolicies
 from mailboat.routing.validation import DnssecProbe
 from mailboat.submission.submitter import Submitter
 
@@ -86,6 +88,7 @@ class Parts:
     local: LocalAddresses
     resolver: Resolver
     dnssec: DnssecProbe
+    policies: StsPolicies
     router: Router
     ahead: Ahead
     sources: Sources
@@ -154,7 +157,9 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     store = await open_store(settings.outbound.queue_dir, options.worker, options.workers, clock, observer)
     local = LocalAddresses(clock)
     resolver = Resolver(observer=observer, clock=clock)
-    router = Router(resolver=resolver, observer=observer, clock=clock)
+    policies = StsPolicies(StsTable(next(store.databases())), resolver, observer, clock)
+    await policies.load()
+    router = Router(resolver=resolver, observer=observer, clock=clock, policies=policies)
     router.configure(settings, local)
     pod = os.environ.get("POD_NAME", "")
     sources = Sources(pod, socket.gethostname(), local.addresses, pod_ips(os.environ))
@@ -174,7 +179,7 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     submitter = Submitter(settings, store, observer, clock, lambda: _no_room(admission))
     context.hooks = submitter.hooks = staged.commit()
     return Parts(
-        *(clock, observability, store, local, resolver, DnssecProbe(resolver), router, ahead),
+        *(clock, observability, store, local, resolver, DnssecProbe(resolver), policies, router, ahead),
         *(sources, pool, engine, load, context),
         listener=Listener(context),
         submitter=submitter,

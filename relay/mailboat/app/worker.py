@@ -85,6 +85,7 @@ class Worker:
         self._chores = [
             asyncio.create_task(clock.run(), name="clock"),
             asyncio.create_task(watch.run(), name="watch"),
+            asyncio.create_task(parts.policies.run(), name="MTA-STS"),
             asyncio.create_task(self.config.run(parts.apply), name="reload"),
             asyncio.create_task(parts.dnssec.run(), name="dnssec"),
         ]
@@ -113,6 +114,7 @@ class Worker:
         await _finished(parts.plugins.close(PLUGIN_GRACE))  # they may still send mail
         # Record the attempts first: if the process is killed now, nothing is delivered twice.
         sending.unbind()
+        await parts.policies.close()  # before the store, which has what they fetched
         await parts.store.close()
         parts.ahead.close()
         await parts.resolver.close()

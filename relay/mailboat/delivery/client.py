@@ -26,6 +26,7 @@ from mailboat.delivery.tls_verdict import HostTls, TlsStep, tls_step
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import PeerFacts, Stage
+from mailboat.model.tls import PolicySource
 from mailboat.routing.answers import Credentials, SessionTls, Target
 from mailboat.routing.security import check_session
 from mailboat.smtp.extensions import STARTTLS, auth
@@ -164,7 +165,8 @@ class _Opening:
     def _context(self) -> ssl.SSLContext:
         try:
             tls = self._target.tls
-            return self._contexts.get(self._settings, verify=tls.verifies, ca=tls.ca, dane=bool(tls.tlsa))
+            published = bool(tls.tlsa) or tls.policy is PolicySource.STS
+            return self._contexts.get(self._settings, verify=tls.verifies, ca=tls.ca, published=published)
         except (OSError, ValueError) as error:
             what = "the root certificates of this host" if self._target.tls.ca else "tls.ini"
             raise PeerTrouble(Trouble(Stage.TLS, FaultKind.LOCAL, f"{what} cannot be used: {error}")) from error

@@ -19,6 +19,7 @@ from mailboat.delivery.source import BindSource, SourceMissing, Sources
 from mailboat.delivery.tls import BrokenTls, ClientContexts
 from mailboat.model.clock import Clock
 from mailboat.model.observer import Observer
+from mailboat.model.tls import PolicySource
 from mailboat.routing.answers import Target
 
 
@@ -232,4 +233,5 @@ def _verified_by(target: Target) -> Hashable:
     tls = target.tls
     if tls.tlsa:
         return tls.tlsa, tls.servername, tls.names
-    return (tls.servername or target.host, tls.ca) if tls.verifies else None
+    by_name = (tls.servername or target.host, tls.ca, tls.policy is PolicySource.STS)
+    return by_name if tls.verifies else None

@@ -30,11 +30,12 @@ MAX_CONTEXTS = 100
 
 
 def client_context(
-    settings: TlsSettings, directory: str, *, verify: bool, ca: str = "", dane: bool = False
+    settings: TlsSettings, directory: str, *, verify: bool, ca: str = "", published: bool = False
 ) -> ssl.SSLContext:
     """A context for deliveries; `verify` demands a certificate that is valid for the host's name.
 
-    `ca`: roots in PEM, instead of those in the settings. `dane`: the certificate is judged by TLSA records instead.
+    `ca`: roots in PEM, instead of those in the settings. `published`: for a policy of the
+    recipients' domain, which demands TLS 1.2 (RFC 7672 6, RFC 8461 4.2).
 
     Raises:
         OSError: a file cannot be read; ssl.SSLError (an OSError) or ValueError: its content is invalid.
@@ -45,7 +46,8 @@ def client_context(
     context.minimum_version = VERSIONS[settings.min_version]
     if settings.ciphers:
         context.set_ciphers(settings.ciphers)
-    if dane:  # whatever the settings allow with peers that are not authenticated (RFC 8996)
+    if published:  # whatever the settings allow with other hosts (RFC 8996)
+        context.hostname_checks_common_name = False  # RFC 8461 4.2: a name in subjectAltName
         context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     if verify:
         if ca:
@@ -67,16 +69,18 @@ class ClientContexts:
         self._settings: TlsSettings | None = None
         self._contexts: OrderedDict[tuple[bool, str, bool], ssl.SSLContext] = OrderedDict()
 
-    def get(self, settings: Settings, *, verify: bool, ca: str = "", dane: bool = False) -> ssl.SSLContext:
+    def get(self, settings: Settings, *, verify: bool, ca: str = "", published: bool = False) -> ssl.SSLContext:
         """The context to use; raises what `client_context` does."""
         # Compared by value: a reload without changes of TLS keeps the contexts; a renewed certificate has a new digest.
         if settings.tls_outbound is not self._settings and settings.tls_outbound != self._settings:
             self._contexts.clear()
             self._settings = settings.tls_outbound
-        key = (verify, ca if verify else "", dane)
+        key = (verify, ca if verify else "", published)
         context = self._contexts.get(key)
         if context is None:
-            context = client_context(settings.tls_outbound, settings.directory, verify=verify, ca=ca, dane=dane)
+            context = client_context(
+                settings.tls_outbound, settings.directory, verify=verify, ca=ca, published=published
+            )
             self._contexts[key] = context
             if len(self._contexts) > MAX_CONTEXTS:
                 self._contexts.popitem(last=False)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from mailboat.config.settings import Nul
 from mailboat.hooks.points import Point
 from mailboat.model.envelope import State
-from mailboat.model.observer import BounceResult, DnsResult, HookFailure, RejectReason, TokenResult
+from mailboat.model.observer import BounceResult, DnsResult, HookFailure, RejectReason, StsResult, TokenResult
 from mailboat.model.outcome import ReportAction, Result
 from mailboat.model.tls import PolicySource
 
@@ -206,6 +206,14 @@ METRICS: tuple[Metric, ...] = (
         "family",
         ("ipv4", "ipv6"),
         merge=Merge.MIN,
+    ),
+    Metric(
+        "mailboat_sts_fetches_total",
+        MetricKind.COUNTER,
+        "Fetches of MTA-STS policies, by how they ended: mail to a domain whose policy cannot be fetched follows the "
+        "last one, if it is still valid, or none.",
+        "result",
+        tuple(StsResult),
     ),
     Metric(
         "mailboat_upstream_auth_failures_total",

@@ -27,6 +27,7 @@ from mailboat.model.observer import (
     Observer,
     Received,
     Rejected,
+    StsResult,
     TokenResult,
 )
 from mailboat.model.outcome import AttemptReport, ReportAction, Result
@@ -151,6 +152,9 @@ class Recorder(Observer):
     def committed(self, duration: float, messages: int) -> None:
         self._commit_duration.observe(duration)
         self._commit_messages.observe(messages)
+
+    def sts_fetched(self, result: StsResult) -> None:
+        self._counters["mailboat_sts_fetches_total"][result] += 1
 
     def dns_query(self, result: DnsResult) -> None:
         self._dns[result] += 1

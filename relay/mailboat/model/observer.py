@@ -62,6 +62,20 @@ class TokenResult(StrEnum):
     """No answer, or an unusable one."""
 
 
+class StsResult(StrEnum):
+    """How a fetch of an MTA-STS policy ended: the label of `mailboat_sts_fetches_total`.
+
+    The failures are the policy failures of RFC 8460 4.3.2.2.
+    """
+
+    OK = "ok"
+    FETCH_ERROR = "fetch_error"
+    """No connection, no answer in time, or one that is no policy."""
+    POLICY_INVALID = "policy_invalid"
+    WEBPKI_INVALID = "webpki_invalid"
+    """The certificate of the policy host."""
+
+
 class BounceResult(StrEnum):
     """The result for a bounce: the label of `mailboat_bounce_messages_total`."""
 
@@ -156,6 +170,9 @@ class Observer:
     def committed(self, duration: float, messages: int) -> None:
         """A group commit took `duration` seconds and held `messages` accepted messages."""
 
+    def sts_fetched(self, result: StsResult) -> None:
+        """A fetch of an MTA-STS policy is over."""
+
     def dns_query(self, result: DnsResult) -> None:
         """A look-up ended."""
 
@@ -222,6 +239,10 @@ class Observers(Observer):
     def committed(self, duration: float, messages: int) -> None:
         for observer in self._observers:
             observer.committed(duration, messages)
+
+    def sts_fetched(self, result: StsResult) -> None:
+        for observer in self._observers:
+            observer.sts_fetched(result)
 
     def dns_query(self, result: DnsResult) -> None:
         for observer in self._observers:

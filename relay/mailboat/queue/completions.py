@@ -19,6 +19,7 @@ from mailboat.queue.bodies import BodyCache, BodyFiles
 from mailboat.queue.operations import (
     Accept,
     Change,
+    ChangeTable,
     Committed,
     NewMessage,
     Operation,
@@ -117,8 +118,8 @@ class Completions:
             elif isinstance(operation, Reschedule):
                 self.tell(lambda listener: listener.woken())
                 _resolve(operation.future, None)
-            elif isinstance(operation, WriteProbe):
-                needed_room = True
+            elif isinstance(operation, WriteProbe | ChangeTable):
+                needed_room = needed_room or isinstance(operation, WriteProbe)
                 _resolve(operation.future, None)
         if self.fault and (messages or needed_room):
             log.info("storage works again after: %s", self.fault)

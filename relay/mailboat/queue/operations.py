@@ -113,7 +113,15 @@ class Transfer:
     """Approximate octets that it adds to the database."""
 
 
-Operation = Accept | RecordAttempt | Change | Quarantine | Reschedule | Reserve | WriteProbe | Transfer
+@dataclass(frozen=True, slots=True)
+class ChangeTable:
+    """A change of a table that holds no mail."""
+
+    change: Callable[[sqlite3.Connection], object]
+    future: asyncio.Future[None]
+
+
+Operation = Accept | RecordAttempt | Change | Quarantine | Reschedule | Reserve | WriteProbe | Transfer | ChangeTable
 
 Stats = dict[State, StateStats]
 

@@ -161,7 +161,28 @@ def _allow_heads_of_files(_: sqlite3.Connection) -> None:
     the whole body."""
 
 
-MIGRATIONS: tuple[Step, ...] = (_create, _add_what_hooks_note, _add_transfers, _add_parameters, _allow_heads_of_files)
+_VERSION_6 = """
+CREATE TABLE sts (
+    domain TEXT PRIMARY KEY, id TEXT NOT NULL, mode TEXT, max_age INTEGER NOT NULL, mx TEXT NOT NULL,
+    fetched REAL NOT NULL, expires REAL NOT NULL, checked REAL NOT NULL, tried_id TEXT NOT NULL,
+    tried_at REAL NOT NULL, used REAL NOT NULL
+) WITHOUT ROWID
+"""
+# `sts_table` reads and writes it; its columns are the fields of `model.sts.StsEntry`.
+
+
+def _add_sts(connection: sqlite3.Connection) -> None:
+    connection.execute(_VERSION_6)
+
+
+MIGRATIONS: tuple[Step, ...] = (
+    _create,
+    _add_what_hooks_note,
+    _add_transfers,
+    _add_parameters,
+    _allow_heads_of_files,
+    _add_sts,
+)
 """Step i makes version i + 1 of version i; an empty file is version 0."""
 
 

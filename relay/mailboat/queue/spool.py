@@ -32,6 +32,7 @@ from mailboat.queue.lock import Lock
 from mailboat.queue.operations import (
     Accept,
     Change,
+    ChangeTable,
     NewMessage,
     Operation,
     Quarantine,
@@ -299,6 +300,11 @@ class Spool:
             future.set_exception(shortage)
             return future
         return self._submit(Transfer(move, future, octets), future)
+
+    def change_table(self, change: Callable[[sqlite3.Connection], object]) -> asyncio.Future[None]:
+        """A change of a table that holds no mail; called in the commit thread."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        return self._submit(ChangeTable(change, future), future)
 
     async def bring_forward(self, since: float, earlier: Earlier) -> int:
         """Reschedule entries with too long delays, in steps, so that new mail shares the commits."""

@@ -19,6 +19,7 @@ from mailboat.queue.operations import (
     Accept,
     Applied,
     Change,
+    ChangeTable,
     NewMessage,
     Operation,
     Quarantine,
@@ -206,6 +207,8 @@ class _Batch:
                 self._execute("UPDATE meta SET value = max(value, ?) WHERE key = 'reserved'", operation.reserved)
             elif isinstance(operation, WriteProbe):
                 self._execute("UPDATE meta SET value = value + 1 WHERE key = 'probe'")
+            elif isinstance(operation, ChangeTable):
+                operation.change(self._connection)
         if self._damaged:
             self._counters.count(self._connection)
         return self._applied

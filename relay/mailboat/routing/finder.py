@@ -25,6 +25,7 @@ from mailboat.routing.mx import MxHost
 from mailboat.routing.records import Answer, Families, MxRecord, NoData, NxDomain
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.route import Hop, RouteTable, hops
+from mailboat.routing.sts_cache import StsPolicies
 from mailboat.routing.subject import Subject, TlsPolicy
 from mailboat.routing.target_plan import MAX_TARGETS, Host, TargetPlan
 
@@ -59,7 +60,15 @@ class RouteResult:
 class Finder:
     """Asks the DNS for the targets of mail, under one configuration."""
 
-    def __init__(self, settings: Settings, local: LocalAddresses, resolver: Resolver, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        local: LocalAddresses,
+        resolver: Resolver,
+        clock: Clock,
+        policies: StsPolicies | None = None,
+    ) -> None:
+        """`policies`: those of MTA-STS."""
         outbound = settings.outbound
         self._me = settings.me.lower()
         self._mx_port = outbound.mx_port
@@ -70,6 +79,7 @@ class Finder:
         self._routes = RouteTable(outbound.routes)
         self._resolver = resolver
         self._clock = clock
+        self._policies = policies
 
     def route_of(self, domain: str, sender: Address = NULL_SENDER) -> Route | None:
         """The `[route]` that takes mail from a sender to a domain."""
@@ -107,6 +117,8 @@ class Finder:
 
     async def _by_mx(self, query: RouteQuery, chance: Random) -> RouteResult:
         lookups = self._lookups()
+        if self._policies is not None and self._policy.enabled and not query.asked.lax:
+            self._policies.ask_ahead(query.domain)
         answer = await lookups.mx(query.domain)
         records = mx.exchanges(query.domain, answer)
         if not isinstance(records, Unroutable) and not self._local_ok:
@@ -139,7 +151,7 @@ class Finder:
         return _found(query, [await self._candidate(query, hop, host, lookups)], lookups)
 
     def _lookups(self) -> QueryLookups:
-        return QueryLookups(self._resolver, self._clock)
+        return QueryLookups(self._resolver, self._clock, self._policies)
 
     def _mx_hop(self, record: MxRecord, *, secure: bool) -> Hop:
         return Hop(

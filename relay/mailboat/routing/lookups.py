@@ -7,11 +7,14 @@ Passes each query to `resolver`, which has the cache and the timeouts. `finder` 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TypeVar
 
 from mailboat.model.clock import Clock
+from mailboat.model.sts import StsAnswer
 from mailboat.routing.records import Families, Lookup, LookupFailure, MxRecord, TlsaRecord
 from mailboat.routing.resolver import Resolver
+from mailboat.routing.sts_cache import StsPolicies
 
 MAX_AGE = 60.0
 """Longest validity of a result in seconds: this machine's addresses, or a host whose look-up failed, may change."""
@@ -22,8 +25,10 @@ _Record = TypeVar("_Record", str, MxRecord, TlsaRecord)
 class QueryLookups:
     """The look-ups of one query. The methods that ask are those of `Resolver`."""
 
-    def __init__(self, resolver: Resolver, clock: Clock) -> None:
+    def __init__(self, resolver: Resolver, clock: Clock, policies: StsPolicies | None = None) -> None:
         self._resolver = resolver
+        self._policies = policies
+        self._sts: dict[str, StsAnswer | None] = {}
         self._known = self._failed = clock.monotonic() + MAX_AGE
         self.failed = False
         """Whether any look-up failed so far."""
@@ -43,6 +48,14 @@ class QueryLookups:
     async def texts(self, name: str) -> Lookup[str]:
         """The TXT records of a name."""
         return self._note(await self._resolver.texts(name))
+
+    async def sts(self, domain: str) -> StsAnswer | None:
+        """What MTA-STS says of a recipients' domain, once for all its hosts; None if it is off."""
+        if domain not in self._sts:
+            found = None if self._policies is None else await self._policies.find(domain)
+            self._sts[domain] = found
+            self._known = min(self._known, inf if found is None else found.expires)
+        return self._sts[domain]
 
     async def tlsa(self, name: str) -> Lookup[TlsaRecord]:
         """The TLSA records of a name."""

@@ -154,6 +154,10 @@ class Resolver:
         """The TXT records of a name, the strings of each joined."""
         return cast("Lookup[str]", await self._look_up(name, RecordType.TXT))
 
+    def ask_ahead(self, name: str) -> None:
+        """Begin the look-up of `texts`, unless the answer is known."""
+        self._begin(name, RecordType.TXT)
+
     async def tlsa(self, name: str) -> Lookup[TlsaRecord]:
         """The TLSA records of a name such as `_25._tcp.mx.example.com` (RFC 6698 3)."""
         return cast("Lookup[TlsaRecord]", await self._look_up(name, RecordType.TLSA))

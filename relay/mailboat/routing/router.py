@@ -22,6 +22,7 @@ from mailboat.routing.finder import Finder, RouteQuery, RouteResult
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.route import Hop
+from mailboat.routing.sts_cache import StsPolicies
 
 MAX_RESULTS = 50_000
 """Maximum of cached results; the least recently used are dropped first."""
@@ -31,19 +32,33 @@ class Router:
     """Routes mail. One for each worker; `configure` must be called first."""
 
     def __init__(
-        self, *, resolver: Resolver, observer: Observer, clock: Clock, chance: random.Random | None = None
+        self,
+        *,
+        resolver: Resolver,
+        observer: Observer,
+        clock: Clock,
+        policies: StsPolicies | None = None,
+        chance: random.Random | None = None,
     ) -> None:
+        """`policies`: those of MTA-STS; without them none are followed."""
         self._resolver = resolver
         self._observer = observer
         self._clock = clock
         self._chance = chance or random.Random()  # noqa: S311 - fairness, not secrecy
+        self._policies = policies
         self._finder: Finder | None = None
         self._results: OrderedDict[RouteQuery, RouteResult] = OrderedDict()
 
     def configure(self, settings: Settings, local: LocalAddresses) -> None:
         """Set new settings. A running look-up still uses the old ones, and is not cached."""
         self._resolver.configure(settings.outbound.dns_servers, settings.outbound.dns_trust_ad)
-        self._finder = Finder(settings, local, self._resolver, self._clock)
+        if self._policies is not None:
+            self._policies.configure(settings.tls_outbound)
+        self._finder = Finder(settings, local, self._resolver, self._clock, self._policies)
+        self.forget()
+
+    def forget(self) -> None:
+        """Clear the cache."""
         self._results = OrderedDict()
 
     def destination(self, domain: str, sender: Address = NULL_SENDER) -> str:

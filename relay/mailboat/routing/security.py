@@ -15,8 +15,9 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from mailboat.config.settings import IPAddress, RequireTls, TlsLevel
+from mailboat.model.sts import StsMode
 from mailboat.model.tls import PolicySource, VerifiedBy
-from mailboat.routing import dane
+from mailboat.routing import dane, sts
 from mailboat.routing.answers import SessionTls, TlsRequirement
 from mailboat.routing.subject import Subject, TlsPolicy
 
@@ -73,6 +74,20 @@ async def _first_published(policy: TlsPolicy, subject: Subject, standing: TlsReq
         if proposed is not standing:
             return proposed
     return standing
+
+
+async def _mta_sts(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
+    """RFC 8461 5: a policy in mode enforce demands a host that it lists, and a certificate for the host's name."""
+    answer = await subject.lookups.sts(subject.domain) if subject.by_mx else None
+    if answer is None:
+        return standing
+    host = subject.host.lower()
+    if refusal := sts.refusal(answer, subject.domain, host):
+        return TlsRequirement(refusal=refusal, policy=PolicySource.STS)
+    if answer.policy is None or answer.policy.mode is not StsMode.ENFORCE:
+        return standing
+    reason = f"MTA-STS policy {answer.id} of {subject.domain}"
+    return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason=reason, policy=PolicySource.STS)
 
 
 def _forced_host(policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
@@ -143,7 +158,7 @@ CHECKS: tuple[Check, ...] = (
 One that refuses the target answers with `refusal`. `_nameless` is the last: it judges what the others leave standing.
 """
 
-PUBLISHED: tuple[Check, ...] = (dane.by_records,)
+PUBLISHED: tuple[Check, ...] = (dane.by_records, _mta_sts)
 """Policies that the recipients' domain may publish. The first that answers anything but `standing` is the one that
 counts: where DANE applies, MTA-STS does not (RFC 8461 2)."""
 

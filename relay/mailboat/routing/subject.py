@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mailboat.config.settings import IPAddress, Network, RequireTls, TlsLevel, TlsSettings
+from mailboat.config.settings import IPAddress, Network, OutboundTlsSettings, RequireTls, TlsLevel
+from mailboat.model.sts import StsAnswer
 from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.routing.records import Families, Lookup, MxRecord, TlsaRecord
 
@@ -56,7 +57,7 @@ class TlsPolicy:
     """`TLS-Required: No` in the header of a message is obeyed."""
 
     @classmethod
-    def of(cls, enable_tls: bool, tls: TlsSettings) -> TlsPolicy:
+    def of(cls, enable_tls: bool, tls: OutboundTlsSettings) -> TlsPolicy:
         """The policy of `enable_tls` and of the `[outbound]` side of `tls.ini`."""
         force, never = HostList(tls.force_tls_hosts), HostList(tls.no_tls_hosts)
         return cls(
@@ -89,6 +90,9 @@ class Lookups(Protocol):
 
     async def texts(self, name: str) -> Lookup[str]:
         """The TXT records of a name, the strings of each joined."""
+
+    async def sts(self, domain: str) -> StsAnswer | None:
+        """What MTA-STS says of a recipients' domain; None if it is off."""
 
     async def tlsa(self, name: str) -> Lookup[TlsaRecord]:
         """The TLSA records of a name."""

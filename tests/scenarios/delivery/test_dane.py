@@ -16,7 +16,7 @@ from tests.support.attempts import Rig, delivery_rig, make_entry
 from tests.support.certificates import EXPIRED, Issued, Wanted, authority
 from tests.support.scripted_mx import ScriptedMx
 
-from mailboat.config.settings import TlsLevel, TlsSettings
+from mailboat.config.settings import OutboundTlsSettings, TlsLevel
 from mailboat.model.outcome import Result, Stage
 from mailboat.model.tls import PolicySource, VerifiedBy
 from mailboat.routing.answers import TlsRequirement
@@ -159,7 +159,7 @@ async def test_a_certificate_with_a_short_key_matches(tmp_path: Path, version: s
 async def test_a_host_that_shows_no_certificate_gets_nothing(tmp_path: Path) -> None:
     """Anonymous cipher suites exist up to TLS 1.2, for a relay whose settings allow them."""
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
-        rig.tls = TlsSettings(key="", cert="", ciphers="ALL:@SECLEVEL=0")
+        rig.tls = OutboundTlsSettings(key="", cert="", ciphers="ALL:@SECLEVEL=0")
         context = LEAF.server(tmp_path)
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers("aNULL:@SECLEVEL=0")
@@ -174,7 +174,7 @@ async def test_a_host_that_shows_no_certificate_gets_nothing(tmp_path: Path) -> 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 async def test_tls_below_1_2_does_not_do(tmp_path: Path) -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
-        rig.tls = TlsSettings(key="", cert="", min_version="TLSv1", ciphers="ALL:@SECLEVEL=0")
+        rig.tls = OutboundTlsSettings(key="", cert="", min_version="TLSv1", ciphers="ALL:@SECLEVEL=0")
         context = LEAF.server(tmp_path)
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
         mx.starttls(context)

@@ -11,7 +11,7 @@ from tests.support.attempts import Rig, delivery_rig, make_entry
 from tests.support.pem import self_signed
 from tests.support.scripted_mx import Answer, Drop, Raw, ScriptedMx, Silence
 
-from mailboat.config.settings import TlsLevel, TlsSettings
+from mailboat.config.settings import OutboundTlsSettings, TlsLevel
 from mailboat.model.outcome import Result, Stage
 from mailboat.model.tls import PolicySource, VerifiedBy
 from mailboat.routing import security
@@ -36,9 +36,9 @@ class Certificate:
         context.load_cert_chain(self.cert, self.key)
         return context
 
-    def trusted(self) -> TlsSettings:
+    def trusted(self) -> OutboundTlsSettings:
         """Settings for deliveries that trust it."""
-        return TlsSettings(key="", cert="", ca=str(self.cert))
+        return OutboundTlsSettings(key="", cert="", ca=str(self.cert))
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ async def test_files_that_are_no_certificates_defer_with_a_clear_reason(
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.starttls(certificate.server())
         (tmp_path / "bad.pem").write_text("nothing")
-        rig.tls = TlsSettings(key="", cert="", ca=str(tmp_path / "bad.pem"))
+        rig.tls = OutboundTlsSettings(key="", cert="", ca=str(tmp_path / "bad.pem"))
         outcome = await rig.outcome(mx.target(tls=REQUIRED))
 
         assert (outcome.result, outcome.stage) == (Result.DEFERRED, Stage.TLS)

@@ -15,7 +15,7 @@ from tests.support.attempts import BODY, delivery_rig, make_entry
 from tests.support.pem import self_signed
 from tests.support.scripted_mx import After, Drop, ScriptedMx, Silence
 
-from mailboat.config.settings import Bind, TlsLevel, TlsSettings
+from mailboat.config.settings import Bind, OutboundTlsSettings, TlsLevel
 from mailboat.model.outcome import Result
 from mailboat.model.tls import VerifiedBy
 from mailboat.routing.answers import Target, TlsRequirement
@@ -40,7 +40,7 @@ async def starttls(directory: Path) -> None:
     context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.starttls(context)
-        rig.tls = TlsSettings(key="", cert="", ca=str(directory / "cert.pem"))
+        rig.tls = OutboundTlsSettings(key="", cert="", ca=str(directory / "cert.pem"))
         for row in range(2):
             report = await rig.attempt(make_entry(row=row), mx.target(tls=TlsRequirement(TlsLevel.REQUIRED)))
             assert report.outcomes[0].result is Result.DELIVERED

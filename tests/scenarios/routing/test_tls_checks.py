@@ -16,7 +16,7 @@ from tests.support.dns_server import Behaviour
 from tests.support.routing import Bench, bench
 from tests.support.scripted_mx import ScriptedMx
 
-from mailboat.config.settings import TlsLevel, TlsSettings
+from mailboat.config.settings import OutboundTlsSettings, TlsLevel
 from mailboat.model.outcome import Result
 from mailboat.routing import security
 from mailboat.routing.ahead import Ahead
@@ -106,7 +106,7 @@ async def test_each_check_sees_what_those_before_it_left_standing_whichever_of_t
         return standing
 
     use_check(waits, at_once, last=(waits, at_once))
-    async with bench(local_mx_ok=True, tls=TlsSettings(force_tls_hosts=("d.test",))) as at:
+    async with bench(local_mx_ok=True, tls=OutboundTlsSettings(force_tls_hosts=("d.test",))) as at:
         signed_zone(at, "mx.test")
         at.dns.zone.add("_25._tcp.mx.test", "TLSA", RECORD)
         await at.router.route("d.test")

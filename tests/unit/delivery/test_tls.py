@@ -10,12 +10,14 @@ import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.pem import self_signed
 
-from mailboat.config.settings import Settings, TlsSettings
+from mailboat.config.settings import OutboundTlsSettings, Settings
 from mailboat.delivery.tls import NO_TLS_HOSTS, NO_TLS_MEMORY, BrokenTls, ClientContexts, client_context
 
 
 def test_a_context_does_what_the_settings_say() -> None:
-    context = client_context(TlsSettings(min_version="TLSv1.3", ciphers="ECDHE+AESGCM"), "/nowhere", verify=False)
+    context = client_context(
+        OutboundTlsSettings(min_version="TLSv1.3", ciphers="ECDHE+AESGCM"), "/nowhere", verify=False
+    )
 
     assert context.minimum_version is ssl.TLSVersion.TLSv1_3
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_NONE, False)
@@ -23,18 +25,20 @@ def test_a_context_does_what_the_settings_say() -> None:
 
 def test_a_verifying_context_knows_the_configured_authority_only(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(self_signed("ca.test")[1])
-    context = client_context(TlsSettings(ca="ca.pem"), str(tmp_path), verify=True)
+    context = client_context(OutboundTlsSettings(ca="ca.pem"), str(tmp_path), verify=True)
 
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert context.cert_store_stats()["x509"] == 1
 
 
 def test_missing_default_certificate_files_mean_no_certificate(tmp_path: Path) -> None:
-    client_context(TlsSettings(), str(tmp_path), verify=False)
+    client_context(OutboundTlsSettings(), str(tmp_path), verify=False)
 
 
-@pytest.mark.parametrize("settings", [TlsSettings(ca="bad.pem"), TlsSettings(key="bad.pem", cert="bad.pem")])
-def test_files_of_no_use_are_an_error(settings: TlsSettings, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings", [OutboundTlsSettings(ca="bad.pem"), OutboundTlsSettings(key="bad.pem", cert="bad.pem")]
+)
+def test_files_of_no_use_are_an_error(settings: OutboundTlsSettings, tmp_path: Path) -> None:
     (tmp_path / "bad.pem").write_text("nothing")
     with pytest.raises(OSError):
         client_context(settings, str(tmp_path), verify=True)
@@ -45,9 +49,9 @@ def test_contexts_are_kept_until_tls_settings_change() -> None:
     first = contexts.get(settings, verify=False)
 
     assert contexts.get(replace(settings, me="other.test"), verify=False) is first
-    assert contexts.get(replace(settings, tls_outbound=TlsSettings()), verify=False) is first
+    assert contexts.get(replace(settings, tls_outbound=OutboundTlsSettings()), verify=False) is first
     assert contexts.get(settings, verify=True) is not first
-    renewed = replace(settings, tls_outbound=TlsSettings(digest="new"))
+    renewed = replace(settings, tls_outbound=OutboundTlsSettings(digest="new"))
     assert contexts.get(renewed, verify=False) is not first
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.support.certificates import Wanted
 
+from mailboat.model.sts import StsAnswer
 from mailboat.routing.answers import TlsRequirement
 from mailboat.routing.dane import DaneFinding, by_records, find, usable
 from mailboat.routing.records import (
@@ -52,6 +53,9 @@ class FakeLookups:
 
     async def texts(self, name: str) -> Lookup[str]:
         raise AssertionError(name)
+
+    async def sts(self, domain: str) -> StsAnswer | None:
+        raise AssertionError(domain)
 
     async def families(self, name: str, versions: Sequence[int]) -> Families:
         assert (name, versions) == (HOST, (6, 4))

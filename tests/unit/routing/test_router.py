@@ -8,7 +8,7 @@ import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.routing import bench
 
-from mailboat.config.settings import Route, RouteHost, TlsLevel, TlsSettings
+from mailboat.config.settings import OutboundTlsSettings, Route, RouteHost, TlsLevel
 from mailboat.model.observer import Observer
 from mailboat.model.tls import MessageTls
 from mailboat.routing import router as module
@@ -46,7 +46,7 @@ async def test_a_destination_is_named_without_any_look_up() -> None:
 
 async def test_all_domains_of_a_route_share_one_look_up_but_those_that_tls_settings_name() -> None:
     route = Route("hub", domains=("*",), hosts=(RouteHost("192.0.2.1"),))
-    async with bench(routes=(route,), tls=TlsSettings(force_tls_hosts=("strict.test",))) as at:
+    async with bench(routes=(route,), tls=OutboundTlsSettings(force_tls_hosts=("strict.test",))) as at:
         shared = await at.router.route("a.test")
         assert await at.router.route("b.test") is shared
         assert await at.router.route("a.test", asked=MessageTls(forced=True)) is not shared

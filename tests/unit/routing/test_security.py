@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.tls_checks import Subject, requirement
 
-from mailboat.config.settings import RequireTls, TlsLevel, TlsSettings
+from mailboat.config.settings import OutboundTlsSettings, RequireTls, TlsLevel
 from mailboat.model.tls import MessageTls, PolicySource, TlsDemand, VerifiedBy
 from mailboat.routing import security
 from mailboat.routing.answers import SessionTls, TlsRequirement
@@ -25,7 +25,7 @@ SUBJECT = Subject("example.test", "mx.example.test", IP)
 
 
 def policy(enable_tls: bool = True, **tls: object) -> TlsPolicy:
-    return TlsPolicy.of(enable_tls, TlsSettings(**tls))  # type: ignore[arg-type]
+    return TlsPolicy.of(enable_tls, OutboundTlsSettings(**tls))  # type: ignore[arg-type]
 
 
 def level(found: TlsRequirement) -> tuple[TlsLevel, bool]:

@@ -32,7 +32,7 @@ from mailboat.config.settings.outbound import BounceTemplates, OutboundSettings,
 from mailboat.config.settings.plugins import PluginSettings
 from mailboat.config.settings.smtp import SmtpSettings
 from mailboat.config.settings.tenants import TENANT_FIELD, Tenant, may_name, tenant_of
-from mailboat.config.settings.tls import TlsSettings
+from mailboat.config.settings.tls import OutboundTlsSettings, TlsSettings
 from mailboat.dkim.signer import Signer
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "Nul",
     "OAuthGrant",
     "OutboundSettings",
+    "OutboundTlsSettings",
     "PluginSettings",
     "Protocol",
     "RequireTls",
@@ -87,7 +88,7 @@ class Settings:
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     """For clients that submit mail here."""
-    tls_outbound: TlsSettings = field(default_factory=TlsSettings)
+    tls_outbound: OutboundTlsSettings = field(default_factory=OutboundTlsSettings)
     """For deliveries."""
     relay_acl: tuple[Network, ...] = DEFAULT_RELAY_ACL
     """`relay_acl_allow`: who may relay without AUTH."""

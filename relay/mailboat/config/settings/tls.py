@@ -46,6 +46,19 @@ class TlsSettings:
         "Domains, MX names, addresses or networks with which TLS is not used.",
         ini="no_tls_hosts[]",
     )
+    digest: str = ""
+    """Hash of the contents of the files named here: a renewed certificate makes the settings unequal."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundTlsSettings(TlsSettings):
+    """`[outbound]` of `tls.ini`: the side of deliveries, with keys of its own."""
+
+    mta_sts: bool = setting(
+        True,
+        values.boolean,
+        "Follow the MTA-STS policies of recipients' domains (RFC 8461). False: neither DNS nor HTTPS is asked for any.",
+    )
     dane: bool = setting(
         True,
         values.boolean,
@@ -65,5 +78,19 @@ class TlsSettings:
         "Obey `TLS-Required: No` in the header of a message (RFC 8689): what its recipients' domain publishes about "
         "TLS (DANE, MTA-STS) does not count for it. What is configured here does.",
     )
-    digest: str = ""
-    """Hash of the contents of the files named here: a renewed certificate makes the settings unequal."""
+    sts_ca: str = setting(
+        "",
+        values.path,
+        "Root certificates, PEM, that verify the hosts of MTA-STS policies.",
+        shown_default="the system's",
+        no_field="the system's root certificates verify public hosts",
+    )
+    sts_allow_private: bool = setting(
+        False,
+        values.boolean,
+        "Fetch policies also from addresses that are not public. Recipients' domains choose the addresses: for tests.",
+        no_field="for tests",
+    )
+    sts_port: int = setting(
+        443, values.integer(1, 65535), "Port of the hosts of policies: another one is for tests.", no_field="for tests"
+    )
