@@ -14,8 +14,9 @@ from mailboat.queue.spool import Spool
 
 _READ = "SELECT * FROM sts WHERE domain = ?"
 _DUE = (
-    "SELECT * FROM sts WHERE mode IN ('enforce', 'testing') AND used >= ?1"
-    " AND (checked + min(max(max_age / 2, ?3), ?4) < ?2 OR checked > ?2 + ?4) ORDER BY checked LIMIT ?5"
+    "SELECT * FROM sts WHERE mode IN ('enforce', 'testing') AND used >= :used"
+    " AND (checked + min(max(max_age / 2, :shortest), :longest) < :now OR checked > :now + :longest)"
+    " ORDER BY checked LIMIT :limit"
 )
 _WRITE = "INSERT OR REPLACE INTO sts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PAST = "SELECT domain FROM sts WHERE max(expires, tried_at) < ?"
@@ -40,7 +41,8 @@ class StsTable:
     async def due(self, used: float, now: float, between: tuple[float, float], limit: int) -> Sequence[StsEntry]:
         """Policies that bind, used since `used`, and last looked at half of their life ago, within these bounds, or in
         the future; the oldest first."""
-        values = (used, now, *between, limit)
+        shortest, longest = between
+        values = {"used": used, "now": now, "shortest": shortest, "longest": longest, "limit": limit}
         rows = await self._spool.reader.ask(lambda db: db.execute(_DUE, values).fetchall())
         return [_entry(*row) for row in rows]
 

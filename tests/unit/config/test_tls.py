@@ -20,7 +20,7 @@ def write_pair(directory: Directory, name: str, passphrase: bytes = b"") -> None
 def test_without_a_file_there_is_no_certificate(directory: Directory) -> None:
     settings = directory.settings()
     assert (settings.tls.key, settings.tls.cert) == ("", "")
-    assert settings.tls == settings.tls_outbound
+    assert (settings.tls_outbound.key, settings.tls_outbound.cert) == ("", "")
 
 
 def test_the_default_pair_is_used_where_it_exists(directory: Directory) -> None:
@@ -154,3 +154,13 @@ def test_sections_and_keys_of_haraka_that_are_not_read_say_why(directory: Direct
 def test_implicit_tls_needs_a_certificate(directory: Directory) -> None:
     directory.write("smtp.ini", "smtps_listen=127.0.0.1:4650\n")
     assert directory.faults() == ["smtp.ini:1: [main] smtps_listen: needs a key and a certificate in tls.ini"]
+
+
+def test_roots_for_policies_are_checked_like_other_files(directory: Directory) -> None:
+    directory.write("tls.ini", "[outbound]\nsts_ca=roots.pem\n")
+    assert directory.faults() == ["tls.ini:2: [outbound] sts_ca: the file does not exist"]
+    directory.write("roots.pem", "nothing")
+    (fault,) = directory.faults()
+    assert fault.startswith("tls.ini:2: [outbound] sts_ca: ")
+    directory.write("roots.pem", self_signed("root.test")[1])
+    assert directory.settings().tls_outbound.sts_ca == str(directory.path / "roots.pem")
