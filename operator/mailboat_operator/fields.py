@@ -34,6 +34,7 @@ OUTBOUND: Mapping[str, str] = MappingProxyType(
         "rcpt_timeout": "rcptTimeoutSeconds",
         "data_timeout": "dataTimeoutSeconds",
         "dot_timeout": "dotTimeoutSeconds",
+        "delay_warning": "delayWarningSeconds",
         "attempt_timeout": "attemptTimeoutSeconds",
         "bounce_original_max": "bounceOriginalMaxBytes",
         "quit_timeout": "quitTimeoutSeconds",

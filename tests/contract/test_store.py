@@ -276,6 +276,13 @@ async def test_what_hooks_noted_goes_on_with_the_entry_and_with_no_other_of_its_
     assert (untouched.noted, untouched.todo_notes, untouched.force_tls) == (None, {"pool": "blue"}, False)
 
 
+async def test_that_a_delay_was_reported_is_kept_with_the_entry(store: Store) -> None:
+    (entry,) = await store.accept(draft())
+    told = replace(entry, state=State.DEFERRED, next_attempt=START + 64, delay_reported=True)
+    await store.record(entry, AttemptRecord(told))
+    assert await store.due(START + 64, 10) == [told]
+
+
 async def test_a_bounce_is_queued_with_the_outcome_and_announced(store: Store) -> None:
     entry = await _accept(store)
     listener = Listener()

@@ -58,6 +58,7 @@ class Bounces:
             cut=not change.bounced or wants_header_only(parameters) or entry.message.requiretls,
             pid=os.getpid(),
             envelope_id=envelope_id(parameters),
+            retry_until=change.retry_until,
         )
         writer = BodyWriter(self._store, lambda: prepare(settings, id, received.rfc5322_date(report.now)))
         text = await _written(writer, _octets(report, settings, body), blocks=isinstance(body, SpooledBody))
@@ -84,7 +85,7 @@ class Bounces:
 
 
 def _reported(entry: Entry, change: Transition) -> list[dsn.ReportedRecipient]:
-    """The recipients that failed, then those whose delivery the sender asked to be told of."""
+    """The recipients that failed, those that are late, then those whose delivery the sender asked to be told of."""
     recipients = {recipient.id: recipient for recipient in entry.recipients}
     return [
         dsn.ReportedRecipient(to.address, outcome, action, original_recipient(to.parameters))

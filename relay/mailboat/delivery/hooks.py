@@ -141,7 +141,7 @@ class AttemptHooks:
         if decision.code is Code.OK:
             log.info("%s: plugin %s dropped %d recipients", self.entry.id, decision.plugin, len(failed))
             report, _ = dropped(change.report, Result.DEFERRED)
-            return replace(change, report=report, remaining=None, delay=None)
+            return replace(change, report=report, remaining=None, delay=None, delayed=())
         if decision.code is Code.DENYSOFT and decision.seconds > 0 and change.remaining is not None:
             remaining = replace(change.remaining, next_attempt=self._clock.now() + decision.seconds)
             return replace(change, remaining=remaining, delay=decision.seconds)

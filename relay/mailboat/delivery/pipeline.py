@@ -25,7 +25,7 @@ from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, Observer
 from mailboat.model.outcome import AttemptReport
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.entry import Transition, postponed, transition
+from mailboat.queue.entry import Transition, postponed, transition, unreported
 from mailboat.queue.store import AttemptRecord, StorageError, Store
 from mailboat.routing.answers import RoutingAnswer
 
@@ -138,13 +138,14 @@ class Pipeline:
                 given = entry if hooks is None else hooks.entry
                 report = await parts.attempter.attempt(given, settings, decided, place=place)
             # 3. The transition: what is left of the entry.
-            change = transition(entry, report, self.plan, parts.clock.now(), parts.chance())
+            delay_warning = settings.outbound.delay_warning
+            change = transition(entry, report, self.plan, parts.clock.now(), parts.chance(), delay_warning)
             try:
                 # 4. After-hooks: `deferred` and `bounce`.
                 if hooks is not None and hooks.asks_after(change):
                     change = await self._ask_after(entry, change, hooks)
-                # 5. The bounce, or the report of success that the sender asked for.
-                if change.bounced or change.confirmed:
+                # 5. The bounce, or the report of success or delay.
+                if change.is_reported:
                     bounce = await self._write_bounce(entry, change)
             except asyncio.CancelledError:
                 self._record(entry, change, None, hooks)
@@ -198,8 +199,8 @@ class Pipeline:
         """Record the result with the notes of plugins. A permanent failure without its bounce is postponed."""
         if change.bounced and bounce is None:
             change = postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
-        elif bounce is None and change.confirmed:
-            change = replace(change, confirmed=())
+        elif bounce is None and change.is_reported:
+            change = unreported(entry, change)
         if hooks is not None:
             change = hooks.with_notes(change)
         recorded = self._parts.store.record(entry, AttemptRecord(change.remaining, bounce))
@@ -216,7 +217,7 @@ class Pipeline:
         self._scheduler.recorded(entry, change.remaining)
         observer = self._parts.observer
         observer.attempted(entry, change.report, change.remaining, change.delay)
-        if change.bounced or change.confirmed:
+        if change.is_reported:
             for action, outcomes in change.actions:
                 if outcomes:
                     observer.dsn_queued(action)

@@ -1,4 +1,4 @@
-"""The report to a sender of failed mail: RFC 3464 in the multipart/report of RFC 6522.
+"""The report to a sender of what became of mail: RFC 3464 in the multipart/report of RFC 6522.
 
 Three parts: text for people (from the templates), a status for programs, and the message itself. No MIME library is
 used: every external text passes through `text` first. The caller (`delivery.bounce`) chooses the recipient, sets the
@@ -52,7 +52,7 @@ class Dsn:
     message: Message
     """What the report is about: its sender gets it."""
     recipients: Sequence[ReportedRecipient]
-    """At least one."""
+    """At least one. The part for people names the first and those with the same action, that for programs all."""
     now: float
     """Seconds since the epoch: the report's Date and the time of the last attempt."""
     original: bytes = field(repr=False)
@@ -63,11 +63,13 @@ class Dsn:
     """For `{pid}`."""
     envelope_id: str = ""
     """What the sender named the message by (ENVID)."""
+    retry_until: float | None = None
+    """When the last attempt for delayed recipients is made, in seconds since the epoch."""
 
     @property
-    def failures(self) -> Sequence[ReportedRecipient]:
-        """Those that will not get the message."""
-        return [recipient for recipient in self.recipients if recipient.action is ReportAction.FAILED]
+    def action(self) -> ReportAction:
+        """What the part for people is about."""
+        return self.recipients[0].action
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,8 @@ def frame(dsn: Dsn, texts: templates.Templates, *, is_ascii: bool) -> tuple[byte
 def _report(dsn: Dsn, texts: templates.Templates, stand_in: bytes | None) -> bytes:
     facts = headers.scan(dsn.original[:_HEADER_LIMIT], whole=not dsn.cut and len(dsn.original) <= _HEADER_LIMIT)
     values = _values(dsn, facts)
-    if not dsn.failures:
-        texts = templates.SUCCESS[dsn.recipients[0].action]
+    if dsn.action is not ReportAction.FAILED:
+        texts = templates.REPORTS[dsn.action]
     template = templates.parse(texts.text)
     parts = (
         _notice(template.body, texts, values, _boundary_base(dsn)),
@@ -144,7 +146,7 @@ def _top(dsn: Dsn, facts: headers.HeaderFacts, template: templates.ParsedTemplat
 def _values(dsn: Dsn, facts: headers.HeaderFacts) -> dict[str, str]:
     """The values of the templates' placeholders."""
     utf8 = dsn.message.smtputf8
-    told = dsn.failures or dsn.recipients
+    told = [recipient for recipient in dsn.recipients if recipient.action is dsn.action]
     reasons = "\n".join(f"<{_mailbox(r.address, utf8)}>: {one_line(r.outcome.reason)}" for r in told)
     first = told[0]
     return {
@@ -158,6 +160,7 @@ def _values(dsn: Dsn, facts: headers.HeaderFacts) -> dict[str, str]:
         "reason": one_line(first.outcome.reason)[:_TEXT_LIMIT],
         "extended_reason": reasons[:_TEXT_LIMIT],
         "subject": decode_words(facts.subject),
+        "retry_until": "" if dsn.retry_until is None else rfc5322_date(dsn.retry_until).decode(),
     }
 
 
@@ -193,14 +196,14 @@ def _status(dsn: Dsn) -> Part:
             ("Arrival-Date", rfc5322_date(dsn.message.queued_at).decode()),
         ]
     ]
-    blocks += [_recipient_fields(recipient, dsn.now, utf8) for recipient in dsn.recipients]
+    blocks += [_recipient_fields(recipient, dsn, utf8) for recipient in dsn.recipients]
     content = b"\r\n".join(b"".join(_status_field(name, value, utf8) for name, value in block) for block in blocks)
     kind = b"global-delivery-status" if utf8 else b"delivery-status"
     header = b"Content-Description: Delivery report\r\nContent-Type: message/%b\r\n" % kind
     return Part(header + _transfer_encoding(content), content)
 
 
-def _recipient_fields(recipient: ReportedRecipient, now: float, utf8: bool) -> list[tuple[str, str]]:
+def _recipient_fields(recipient: ReportedRecipient, dsn: Dsn, utf8: bool) -> list[tuple[str, str]]:
     outcome, address = recipient.outcome, _mailbox(recipient.address, utf8)
     if address.isascii():
         final = f"rfc822; {address}"
@@ -221,7 +224,9 @@ def _recipient_fields(recipient: ReportedRecipient, now: float, utf8: bool) -> l
         fields.append(("Diagnostic-Code", f"smtp; {outcome.reply}"))
     elif outcome.reason:
         fields.append(("Diagnostic-Code", f"X-Mailboat; {outcome.reason}"))
-    fields.append(("Last-Attempt-Date", rfc5322_date(now).decode()))
+    fields.append(("Last-Attempt-Date", rfc5322_date(dsn.now).decode()))
+    if recipient.action is ReportAction.DELAYED and dsn.retry_until is not None:
+        fields.append(("Will-Retry-Until", rfc5322_date(dsn.retry_until).decode()))
     return fields
 
 

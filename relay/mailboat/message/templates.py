@@ -66,7 +66,7 @@ class ReportText:
     image: None = None
 
 
-_SUCCESS = """\
+_REPORT = """\
 Subject: {subject_line}
 
 This is the mail system at {{me}}.
@@ -80,21 +80,28 @@ A report for mail programs and the header of your message are attached.
   Subject: {{subject}}
   Queue id: {{msgid}}
 """
-SUCCESS = {
+REPORTS = {
     ReportAction.RELAYED: ReportText(
-        _SUCCESS.format(
+        _REPORT.format(
             subject_line="Your mail was handed on",
             what="As you asked: your message was accepted by the next mail system for these\n"
             "recipients. That system sends no reports of its own.",
         )
     ),
     ReportAction.DELIVERED: ReportText(
-        _SUCCESS.format(
+        _REPORT.format(
             subject_line="Your mail was delivered", what="As you asked: your message was delivered to these recipients."
         )
     ),
+    ReportAction.DELAYED: ReportText(
+        _REPORT.format(
+            subject_line="Your mail is delayed",
+            what="Your message could not be delivered to these recipients yet. You need not send\n"
+            "it again: attempts go on until {retry_until}.",
+        )
+    ),
 }
-"""The texts of reports of success, by the action (RFC 3464 2.3.3)."""
+"""The texts of the other reports, by the action (RFC 3464 2.3.3)."""
 
 
 class Templates(Protocol):

@@ -111,7 +111,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "mailboat_dsn_total",
         MetricKind.COUNTER,
-        "Reports queued to senders: of failure, or of success that the sender asked to be told of (RFC 3461).",
+        "Reports queued to senders: of failure, of delay, or of success that the sender asked for (RFC 3461).",
         "action",
         tuple(ReportAction),
     ),

@@ -126,6 +126,8 @@ class Entry:
     """None: no hook has noted anything."""
     held_reason: str = ""
     """Why it is held, if no operator held it: `exported`, or `importing` until an import is complete."""
+    delay_reported: bool = False
+    """The sender was told that the mail is late, which happens once."""
 
     @property
     def force_tls(self) -> bool:

@@ -45,6 +45,8 @@ class ReportAction(StrEnum):
     RELAYED = "relayed"
     """Handed to a host that does not report to senders (RFC 3461 5.2.2)."""
     DELIVERED = "delivered"
+    DELAYED = "delayed"
+    """Not delivered so far; attempts go on (RFC 3461 4.1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,10 @@ class RetryPlan:
         """Seconds from the first failure to the last."""
         return sum(self.delays)
 
+    def rest(self, failures: int) -> float:
+        """Seconds from the attempt after this many failures in all to the last one."""
+        return sum(self.delays[failures:])
+
     def delay(self, failures: int, chance: float = 0.5) -> float | None:
         """Seconds to wait after this many failures in all, 1 or more; None: no more attempts.
 

@@ -16,6 +16,8 @@ from mailboat.smtp.extensions import dsn
 
 MAX_REPLY_KEPT = 1000
 """Characters of a remote's reply that are stored with a deferred entry."""
+DELAY_REPORT = 4 * 3600.0
+"""Seconds in the queue until a sender is told of the delay that asked for it (RFC 3461 4.1 leaves the time to us)."""
 FALLBACK_DELAY = 60.0
 """Seconds to the next attempt if neither the report nor the plan gives a time."""
 
@@ -36,13 +38,29 @@ class Transition:
     """Recipients that failed permanently without a report: from the null sender, or as the sender asked (RFC 3461)."""
     confirmed: tuple[Outcome, ...] = ()
     """Deliveries that the sender asked to be told of, and that the next hop does not report."""
+    delayed: tuple[Outcome, ...] = ()
+    """Recipients that are retried, and whose delay is to be reported now."""
+    rest: float = 0.0
+    """Seconds from the next attempt to the last one."""
 
     @property
     def actions(self) -> tuple[tuple[ReportAction, tuple[Outcome, ...]], ...]:
         """The outcomes to report to the sender, by what the report says of them."""
         peer = self.report.peer
         success = ReportAction.RELAYED if peer is not None and peer.protocol == "SMTP" else ReportAction.DELIVERED
-        return ((ReportAction.FAILED, self.bounced), (success, self.confirmed))
+        return ((ReportAction.FAILED, self.bounced), (ReportAction.DELAYED, self.delayed), (success, self.confirmed))
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether there is anything to report to the sender."""
+        return bool(self.bounced or self.delayed or self.confirmed)
+
+    @property
+    def retry_until(self) -> float | None:
+        """When the last attempt is made, in seconds since the epoch; None: there are no more."""
+        if self.remaining is None or self.remaining.next_attempt is None:
+            return None
+        return self.remaining.next_attempt + self.rest
 
     @property
     def deferred(self) -> tuple[Outcome, ...]:
@@ -55,10 +73,18 @@ class Transition:
         return tuple(o for o in self.report.outcomes if o.result is Result.DELIVERED)
 
 
-def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float, chance: float = 0.5) -> Transition:
+def transition(
+    entry: Entry,
+    report: AttemptReport,
+    plan: RetryPlan,
+    now: float,
+    chance: float = 0.5,
+    delay_warning: float = 0.0,
+) -> Transition:
     """Apply the outcomes of one attempt to an entry. A recipient without an outcome remains, like a deferred one.
 
-    `chance` (0 to 1) spreads retries; see `RetryPlan.delay`.
+    `chance` (0 to 1) spreads retries; see `RetryPlan.delay`. `delay_warning`: seconds in the queue until senders are
+    told of a delay that did not ask for it; 0: never.
     """
     too_old = report.excused and now - entry.message.queued_at > plan.total
     if too_old:
@@ -77,9 +103,12 @@ def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float,
         report, silenced = dropped(report, Result.BOUNCED, untold)
         confirmed = _confirmed(entry, report)
     remaining, delay = None, None
+    delayed: tuple[Outcome, ...] = ()
     if left := _left(entry, report):
         delay = next((d for d in (report.retry_after, planned) if d is not None), FALLBACK_DELAY)
         remaining = _remaining(entry, left, report, failures, now + delay)
+        if delayed := _delayed(entry, report, now, delay_warning):
+            remaining = replace(remaining, delay_reported=True)
     return Transition(
         report=report,
         remaining=remaining,
@@ -87,6 +116,8 @@ def transition(entry: Entry, report: AttemptReport, plan: RetryPlan, now: float,
         delay=delay,
         silenced=silenced,
         confirmed=confirmed,
+        delayed=delayed,
+        rest=plan.rest(failures),
     )
 
 
@@ -94,6 +125,23 @@ def _confirmed(entry: Entry, report: AttemptReport) -> tuple[Outcome, ...]:
     asked = {recipient.id for recipient in entry.recipients if dsn.wants_success(recipient.parameters)}
     asked -= report.passed_on
     return tuple(o for o in report.outcomes if o.result is Result.DELIVERED and o.recipient in asked)
+
+
+def _delayed(entry: Entry, report: AttemptReport, now: float, delay_warning: float) -> tuple[Outcome, ...]:
+    if now - entry.message.queued_at < (delay_warning or DELAY_REPORT):
+        return ()
+    if entry.delay_reported or entry.message.sender.is_null:
+        return ()
+    told = {r.id for r in entry.recipients if dsn.wants_delay(r.parameters, unasked=delay_warning > 0)}
+    return tuple(o for o in report.outcomes if o.result is Result.DEFERRED and o.recipient in told)
+
+
+def unreported(entry: Entry, change: Transition) -> Transition:
+    """The same attempt if its report cannot be queued: what the report tells of a delay is told by a later one."""
+    remaining = change.remaining
+    if remaining is not None and change.delayed:
+        remaining = replace(remaining, delay_reported=entry.delay_reported)
+    return replace(change, remaining=remaining, confirmed=(), delayed=())
 
 
 def postponed(entry: Entry, change: Transition, delay: float, now: float) -> Transition:

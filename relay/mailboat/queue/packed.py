@@ -68,6 +68,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "last_mx": rows.clean(entry.last_mx),
         "noted": _loaded(rows.noted_text(entry.noted)),
         "parameters": _loaded(rows.parameters_text(entry.recipients)),
+        "reports": _loaded(rows.reports_text(entry)),
     }
 
 
@@ -114,7 +115,8 @@ def _read_entry(message: Mapping[str, Any], entry: Mapping[str, Any], parsed: id
     row = (
         *(ids.row_of(parsed.number, ordinal), entry["domain"], rows.STATE_CODES[state], entry["attempts"]),
         *(next_attempt, orjson.dumps(entry["recipients"]).decode(), entry["last_reply"], entry["last_mx"]),
-        *(_stored(entry["noted"]), None, _stored(entry["parameters"]), *message["sender"], message["queued_at"], size),
+        *(_stored(entry["noted"]), None, _stored(entry["parameters"]), _stored(entry.get("reports"))),
+        *(*message["sender"], message["queued_at"], size),
         *(flags, _stored(message["notes"]), message["id"]),
         *(_stored(message["parameters"]), message["tenant"], _stored(message["labels"])),
     )

@@ -99,12 +99,13 @@ def entry_row(entry: Entry) -> tuple[object, ...]:
         entry.message.size,
         noted_text(entry.noted),
         parameters_text(entry.recipients),
+        reports_text(entry),
     )
 
 
 def remaining_row(entry: Entry) -> tuple[object, ...]:
     """The columns that an attempt changes: (id, state, attempts, next_attempt, recipients, last_reply, last_mx,
-    noted)."""
+    noted, reports)."""
     return (
         entry.key.row,
         STATE_CODES[entry.state],
@@ -114,6 +115,7 @@ def remaining_row(entry: Entry) -> tuple[object, ...]:
         clean(entry.last_reply),
         clean(entry.last_mx),
         noted_text(entry.noted),
+        reports_text(entry),
     )
 
 
@@ -141,9 +143,15 @@ def noted_text(noted: StoredNotes | None) -> str | None:
     ).decode()
 
 
+def reports_text(entry: Entry) -> str | None:
+    """What the sender was told of an entry as JSON; None: nothing."""
+    return _json({"delayed": True}) if entry.delay_reported else None
+
+
 def read_entry(row: Row, spool: int, tag: str) -> Entry:
     """A row of `listing` as an entry. Raises `Damaged`."""
-    (id_, domain, state, attempts, next_attempt, recipients, reply, mx, noted, held_reason, said, *message) = row
+    (id_, domain, state, attempts, next_attempt, recipients, reply, mx, noted, *others) = row
+    held_reason, said, reports, *message = others
     try:
         shared = _read_message(id_, message, tag)
         return Entry(
@@ -159,6 +167,7 @@ def read_entry(row: Row, spool: int, tag: str) -> Entry:
             _text(mx),
             None if noted is None else _read_noted(noted),
             "" if held_reason is None else _text(held_reason),
+            reports is not None and _read_reports(reports),
         )
     except (ValueError, TypeError, IndexError) as error:
         raise Damaged(id_, f"damaged row {id_} of the queue database: {error}") from error
@@ -245,6 +254,13 @@ def _read_noted(text: str) -> StoredNotes:
         None if todo is None else dict(todo),
         None if force_tls is None else bool(force_tls),
     )
+
+
+def _read_reports(text: object) -> bool:
+    said = orjson.loads(_text(text))
+    if not isinstance(said, dict):
+        raise TypeError("what was reported is not a JSON object")
+    return said.get("delayed") is True
 
 
 def _read_message(row: int, columns: Row, tag: str) -> Message:

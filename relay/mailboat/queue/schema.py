@@ -175,6 +175,23 @@ def _add_sts(connection: sqlite3.Connection) -> None:
     connection.execute(_VERSION_6)
 
 
+_VERSION_7 = """
+ALTER TABLE entry ADD COLUMN reports TEXT;
+DROP VIEW listing;
+CREATE VIEW listing AS
+    SELECT e.id, e.domain, e.state, e.attempts, e.next_attempt, e.recipients, e.last_reply, e.last_mx, e.noted,
+        e.held_reason, e.parameters AS said, e.reports, m.sender_local, m.sender_domain, m.sender_ascii, m.queued_at,
+        m.size, m.flags, m.notes, m.origin, m.parameters, m.tenant, m.labels
+    FROM entry AS e LEFT JOIN message AS m ON m.id = e.id >> 20
+"""
+
+
+def _add_reports(connection: sqlite3.Connection) -> None:
+    """Rows stay as they are."""
+    for statement in _VERSION_7.split(";"):
+        connection.execute(statement)
+
+
 MIGRATIONS: tuple[Step, ...] = (
     _create,
     _add_what_hooks_note,
@@ -182,6 +199,7 @@ MIGRATIONS: tuple[Step, ...] = (
     _add_parameters,
     _allow_heads_of_files,
     _add_sts,
+    _add_reports,
 )
 """Step i makes version i + 1 of version i; an empty file is version 0."""
 

@@ -53,16 +53,18 @@ _INSERT_MESSAGE = _statements(
 _INSERT_BODY = _statements("INSERT INTO body VALUES ", 2)
 _INSERT_ENTRY = _statements(
     "INSERT INTO entry"
-    " (id, domain, state, attempts, next_attempt, recipients, last_reply, last_mx, size, noted, parameters) VALUES ",
-    11,
+    " (id, domain, state, attempts, next_attempt, recipients, last_reply, last_mx, size, noted, parameters, reports)"
+    " VALUES ",
+    12,
 )
 # A row that was held during the attempt stays held (the constant is `rows.HELD`).
 _UPDATE_ENTRY = _statements(
-    "WITH new (id, state, attempts, next_attempt, recipients, last_reply, last_mx, noted) AS (VALUES ",
-    8,
+    "WITH new (id, state, attempts, next_attempt, recipients, last_reply, last_mx, noted, reports) AS (VALUES ",
+    9,
     ") UPDATE entry SET state = iif(entry.state = 2, 2, new.state), attempts = new.attempts,"
     " next_attempt = iif(entry.state = 2, NULL, new.next_attempt), recipients = new.recipients,"
-    " last_reply = new.last_reply, last_mx = new.last_mx, noted = new.noted FROM new WHERE entry.id = new.id",
+    " last_reply = new.last_reply, last_mx = new.last_mx, noted = new.noted, reports = new.reports"
+    " FROM new WHERE entry.id = new.id",
 )
 
 

@@ -348,7 +348,7 @@ def _insert_held(db: sqlite3.Connection, batch: str, entry: Entry) -> None:
     row, domain, state, attempts, next_attempt, *others = rows.entry_row(entry)
     db.execute(
         "INSERT INTO entry (id, domain, state, attempts, next_attempt, recipients, last_reply, last_mx, size, noted,"
-        " parameters, held_reason) VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?)",
+        " parameters, reports, held_reason) VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
         (row, domain, rows.HELD, attempts, *others, IMPORTING),
     )
     db.execute(

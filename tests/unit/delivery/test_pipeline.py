@@ -273,3 +273,26 @@ async def test_an_attempt_keeps_the_settings_that_it_began_with() -> None:
     line.rig.plug()
     await line.run(await line.entry("ok@one.test"))
     assert line.attempter.settings == [line.rig.settings, newer]
+
+
+async def test_a_delay_whose_report_cannot_be_written_is_not_recorded_as_reported() -> None:
+    line = Line(delay_warning=60.0)
+    line.bounces.failure = StorageError("the disk is full")
+    entry = await line.entry("grey@one.test")
+    old = replace(entry, message=replace(entry.message, queued_at=entry.message.queued_at - 60))
+    await line.run(old)
+    (record,) = line.log.recorded_attempts
+    assert record.bounce is None
+    assert record.remaining is not None
+    assert not record.remaining.delay_reported
+
+
+async def test_a_delay_is_recorded_as_reported_together_with_its_report() -> None:
+    line = Line(delay_warning=60.0)
+    entry = await line.entry("grey@one.test")
+    old = replace(entry, message=replace(entry.message, queued_at=entry.message.queued_at - 60))
+    await line.run(old)
+    (record,) = line.log.recorded_attempts
+    assert record.bounce is not None
+    assert record.remaining is not None
+    assert record.remaining.delay_reported

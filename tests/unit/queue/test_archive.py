@@ -32,6 +32,7 @@ def message(number: int = 1, body: bytes = BODY, **facts: object) -> tuple[Packe
     entry = replace(
         entry, state=State.DEFERRED, last_reply="450 4.2.0 später", last_mx="mx", noted=StoredNotes({"n": 1})
     )
+    entry = replace(entry, delay_reported=number == 1)
     return PackedMessage((replace(entry, **facts),), hashlib.sha256(body).hexdigest()), [body]  # type: ignore[arg-type]
 
 

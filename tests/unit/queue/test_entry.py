@@ -14,7 +14,16 @@ from mailboat.model.envelope import Entry, State, StoredNotes
 from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
 from mailboat.model.reply import Reply
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.entry import FALLBACK_DELAY, MAX_REPLY_KEPT, Transition, group, postponed, transition
+from mailboat.queue.entry import (
+    DELAY_REPORT,
+    FALLBACK_DELAY,
+    MAX_REPLY_KEPT,
+    Transition,
+    group,
+    postponed,
+    transition,
+    unreported,
+)
 from mailboat.smtp.grammar import parse_address
 
 PLAN = RetryPlan((10.0, 20.0, 30.0))
@@ -235,3 +244,74 @@ def test_each_recipient_is_in_one_group_once(texts: list[str], split: bool) -> N
     grouped = [recipient for _, some in group(people, split=split) for recipient in some]
     assert len(grouped) == len(set(people))
     assert set(grouped) == set(people)
+
+
+HOURS = RetryPlan((3600.0,) * 8)
+LATER = report(*(outcome(number, Result.DEFERRED, "450 4.2.0 later") for number in (1, 2, 3)))
+
+
+def late_entry(*, delay_reported: bool = False) -> Entry:
+    """Three recipients with the first three of `PEOPLE`: DELAY asked for, not asked for, and nothing said."""
+    people = entry(PEOPLE[:3], attempts=4).recipients
+    said: tuple[dict[str, str], ...] = ({"NOTIFY": "SUCCESS,DELAY"}, {"NOTIFY": "FAILURE"}, {})
+    return replace(
+        entry(PEOPLE[:3], attempts=4),
+        recipients=tuple(replace(to, parameters=given) for to, given in zip(people, said, strict=True)),
+        delay_reported=delay_reported,
+    )
+
+
+@pytest.mark.parametrize(
+    ("delay_warning", "waited", "told"),
+    [
+        (0.0, DELAY_REPORT - 1, []), (0.0, DELAY_REPORT, [1]), (60.0, 59.0, []), (60.0, 60.0, [1, 3]),
+        (2 * DELAY_REPORT, DELAY_REPORT, []), (2 * DELAY_REPORT, 2 * DELAY_REPORT, [1, 3]), (60.0, -9999.0, []),
+    ],
+)  # fmt: skip
+def test_a_delay_is_reported_to_who_asked_after_4_h_and_to_others_after_delay_warning(
+    delay_warning: float, waited: float, told: list[int]
+) -> None:
+    change = transition(late_entry(), LATER, HOURS, T0 + waited, delay_warning=delay_warning)
+    assert [o.recipient for o in change.delayed] == told
+    assert change.remaining is not None
+    assert change.remaining.delay_reported is bool(told)
+
+
+def test_a_delay_is_reported_once() -> None:
+    change = transition(late_entry(delay_reported=True), LATER, HOURS, T0 + DELAY_REPORT)
+    assert change.delayed == ()
+    assert change.remaining is not None
+    assert change.remaining.delay_reported
+
+
+def test_a_delay_of_mail_from_the_null_sender_is_not_reported() -> None:
+    before = replace(late_entry(), message=NULL)
+    assert transition(before, LATER, HOURS, T0 + DELAY_REPORT, delay_warning=1.0).delayed == ()
+
+
+def test_a_delay_is_not_reported_of_who_has_the_mail_or_failed() -> None:
+    mixed = report(outcome(1, Result.DELIVERED, "250 2.0.0 ok"), outcome(3, Result.BOUNCED, "550 5.1.1 no"))
+    assert transition(late_entry(), mixed, HOURS, T0 + DELAY_REPORT, delay_warning=1.0).delayed == ()
+
+
+def test_a_delay_whose_report_cannot_be_queued_is_reported_later() -> None:
+    before = late_entry()
+    change = unreported(before, transition(before, LATER, HOURS, T0 + DELAY_REPORT))
+    assert (change.delayed, change.is_reported) == ((), False)
+    assert change.remaining is not None
+    again = transition(change.remaining, LATER, HOURS, T0 + DELAY_REPORT + 3600)
+    assert [o.recipient for o in again.delayed] == [1]
+
+
+@given(st.integers(0, 7), st.booleans())
+def test_retries_end_when_the_report_of_a_delay_says(attempts: int, counted: bool) -> None:
+    """With the middle of the spread, and attempts that are all counted from then on."""
+    now = T0 + DELAY_REPORT
+    said = replace(LATER, counted=counted, retry_after=None if counted else 10.0)
+    change = transition(replace(late_entry(), attempts=attempts), said, HOURS, now)
+    until, current = change.retry_until, change.remaining
+    while current is not None:
+        assert current.next_attempt is not None
+        now = current.next_attempt
+        current = transition(current, LATER, HOURS, now).remaining
+    assert until == now or (until is None and change.remaining is None)

@@ -53,6 +53,8 @@ entries = st.builds(
     texts,
     texts,
     st.none() | st.builds(StoredNotes, json_objects, st.none() | json_objects, st.none() | st.booleans()),
+    st.just(""),
+    st.booleans(),
 )
 
 
@@ -60,7 +62,8 @@ def _row(entry: Entry) -> list[Any]:
     """As the view `listing` joins it."""
     message = rows.message_row(5, entry.message, None)
     held_reason = entry.held_reason or None
-    return [*columns_of(entry), held_reason, rows.parameters_text(entry.recipients), *message[1:8], None, *message[9:]]
+    said, reports = rows.parameters_text(entry.recipients), rows.reports_text(entry)
+    return [*columns_of(entry), held_reason, said, reports, *message[1:8], None, *message[9:]]
 
 
 def columns_of(entry: Entry) -> list[Any]:
@@ -73,7 +76,7 @@ def test_an_entry_comes_back_as_it_was(entry: Entry) -> None:
     assert rows.read_entry(_row(entry), 3, TAG) == entry
 
 
-@given(entries, st.integers(1, 20), st.none() | st.integers() | st.text() | st.binary() | st.floats())
+@given(entries, st.integers(1, 21), st.none() | st.integers() | st.text() | st.binary() | st.floats())
 def test_a_damaged_row_is_an_entry_or_damaged_and_can_always_be_shown(entry: Entry, column: int, junk: object) -> None:
     row = _row(entry)
     row[column] = junk
@@ -85,7 +88,7 @@ def test_a_damaged_row_is_an_entry_or_damaged_and_can_always_be_shown(entry: Ent
 @pytest.mark.parametrize("recipients", ["", "[", "[]", "{}", "null", "[1]", '[["x"]]', '[[1,2,"a","b"]]', '[[1,""]]'])
 def test_recipients_that_are_not_ours_are_damage(recipients: str) -> None:
     with pytest.raises(rows.Damaged, match="damaged row"):
-        rows.read_entry([1, "d", 0, 0, 0.0, recipients, "", "", None, None, None, *MESSAGE], 0, TAG)
+        rows.read_entry([1, "d", 0, 0, 0.0, recipients, "", "", None, None, None, None, *MESSAGE], 0, TAG)
 
 
 def test_text_that_no_database_takes_is_made_harmless() -> None:
@@ -100,7 +103,13 @@ def test_text_that_no_database_takes_is_made_harmless() -> None:
 @pytest.mark.parametrize("noted", ["", "[", "[]", "null", '{"notes": 5}', '{"todo": "x"}'])
 def test_what_hooks_noted_is_not_ours_is_damage(noted: str) -> None:
     with pytest.raises(rows.Damaged, match="damaged row"):
-        rows.read_entry([1, "d", 0, 0, 0.0, '[[1,"a","b","b"]]', "", "", noted, None, None, *MESSAGE], 0, TAG)
+        rows.read_entry([1, "d", 0, 0, 0.0, '[[1,"a","b","b"]]', "", "", noted, None, None, None, *MESSAGE], 0, TAG)
+
+
+@pytest.mark.parametrize("reports", ["", "[", "[]", "null", 5])
+def test_what_was_reported_is_not_ours_is_damage(reports: object) -> None:
+    with pytest.raises(rows.Damaged, match="damaged row"):
+        rows.read_entry([1, "d", 0, 0, 0.0, '[[1,"a","b","b"]]', "", "", None, None, None, reports, *MESSAGE], 0, TAG)
 
 
 def test_an_entry_without_notes_of_hooks_stores_none() -> None:

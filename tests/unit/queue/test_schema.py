@@ -120,6 +120,25 @@ def test_a_queue_of_version_3_goes_on_with_all_that_is_in_it(path: str) -> None:
     assert (message.tenant, message.labels) == (DEFAULT_TENANT, ())
 
 
+def test_a_queue_of_version_5_goes_on_and_nobody_was_told_of_a_delay(path: str) -> None:
+    """Its rows were written before delays were reported."""
+    tag = schema.prepare(path, migrations=schema.MIGRATIONS[:5]).tag
+    row = ids.row_of(1, 1)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "INSERT INTO message (id, sender_local, sender_domain, sender_ascii, queued_at, size, flags)"
+            " VALUES (1, 'alice', 'sender.test', 'sender.test', 5.0, 7, 0)"
+        )
+        bob, said = '[[1,"bob","there.test","there.test"]]', '{"1": {"NOTIFY": "DELAY"}}'
+        values = (row, bob, said)
+        db.execute("INSERT INTO entry VALUES (?, 'there.test', 1, 2, 9.0, ?, '', '', 7, NULL, NULL, ?)", values)
+        db.commit()
+    assert schema.prepare(path).tag == tag
+    with contextlib.closing(schema.open_reader(path)) as db:
+        (entry,) = queries.read(db, queries.DatabaseRef(0, tag), [row])
+    assert (entry.delay_reported, entry.recipients[0].parameters) == (False, {"NOTIFY": "DELAY"})
+
+
 def test_operations_says_how_to_go_back_to_version_2(path: str, tmp_path: Path) -> None:
     """What it says makes the very tables of that version, and keeps the mail."""
     before = str(tmp_path / "before.db")
@@ -138,7 +157,9 @@ def test_operations_says_how_to_go_back_to_version_2(path: str, tmp_path: Path) 
         bob = '[[1,"bob","there.test","there.test"]]'
         for number, reason in ((1, "exported"), (2, "importing")):
             values = (ids.row_of(number, 1), bob, reason)
-            db.execute("INSERT INTO entry VALUES (?, 'there.test', 2, 2, NULL, ?, '', '', 7, NULL, ?, NULL)", values)
+            db.execute(
+                "INSERT INTO entry VALUES (?, 'there.test', 2, 2, NULL, ?, '', '', 7, NULL, ?, NULL, '{}')", values
+            )
         for step in statements:
             db.executescript(step)
     tag = schema.prepare(path, migrations=schema.MIGRATIONS[:2]).tag

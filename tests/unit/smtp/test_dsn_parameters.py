@@ -79,12 +79,18 @@ def test_whatever_a_client_says_what_is_kept_cannot_break_a_command(value: str) 
 
 
 @pytest.mark.parametrize(
-    ("notify", "success", "failure"),
-    [(None, False, True), ("NEVER", False, False), ("SUCCESS,DELAY", True, False), ("FAILURE", False, True)],
+    ("notify", "success", "failure", "delay"),
+    [
+        *((None, False, True, None), ("NEVER", False, False, False), ("SUCCESS,DELAY", True, False, True)),
+        *(("FAILURE", False, True, False), ("DELAY", False, False, True)),
+    ],
 )
-def test_what_a_sender_wants_to_be_told(notify: str | None, success: bool, failure: bool) -> None:
+def test_what_a_sender_wants_to_be_told(notify: str | None, success: bool, failure: bool, delay: bool | None) -> None:
+    """`delay` None: it left that to the relay."""
     said = {} if notify is None else {"NOTIFY": notify}
     assert (dsn.wants_success(said), dsn.wants_failure(said)) == (success, failure)
+    for unasked in (True, False):
+        assert dsn.wants_delay(said, unasked=unasked) is (unasked if delay is None else delay)
 
 
 def test_what_is_reported_is_decoded() -> None:

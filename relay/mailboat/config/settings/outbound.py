@@ -274,6 +274,13 @@ class OutboundSettings:
         "Largest original message in octets that a bounce returns whole; of a larger one, it returns the header. 0: "
         "no limit.",
     )
+    delay_warning: float = setting(
+        0.0,
+        values.seconds(0, 31_536_000),
+        "Seconds in the queue after which the sender of undelivered mail is told, once, that it is late; by the first "
+        "attempt that fails from then on. A sender that excluded DELAY by `NOTIFY` (RFC 3461) is not told. 0: only a "
+        "sender that asked for it with `NOTIFY=DELAY` is told, after 4 h.",
+    )
     attempt_timeout: float = setting(
         600.0,
         values.seconds(10, 86400),

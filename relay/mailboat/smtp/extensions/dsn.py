@@ -32,6 +32,12 @@ def wants_failure(recipient: Parameters) -> bool:
     return notify is None or "FAILURE" in notify.split(",")
 
 
+def wants_delay(recipient: Parameters, *, unasked: bool) -> bool:
+    """Whether the sender is to be told that the mail for this recipient is late; `unasked`: if it did not say."""
+    notify = recipient.get("NOTIFY")
+    return unasked if notify is None else "DELAY" in notify.split(",")
+
+
 def wants_header_only(message: Parameters) -> bool:
     """Whether a report of failure is to bring back the header alone."""
     return message.get("RET") == "HDRS"
