@@ -22,21 +22,27 @@ from typing import Any, cast
 import kopf
 from kubernetes.aio.config import ConfigException
 
-from mailboat_operator import handlers, logs
+from mailboat_operator import handlers, logs, names, record_checks
 from mailboat_operator.apply import Applier
+from mailboat_operator.authority import Authority
 from mailboat_operator.events import EventRecorder
 from mailboat_operator.health import Health
 from mailboat_operator.kube import ApiError, Kube, load_configuration
 from mailboat_operator.lease import Lease
 from mailboat_operator.listing import Lister
-from mailboat_operator.metrics import READY, Metrics
+from mailboat_operator.metrics import READY, RECORDS_CONTROLLER, SENDING_CONTROLLER, Metrics
 from mailboat_operator.observe import ClusterObserver
 from mailboat_operator.observed import ObjectKey
 from mailboat_operator.polling import PodPoller
 from mailboat_operator.reconcile import Reconciler
+from mailboat_operator.record_checks import RecordChecks
+from mailboat_operator.relay_views import RelayViews
 from mailboat_operator.relays import Relays
 from mailboat_operator.resync import Resync
 from mailboat_operator.rollout import RolloutTracker
+from mailboat_operator.sending_apply import SendingApplier
+from mailboat_operator.sending_reconcile import SendingReconciler
+from mailboat_operator.steady_clock import steady_clock
 from mailboat_operator.watch_cache import WatchCache
 from mailboat_operator.workqueue import WorkQueue
 
@@ -63,6 +69,10 @@ class OperatorOptions:
     version: str = ""
     log_text: bool = False
     resync: float = RESYNC
+    resolvers: tuple[tuple[str, int], ...] = ()
+    """Host and port of DNS resolvers; none for those of the system."""
+    dns_port: int = 53
+    """Port of authoritative DNS servers."""
 
 
 def operator(options: OperatorOptions) -> int:
@@ -109,21 +119,33 @@ class _Operator:
         self._cache = cache = WatchCache(time.monotonic)
         self._relays = Relays()
         self._poller = PodPoller(self._relays.ask)
-        observer, applier = ClusterObserver(kube, cache, self._relays, self._poller), Applier(kube, cache)
+        views = RelayViews()
+        observer = ClusterObserver(kube, cache, self._relays, self._poller, views)
+        applier = Applier(kube, cache)
         self._recorder = EventRecorder(kube, self._identity)
         reconcile = Reconciler(
             cache, observer, applier, self._recorder, metrics, RolloutTracker(time.monotonic, metrics)
         )
-        self._queue: WorkQueue[ObjectKey] = WorkQueue(reconcile, metrics)
-        self._poller.changed = self._queue.add
+        checks = RecordChecks(Authority(options.resolvers, options.dns_port), time.monotonic)
+        sending = SendingReconciler(
+            cache, observer, SendingApplier(kube, cache, applier), self._recorder, checks, steady_clock()
+        )
+        self._queues: dict[str, WorkQueue[ObjectKey]] = {
+            names.KIND: WorkQueue(reconcile, metrics),
+            names.SENDING_KIND: WorkQueue(sending, metrics, controller=SENDING_CONTROLLER),
+        }
+        self._records: WorkQueue[ObjectKey] = WorkQueue(checks, metrics, record_checks.WORKERS, RECORDS_CONTROLLER)
+        checks.changed, checks.later = self._add, self._records.add_later
+        cache.concerned = self._poller.changed = self._add
+        views.changed = self._relay_changed
         kube.recovered = self._recovered
-        self._lease.regained = self._queue.hurry
+        self._lease.regained = self._hurry
         self._lister = Lister(kube, cache, options.namespaces)
         self._stop = asyncio.Event()
         self._resync = Resync(
             self._lister,
             lambda: cache.resources,
-            self._queue.add_later,
+            self._add_later,
             metrics.missed.inc,
             options.resync,
         )
@@ -136,7 +158,8 @@ class _Operator:
         )
         metrics.lag.set_function(cache.lag)
         for ready in READY:
-            metrics.resources.labels(ready).set_function(partial(self._count, ready))
+            metrics.resources.labels(ready).set_function(partial(self._count, names.KIND, ready))
+            metrics.domains.labels(ready).set_function(partial(self._count, names.SENDING_KIND, ready))
 
     async def run(self) -> int:
         """Wait for the lease, then work."""
@@ -173,16 +196,17 @@ class _Operator:
         """List everything, then watch and reconcile; ends when told to, or when the watches end."""
         if not await self._unless_stopped(self._first_lists()):
             return 0
-        watch_events = handlers.WatchEvents(self._cache, self._queue.add, self._resync.soon, self._metrics)
-        registry = handlers.registry(watch_events, load_configuration)
+        watch_events = handlers.WatchEvents(self._cache, self._add, self._resync.soon, self._metrics)
+        registry = handlers.registry(watch_events, load_configuration, signs=self._lister.signs)
         chores = [
-            asyncio.create_task(self._queue.run(), name="queue"),
+            *(asyncio.create_task(queue.run(), name=f"queue of {kind}") for kind, queue in self._queues.items()),
+            asyncio.create_task(self._records.run(), name="DNS records"),
             asyncio.create_task(self._recorder.run(), name="events"),
             asyncio.create_task(self._poller.run(), name="polling"),
             asyncio.create_task(self._resync.run(), name="resync"),
         ]
         for key in self._cache.resources:
-            self._queue.add(key)
+            self._add(key)
         # kopf takes the signals from here on, and returns on one.
         watching = asyncio.create_task(
             kopf.operator(
@@ -232,12 +256,27 @@ class _Operator:
     def _recovered(self) -> None:
         """The API server answers again."""
         self._cache.forget_expectations()
-        self._queue.hurry()
+        self._hurry()
+
+    def _add(self, key: ObjectKey) -> None:
+        self._queues[key.kind].add(key)
+
+    def _add_later(self, key: ObjectKey, seconds: float) -> None:
+        self._queues[key.kind].add_later(key, seconds)
+
+    def _hurry(self) -> None:
+        for queue in self._queues.values():
+            queue.hurry()
+
+    def _relay_changed(self, relay: ObjectKey) -> None:
+        """The pods of an OutboundConfig run something else: keys may be loaded, or out of use."""
+        for key in self._cache.signing.waiting(relay):
+            self._add(key)
 
     # Why a probe fails.
 
     def _queue_stalled(self) -> str:
-        running = self._queue.longest_running()
+        running = max(queue.longest_running() for queue in self._queues.values())
         return f"a reconciliation has run for {running:.0f} s" if running > _STALLED else ""
 
     def _watches_stalled(self) -> str:
@@ -251,8 +290,8 @@ class _Operator:
     def _not_listed(self) -> str:
         return "" if self._listed or not self._leading else "the first listing is not complete"
 
-    def _count(self, ready: str) -> int:
-        return sum(_ready(resource) == ready for resource in self._cache.resources.values())
+    def _count(self, kind: str, ready: str) -> int:
+        return sum(_ready(body) == ready for key, body in self._cache.resources.items() if key.kind == kind)
 
 
 def _ready(resource: dict[str, Any]) -> str:

@@ -44,18 +44,18 @@ class Applier:
         """Write the status; ignored if the resource was deleted."""
         body = {
             "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
+            "kind": key.kind,
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
             "status": status,
         }
-        path = group(names.API_VERSION, key.namespace, names.PLURAL, key.name)
+        path = group(names.API_VERSION, key.namespace, names.PLURALS[key.kind], key.name)
         try:
             answer = await self._kube.write("PATCH", f"{path}/status", body, APPLY, **_FORCED)
         except ApiError as error:
             if error.status == 404:
                 return
             raise
-        self._cache.wrote(names.KIND, answer)
+        self._cache.wrote(key.kind, answer, by=key)
 
     async def _child(self, child: Child, writing: Any) -> None:
         try:
@@ -63,7 +63,7 @@ class Applier:
         except ApiError as error:
             if error.status in (404, 409):
                 # Created, deleted or replaced by another writer: read it for the retry.
-                await self._look(child.owner, child.key)
+                await self.look(child.owner, child.key)
             raise
         self._cache.wrote(child.key.kind.value, answer)
 
@@ -94,11 +94,12 @@ class Applier:
             await self._kube.write("DELETE", path, {"preconditions": {"uid": uid}})
         except ApiError as error:
             if error.status != 404:
-                await self._look(key, child)
+                await self.look(key, child)
                 raise
         self._cache.removed(key, child)
 
-    async def _look(self, key: ObjectKey, child: ChildKey) -> None:
+    async def look(self, key: ObjectKey, child: ChildKey) -> None:
+        """Read a child again: what is known of it was not so."""
         body = await self._kube.get(core(key.namespace, PLURALS[child.kind], child.name))
         if body is None:
             self._cache.removed(key, child)

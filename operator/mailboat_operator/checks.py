@@ -81,6 +81,12 @@ def admin_token(spec: Spec, sources: Sources) -> str:
     return source.data.get(spec.token.key, b"").decode("ascii", "replace").strip()
 
 
+def not_allowed(ref: Reference) -> RefFault:
+    """What a Secret lacks whose owner has not allowed its use."""
+    todo = f"kubectl label secret {ref.name} {names.ALLOW}={names.ALLOWED}"
+    return RefFault(RefReason.SECRET_NOT_ALLOWED, f"{ref} may be used only if its owner allows it: {todo} ({ref.path})")
+
+
 def resolve(spec: Spec, sources: Sources) -> tuple[Resolved | None, tuple[RefFault, ...]]:
     """Resolve every reference; None and the faults in the resource's order if there are any."""
     resolver = _Resolver(sources)
@@ -174,9 +180,7 @@ class _Resolver:
     def _is_allowed(self, ref: Reference, source: SourceObject) -> bool:
         allowed = source.allowed or not ref.consent
         if not allowed:
-            todo = f"kubectl label secret {ref.name} {names.ALLOW}={names.ALLOWED}"
-            message = f"{ref} may be used only if its owner allows it: {todo} ({ref.path})"
-            self.faults.append(RefFault(RefReason.SECRET_NOT_ALLOWED, message))
+            self.faults.append(not_allowed(ref))
         return allowed
 
     def _bundle(self, ref: Reference, name: str, content: bytes) -> None:

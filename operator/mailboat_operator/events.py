@@ -31,7 +31,7 @@ _MESSAGE_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change of an OutboundConfig."""
+    """One change of a resource."""
 
     key: ObjectKey
     uid: str
@@ -86,7 +86,7 @@ class EventRecorder:
             },
             "involvedObject": {
                 "apiVersion": names.API_VERSION,
-                "kind": names.KIND,
+                "kind": event.key.kind,
                 "namespace": event.key.namespace,
                 "name": event.key.name,
                 "uid": event.uid,

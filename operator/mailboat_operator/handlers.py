@@ -21,6 +21,7 @@ from mailboat_operator.watch_cache import WatchCache
 
 _WATCHED = {
     names.KIND: (names.GROUP, names.VERSION, names.PLURAL),
+    names.SENDING_KIND: (names.GROUP, names.VERSION, names.SENDING_PLURAL),
     # Without a selector, because objects that users refer to have no label of the operator; the cache keeps little of
     # them.
     "ConfigMap": ("", "v1", "configmaps"),
@@ -87,10 +88,14 @@ class WatchEvents:
     metrics: Metrics
 
 
-def registry(watch_events: WatchEvents, configuration: Callable[[], Awaitable[Configuration]]) -> kopf.OperatorRegistry:
-    """The handlers. `configuration` has the credentials."""
+def registry(
+    watch_events: WatchEvents, configuration: Callable[[], Awaitable[Configuration]], *, signs: bool
+) -> kopf.OperatorRegistry:
+    """The handlers. `configuration` has the credentials; `signs`: the API server knows SendingDomains."""
     handlers = kopf.OperatorRegistry()
     for kind, (group, version, plural) in _WATCHED.items():
+        if kind == names.SENDING_KIND and not signs:
+            continue
         kopf.on.event(group, version, plural, registry=handlers, id=plural)(_watcher(kind, watch_events))
 
     listed: set[str] = set()

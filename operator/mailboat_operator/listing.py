@@ -35,6 +35,8 @@ _KINDS = (
     _Kind("ConfigMap", lambda namespace: core(namespace, "configmaps"), MANAGED),
     _Kind("Secret", lambda namespace: core(namespace, "secrets"), MANAGED),
     _Kind("StatefulSet", lambda namespace: group("apps/v1", namespace, "statefulsets")),
+    # Before OutboundConfigs, which render the keys of these.
+    _Kind(names.SENDING_KIND, lambda namespace: group(names.API_VERSION, namespace, names.SENDING_PLURAL)),
     _Kind(names.KIND, lambda namespace: group(names.API_VERSION, namespace, names.PLURAL)),
 )
 
@@ -47,13 +49,19 @@ class Lister:
         self._kube = kube
         self._cache = cache
         self._namespaces = namespaces
+        self.signs = False
+        """Whether the API server knows SendingDomains: a chart of before leaves its CRDs as they are at an upgrade."""
 
     async def wait_for_crd(self) -> None:
         """Wait until the API server knows OutboundConfigs: the operator may start before its CRD is ready."""
         while True:
             try:
                 found = await self._kube.get(f"/apis/{names.API_VERSION}")
-                if any(resource["name"] == names.PLURAL for resource in (found or {}).get("resources", ())):
+                plurals = {resource["name"] for resource in (found or {}).get("resources", ())}
+                if names.PLURAL in plurals:
+                    self.signs = names.SENDING_PLURAL in plurals
+                    if not self.signs:
+                        log.warning("no %s: apply its CustomResourceDefinition and restart", names.SENDING_KIND)
                     return
                 log.warning("the CustomResourceDefinition of %s does not exist yet", names.KIND)
             except ApiError as error:
@@ -66,6 +74,8 @@ class Lister:
         The resources affected by changes are added to `changed`, even if ApiError is raised half-way.
         """
         for kind in _KINDS:
+            if kind.name == names.SENDING_KIND and not self.signs:
+                continue
             for namespace in self._namespaces or ("",):
                 await self._list(kind, namespace, changed)
 

@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTROLLER = "outboundconfig"
+SENDING_CONTROLLER = "sendingdomain"
+RECORDS_CONTROLLER = "dnsrecords"
+"""Asks the DNS for the records of SendingDomains."""
+CONTROLLERS = (CONTROLLER, SENDING_CONTROLLER, RECORDS_CONTROLLER)
 RESULTS = ("success", "requeue_after", "error")
 READY = ("True", "False", "Unknown")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -83,18 +87,23 @@ class Metrics:
         self.resources = self._gauge(
             f"{name}_outboundconfigs", "OutboundConfigs by the status of their condition Ready.", "ready"
         )
+        self.domains = self._gauge(
+            f"{name}_sendingdomains", "SendingDomains by the status of their condition Ready.", "ready"
+        )
 
     def _begin(self) -> None:
         """Every series with a closed set of labels exists from the start, with 0."""
-        for result in RESULTS:
-            self.reconciles.labels(CONTROLLER, result)
         controller = (self.errors, self.duration, self.active, self.workers)
-        for metric in (*controller, self.depth, self.adds, self.retries, self.queued, self.longest):
-            metric.labels(CONTROLLER)
+        for name in CONTROLLERS:
+            for result in RESULTS:
+                self.reconciles.labels(name, result)
+            for metric in (*controller, self.depth, self.adds, self.retries, self.queued, self.longest):
+                metric.labels(name)
         for kind in ("ConfigMap", "Secret"):
             self.drift.labels(kind)
         for ready in READY:
             self.resources.labels(ready)
+            self.domains.labels(ready)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mailboat_operator import names
@@ -15,9 +15,11 @@ from mailboat_operator.desired.children import possible
 from mailboat_operator.kube import Kube, core
 from mailboat_operator.observed import ChildKey, LiveChild, ObjectKey, Observed, PodState, SourceObject
 from mailboat_operator.polling import PodPoller
-from mailboat_operator.references import SourceKind
+from mailboat_operator.references import Reference, SourceKind
+from mailboat_operator.relay_views import RelayViews
 from mailboat_operator.relays import Pod, Relays
-from mailboat_operator.spec import Spec
+from mailboat_operator.sending.keys import RelayReport
+from mailboat_operator.spec import Spec, parse
 from mailboat_operator.watch_cache import LiveWorkload, WatchCache, content
 
 PLURALS = {SourceKind.SECRET: "secrets", SourceKind.CONFIG_MAP: "configmaps"}
@@ -26,8 +28,9 @@ PLURALS = {SourceKind.SECRET: "secrets", SourceKind.CONFIG_MAP: "configmaps"}
 class ClusterObserver:
     """Gathers the input of one reconciliation."""
 
-    def __init__(self, kube: Kube, cache: WatchCache, relays: Relays, poller: PodPoller) -> None:
+    def __init__(self, kube: Kube, cache: WatchCache, relays: Relays, poller: PodPoller, views: RelayViews) -> None:
         self._kube = kube
+        self._views = views
         self._cache = cache
         self._relays = relays
         self._poller = poller
@@ -52,6 +55,7 @@ class ClusterObserver:
             self._hash_key(key, children),
             live.workload if live else None,
             self._cache.rival(key),
+            self._cache.signing.signed(key),
         )
 
     async def source(self, key: ObjectKey, kind: SourceKind, name: str) -> SourceObject | None:
@@ -77,11 +81,39 @@ class ClusterObserver:
         pods = await self.pods(key, spec)
         states = await asyncio.gather(*map(self._relays.ask, pods))
         self._poller.follow(key, dict(zip(pods, states, strict=True)))
+        live = self._cache.workload(key.namespace, spec.target) if spec.target else None
+        self._views.asked(key, states, live.workload.replicas if live else 0)
         return tuple(states)
+
+    def rendered(self, observed: Observed, hash_: str, longest_wait: float) -> None:
+        """Remember which keys a pod has that reports this hash."""
+        self._views.rendered(observed.key, hash_, observed.domains, longest_wait)
+
+    def report(self, relay: ObjectKey, domain: str, hashes: Mapping[str, str]) -> RelayReport:
+        """What the pods of an OutboundConfig do with keys of a domain (hash by selector), as far as they were asked."""
+        return self._views.report(relay, domain, hashes)
+
+    async def sources(
+        self, key: ObjectKey, references: Iterable[Reference]
+    ) -> dict[tuple[SourceKind, str], SourceObject | None]:
+        """The objects that a resource refers to. From now on, their changes concern it. May raise ApiError."""
+        wanted = dict.fromkeys(ref.source for ref in references)
+        self._cache.refer(key, [(kind.value, name) for kind, name in wanted])
+        found = await asyncio.gather(*(self.source(key, kind, name) for kind, name in wanted))
+        return dict(zip(wanted, found, strict=True))
+
+    async def oldest_queued(self, relay: ObjectKey) -> float | None:
+        """Seconds that the oldest mail in a queue of an OutboundConfig's pods has waited; None: a pod does not say."""
+        resource = self._cache.resources.get(relay)
+        spec, _ = parse(resource) if resource else (None, ())
+        pods = await self.pods(relay, spec) if spec else ()
+        ages = await asyncio.gather(*(self._relays.oldest(pod) for pod in pods))
+        return max((age for age in ages if age is not None), default=None) if None not in ages else None
 
     def forget(self, key: ObjectKey) -> None:
         """A resource was deleted: stop polling its pods."""
         self._poller.follow(key, {})
+        self._views.forget(key)
 
     async def flush(self, key: ObjectKey, spec: Spec, token: str) -> dict[str, str]:
         """Ask the pods of the workload to attempt their deferred mail; returns the error of each pod."""

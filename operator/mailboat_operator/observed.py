@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 from mailboat_operator import names
 from mailboat_operator.references import SourceKind
+from mailboat_operator.sending.signed import SignedDomain
 
 
 class ObjectKey(NamedTuple):
-    """Names one OutboundConfig."""
+    """Names one OutboundConfig, or a resource of another `kind`."""
 
     namespace: str
     name: str
+    kind: str = names.KIND
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -50,7 +52,7 @@ class LiveChild:
     controller: tuple[str, str, str]
     """Kind, name and uid of the object that controls it; empty texts for none."""
     label: str
-    """The OutboundConfig in its label, if it is labelled as managed by the operator."""
+    """The resource in its label, if it is labelled as managed by the operator."""
     digest: str
     """See `digest`."""
     hash_key: bytes = field(default=b"", repr=False)
@@ -106,6 +108,8 @@ class Observed:
     workload: Workload | None = None
     rival: str = ""
     """The older OutboundConfig that has the same target; empty: none."""
+    domains: tuple[SignedDomain, ...] = ()
+    """What SendingDomains have it sign."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -138,7 +142,8 @@ def live_child(kind: SourceKind, body: Mapping[str, Any], data: Mapping[str, byt
     """A child from the API's object; `data` is its content decoded."""
     metadata = body["metadata"]
     labels = metadata.get("labels") or {}
-    label = labels.get(names.OWNER, "") if labels.get(names.MANAGED_BY) == names.FIELD_MANAGER else ""
+    mine = labels.get(names.MANAGED_BY) == names.FIELD_MANAGER
+    label = labels.get(names.OWNER) or labels.get(names.SENDING_OWNER, "") if mine else ""
     owners: list[dict[str, Any]] = metadata.get("ownerReferences") or []
     owner = next((ref for ref in owners if ref.get("controller")), {})
     hash_key = data.get(names.HASH_KEY, b"") if kind is SourceKind.SECRET else b""

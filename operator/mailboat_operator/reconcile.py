@@ -87,7 +87,8 @@ class Reconciler:
         if resolved is None:
             return await self._with_relays(observed, spec, Findings(ref_faults=ref_faults))
         try:
-            desired = build(observed.key, observed.metadata["uid"], spec, resolved, observed.hash_key)
+            uid = str(observed.metadata["uid"])
+            desired = build(observed.key, uid, spec, resolved, observed.hash_key, observed.domains)
         except ValueError as error:
             return Findings(faults=(str(error),))
         refused = relay_faults(spec, desired)
@@ -98,6 +99,7 @@ class Reconciler:
             return await self._with_relays(observed, spec, Findings(foreign=wanted.foreign))
         if said := await self._execute(observed, wanted):
             return Findings(refused=said)
+        self._observer.rendered(observed, desired.hash, refused.longest_wait)
         self._rollouts.programmed(observed.key, desired.hash, changed=bool(wanted.actions))
         return await self._with_relays(observed, spec, _programmed(desired, checks.warnings_of(resolved)))
 

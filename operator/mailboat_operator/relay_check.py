@@ -6,13 +6,14 @@ What a relay pod would refuse at its next start must not take the place of what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailboat.config import ini
+from mailboat.config.dkim import FILE, is_key_file
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import GivenFiles
 from mailboat.config.ini import MAIN
-from mailboat.config.parse import settings_of
+from mailboat.config.parse import longest_wait, settings_of
 from mailboat.config.tenants import TENANT
 from mailboat_operator import fields
 from mailboat_operator.checks import RefFault, RefReason
@@ -32,20 +33,25 @@ class RelayFaults:
     """What stands in the resource itself, with its path."""
     refs: tuple[RefFault, ...]
     """What it refers to."""
+    longest_wait: float = field(default=0.0, compare=False)
+    """Seconds that mail may wait in its queue."""
 
 
 def relay_faults(spec: Spec, desired: Desired) -> RelayFaults:
     """Everything that a relay would refuse in the files of these children, each told where it is given."""
     report = Report()
     contents = {name: content for child in desired.children for name, content in child.data.items()}
+    # Of DKIM only keys that have been read are written, and nothing that a user says: a thousand take a second.
+    contents = {name: content for name, content in contents.items() if name != FILE and not is_key_file(name)}
     if listened := dict.fromkeys(address for tenant in spec.tenants for address in _listeners(tenant)):
         # Where the pods listen is not known here: wherever a tenant's mail is to come in.
         contents["smtp.ini"] = ini.write({MAIN: {"listen": ", ".join(listened)}}).encode()
-    settings_of(GivenFiles(contents, report), report, host_name=_HOST_NAME)
+    settings = settings_of(GivenFiles(contents, report), report, host_name=_HOST_NAME)
     found = list(dict.fromkeys(_told(spec, fault) for fault in report.faults))
     return RelayFaults(
         tuple(fault for fault in found if isinstance(fault, str)),
         tuple(fault for fault in found if isinstance(fault, RefFault)),
+        longest_wait(settings.outbound),
     )
 
 

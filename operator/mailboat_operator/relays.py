@@ -6,6 +6,7 @@ A pod may be slow, gone, or not what it seems: whatever it answers becomes a sho
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,9 @@ import orjson
 from mailboat_operator.observed import PodState
 
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
-_ANSWER_MAX = 64 * 1024
+_ANSWER_MAX = 4 * 2**20
+"""Octets; a page of metrics has some hundred thousand."""
+_OLDEST = re.compile(rb"^mailboat_queue_oldest_seconds\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
 _TEXT_MAX = 300
 """Characters of what a pod says that are repeated."""
 _WARNINGS_MAX = 4
@@ -71,6 +74,15 @@ class Relays:
             unbound=_texts(said.get("unbound", said.get("warnings"))),
             dane=_text(said.get("dane")),
         )
+
+    async def oldest(self, pod: Pod) -> float | None:
+        """Seconds that the oldest mail in its queue has waited, 0 without any; None: it does not say."""
+        try:
+            page = await self._read("GET", pod.url("/metrics"), _TIMEOUT)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return None
+        ages = [float(age) for age in _OLDEST.findall(page)]
+        return max(ages) if ages else None
 
     async def flush(self, pods: tuple[Pod, ...], token: str) -> dict[str, str]:
         """Have every ready pod attempt its deferred mail now; by pod what went wrong, empty where nothing did."""

@@ -61,6 +61,10 @@ class RouteSpec:
     files: Mapping[str, Reference]
     """What the keys of `fields.ROUTE_FILES` refer to."""
 
+    def listed(self, key: str) -> tuple[str, ...]:
+        """The items of a key that is a list."""
+        return tuple(filter(None, str(self.keys.get(key, "")).split(", ")))
+
 
 @dataclass(frozen=True, slots=True)
 class TenantSpec:
@@ -200,7 +204,7 @@ def _routes(spec: SpecReader) -> tuple[RouteSpec, ...]:
     routes = tuple(_route(reader) for reader in spec.children("routes"))
     owners: dict[tuple[str, str], str] = {}
     for number, route in enumerate(routes):
-        for domain, sender in product(_listed(route, "domains"), _listed(route, "senders") or ("",)):
+        for domain, sender in product(route.listed("domains"), route.listed("senders") or ("",)):
             owner = owners.setdefault((domain, sender), route.name)
             if owner != route.name:
                 whose = f"{domain} from {sender}" if sender else domain
@@ -208,10 +212,6 @@ def _routes(spec: SpecReader) -> tuple[RouteSpec, ...]:
     if len({route.name for route in routes}) < len(routes):
         spec.fault("routes", "two have the same name")
     return routes
-
-
-def _listed(route: RouteSpec, key: str) -> tuple[str, ...]:
-    return tuple(filter(None, str(route.keys.get(key, "")).split(", ")))
 
 
 def _route(reader: SpecReader) -> RouteSpec:

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mailboat_operator import names
+from mailboat_operator import conditions, names
 from mailboat_operator.checks import RefFault
+from mailboat_operator.conditions import Verdict, short
 from mailboat_operator.observed import ChildKey, Observed, PodState
 from mailboat_operator.pod_status import LoadStatus, named, told
 
 _FLUSHED = "lastHandledFlushAt"
 _HANDLED_MAX = 64
 """Characters of an annotation's value that the status repeats."""
-_MESSAGE_MAX = 1024
-"""Characters of a condition's message: a resource may have thousands of faults."""
 _WARNING_MAX = 250
 _WARNINGS_MAX = 16
 
@@ -61,16 +60,6 @@ class Reason(StrEnum):
     READY = "Ready"
     NO_OPERATOR = "NoOperator"
     """The API server's default, of a resource that no operator has read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One condition before its times are known."""
-
-    status: str
-    """`True`, `False` or `Unknown`."""
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +109,7 @@ def compute(observed: Observed, findings: Findings, now: str) -> dict[str, Any]:
     found = verdicts(findings) | {Type.PAUSED: Verdict("False", Reason.NOT_PAUSED, "")}
     status: dict[str, Any] = {
         "observedGeneration": generation,
-        "conditions": _conditions(observed.status, {t: found[t] for t in Type}, generation, now),
+        "conditions": conditions.conditions(observed.status, {t: found[t] for t in Type}, generation, now),
     }
     config = _config(findings) or observed.status.get("config")
     if config:
@@ -142,27 +131,24 @@ def paused(observed: Observed, now: str) -> dict[str, Any]:
     """The status of a paused resource: as it was, but for the condition Paused."""
     generation = observed.metadata.get("generation", 0)
     message = "nothing is written; the files rendered last stay in force"
-    condition = _conditions(observed.status, {Type.PAUSED: Verdict("True", Reason.PAUSED, message)}, generation, now)
+    condition = conditions.conditions(
+        observed.status, {Type.PAUSED: Verdict("True", Reason.PAUSED, message)}, generation, now
+    )
     before = observed.status.get("conditions") or ()
     others = [c for c in before if c.get("type") != Type.PAUSED and c.get("reason") != Reason.NO_OPERATOR]
     order = {kind.value: number for number, kind in enumerate(Type)}
-    conditions = sorted([*others, *condition], key=lambda c: order.get(c["type"], len(order)))
-    return {**observed.status, "conditions": conditions}
+    in_order = sorted([*others, *condition], key=lambda c: order.get(c["type"], len(order)))
+    return {**observed.status, "conditions": in_order}
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Type, Verdict]]:
     """The conditions whose status or reason is another one now."""
-    before = {c.get("type"): (c.get("status"), c.get("reason")) for c in old.get("conditions") or ()}
-    return [
-        (Type(c["type"]), Verdict(c["status"], c["reason"], c["message"]))
-        for c in new["conditions"]
-        if before.get(c["type"]) != (c["status"], c["reason"])
-    ]
+    return [(Type(kind), verdict) for kind, verdict in conditions.changes(old, new)]
 
 
 def _accepted(findings: Findings) -> Verdict:
     if findings.faults:
-        return Verdict("False", Reason.INVALID_SPEC, _short("; ".join(findings.faults)))
+        return Verdict("False", Reason.INVALID_SPEC, short("; ".join(findings.faults)))
     return Verdict("True", Reason.ACCEPTED, "")
 
 
@@ -170,7 +156,7 @@ def _resolved(findings: Findings) -> Verdict:
     if findings.faults:
         return Verdict("Unknown", Reason.NOT_CHECKED, "the spec has to be accepted first")
     if findings.ref_faults:
-        message = _short("; ".join(fault.message for fault in findings.ref_faults))
+        message = short("; ".join(fault.message for fault in findings.ref_faults))
         return Verdict("False", findings.ref_faults[0].reason, message)
     return Verdict("True", Reason.RESOLVED_REFS, "")
 
@@ -182,7 +168,7 @@ def _programmed(findings: Findings) -> Verdict:
         mine = ", ".join(f"{key.kind} {key.name}" for key in findings.foreign)
         return Verdict("False", Reason.CHILD_NOT_OWNED, f"{mine} belongs to another owner; rename or delete it")
     if findings.refused:
-        return Verdict("False", Reason.WRITE_REFUSED, _short(findings.refused))
+        return Verdict("False", Reason.WRITE_REFUSED, short(findings.refused))
     return Verdict("True", Reason.PROGRAMMED, "")
 
 
@@ -190,7 +176,7 @@ def _loaded(findings: Findings) -> Verdict:
     load_status = findings.load_status
     if load_status is None:
         return Verdict("Unknown", Reason.NOT_PROGRAMMED, "nothing has been rendered")
-    return Verdict(load_status.status, load_status.reason, _short(load_status.message))
+    return Verdict(load_status.status, load_status.reason, short(load_status.message))
 
 
 def _pods_ready(findings: Findings) -> Verdict:
@@ -204,7 +190,7 @@ def _pods_ready(findings: Findings) -> Verdict:
     if load_status.ready >= load_status.total:
         return Verdict("True", Reason.PODS_READY, message)
     waiting = {pod.name: "is not ready" for pod in findings.pods if not pod.ready}
-    return Verdict("False", Reason.PODS_NOT_READY, _short("; ".join(filter(None, (message, named(waiting))))))
+    return Verdict("False", Reason.PODS_NOT_READY, short("; ".join(filter(None, (message, named(waiting))))))
 
 
 def _dane_available(findings: Findings) -> Verdict:
@@ -235,30 +221,5 @@ def _config(findings: Findings) -> dict[str, Any]:
     named: dict[str, list[str]] = {"configMaps": [], "secrets": []}
     for key in findings.children:
         named["secrets" if key.kind.value == "Secret" else "configMaps"].append(key.name)
-    named["warnings"] = [_short(warning, _WARNING_MAX) for warning in findings.warnings[:_WARNINGS_MAX]]
+    named["warnings"] = [short(warning, _WARNING_MAX) for warning in findings.warnings[:_WARNINGS_MAX]]
     return {"hash": findings.hash} | {name: found for name, found in named.items() if found}
-
-
-def _conditions(
-    old: Mapping[str, Any], found: Mapping[Type, Verdict], generation: int, now: str
-) -> list[dict[str, Any]]:
-    before = {condition.get("type"): condition for condition in old.get("conditions") or ()}
-    conditions = []
-    for kind, verdict in found.items():
-        last = before.get(kind.value, {})
-        since = last.get("lastTransitionTime") if last.get("status") == verdict.status else None
-        conditions.append(
-            {
-                "type": kind.value,
-                "status": verdict.status,
-                "observedGeneration": generation,
-                "lastTransitionTime": since or now,
-                "reason": str(verdict.reason),
-                "message": verdict.message,
-            }
-        )
-    return conditions
-
-
-def _short(message: str, limit: int = _MESSAGE_MAX) -> str:
-    return message if len(message) <= limit else f"{message[:limit]}…"

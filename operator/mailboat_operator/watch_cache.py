@@ -15,14 +15,21 @@ from typing import Any
 from mailboat_operator import names
 from mailboat_operator.observed import ChildKey, LiveChild, ObjectKey, Workload, live_child
 from mailboat_operator.references import SourceKind
+from mailboat_operator.signing_domains import SigningDomains
 
 DELETED = "DELETED"
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-_KEPT_ANNOTATIONS = (names.PAUSED, names.RECONCILE, names.FLUSH)
+_KEPT_ANNOTATIONS = (names.PAUSED, names.RECONCILE, names.FLUSH, names.ROTATE, names.COMPROMISED)
+_RESOURCES = frozenset({names.KIND, names.SENDING_KIND})
 _SUFFIXES = {
-    SourceKind.SECRET: (names.CREDENTIALS,),
-    SourceKind.CONFIG_MAP: (names.OUTBOUND, names.TLS),
+    SourceKind.SECRET: {
+        names.CREDENTIALS: names.KIND,
+        names.DKIM: names.SENDING_KIND,
+        **dict.fromkeys(names.DKIM_SECRETS, names.KIND),
+    },
+    SourceKind.CONFIG_MAP: {names.OUTBOUND: names.KIND, names.TLS: names.KIND},
 }
+"""How the names of children end, and the kind of resource whose they are."""
 
 Object = Mapping[str, Any]
 _Place = tuple[str, str, str]
@@ -47,6 +54,9 @@ class WatchCache:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.resources: dict[ObjectKey, dict[str, Any]] = {}
+        self.signing = SigningDomains()
+        self.concerned: Callable[[ObjectKey], None] = lambda _: None
+        """Called with the other resources that a write for one of them concerns."""
         self.hash_keys: dict[ObjectKey, bytes] = {}
         """What hashes of secrets were made with last (`names.HASH_KEY`)."""
         self._children: dict[tuple[str, ChildKey], LiveChild] = {}
@@ -105,25 +115,33 @@ class WatchCache:
         metadata = body["metadata"]
         place = (kind, metadata["namespace"], metadata["name"])
         gone = type_ == DELETED
-        if kind == names.KIND:
-            return self._put_resource(body, gone=gone)
+        if kind in _RESOURCES:
+            return self._put_resource(kind, body, gone=gone)
         if kind == "StatefulSet":
             return self._put_workload(body, gone=gone)
         return self._put_child(SourceKind(kind), body, gone=gone) | self._put_source(place, body, gone=gone)
 
-    def wrote(self, kind: str, body: Object) -> None:
-        """The API server's answer to a write of ours: known before the watch tells it, most of the time."""
+    def wrote(self, kind: str, body: Object, by: ObjectKey | None = None) -> None:
+        """The API server's answer to a write of ours: known before the watch tells it, most of the time.
+
+        `by` is the resource that it was written for, which does not have to be told.
+        """
         metadata = body["metadata"]
         place = (kind, metadata["namespace"], metadata["name"])
         version = _number(metadata["resourceVersion"])
         told = version is not None and (_number(self._version(place)) or 0) >= version
-        self.put(kind, body)
+        concerned = self.put(kind, body)
+        if by is not None:
+            for key in concerned - {by}:
+                self.concerned(key)
         if version is not None and not told:
             self._expected.setdefault(place, (version, self._clock()))
 
     def removed(self, key: ObjectKey, child: ChildKey) -> None:
         """A child was deleted by us."""
         self._children.pop((key.namespace, child), None)
+        if key.kind == names.SENDING_KIND:
+            self.signing.put_files(key, {})
 
     def refer(self, key: ObjectKey, places: Iterable[tuple[str, str]]) -> None:
         """What a resource refers to now: kinds and names. Their changes will concern it."""
@@ -151,7 +169,7 @@ class WatchCache:
         concerned = self._retarget(key, _target(self.resources.pop(key, None)), None)
         self.hash_keys.pop(key, None)
         self.refer(key, ())
-        return concerned
+        return concerned | self.signing.forget(key) | self.signing.signers(key)
 
     def unlisted(self, kind: str, listed: set[tuple[str, str]], namespace: str, version: str) -> list[Object]:
         """What is known of a kind, was not `listed`, and is no newer than the list: as objects to `put` as deleted.
@@ -167,9 +185,10 @@ class WatchCache:
         ]
 
     def _known(self, kind: str) -> Iterator[tuple[str, str, str]]:
-        if kind == names.KIND:
+        if kind in _RESOURCES:
             for key, body in self.resources.items():
-                yield key.namespace, key.name, body["metadata"]["resourceVersion"]
+                if key.kind == kind:
+                    yield key.namespace, key.name, body["metadata"]["resourceVersion"]
         elif kind == "StatefulSet":
             for (namespace, name), live in self._workloads.items():
                 yield namespace, name, live.version
@@ -179,15 +198,20 @@ class WatchCache:
                 if child.kind == kind and known.label:
                     yield namespace, child.name, known.version
 
-    def _put_resource(self, body: Object, *, gone: bool) -> set[ObjectKey]:
-        key = ObjectKey(body["metadata"]["namespace"], body["metadata"]["name"])
+    def _put_resource(self, kind: str, body: Object, *, gone: bool) -> set[ObjectKey]:
+        key = ObjectKey(body["metadata"]["namespace"], body["metadata"]["name"], kind)
         known = self.resources.get(key)
         if gone:
             return {key} | self.forget(key) if known is not None else set()
         if known is not None and not _newer(body, known["metadata"]):
             return set()
-        self.resources[key] = _trimmed(body)
-        return {key} | self._retarget(key, _target(known), _target(body))
+        self.resources[key] = kept = _trimmed(body)
+        if kind == names.SENDING_KIND:
+            return {key} | self.signing.put(key, kept)
+        concerned = {key} | self._retarget(key, _target(known), _target(body))
+        # SPF is judged by its source addresses.
+        is_same = known is not None and known["spec"] == kept["spec"]
+        return concerned if is_same else concerned | self.signing.signers(key)
 
     def _retarget(self, key: ObjectKey, old: _Target | None, new: _Target | None) -> set[ObjectKey]:
         """Note that a resource has another target now; those for which another one may be the oldest by that."""
@@ -220,18 +244,22 @@ class WatchCache:
         suffix = next((suffix for suffix in _SUFFIXES[kind] if name.endswith(suffix)), None)
         if suffix is None:
             return set()
+        owner = ObjectKey(namespace, name.removesuffix(suffix), _SUFFIXES[kind][suffix])
         place = (namespace, ChildKey(kind, name))
         known = self._children.get(place)
         if gone:
             if known is None or metadata["uid"] not in ("", known.uid):
                 return set()
             del self._children[place]
+            data: dict[str, bytes] = {}
         elif known is not None and known.uid == metadata["uid"] and not _later(metadata, known.version):
             return set()
         else:
-            self._children[place] = live_child(kind, body, content(kind, body))
-        owner = ObjectKey(namespace, name.removesuffix(suffix))
-        return {owner} if owner in self.resources else set()
+            data = content(kind, body)
+            self._children[place] = child = live_child(kind, body, data)
+            data = data if child.label == owner.name else {}
+        concerned = self.signing.put_files(owner, data) if owner.kind == names.SENDING_KIND else set()
+        return concerned | ({owner} if owner in self.resources else set())
 
     def _put_source(self, place: _Place, body: Object, *, gone: bool) -> set[ObjectKey]:
         referrers = self._referrers.get(place)
@@ -242,8 +270,8 @@ class WatchCache:
     def _version(self, place: _Place) -> str:
         """The version of a resource or child that is known; empty: none."""
         kind, namespace, name = place
-        if kind == names.KIND:
-            resource = self.resources.get(ObjectKey(namespace, name))
+        if kind in _RESOURCES:
+            resource = self.resources.get(ObjectKey(namespace, name, kind))
             return str(resource["metadata"]["resourceVersion"]) if resource else ""
         child = self._children.get((namespace, ChildKey(SourceKind(kind), name)))
         return child.version if child else ""

@@ -35,9 +35,15 @@ class WorkQueue(Generic[_Key]):
     """Runs `work(key)` for keys that were added. `work` returns seconds after which to run again, or None."""
 
     def __init__(
-        self, work: Callable[[_Key], Awaitable[float | None]], metrics: Metrics, workers: int = WORKERS
+        self,
+        work: Callable[[_Key], Awaitable[float | None]],
+        metrics: Metrics,
+        workers: int = WORKERS,
+        controller: str = CONTROLLER,
     ) -> None:
+        """`controller` is the name of the queue in its metrics."""
         self._work = work
+        self._controller = controller
         self._workers = workers
         self._metrics = metrics
         self._waiting: dict[_Key, float] = {}
@@ -49,10 +55,10 @@ class WorkQueue(Generic[_Key]):
         self._failures: dict[_Key, int] = {}
         self._ready = asyncio.Semaphore(0)
         """Counts what waits."""
-        metrics.depth.labels(CONTROLLER).set_function(lambda: len(self._waiting))
-        metrics.longest.labels(CONTROLLER).set_function(self.longest_running)
-        metrics.active.labels(CONTROLLER).set_function(lambda: len(self._running))
-        metrics.workers.labels(CONTROLLER).set(workers)
+        metrics.depth.labels(controller).set_function(lambda: len(self._waiting))
+        metrics.longest.labels(controller).set_function(self.longest_running)
+        metrics.active.labels(controller).set_function(lambda: len(self._running))
+        metrics.workers.labels(controller).set(workers)
 
     def add(self, key: _Key) -> None:
         """Run it as soon as there is a worker; once, however often it is added before that."""
@@ -60,7 +66,7 @@ class WorkQueue(Generic[_Key]):
         if key in self._running:
             self._again.add(key)
         elif key not in self._waiting:
-            self._metrics.adds.labels(CONTROLLER).inc()
+            self._metrics.adds.labels(self._controller).inc()
             self._waiting[key] = asyncio.get_running_loop().time()
             self._ready.release()
 
@@ -109,7 +115,7 @@ class WorkQueue(Generic[_Key]):
         await self._ready.acquire()
         key = next(iter(self._waiting))
         now = asyncio.get_running_loop().time()
-        self._metrics.queued.labels(CONTROLLER).observe(now - self._waiting.pop(key))
+        self._metrics.queued.labels(self._controller).observe(now - self._waiting.pop(key))
         self._running[key] = now
         return key
 
@@ -129,14 +135,14 @@ class WorkQueue(Generic[_Key]):
             self._failures.pop(key, None)
         if again is not None:
             self.add_later(key, again)
-        self._metrics.duration.labels(CONTROLLER).observe(asyncio.get_running_loop().time() - started)
-        self._metrics.reconciles.labels(CONTROLLER, result).inc()
+        self._metrics.duration.labels(self._controller).observe(asyncio.get_running_loop().time() - started)
+        self._metrics.reconciles.labels(self._controller, result).inc()
 
     def _failed(self, key: _Key, at_least: float = 0.0) -> float:
         """Seconds to wait after a failure."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        self._metrics.errors.labels(CONTROLLER).inc()
-        self._metrics.retries.labels(CONTROLLER).inc()
+        self._metrics.errors.labels(self._controller).inc()
+        self._metrics.retries.labels(self._controller).inc()
         delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 20), LONGEST_DELAY)
         # Not all at once, when many failed together.
         return float(max(delay, at_least) * random.uniform(0.8, 1.2))  # noqa: S311 - no secret

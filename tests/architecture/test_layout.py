@@ -60,9 +60,14 @@ PURE = (
     "mailboat_operator/references.py",
     "mailboat_operator/pod_status.py",
     "mailboat_operator/relay_check.py",
-    "mailboat_operator/sending/keys.py",
-    "mailboat_operator/sending/spec.py",
+    "mailboat_operator/brought_keys.py",
+    "mailboat_operator/conditions.py",
+    "mailboat_operator/relay_views.py",
+    "mailboat_operator/sending",
+    "mailboat_operator/signing_domains.py",
+    "mailboat_operator/source_addresses.py",
     "mailboat_operator/spec.py",
+    "mailboat_operator/spf",
     "mailboat_operator/status.py",
 )
 IMPURE_MODULES = frozenset(

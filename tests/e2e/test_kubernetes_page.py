@@ -1,4 +1,4 @@
-"""docs/kubernetes.md as a reader follows it: each `sh` block, as written and in order, in a real cluster."""
+"""docs/kubernetes.md and the README as a reader follows them: each `sh` block, as written, in a real cluster."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
+from tests.e2e import sink as sinks
 from tests.e2e.releases import TYPES
 from tests.e2e.sink import Sink
+from tests.support.dkim import signatures_of, verified_by
 from tools.cluster import images
 from tools.cluster.kubectl import Kubectl, run, until
 from tools.cluster.programs import HELMS, program
@@ -20,6 +23,7 @@ from mailboat import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "kubernetes.md"
+README = ROOT / "README.md"
 NAMESPACE = "mail"
 
 
@@ -29,7 +33,7 @@ def commands(page: Path) -> list[str]:
 
 
 class Reader:
-    """Somebody with a shell, who follows the page block by block."""
+    """Somebody with a shell, who follows a page block by block."""
 
     def __init__(self, cluster: Cluster, helm: Path, bin_directory: Path) -> None:
         for name, path in (("helm", helm), ("kubectl", program("kubectl"))):
@@ -40,10 +44,15 @@ class Reader:
             "KUBECONFIG": str(cluster.kubeconfig),
             "REGISTRY": "localhost",
             "YOU": "you@example.test",
+            "DOMAIN": "shop.test",
             "PODS": "10.90.0.0/15",
             **{f"HELM_{kind}_HOME": str(bin_directory / kind) for kind in ("CACHE", "CONFIG", "DATA")},
         }
-        self._blocks = iter(commands(PAGE))
+        self.open(commands(PAGE))
+
+    def open(self, blocks: list[str]) -> None:
+        """Follow these from now on."""
+        self._blocks = iter(blocks)
 
     def next(self, word: str) -> str:
         """Run the next block, which has this word in it; what it prints."""
@@ -96,8 +105,13 @@ def _hand_to_helm(kubectl: Kubectl, crd: str) -> None:
 
 
 def test_the_readme_begins_like_the_page() -> None:
-    _dkim, *kubernetes = commands(ROOT / "README.md")
+    _dkim, *kubernetes = commands(README)
     assert kubernetes[0] == commands(PAGE)[0]
+
+
+def test_the_readme_and_the_page_of_dkim_have_the_same_commands() -> None:
+    machine, _, *kubernetes = commands(README)
+    assert [machine, *kubernetes] == commands(ROOT / "docs" / "dkim.md")
 
 
 def test_a_reader_gets_a_mail_delivered_and_to_the_end_of_the_page(
@@ -145,3 +159,33 @@ def test_a_reader_gets_a_mail_delivered_and_to_the_end_of_the_page(
     assert all(map(kubectl.exists, TYPES))
     assert not kubectl.exists("statefulset,deployment,pvc")
     assert reader.is_at_the_end()
+
+
+def test_a_reader_of_the_readme_gets_a_mail_with_signatures_that_verify(
+    cluster: Cluster, kubectl: Kubectl, reader: Reader
+) -> None:
+    zone = cluster.own().zone
+    printing = sinks.start(kubectl, images.RELAY, "printing", "--print-body")
+    zone.mx("example.test", printing.host)
+    _dkim, *kubernetes = commands(README)
+    reader.open(kubernetes)
+    reader.next("helm install mailboat-operator")
+
+    lines = [line.split(" ", 1) for line in reader.next("zoneLine").splitlines() if " IN TXT " in line]
+    records = {name.rstrip("."): rest.partition(" IN TXT ")[2] for name, rest in lines}
+    for name, strings in records.items():
+        zone.text(name, strings)
+    reader.next("condition=Ready")
+
+    mail = until(lambda: printed(kubectl("logs", printing.name), "you@shop.test"), bool)
+    texts = {name: "".join(re.findall('"(.*?)"', strings)) for name, strings in records.items()}
+    assert [tags["d"] for tags in signatures_of(mail)] == ["shop.test", "shop.test"]
+    assert verified_by(mail, texts) == [True, True]
+    assert reader.is_at_the_end()
+
+
+def printed(log: str, sender: str) -> bytes:
+    """The mail of a sender that a sink has printed; empty where there is none yet."""
+    _, _, rest = log.partition(f"  <{sender}> -> ")
+    body = takewhile(lambda line: line.startswith("    "), rest.split("\n")[1:])
+    return "\r\n".join(line[4:].replace("\\t", "\t") for line in body).encode()

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.crds import CRD_FILES
+from tests.support.fake_relay import FakeRelay, pod, stateful_set
 from tests.support.kube_api import KubeApi
+from tests.support.name_servers import NameServers, name_servers
 from tests.support.operator_process import OperatorProcess, operator
+from tests.support.sending_api import rendered_hash
 from tools.cluster.apiserver import ApiServer
 from tools.cluster.kubectl import Kubectl
 
@@ -45,3 +48,32 @@ def running(crd_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> 
     """An operator for all namespaces; its resync is far away, so that everything is the watches' doing."""
     with operator(crd_server.kubeconfig, tmp_path_factory.mktemp("operator"), "--all-namespaces") as it:
         yield it
+
+
+@pytest.fixture(scope="module")
+def dns() -> Iterator[NameServers]:
+    """The name servers of all test domains."""
+    with name_servers() as servers:
+        yield servers
+
+
+@pytest.fixture
+def domain(api: KubeApi, dns: NameServers) -> str:
+    """A domain of this test's own."""
+    name = f"{api.namespace}.test"
+    dns.delegate(name)
+    return name
+
+
+@pytest.fixture
+def relays(api: KubeApi) -> Iterator[list[FakeRelay]]:
+    """Two pods of an OutboundConfig, which load whatever is rendered."""
+    api.config("relay", {"targetRef": {"name": "relay"}})
+    owner = stateful_set(api, 2)
+    made = [FakeRelay(), FakeRelay()]
+    for ordinal, relay in enumerate(made):
+        relay.hash = lambda: rendered_hash(api)
+        pod(api, owner, ordinal, relay)
+    yield made
+    for relay in made:
+        relay.close()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.crds import rules_in, schema_of
+from tests.support.crds import CRDS, rules_in, schema_of
 from tests.support.kube_api import KubeApi, Refused
 from tests.support.sending_domain import CRD_FILE, SPEC, sending_resource
 from tools.cluster.kubectl import Kubectl
+
+from mailboat_operator.sending.spec import parse_sending_domain
 
 pytestmark = pytest.mark.apiserver
 
@@ -147,3 +150,15 @@ def test_kubectl_shows_what_to_do_next_and_lines_for_a_zone(api: KubeApi, kubect
     assert row[6].strip() == "publish the TXT record mb20261128e._domainkey.example.com"
     shown = kubectl("get", "sd", NAME, "-o", 'jsonpath={range .status.records[*]}{.zoneLine}{"\\n"}{end}')
     assert shown.splitlines() == [record["zoneLine"] for record in STATUS["records"]]
+
+
+EXAMPLES = sorted((CRDS.parent / "examples" / "sendingdomains").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_of_a_sending_domain_is_taken(example: Path, api: KubeApi, kubectl: Kubectl) -> None:
+    """By the API server, and by the operator as the API server gives it back."""
+    kubectl("apply", "-f", str(example))
+
+    (found,) = api.items("sendingdomains")
+    assert parse_sending_domain(found)[1] == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import dkim
@@ -37,10 +38,15 @@ def signatures_of(mail: bytes) -> list[dict[str, str]]:
 
 def verified(mail: bytes, *keys: SigningKey) -> list[bool]:
     """What dkimpy says of each signature, from the top, where these keys are published."""
-    records = {f"{key.dns_name}.".encode(): key.record.encode() for key in keys}
+    return verified_by(mail, {key.dns_name: key.record for key in keys})
+
+
+def verified_by(mail: bytes, records: Mapping[str, str]) -> list[bool]:
+    """The same where these TXT records are published."""
 
     def texts(name: bytes, **_: object) -> bytes | None:
-        return records.get(name)
+        record = records.get(name.decode().rstrip("."))
+        return record.encode() if record else None
 
     def passes(number: int) -> bool:
         try:

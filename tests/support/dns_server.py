@@ -76,6 +76,8 @@ class Zone:
     insecure: set[str] = field(default_factory=set)
     """Names whose answers do not carry it all the same, as those of an unsigned zone."""
     records: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    authoritative: bool = False
+    """Answers carry AA, as those of a zone's own servers."""
     behaviours: dict[tuple[str, str], Behaviour] = field(default_factory=dict)
 
     def add(self, name: str, rdtype: str, *texts: str) -> None:
@@ -126,10 +128,10 @@ class DnsServer(asyncio.DatagramProtocol):
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls, zone: Zone | None = None, host: str = "127.0.0.1") -> AsyncIterator[DnsServer]:
-        """Run until the block ends."""
+    async def start(cls, zone: Zone | None = None, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[DnsServer]:
+        """Run until the block ends; on a port that the system chooses, where none is given."""
         self = cls(zone or Zone())
-        tcp = await self._listen(host)
+        tcp = await self._listen(host, port)
         try:
             yield self
         finally:
@@ -152,11 +154,11 @@ class DnsServer(asyncio.DatagramProtocol):
         """Answer what was held, and hold nothing any more."""
         self._released.set()
 
-    async def _listen(self, host: str) -> asyncio.Server:
+    async def _listen(self, host: str, wanted: int) -> asyncio.Server:
         """Both transports on one port: take one for TCP, and another if UDP cannot have it."""
         loop = asyncio.get_running_loop()
         while True:
-            tcp = await asyncio.start_server(self._serve_tcp, host, 0)
+            tcp = await asyncio.start_server(self._serve_tcp, host, wanted)
             port = tcp.sockets[0].getsockname()[1]
             try:
                 await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
@@ -208,6 +210,8 @@ class DnsServer(asyncio.DatagramProtocol):
         if behaviour is Behaviour.HELD:
             await self._released.wait()
         response = self._right_answer(question, name, rdtype)
+        if self.zone.authoritative:
+            response.flags |= dns.flags.AA
         if self.zone.secure and name not in self.zone.insecure and question.flags & dns.flags.AD:
             response.flags |= dns.flags.AD
         if transport == "tcp":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,12 +25,23 @@ class FakeRelay:
         self.configz: dict[str, Any] = {"hash": "", "loaded_at": "2026-01-01T00:00:00Z", "error": None, "warnings": []}
         self.raw: bytes | None = None
         """What it answers instead, should a test want nonsense."""
+        self.hash: Callable[[], str] | None = None
+        """Asked at each request for the hash that it reports, should it follow what is rendered."""
+        self.oldest = 0.0
+        """Age of the oldest mail in its queue, seconds."""
+        self.asked_for_metrics = 0
         self.flushes: list[str] = []
         """The Authorization header of each request to flush."""
         relay = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    relay.asked_for_metrics += 1
+                    self._answer(f'mailboat_queue_oldest_seconds{{state="deferred"}} {relay.oldest}\n'.encode())
+                    return
+                if relay.hash is not None:
+                    relay.runs(relay.hash())
                 self._answer(relay.raw if relay.raw is not None else json.dumps(relay.configz).encode())
 
             def do_POST(self) -> None:

@@ -58,6 +58,7 @@ class KubeApi:
             "outboundconfigs": "/apis/mailboat.dev/v1alpha1",
             "sendingdomains": "/apis/mailboat.dev/v1alpha1",
             "statefulsets": "/apis/apps/v1",
+            "dnsendpoints": "/apis/externaldns.k8s.io/v1alpha1",
         }
         base = f"{bases.get(plural, '/api/v1')}/namespaces/{self.namespace}/{plural}"
         return f"{base}/{name}" if name else base

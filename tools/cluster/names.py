@@ -34,6 +34,10 @@ class Zone:
         self._replace(host, "A", [each for each in addresses if ":" not in each])
         self._replace(host, "AAAA", [each for each in addresses if ":" in each])
 
+    def text(self, host: str, strings: str) -> None:
+        """Give a host a TXT record, its strings quoted as in a zone file; it replaces an earlier one."""
+        self._replace(host, "TXT", [strings])
+
     def write(self) -> None:
         """Rewrite the file, with a new serial number."""
         self._serial = max(self._serial + 1, int(time.time()))

@@ -1,4 +1,4 @@
-"""The objects that one OutboundConfig has: two ConfigMaps, and a Secret where there are credentials. Pure.
+"""The objects that one OutboundConfig has: two ConfigMaps, and Secrets where there are credentials or DKIM keys. Pure.
 
 Called by `reconcile`; `plan` compares them with the observed children, `apply` writes them.
 """
@@ -6,16 +6,18 @@ Called by `reconcile`; `plan` compares them with the observed children, `apply` 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mailboat.config.hash import config_hash
 from mailboat_operator import names
 from mailboat_operator.checks import Resolved
+from mailboat_operator.desired.dkim import dkim_files, dkim_secrets
 from mailboat_operator.desired.files import bounce_files, outbound_ini, tenants_ini, tls_ini
 from mailboat_operator.observed import ChildKey, ObjectKey, digest
 from mailboat_operator.references import SourceKind
+from mailboat_operator.sending.signed import SignedDomain
 from mailboat_operator.spec import Spec
 
 MAX_SIZE = 900 * 1024
@@ -65,23 +67,19 @@ class Desired:
     """The hash that the relays will report."""
 
 
-def build(key: ObjectKey, uid: str, spec: Spec, resolved: Resolved, hash_key: bytes) -> Desired:
+def build(
+    key: ObjectKey, uid: str, spec: Spec, resolved: Resolved, hash_key: bytes, domains: Sequence[SignedDomain] = ()
+) -> Desired:
     """The children of one OutboundConfig; `hash_key` is random. ValueError when it cannot be rendered."""
-    reference = {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "name": key.name,
-        "uid": uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
+    reference = owner_reference(key, uid)
     outbound = outbound_ini(spec, resolved, hash_key).encode()
     tls = tls_ini(spec, resolved, hash_key).encode()
-    given = {**bounce_files(resolved), "tenants.ini": tenants_ini(spec)}
+    given = {**bounce_files(resolved), **dkim_files(domains), "tenants.ini": tenants_ini(spec)}
     others = {name: text.encode() for name, text in given.items() if text is not None}
     credentials = {**resolved.files, names.HASH_KEY: hash_key} if resolved.files else {}
     contents: dict[ChildKey, Mapping[str, bytes]] = {
         ChildKey(SourceKind.SECRET, key.name + names.CREDENTIALS): credentials,
+        **{ChildKey(SourceKind.SECRET, key.name + suffix): files for suffix, files in dkim_secrets(domains).items()},
         ChildKey(SourceKind.CONFIG_MAP, key.name + names.OUTBOUND): {"outbound.ini": outbound, **others},
         ChildKey(SourceKind.CONFIG_MAP, key.name + names.TLS): {"tls.ini": tls},
     }
@@ -89,13 +87,26 @@ def build(key: ObjectKey, uid: str, spec: Spec, resolved: Resolved, hash_key: by
         if (size := sum(map(len, data.values()))) > MAX_SIZE:
             raise ValueError(f"{child.kind} {child.name} would have {size} octets, more than {MAX_SIZE}")
     children = tuple(Child(child, key, reference, data) for child, data in contents.items() if data)
-    return Desired(children, config_hash(outbound, tls, others.get("tenants.ini")))
+    return Desired(children, config_hash(outbound, tls, others.get("tenants.ini"), dkim=others.get("dkim.ini")))
+
+
+def owner_reference(key: ObjectKey, uid: str) -> dict[str, Any]:
+    """How a child names the resource that controls it."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": key.kind,
+        "name": key.name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
 
 
 def possible(name: str) -> tuple[ChildKey, ...]:
     """The keys of all children that an OutboundConfig of this name may have."""
     return (
         ChildKey(SourceKind.SECRET, name + names.CREDENTIALS),
+        *(ChildKey(SourceKind.SECRET, name + suffix) for suffix in names.DKIM_SECRETS),
         ChildKey(SourceKind.CONFIG_MAP, name + names.OUTBOUND),
         ChildKey(SourceKind.CONFIG_MAP, name + names.TLS),
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from mailboat import __version__
+from mailboat.cli.operator import DnsOptions
+
+_SYSTEM_DNS = DnsOptions()
 
 app = App(
     name="mailboat",
@@ -76,6 +79,7 @@ def operator(
     all_namespaces: bool = False,
     listen: str = "127.0.0.1:9026",
     resync: float = 600.0,
+    dns: Annotated[DnsOptions, Parameter(name="*")] = _SYSTEM_DNS,
     log_format: Literal["json", "text"] = "json",
 ) -> int:
     """Run the Kubernetes operator in the foreground until SIGTERM or SIGINT.
@@ -85,7 +89,7 @@ def operator(
     Parameters
     ----------
     namespace:
-        Manage the OutboundConfigs of this namespace; may be repeated. The default is the pod's own.
+        Manage the resources of this namespace; may be repeated. The default is the pod's own.
     all_namespaces:
         Manage those of all namespaces.
     listen:
@@ -97,7 +101,7 @@ def operator(
     """
     from mailboat.cli.operator import run  # noqa: PLC0415
 
-    return run(namespace, listen, resync, all_namespaces=all_namespaces, log_format=log_format)
+    return run(namespace, listen, resync, dns, all_namespaces=all_namespaces, log_format=log_format)
 
 
 @config.command

@@ -9,6 +9,7 @@ from mailboat.config.dkim_values import signing_domain
 from mailboat.config.fault import Report
 from mailboat.config.files import ConfigFiles, FileError
 from mailboat.config.ini import MAIN, IniFile
+from mailboat.config.nouns import Signing
 from mailboat.config.sections import read_section, warn_of_sections
 from mailboat.config.settings import DkimDomain, DkimSettings
 from mailboat.dkim.canonical import Canonicalization
@@ -21,6 +22,7 @@ FILE = "dkim.ini"
 FOLDER = "dkim"
 SUFFIX = ".pem"
 DOMAIN = "domain:"
+_HELD = "none of its keys may sign for now (signing=hold)"
 _AFTER_THE_QUEUE = 7 * 86_400.0
 """Seconds that later hosts may keep a message."""
 
@@ -57,6 +59,11 @@ def read_dkim(
     signing = {name: SigningDomain(_in_use(keys)) for name, keys in by_domain.items()}
     for domain in domains:
         keys = by_domain.get(domain.name, [])
+        if domain.signing is not Signing.ON:
+            signing.pop(domain.name, None)
+            if domain.signing is Signing.HOLD:
+                signing[domain.name] = SigningDomain((), domain.subdomains, trouble=_HELD)
+            continue
         chosen = tuple(_chosen(domain, keys, file, report)) if domain.selectors else _in_use(keys)
         signing[domain.name] = SigningDomain(chosen, domain.subdomains, domain.always)
     if settings.fallback_domain and settings.fallback_domain not in signing:

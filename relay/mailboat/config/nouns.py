@@ -24,6 +24,16 @@ class BareNewline(StrEnum):
     NORMALIZE = "normalize"
 
 
+class Signing(StrEnum):
+    """Whether the keys of a domain sign its mail."""
+
+    ON = "on"
+    OFF = "off"
+    """Its mail goes out as if it had no keys."""
+    HOLD = "hold"
+    """Its mail is refused until they may sign again."""
+
+
 class Nul(StrEnum):
     """Handling of NUL octets in DATA."""
 

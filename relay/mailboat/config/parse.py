@@ -52,7 +52,7 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
     if smtp_settings.smtps_listen and not tls_inbound.cert:
         report.faults.append(smtp.fault(MAIN, "smtps_listen", "needs a key and a certificate in tls.ini"))
     dkim_settings, dkim_domains, signer = read_dkim(
-        files.ini(FILE, dkim), files, _longest_wait(outbound_settings), report
+        files.ini(FILE, dkim), files, longest_wait(outbound_settings), report
     )
     report.faults += _listen_faults(smtp, smtp_settings, http, http_settings)
     return Settings(
@@ -76,7 +76,7 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
     )
 
 
-def _longest_wait(outbound: OutboundSettings) -> float:
+def longest_wait(outbound: OutboundSettings) -> float:
     """Seconds that a message may wait in the queue: the sum of `queue.backoff`'s delays."""
     if outbound.temp_fail_intervals is not None:
         return sum(outbound.temp_fail_intervals)

@@ -122,8 +122,9 @@ def split_dns_name(name: str) -> tuple[str, str]:
     return selector, domain
 
 
-def parse_key(octets: bytes) -> tuple[PrivateKey, str]:
-    """The key in a file, and a warning or an empty text. Takes about 1 ms for RSA: one signature is made and verified.
+def parse_key(octets: bytes, *, proven: bool = False) -> tuple[PrivateKey, str]:
+    """The key in a file, and a warning or an empty text. Takes about 1 ms for RSA: one signature is made and verified,
+    unless the key has been `proven` before.
 
     Raises:
         KeyFault: it contains no key, several, or one that no verifier accepts.
@@ -142,7 +143,7 @@ def parse_key(octets: bytes) -> tuple[PrivateKey, str]:
     kind, block = blocks[0]
     if kind not in _PRIVATE:
         raise KeyFault(f"a private key is expected, and this is a {kind}")
-    return _judged(_decoded(block))
+    return _judged(_decoded(block), proven=proven)
 
 
 def make_key(algorithm: Algorithm) -> PrivateKey:
@@ -170,13 +171,14 @@ def _decoded(block: str) -> object:
         raise KeyFault("the PEM block is damaged: it holds no private key") from None
 
 
-def _judged(key: object) -> tuple[PrivateKey, str]:
+def _judged(key: object, *, proven: bool) -> tuple[PrivateKey, str]:
     if isinstance(key, Ed25519PrivateKey):
         return key, ""
     if not isinstance(key, RSAPrivateKey):
         kind = type(key).__name__.strip("_").removesuffix("PrivateKey") or "unknown"
         raise KeyFault(f"an RSA or Ed25519 key is expected, and this is of the kind {kind}")
-    _prove(key)
+    if not proven:
+        _prove(key)
     bits = key.key_size
     if bits < RSA_MIN:
         raise KeyFault(f"an RSA key of {bits} bits, which verifiers refuse (RFC 8301 3.2): {RSA_BITS} are expected")

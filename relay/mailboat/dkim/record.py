@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 from mailboat.dkim.keys import Algorithm, SigningKey
 from mailboat.dkim.tags import names_in, parse_tags, without_white
@@ -51,6 +51,26 @@ class KeyRecord:
     """Empty: revoked."""
 
 
+class RecordedKey(Protocol):
+    """What of a key is compared with the DNS; its private half is not needed."""
+
+    @property
+    def dns_name(self) -> str:
+        """Where the record is: `SELECTOR._domainkey.DOMAIN`."""
+
+    @property
+    def record(self) -> str:
+        """The record that should be there, as one unbroken text."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """RSA or Ed25519."""
+
+    @property
+    def public(self) -> bytes:
+        """The octets of `p=`."""
+
+
 def parse_record(text: str) -> KeyRecord:
     """A key record out of its joined text. Raises ValueError with the reason when it is none."""
     tags = parse_tags(text)
@@ -71,13 +91,16 @@ def parse_record(text: str) -> KeyRecord:
     )
 
 
-def judge(key: SigningKey, texts: Sequence[str]) -> Finding:
+def judge(key: RecordedKey, texts: Sequence[str]) -> Finding:
     """What the TXT records found under a key's name make of it."""
     candidates = [text for text in texts if not _is_something_else(text)]
     if not candidates:
         return Finding(Publication.MISSING, f"publish a TXT record at {key.dns_name}: {key.record}")
     if len(candidates) > 1:
         return Finding(Publication.MULTIPLE, f"remove all but one of the {len(candidates)} TXT records")
+    if len(candidates[0]) < len(key.record) and key.record.startswith(candidates[0]):
+        where = f"the record ends after {len(candidates[0])} of {len(key.record)} octets"
+        return Finding(Publication.MISMATCH, f"{where}: publish all of it, in strings of at most {_STRING_MAX}")
     try:
         record = parse_record(candidates[0])
     except ValueError as error:
@@ -93,9 +116,12 @@ def judge(key: SigningKey, texts: Sequence[str]) -> Finding:
 
 def zone_text(key: SigningKey, ttl: int = 3600) -> str:
     """The record as a line for a zone file, its value cut into strings."""
-    value = key.record
-    strings = " ".join(f'"{value[at : at + _STRING_MAX]}"' for at in range(0, len(value), _STRING_MAX))
-    return f"{key.dns_name}. {ttl} IN TXT {strings}"
+    return f"{key.dns_name}. {ttl} IN TXT {strings_of(key.record)}"
+
+
+def strings_of(value: str) -> str:
+    """A value in quotation marks, cut into the strings that a TXT record is made of (RFC 1035 3.3.14, 5.1)."""
+    return " ".join(f'"{value[at : at + _STRING_MAX]}"' for at in range(0, len(value), _STRING_MAX))
 
 
 def usable_algorithm(record: KeyRecord) -> Algorithm | None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mailboat.cli.operator import EX_UNAVAILABLE, run
+from mailboat.cli.operator import EX_UNAVAILABLE, DnsOptions, run
 
 
 def test_without_its_packages_it_says_what_to_install(
@@ -16,6 +16,8 @@ def test_without_its_packages_it_says_what_to_install(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "kopf", None)
 
-    assert run(("mail",), "127.0.0.1:0", 600, all_namespaces=False, log_format="text") == EX_UNAVAILABLE
+    status = run(("mail",), "127.0.0.1:0", 600, DnsOptions(), all_namespaces=False, log_format="text")
+
+    assert status == EX_UNAVAILABLE
 
     assert "install mailboat[operator]" in capsys.readouterr().err

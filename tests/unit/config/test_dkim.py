@@ -7,7 +7,7 @@ from tests.support.config_directory import Directory
 
 from mailboat.config.hash import config_hash
 from mailboat.dkim.keys import Algorithm, SigningKey, make_key, to_pem
-from mailboat.dkim.signer import Signer
+from mailboat.dkim.signer import CannotSignError, Signer
 
 KEYS = {
     (selector, algorithm): SigningKey("example.com", selector, make_key(algorithm))
@@ -104,3 +104,19 @@ def test_the_hash_covers_dkim_ini_between_tls_ini_and_tenants_ini(keyed: Directo
     assert keyed.settings().hash == config_hash(None, None)
     keyed.write("dkim.ini", "[main]\n")
     assert keyed.settings().hash == config_hash(None, None, dkim=b"[main]\n") != config_hash(None, None)
+
+
+def test_signing_off_lets_the_keys_of_a_domain_wait(keyed: Directory) -> None:
+    assert used(signer_of(keyed, "[domain:example.com]\nsigning=on\n")) == ["b", "c"]
+
+    keyed.write("dkim.ini", "[domain:example.com]\nsigning=off\n")
+
+    assert keyed.settings().signer is None
+
+
+def test_signing_hold_refuses_mail_that_no_key_may_sign_and_no_other(keyed: Directory) -> None:
+    signer = signer_of(keyed, "[domain:example.com]\nsigning=hold\nalways=true\nselectors=gone\n")
+
+    with pytest.raises(CannotSignError, match="signing=hold"):
+        used(signer, "joe@news.example.com")
+    assert used(signer, "joe@example.net") == []

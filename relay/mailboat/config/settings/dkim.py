@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mailboat.config import dkim_values, values
 from mailboat.config.dkim_values import SelectorChoice
+from mailboat.config.nouns import Signing
 from mailboat.config.settings.key import setting
 
 
@@ -60,6 +61,12 @@ class DkimDomain:
     )
     always: bool = setting(
         False, values.boolean, "The keys sign every message, in addition to the keys of its author's domain."
+    )
+    signing: Signing = setting(
+        Signing.ON,
+        values.choice(Signing),
+        "`on`; `off`: its keys sign nothing, as while they are not published; `hold`: no key may sign for now, and "
+        "its mail is refused with 451 4.3.0, so that clients try again (with `strict=false` it goes out unsigned).",
     )
     selectors: tuple[SelectorChoice, ...] = setting(
         (),

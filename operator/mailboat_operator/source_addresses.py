@@ -1,0 +1,104 @@
+"""From which addresses the relays of OutboundConfigs deliver, as far as that is known. Pure; for SPF.
+
+An address is known if the resource has relays bind it, unless it is one that other hosts cannot see. Nothing is
+guessed: behind NAT, the address that they see is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+from mailboat.config.nouns import Bind, BindKind, IPAddress
+from mailboat.config.values import bind
+from mailboat_operator.spec import Spec, parse
+
+_TRANSLATED: Final = tuple(
+    map(
+        ip_network,
+        (
+            "10.0.0.0/8",  # RFC 1918, as the next two
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",  # RFC 6598
+            "127.0.0.0/8",
+            "169.254.0.0/16",  # RFC 3927
+            "::1/128",
+            "fc00::/7",  # RFC 4193
+            "fe80::/10",  # RFC 4291 2.5.6
+        ),
+    )
+)
+"""Networks whose addresses no host on the Internet sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAddresses:
+    """What is known."""
+
+    known: tuple[IPAddress, ...] = ()
+    unknown: str = ""
+    """Why these are not all; empty: they are."""
+
+
+def source_addresses(domain: str, relays: Iterable[tuple[str, Mapping[str, Any] | None]]) -> SourceAddresses:
+    """Of mail of a domain, which relays of these OutboundConfigs deliver, given by name and resource."""
+    known: dict[IPAddress, None] = {}
+    unknown = ""
+    for name, resource in relays:
+        for found in _of_relay(domain, resource):
+            if isinstance(found, str):
+                unknown = unknown or f"OutboundConfig {name}: {found}"
+            else:
+                known[found] = None
+    return SourceAddresses(tuple(known), unknown or ("" if known else "no pod has a source address"))
+
+
+def _of_relay(domain: str, resource: Mapping[str, Any] | None) -> Iterator[IPAddress | str]:
+    """Addresses, and texts that say why there may be others."""
+    spec, _ = parse(resource) if resource else (None, ())
+    if resource is None or spec is None:
+        yield "it does not exist" if resource is None else "its spec is not valid"
+    elif route := _route_of_all(domain, spec):
+        yield f"mail leaves through the smart host of its route {route}"
+    else:
+        for entry in [bind(text) for _, text in spec.binds] or [Bind()]:
+            yield from map(_seen, _bound(entry, resource))
+
+
+def _route_of_all(domain: str, spec: Spec) -> str:
+    """The route that takes all mail of the domain; empty: none does."""
+    for route in spec.routes:
+        domains, senders = route.listed("domains"), route.listed("senders")
+        if (not domains or "*" in domains) and (not senders or domain in senders):
+            return route.name
+    return ""
+
+
+def _bound(entry: Bind, resource: Mapping[str, Any]) -> Iterator[IPAddress | str]:
+    """What one entry of `[bind]` has pods bind."""
+    if entry.kind is BindKind.POD_IP:
+        pods = ((resource.get("status") or {}).get("relays") or {}).get("pods") or ()
+        addresses = [ip_address(pod["address"]) for pod in pods if pod.get("address")]
+        yield from addresses
+        if not addresses:
+            yield "none of its pods has an address yet"
+    elif entry.kind is BindKind.ADDRESSES:
+        sources = [source for source in (entry.v4, entry.v6) if source is not None]
+        yield from map(_single, sources)
+        if not sources:
+            yield "the kernel chooses the source address (egress.mode Auto)"
+
+
+def _single(source: IPAddress | IPv4Network | IPv6Network) -> IPAddress | str:
+    if not isinstance(source, IPv4Network | IPv6Network):
+        return source
+    return source[0] if source.num_addresses == 1 else f"its pods have addresses in {source}, which are not known"
+
+
+def _seen(source: IPAddress | str) -> IPAddress | str:
+    if isinstance(source, str) or not any(source in network for network in _TRANSLATED):
+        return source
+    return f"{source} is a private address, in place of which other hosts see another one"

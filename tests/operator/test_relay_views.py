@@ -1,0 +1,72 @@
+"""What hashes that pods report say of keys: who has one, who signs with it, and what is not known."""
+
+from __future__ import annotations
+
+from mailboat_operator.observed import ObjectKey, PodState
+from mailboat_operator.relay_views import RelayViews
+from mailboat_operator.sending.signed import SignedDomain
+
+RELAY = ObjectKey("mail", "relay")
+HASHES = {"a": "sha256:a", "b": "sha256:b"}
+
+
+def views(*pods: str, wanted: int = 2) -> RelayViews:
+    """After two configurations, of which `old` has and signs with the key a, `new` has both and signs with b."""
+    found = RelayViews()
+    found.rendered(RELAY, "old", [SignedDomain("example.com", {}, {"a": "sha256:a"}, ("a",))], 60.0)
+    found.rendered(RELAY, "new", [SignedDomain("example.com", {}, HASHES, ("b",))], 60.0)
+    found.asked(
+        RELAY, [PodState(f"relay-{number}", ready=True, hash=hash_) for number, hash_ in enumerate(pods)], wanted
+    )
+    return found
+
+
+def test_a_key_is_loaded_when_every_ready_pod_has_it_and_in_use_while_one_signs_with_it() -> None:
+    behind = views("old", "new").report(RELAY, "example.com", HASHES)
+    done = views("new", "new").report(RELAY, "example.com", HASHES)
+
+    assert (behind.loaded, behind.in_use) == (frozenset("a"), frozenset("ab"))
+    assert (done.loaded, done.in_use) == (frozenset("ab"), frozenset("b"))
+    assert done.complete
+
+
+def test_a_pod_that_runs_something_unknown_or_is_silent_may_sign_with_any_key_and_has_none_for_sure() -> None:
+    for hash_ in ("of another process", ""):
+        report = views("new", hash_).report(RELAY, "example.com", HASHES)
+        assert (report.loaded, report.in_use) == (frozenset(), frozenset("ab"))
+        assert report.signs == frozenset("b")  # of the other pod, and written last
+
+
+def test_pods_that_are_missing_leave_the_answer_incomplete() -> None:
+    assert not views("new").report(RELAY, "example.com", HASHES).complete
+
+
+def test_without_a_ready_pod_no_key_is_loaded() -> None:
+    report = views().report(RELAY, "example.com", HASHES)
+
+    assert (report.loaded, report.in_use) == (frozenset(), frozenset())
+
+
+def test_another_key_of_the_same_name_or_of_another_domain_is_another_key() -> None:
+    assert views("new", "new").report(RELAY, "example.com", {"b": "sha256:other"}).in_use == frozenset()
+    assert views("new", "new").report(RELAY, "example.net", HASHES).loaded == frozenset()
+
+
+def test_before_its_pods_were_asked_nothing_is_known_of_a_relay() -> None:
+    assert RelayViews().report(RELAY, "example.com", HASHES).in_use is None
+
+
+def test_a_change_of_what_pods_run_is_told_once() -> None:
+    found, told = views("old", "old"), list[ObjectKey]()
+    found.changed = told.append
+
+    for hash_ in ("old", "new", "new"):
+        found.asked(RELAY, [PodState(f"relay-{number}", ready=True, hash=hash_) for number in (0, 1)], 2)
+
+    assert told == [RELAY]
+
+
+def test_what_each_ready_pod_signs_with_is_known_when_all_run_something_known() -> None:
+    assert views("new", "old").report(RELAY, "example.com", HASHES).signing == (frozenset("b"), frozenset("a"))
+    assert views("new", "of another process").report(RELAY, "example.com", HASHES).signing is None
+    assert RelayViews().report(RELAY, "example.com", HASHES).signing is None
