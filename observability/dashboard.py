@@ -113,7 +113,7 @@ def mail() -> Sequence[Builder[Panel]]:
 
 
 def dkim() -> Sequence[Builder[Panel]]:
-    """Which mail is signed, and by how old keys. Empty where there are no keys."""
+    """Which mail is signed, by how old keys, and whether the DNS has their records. Empty where there are no keys."""
     judged = "mailboat_dkim_signatures_total"
     received = total(rate("mailboat_received_messages_total"), "pod")
     unsigned = total(rate(judged, 'result="unsigned"'), "pod")
@@ -141,6 +141,11 @@ def dkim() -> Sequence[Builder[Panel]]:
             "Of those in use, by the day in the selector.",
             [Query(f"time() - min by (pod) ({series('mailboat_dkim_oldest_key_timestamp_seconds')})", "{{pod}}")],
             Look("s", 6),
+        ),
+        graph(
+            "Records missing",
+            "Keys of all SendingDomains that have signed and whose record a name server does not show, by their state.",
+            [Query(total("mailboat_operator_dkim_records_missing", "state"), "{{state}}")],
         ),
     ]
 

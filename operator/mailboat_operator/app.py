@@ -30,7 +30,7 @@ from mailboat_operator.health import Health
 from mailboat_operator.kube import ApiError, Kube, load_configuration
 from mailboat_operator.lease import Lease
 from mailboat_operator.listing import Lister
-from mailboat_operator.metrics import READY, RECORDS_CONTROLLER, SENDING_CONTROLLER, Metrics
+from mailboat_operator.metrics import NEEDED, READY, RECORDS_CONTROLLER, SENDING_CONTROLLER, Metrics
 from mailboat_operator.observe import ClusterObserver
 from mailboat_operator.observed import ObjectKey
 from mailboat_operator.polling import PodPoller
@@ -40,6 +40,7 @@ from mailboat_operator.relay_views import RelayViews
 from mailboat_operator.relays import Relays
 from mailboat_operator.resync import Resync
 from mailboat_operator.rollout import RolloutTracker
+from mailboat_operator.sending.rows import missing_records
 from mailboat_operator.sending_apply import SendingApplier
 from mailboat_operator.sending_reconcile import SendingReconciler
 from mailboat_operator.steady_clock import steady_clock
@@ -160,6 +161,8 @@ class _Operator:
         for ready in READY:
             metrics.resources.labels(ready).set_function(partial(self._count, names.KIND, ready))
             metrics.domains.labels(ready).set_function(partial(self._count, names.SENDING_KIND, ready))
+        for state in NEEDED:
+            metrics.records_missing.labels(state).set_function(partial(self._records_missing, state))
 
     async def run(self) -> int:
         """Wait for the lease, then work."""
@@ -292,6 +295,10 @@ class _Operator:
 
     def _count(self, kind: str, ready: str) -> int:
         return sum(_ready(body) == ready for key, body in self._cache.resources.items() if key.kind == kind)
+
+    def _records_missing(self, state: str) -> int:
+        domains = (body for key, body in self._cache.resources.items() if key.kind == names.SENDING_KIND)
+        return sum(missing_records(body["status"], state) for body in domains)
 
 
 def _ready(resource: dict[str, Any]) -> str:

@@ -16,6 +16,8 @@ RECORDS_CONTROLLER = "dnsrecords"
 CONTROLLERS = (CONTROLLER, SENDING_CONTROLLER, RECORDS_CONTROLLER)
 RESULTS = ("success", "requeue_after", "error")
 READY = ("True", "False", "Unknown")
+NEEDED = ("Active", "Retiring")
+"""States of DKIM keys whose records verifiers need."""
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LOADED = (0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 90.0, 120.0, 300.0, 900.0)
 
@@ -90,6 +92,11 @@ class Metrics:
         self.domains = self._gauge(
             f"{name}_sendingdomains", "SendingDomains by the status of their condition Ready.", "ready"
         )
+        self.records_missing = self._gauge(
+            f"{name}_dkim_records_missing",
+            "DKIM keys that have signed and whose record a name server does not show, by the state of the key.",
+            "state",
+        )
 
     def _begin(self) -> None:
         """Every series with a closed set of labels exists from the start, with 0."""
@@ -104,6 +111,8 @@ class Metrics:
         for ready in READY:
             self.resources.labels(ready)
             self.domains.labels(ready)
+        for state in NEEDED:
+            self.records_missing.labels(state)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

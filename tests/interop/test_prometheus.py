@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from prometheus_client import start_http_server
 from tests.support import programs
 from tests.support.dkim import add_key
 from tests.support.dns_server import Behaviour, DnsServer
@@ -21,6 +22,7 @@ from tests.support.relay_process import Relay, RelayConfig, running
 from tests.support.scripted_mx import Drop, ScriptedMx
 
 from mailboat.dkim.keys import Algorithm
+from mailboat_operator.metrics import Metrics
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
@@ -83,6 +85,16 @@ class World:
     def main(self) -> list[str]:
         """Keys of `[main]`; what is deferred is due again soon."""
         return [f"dns_servers={self.dns.endpoint}", f"mx_port={self.tls.port}", "temp_fail_intervals=5s*100"]
+
+
+@pytest.fixture
+def operator_port() -> Iterator[int]:
+    """Where the metrics of an operator are that has nothing to do."""
+    server, thread = start_http_server(0, "127.0.0.1", Metrics("1.2.3").registry)
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 @pytest.fixture
@@ -161,14 +173,16 @@ def chosen(expression: str) -> str:
     return expression
 
 
-async def test_every_panel_shows_data_of_a_relay_under_load(tmp_path: Path, world: World) -> None:
+async def test_every_panel_shows_data_of_a_relay_under_load(tmp_path: Path, world: World, operator_port: int) -> None:
     config = Config(tmp_path / "relay", 0, outbound=world.main(), sections=world.routes(tmp_path / "none")[:6])
     give_a_faulty_plugin(config)
     add_key(config, Algorithm.ED25519, selector=SELECTOR)
     config.put("tls.ini", f"key={tmp_path / 'mx.pem'}\ncert={tmp_path / 'mx.pem'}\n")
     async with (
         running(config) as relay,
-        Prometheus.start(tmp_path / "prometheus", {"relay-0": config.admin_port}) as prometheus,
+        Prometheus.start(
+            tmp_path / "prometheus", {"relay-0": config.admin_port, "operator-0": operator_port}
+        ) as prometheus,
         load(relay),
     ):
         missing = {chosen(expression): title for title, expression in expressions()}
@@ -203,7 +217,9 @@ PROVOKED = {
 }
 
 
-async def test_every_alert_stands_on_data_and_sees_the_trouble_that_is_there(tmp_path: Path, world: World) -> None:
+async def test_every_alert_stands_on_data_and_sees_the_trouble_that_is_there(
+    tmp_path: Path, world: World, operator_port: int
+) -> None:
     (tmp_path / "secret").write_text("wrong")
     config = Config(tmp_path / "relay-0", 0, outbound=world.main(), sections=world.routes(tmp_path / "secret"))
     astray = ["[bind]", "default=192.0.2.77", *section("*", world.plain.port)]
@@ -212,7 +228,7 @@ async def test_every_alert_stands_on_data_and_sees_the_trouble_that_is_there(tmp
     add_key(config, Algorithm.ED25519, selector=SELECTOR)
     for file, pem in zip(("tls_key.pem", "tls_cert.pem"), self_signed("relay.test"), strict=True):
         config.put(file, pem.decode())
-    targets = {"relay-0": config.admin_port, "relay-1": other.admin_port}
+    targets = {"relay-0": config.admin_port, "relay-1": other.admin_port, "operator-0": operator_port}
     async with (
         running(config) as relay,
         running(other) as stray,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import yaml
-from tests.support.monitoring import ALERT_TESTS, KNOWN, OPERATIONS, RUNBOOKS, Alert, alerts, label_values
+from tests.support.monitoring import ALERT_TESTS, KNOWN, OF_OPERATOR, OPERATIONS, RUNBOOKS, Alert, alerts, label_values
 from tests.support.promql import selectors
 
 EACH = pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
@@ -26,7 +26,7 @@ def test_an_alert_uses_metrics_and_labels_that_are_there(alert: Alert) -> None:
     used = selectors(alert.expr)
     assert used
     for selector in used:
-        metric = KNOWN[selector.family]
+        metric = (KNOWN | OF_OPERATOR)[selector.family]
         for label, _, value in selector.matchers:
             assert set(value.split("|")) <= label_values(metric)[label]
 

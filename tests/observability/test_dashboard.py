@@ -11,7 +11,7 @@ import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from observability.dashboard import UID
 from observability.plain import others
-from tests.support.monitoring import DASHBOARD, KNOWN, dashboard, expressions, label_values, panels
+from tests.support.monitoring import DASHBOARD, KNOWN, OF_OPERATOR, dashboard, expressions, label_values, panels
 from tests.support.promql import selectors
 
 from mailboat.metrics.catalog import Metric, MetricKind
@@ -32,7 +32,7 @@ def test_each_expression_uses_metrics_and_labels_that_are_there(title: str, expr
     used = selectors(expression)
     assert used, title
     for selector in used:
-        metric = KNOWN[selector.family]
+        metric = (KNOWN | OF_OPERATOR)[selector.family]
         assert (selector.name != selector.family) == (metric.kind is MetricKind.HISTOGRAM)
         for label, _, value in selector.matchers:
             if label not in TARGET_LABELS:
@@ -43,7 +43,7 @@ def test_each_expression_uses_metrics_and_labels_that_are_there(title: str, expr
 def test_each_expression_is_about_the_chosen_relays(title: str, expression: str) -> None:
     for selector in selectors(expression):
         chosen = {label for label, operator, value in selector.matchers if (operator, value) == ("=~", f"${label}")}
-        assert chosen == {"namespace", "job", "pod"}, title
+        assert chosen == (set() if selector.family in OF_OPERATOR else {"namespace", "job", "pod"}), title
 
 
 def test_each_variable_is_defined() -> None:

@@ -258,9 +258,13 @@ def test_a_record_that_a_provider_has_cut_is_named_with_the_position(
     assert f"ends after 255 of {len(record['value'])} octets" in message(api)
 
 
-def test_a_record_that_vanishes_is_said_and_the_key_signs_on(api: KubeApi, dns: NameServers, domain: str) -> None:
+def test_a_record_that_vanishes_is_said_and_the_key_signs_on(
+    api: KubeApi, dns: NameServers, domain: str, running: OperatorProcess
+) -> None:
     sending_domain(api, domain, **RSA)
     until_ready(api, dns, keys=1)
+    missing = 'mailboat_operator_dkim_records_missing{state="Active"}'
+    before = running.metric(missing)
     key = only(states(api), "Active")
     dns.remove(f"{key}._domainkey.{domain}")
 
@@ -269,6 +273,7 @@ def test_a_record_that_vanishes_is_said_and_the_key_signs_on(api: KubeApi, dns: 
     until(lambda: condition(api, "RecordsPublished"), lambda found: found == ("False", "RecordMissing"))
     assert states(api) == {key: "Active"}
     assert signing(api, domain) == [key]
+    until(lambda: running.metric(missing), lambda count: count == before + 1)
 
 
 def test_while_a_name_server_is_silent_nothing_changes(api: KubeApi, dns: NameServers, domain: str) -> None:
@@ -334,8 +339,13 @@ def test_without_external_dns_the_records_are_to_be_published_by_hand(api: KubeA
     until_states(api, "Generated", "Generated")
 
 
-def test_spf_is_judged_for_the_addresses_that_the_pods_bind(api: KubeApi, dns: NameServers, domain: str) -> None:
+def test_spf_is_judged_for_the_addresses_that_the_pods_bind(
+    api: KubeApi, dns: NameServers, domain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And not for one that is only guessed."""
+    for zone in dns.zones:  # so that nothing is taken from a cache
+        monkeypatch.setattr(zone, "ttl", 0)
+        monkeypatch.setattr(zone, "negative_ttl", 0)
     sending_domain(api, domain, **RSA)
     until(lambda: condition(api, "SPFPasses"), lambda found: found == ("False", "SPFMissing"))
     dns.publish(domain, "v=spf1 -all")

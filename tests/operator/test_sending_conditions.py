@@ -11,9 +11,10 @@ from tests.support.sending_domain import sending_resource, sending_spec
 
 from mailboat.dkim.keys import Algorithm
 from mailboat.dkim.record import Finding, Publication
+from mailboat_operator.metrics import NEEDED
 from mailboat_operator.sending.keys import DomainKey, KeyState
 from mailboat_operator.sending.life import CHECK, KeyPlan
-from mailboat_operator.sending.rows import read_rows
+from mailboat_operator.sending.rows import missing_records, read_rows
 from mailboat_operator.sending.status import SendingFindings, compute, told_changes
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -146,3 +147,16 @@ def test_each_step_of_a_key_is_an_event_and_only_trouble_a_warning() -> None:
 
     assert mended == [("KeyActive", False), ("KeysReady", False), ("RecordsPublished", False)]
     assert ("RecordMissing", True) in broken
+
+
+def test_a_record_is_missing_where_its_key_has_signed_and_the_dns_does_not_show_it() -> None:
+    rows = (
+        row(KeyState.ACTIVE, seen=False, seen_at=NOW),
+        row(KeyState.ACTIVE, "mb2", seen=True, seen_at=NOW),
+        row(KeyState.RETIRING, "mb3", seen=False, seen_at=NOW),
+        row(KeyState.GENERATED, "mb4", seen=False, seen_at=NOW),
+        row(KeyState.ACTIVE, "mb5"),
+    )
+
+    assert [missing_records(status(*rows), state) for state in NEEDED] == [1, 1]
+    assert missing_records({}, "Active") == 0

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from mailboat.metrics.catalog import INFOS, METRICS, Metric
+from mailboat.metrics.catalog import INFOS, METRICS, Metric, MetricKind
+from mailboat_operator.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "charts" / "mailboat-relay" / "files"
@@ -21,6 +22,18 @@ OPERATIONS = ROOT / "docs" / "operations.md"
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
 KNOWN = {metric.name: metric for metric in METRICS + INFOS}
 """The table of the relay's metrics by name."""
+OF_OPERATOR = {
+    family.name: Metric(
+        family.name,
+        MetricKind.GAUGE,
+        family.documentation,
+        " ".join(family.samples[0].labels),
+        tuple(" ".join(sample.labels.values()) for sample in family.samples),
+    )
+    for family in Metrics().registry.collect()
+    if family.type == "gauge" and family.samples
+}
+"""The operator's gauges by name; whichever relays are chosen, its series are about all of its resources."""
 
 
 @dataclass(frozen=True)

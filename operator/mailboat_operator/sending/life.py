@@ -223,10 +223,7 @@ def _beside(key: DomainKey, signer: DomainKey | None, now: datetime) -> DomainKe
 
 def _without_unwanted(keys: Iterable[DomainKey], wanted: Collection[Algorithm], now: datetime) -> list[DomainKey]:
     """Retire what signs by an algorithm that is not asked for any more, once another one signs."""
-    keys = [
-        _ended(key, now) if key.algorithm not in wanted and key.state in UPCOMING else key
-        for key in keys
-    ]
+    keys = [_ended(key, now) if key.algorithm not in wanted and key.state in UPCOMING else key for key in keys]
     if not any(key.state is KeyState.ACTIVE and key.algorithm in wanted for key in keys):
         return keys
     return [

@@ -43,6 +43,12 @@ def written_records(
     return [dict(_record(key, domain, ttl, advice.get(key.selector, ""))) for key in keys]
 
 
+def missing_records(status: Mapping[str, Any], state: str) -> int:
+    """How many keys in a state have a record that the DNS does not show as it should be."""
+    unseen = {record.get("name") for record in status.get("records") or () if record.get("seen") == _SEEN[False]}
+    return sum(key.get("state") == state and key.get("name") in unseen for key in status.get("keys") or ())
+
+
 def instant(moment: datetime) -> str:
     """A time as the API has it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
