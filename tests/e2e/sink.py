@@ -57,6 +57,16 @@ class Sink:
         lines = self._kubectl("logs", self.name).splitlines()
         return [parsed(line) for line in lines if " -> " in line]
 
+    def printed(self, sender: str) -> list[bytes]:
+        """The mails of a sender themselves, in order, of a sink with `--print-body`."""
+        found = []
+        _, *parts = re.split(r"^(?=\S+  <)", self._kubectl("logs", self.name), flags=re.MULTILINE)
+        for part in parts:
+            line, *body = part.removesuffix("\n").split("\n")
+            if f"  <{sender}> -> " in line:
+                found.append("\r\n".join(text[4:].replace("\\t", "\t") for text in body).encode())
+        return found
+
     def until(self, count: int, subject: str = "", patience: float = 60) -> list[Delivery]:
         """Wait for so many mails, of a subject if one is given."""
 

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -177,15 +176,8 @@ def test_a_reader_of_the_readme_gets_a_mail_with_signatures_that_verify(
         zone.text(name, strings)
     reader.next("condition=Ready")
 
-    mail = until(lambda: printed(kubectl("logs", printing.name), "you@shop.test"), bool)
+    (mail,) = until(lambda: printing.printed("you@shop.test"), bool)
     texts = {name: "".join(re.findall('"(.*?)"', strings)) for name, strings in records.items()}
     assert [tags["d"] for tags in signatures_of(mail)] == ["shop.test", "shop.test"]
     assert verified_by(mail, texts) == [True, True]
     assert reader.is_at_the_end()
-
-
-def printed(log: str, sender: str) -> bytes:
-    """The mail of a sender that a sink has printed; empty where there is none yet."""
-    _, _, rest = log.partition(f"  <{sender}> -> ")
-    body = takewhile(lambda line: line.startswith("    "), rest.split("\n")[1:])
-    return "\r\n".join(line[4:].replace("\\t", "\t") for line in body).encode()
