@@ -98,7 +98,7 @@ class Prometheus:
         async def seen() -> bool:
             assert process.returncode is None, f"Prometheus ended with {process.returncode}"
             with contextlib.suppress(aiohttp.ClientError):  # it does not listen yet
-                return len(await self.query("mailboat_build_info")) == len(targets)
+                return len(await self.query("up == 1")) == len(targets)
             return False
 
         await until(seen)
