@@ -63,8 +63,10 @@ class Sink:
         _, *parts = re.split(r"^(?=\S+  <)", self._kubectl("logs", self.name), flags=re.MULTILINE)
         for part in parts:
             line, *body = part.removesuffix("\n").split("\n")
-            if f"  <{sender}> -> " in line:
-                found.append("\r\n".join(text[4:].replace("\\t", "\t") for text in body).encode())
+            mail = "\r\n".join(text[4:].replace("\\t", "\t") for text in body).encode()
+            # The last one may be still on its way into the log.
+            if f"  <{sender}> -> " in line and len(mail) == parsed(line).size:
+                found.append(mail)
         return found
 
     def until(self, count: int, subject: str = "", patience: float = 60) -> list[Delivery]:
