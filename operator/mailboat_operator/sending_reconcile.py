@@ -36,7 +36,7 @@ from mailboat_operator.sending.spec import DeletionPolicy, PublishMode, SendingS
 from mailboat_operator.sending.spf import SpfFindings, spf_verdict
 from mailboat_operator.sending.status import SendingFindings, SendingReason
 from mailboat_operator.sending_apply import ForeignChildError, SendingApplier
-from mailboat_operator.source_addresses import SourceAddresses, source_addresses
+from mailboat_operator.source_addresses import SourceAddressCache, SourceAddresses
 from mailboat_operator.watch_cache import WatchCache
 from mailboat_operator.workqueue import RetryAfter
 
@@ -94,6 +94,7 @@ class SendingReconciler:
         self._recorder = recorder
         self._checks = checks
         self._now = now
+        self._sources = SourceAddressCache()
         self._requested: dict[ObjectKey, str] = {}
         """The annotation `names.RECONCILE` as it was seen last: another value has the DNS asked at once."""
 
@@ -224,7 +225,7 @@ class SendingReconciler:
         report = self._checks.report(known.key)
         if report is None or findings.plan is None:
             return findings
-        sources = self._sources(known)
+        sources = self._source_addresses(known)
         said = {
             key.selector: (key, report.answers.get(dns_name(key.selector, known.spec.domain)))
             for key in findings.plan.keys
@@ -244,10 +245,11 @@ class SendingReconciler:
             dmarc=dmarc_verdict(report.dmarc),
         )
 
-    def _sources(self, known: _Run) -> SourceAddresses:
+    def _source_addresses(self, known: _Run) -> SourceAddresses:
         """Where mail of the domain comes from."""
-        relays = ((name, ObjectKey(known.key.namespace, name)) for name in known.spec.outbound_configs)
-        return source_addresses(known.spec.domain, ((name, self._cache.resources.get(relay)) for name, relay in relays))
+        relays = [ObjectKey(known.key.namespace, name) for name in known.spec.outbound_configs]
+        resources = {relay: self._cache.resources.get(relay) for relay in relays}
+        return self._sources.addresses(known.spec.domain, resources)
 
     def _all_keys(self, known: _Run) -> list[DomainKey]:
         """The rows, and rows for the keys that have none yet."""
@@ -298,7 +300,7 @@ class SendingReconciler:
         """Say when the DNS is to be asked next: soon for what may change soon, and never all domains at once."""
         keys = {*(key.selector for key in plan.keys), *(key.selector for key in self._all_keys(known))}
         wanted = tuple(sorted(dns_name(selector, known.spec.domain) for selector in keys))
-        unknown = self._checks.follow(known.key, known.spec.domain, wanted, self._sources(known).known)
+        unknown = self._checks.follow(known.key, known.spec.domain, wanted, self._source_addresses(known).known)
         age = self._checks.age(known.key)
         soon = plan.next_check < CHECK or bool(plan.make) or plan.unjudged
         delay = plan.next_check.total_seconds()

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from mailboat.config.nouns import Bind, BindKind, IPAddress
 from mailboat.config.values import bind
-from mailboat_operator.spec import Spec, parse
+from mailboat_operator.observed import ObjectKey
+from mailboat_operator.spec import RouteSpec, parse
 
 _TRANSLATED: Final = tuple(
     map(
@@ -43,34 +44,59 @@ class SourceAddresses:
     """Why these are not all; empty: they are."""
 
 
-def source_addresses(domain: str, relays: Iterable[tuple[str, Mapping[str, Any] | None]]) -> SourceAddresses:
-    """Of mail of a domain, which relays of these OutboundConfigs deliver, given by name and resource."""
-    known: dict[IPAddress, None] = {}
-    unknown = ""
-    for name, resource in relays:
-        for found in _of_relay(domain, resource):
-            if isinstance(found, str):
-                unknown = unknown or f"OutboundConfig {name}: {found}"
-            else:
-                known[found] = None
-    return SourceAddresses(tuple(known), unknown or ("" if known else "no pod has a source address"))
+class SourceAddressCache:
+    """Remembers what each OutboundConfig says until it changes: a thousand domains may ask for the same one."""
+
+    def __init__(self) -> None:
+        self._relays: dict[ObjectKey, _Relay] = {}
+
+    def addresses(self, domain: str, relays: Mapping[ObjectKey, Mapping[str, Any] | None]) -> SourceAddresses:
+        """Where mail of a domain comes from, which relays of these OutboundConfigs deliver; None: there is none."""
+        known: dict[IPAddress, None] = {}
+        unknown = ""
+        for key, resource in relays.items():
+            for found in _of_domain(domain, self._relay(key, resource)):
+                if isinstance(found, str):
+                    unknown = unknown or f"OutboundConfig {key.name}: {found}"
+                else:
+                    known[found] = None
+        return SourceAddresses(tuple(known), unknown or ("" if known else "no pod has a source address"))
+
+    def _relay(self, key: ObjectKey, resource: Mapping[str, Any] | None) -> _Relay:
+        relay = self._relays.get(key)
+        if relay is None or relay.resource is not resource:
+            self._relays[key] = relay = _Relay(resource, *_read(resource))
+        return relay
 
 
-def _of_relay(domain: str, resource: Mapping[str, Any] | None) -> Iterator[IPAddress | str]:
+@dataclass(frozen=True, slots=True)
+class _Relay:
+    """One OutboundConfig."""
+
+    resource: Mapping[str, Any] | None
+    sources: tuple[IPAddress | str, ...]
     """Addresses, and texts that say why there may be others."""
-    spec, _ = parse(resource) if resource else (None, ())
-    if resource is None or spec is None:
-        yield "it does not exist" if resource is None else "its spec is not valid"
-    elif route := _route_of_all(domain, spec):
-        yield f"mail leaves through the smart host of its route {route}"
-    else:
-        for entry in [bind(text) for _, text in spec.binds] or [Bind()]:
-            yield from map(_seen, _bound(entry, resource))
+    routes: tuple[RouteSpec, ...]
 
 
-def _route_of_all(domain: str, spec: Spec) -> str:
+def _read(resource: Mapping[str, Any] | None) -> tuple[tuple[IPAddress | str, ...], tuple[RouteSpec, ...]]:
+    if resource is None:
+        return ("it does not exist",), ()
+    spec, _ = parse(resource)
+    if spec is None:
+        return ("its spec is not valid",), ()
+    entries = [bind(text) for _, text in spec.binds] or [Bind()]
+    return tuple(_seen(source) for entry in entries for source in _bound(entry, resource)), spec.routes
+
+
+def _of_domain(domain: str, relay: _Relay) -> Iterable[IPAddress | str]:
+    route = _route_of_all(domain, relay.routes)
+    return [f"mail leaves through the smart host of its route {route}"] if route else relay.sources
+
+
+def _route_of_all(domain: str, routes: Iterable[RouteSpec]) -> str:
     """The route that takes all mail of the domain; empty: none does."""
-    for route in spec.routes:
+    for route in routes:
         domains, senders = route.listed("domains"), route.listed("senders")
         if (not domains or "*" in domains) and (not senders or domain in senders):
             return route.name

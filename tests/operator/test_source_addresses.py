@@ -7,12 +7,21 @@ from typing import Any
 import pytest
 from tests.support.outbound_config import resource
 
-from mailboat_operator.source_addresses import SourceAddresses, source_addresses
+from mailboat_operator.observed import ObjectKey
+from mailboat_operator.source_addresses import SourceAddressCache, SourceAddresses
+
+Resource = dict[str, Any] | None
+
+
+def sources(**relays: Resource) -> SourceAddresses:
+    """Of mail of example.com and the OutboundConfigs with these names."""
+    named = {ObjectKey("mail", name): resource for name, resource in relays.items()}
+    return SourceAddressCache().addresses("example.com", named)
 
 
 def found(spec: dict[str, Any], status: dict[str, Any] | None = None) -> tuple[list[str], str]:
     """Of one OutboundConfig: addresses, and why these may not be all."""
-    addresses = source_addresses("example.com", [("relay", resource({"targetRef": {"name": "relay"}, **spec}, status))])
+    addresses = sources(relay=resource({"targetRef": {"name": "relay"}, **spec}, status))
     return list(map(str, addresses.known)), addresses.unknown.removeprefix("OutboundConfig relay: ")
 
 
@@ -80,9 +89,21 @@ def test_an_outbound_config_that_is_missing_or_wrong_is_named_and_the_others_cou
     good = resource({"targetRef": {"name": "relay"}, **per_pod("192.0.2.9")})
     wrong = resource({"egress": {"mode": "PerPod"}})
 
-    missing = source_addresses("example.com", [("a", good), ("b", None)])
-    invalid = source_addresses("example.com", [("a", good), ("b", wrong), ("c", good)])
+    missing = sources(a=good, b=None)
+    invalid = sources(a=good, b=wrong, c=good)
 
     assert (len(missing.known), missing.unknown) == (1, "OutboundConfig b: it does not exist")
     assert (len(invalid.known), invalid.unknown) == (1, "OutboundConfig b: its spec is not valid")
-    assert source_addresses("example.com", []) == SourceAddresses((), "no pod has a source address")
+    assert sources() == SourceAddresses((), "no pod has a source address")
+
+
+def test_a_resource_is_read_again_once_it_is_another_one() -> None:
+    cache, key = SourceAddressCache(), ObjectKey("mail", "relay")
+
+    def known(resource: Resource) -> list[str]:
+        return list(map(str, cache.addresses("example.com", {key: resource}).known))
+
+    first = resource({"targetRef": {"name": "relay"}, **per_pod("192.0.2.9")})
+    assert known(first) == known(first) == ["192.0.2.9"]
+    assert known(None) == []
+    assert known(resource({"targetRef": {"name": "relay"}, **per_pod("192.0.2.10")})) == ["192.0.2.10"]
