@@ -31,7 +31,12 @@ def row(state: KeyState, selector: str = "mb1", **more: Any) -> DomainKey:
 def status(*rows: DomainKey, old: dict[str, Any] | None = None, **findings: Any) -> dict[str, Any]:
     resource = sending_resource() | {"status": old or {}}
     active = frozenset(key.selector for key in rows if key.state is KeyState.ACTIVE)
-    given: dict[str, Any] = {"plan": KeyPlan(rows, (), CHECK), "checked": True, "signing": (active,), **findings}
+    given: dict[str, Any] = {
+        "plan": KeyPlan(rows, (), CHECK, unjudged=False),
+        "checked": True,
+        "signing": (active,),
+        **findings,
+    }
     return compute(resource, SPEC, SendingFindings(**given), NOW)
 
 
