@@ -164,6 +164,26 @@ def test_the_result_for_192_0_2_9(name: str) -> None:
     assert zone.check("192.0.2.9").word is expected
 
 
+VALIDATED = {
+    ("sub.example.com", "example.com"): "example.com",
+    ("other.test", "sub.example.com"): "sub.example.com",
+    ("other.test",): "other.test",
+    (): "unknown",
+}
+
+
+@pytest.mark.parametrize("names", VALIDATED)
+def test_the_macro_p_prefers_the_domain_then_one_below_it_then_any(names: tuple[str, ...]) -> None:
+    """RFC 7208 7.3."""
+    zone = including("exists:%{p}.list.test", "-all")
+    zone.records["9.2.0.192.in-addr.arpa", "PTR"] = list(names)
+    zone.records |= {(name, "A"): ["192.0.2.9"] for name in names}
+
+    zone.check("192.0.2.9")
+
+    assert zone.asked[-1] == (f"{VALIDATED[names]}.list.test", "A")
+
+
 def test_more_than_ten_hosts_of_one_mx_are_an_error() -> None:
     zone = including("mx", "+all")
     zone.records["example.com", "MX"] = [f"mx{number}.test" for number in range(11)]
@@ -226,8 +246,8 @@ def test_every_zone_gives_a_result_after_a_bounded_number_of_look_ups(zone: Reco
 
     asked.check("192.0.2.9")
 
-    # The record, and for each term that asks ten hosts of an MX, or a PTR record with its hosts.
-    assert len(asked.asked) <= 1 + LOOKUPS_MAX * 12
+    # The record, and for each term that asks ten hosts of an MX, or twice a PTR record with its hosts.
+    assert len(asked.asked) <= 1 + LOOKUPS_MAX * 24
 
 
 @given(RECORD, ZONES)

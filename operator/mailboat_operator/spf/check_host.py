@@ -127,13 +127,14 @@ class _Evaluation:
         return False
 
     async def _validated(self, domain: str) -> str | None:
-        """A name of the address, below the domain or that itself, that has the address (RFC 7208 5.5)."""
+        """A name of the address that has the address (RFC 7208 5.5): the domain, else one below it; if empty, any."""
         try:
             names = await self._lookup(self._address.reverse_pointer, "PTR")
         except SpfTempError:
             return None
-        for name in names[:_HOSTS_MAX]:
-            if f".{name}".lower().endswith(f".{domain}".lower()) and await self._has_address(name):
+        for name in sorted(names[:_HOSTS_MAX], key=lambda name: name.lower() != domain.lower()):
+            below = not domain or f".{name}".lower().endswith(f".{domain}".lower())
+            if below and await self._has_address(name):
                 return name
         return None
 
@@ -167,7 +168,7 @@ class _Evaluation:
             "v": "in-addr" if self._address.version == 4 else "ip6",
         }
         if uses(spec, "p"):
-            values["p"] = await self._validated(domain) or "unknown"
+            values["p"] = await self._validated(domain) or await self._validated("") or "unknown"
         return expand(spec, values)
 
     def _count(self) -> None:
