@@ -84,6 +84,10 @@ class FaultProxy:
         # Watches do not end by themselves.
         for task in asyncio.all_tasks(self._loop) - {asyncio.current_task()}:
             task.cancel()
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()  # whoever does not read would hold it open
         await self._runner.cleanup()
         assert self._session.connector is not None
         # The loop ends now: nobody would wait for the farewell inside TLS.

@@ -55,6 +55,7 @@ class NameServers:
                 self.port = server.endpoint.port
             self._up.set()
             await self._down.wait()
+        await asyncio.sleep(0)  # for the sockets of what was closed to be closed: the loop ends now
 
     def wait_until_up(self) -> None:
         """Return when it serves."""
