@@ -45,7 +45,7 @@ def external_dns(crd_server: ApiServer) -> Iterator[None]:
     kubectl("delete", "--wait", "crd/dnsendpoints.externaldns.k8s.io")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy(crd_server: ApiServer) -> Iterator[FaultProxy]:
     """Between the operator and the API server."""
     proxy = FaultProxy(crd_server.url, crd_server.ca)
@@ -53,12 +53,15 @@ def proxy(crd_server: ApiServer) -> Iterator[FaultProxy]:
     proxy.close()
 
 
-@pytest.fixture
-def running(proxy: FaultProxy, api: KubeApi, dns: NameServers, tmp_path: Path) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def running(
+    crd_server: ApiServer, proxy: FaultProxy, dns: NameServers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """An operator that asks our name servers."""
-    kubeconfig = proxy.kubeconfig(tmp_path / "kubeconfig", api.token)
-    words = (f"--namespace={api.namespace}", f"--dns-server=127.0.0.1:{dns.port}", f"--dns-port={dns.port}")
-    with operator(kubeconfig, tmp_path, *words):
+    directory = tmp_path_factory.mktemp("operator")
+    kubeconfig = proxy.kubeconfig(directory / "kubeconfig", KubeApi(crd_server.kubeconfig, "default").token)
+    words = ("--all-namespaces", f"--dns-server=127.0.0.1:{dns.port}", f"--dns-port={dns.port}")
+    with operator(kubeconfig, directory, *words):
         yield
 
 
@@ -159,7 +162,7 @@ def test_an_endpoint_of_somebody_else_is_not_touched(api: KubeApi, domain: str) 
 def test_without_the_right_the_condition_says_which_value_of_the_chart_gives_it(
     proxy: FaultProxy, api: KubeApi, domain: str
 ) -> None:
-    proxy.rule = lambda _, path: 403 if "/dnsendpoints" in path else None
+    proxy.rule = lambda _, path: 403 if f"{api.namespace}/dnsendpoints" in path else None
     sending_domain(api, domain, **SPEC)
     until(lambda: condition(api, "RecordsPublished"), lambda found: found == ("False", "NoExternalDNS"))
     assert "rbac.dnsEndpoints" in message(api)

@@ -81,17 +81,13 @@ class FaultProxy:
         self.port = self._runner.addresses[0][1]
 
     async def _stop(self) -> None:
+        # The loop ends now: nobody would wait for the farewell inside TLS, which a task that is cancelled begins.
+        assert self._session.connector is not None
+        await self._session.connector.close(abort_ssl=True)
         # Watches do not end by themselves.
         for task in asyncio.all_tasks(self._loop) - {asyncio.current_task()}:
             task.cancel()
-        assert self._runner.server is not None
-        for connection in self._runner.server.connections:
-            if connection.transport is not None:
-                connection.transport.abort()  # whoever does not read would hold it open
         await self._runner.cleanup()
-        assert self._session.connector is not None
-        # The loop ends now: nobody would wait for the farewell inside TLS.
-        await self._session.connector.close(abort_ssl=True)
         await self._session.close()
         await asyncio.sleep(0)  # for what was aborted to be lost
 
