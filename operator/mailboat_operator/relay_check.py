@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mailboat.config import ini
-from mailboat.config.dkim import FILE, is_key_file
+from mailboat.config.dkim import FILE
 from mailboat.config.fault import Fault, Report
 from mailboat.config.files import GivenFiles
 from mailboat.config.ini import MAIN
 from mailboat.config.parse import longest_wait, settings_of
 from mailboat.config.tenants import TENANT
-from mailboat_operator import fields
+from mailboat_operator import fields, names
 from mailboat_operator.checks import RefFault, RefReason
 from mailboat_operator.desired.children import Desired
 from mailboat_operator.references import Reference
@@ -40,9 +40,9 @@ class RelayFaults:
 def relay_faults(spec: Spec, desired: Desired) -> RelayFaults:
     """Everything that a relay would refuse in the files of these children, each told where it is given."""
     report = Report()
-    contents = {name: content for child in desired.children for name, content in child.data.items()}
     # Of DKIM only keys that have been read are written, and nothing that a user says: a thousand take a second.
-    contents = {name: content for name, content in contents.items() if name != FILE and not is_key_file(name)}
+    children = [child for child in desired.children if not child.key.name.endswith(names.DKIM_SECRETS)]
+    contents = {name: content for child in children for name, content in child.data.items() if name != FILE}
     if listened := dict.fromkeys(address for tenant in spec.tenants for address in _listeners(tenant)):
         # Where the pods listen is not known here: wherever a tenant's mail is to come in.
         contents["smtp.ini"] = ini.write({MAIN: {"listen": ", ".join(listened)}}).encode()
