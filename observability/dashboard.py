@@ -252,6 +252,11 @@ def tls_policies() -> Sequence[Builder[Panel]]:
             [Query(f"min by (pod) ({series('mailboat_dane_available')})", "{{pod}}")],
             Look(maximum=1),
         ),
+        graph(
+            "Fetches of MTA-STS policies",
+            "A day, by result; one a domain at first, and again before its policy ends.",
+            [Query(total(f"increase({series('mailboat_sts_fetches_total')}[1d])", "result"), "{{result}}")],
+        ),
     ]
 
 
