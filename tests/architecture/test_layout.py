@@ -29,6 +29,7 @@ PURE = (
     "message",
     "config",
     "dkim",
+    "tlsrpt",
     "queue/entry.py",
     "queue/backoff.py",
     "queue/schedule.py",
