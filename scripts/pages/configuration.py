@@ -19,6 +19,7 @@ from mailboat.config.settings import (
     Route,
     SmtpSettings,
     Tenant,
+    TlsReportSettings,
     TlsSettings,
     keys_of,
 )
@@ -33,6 +34,7 @@ _TABLES: Mapping[str, type] = {
     "tls.outbound": OutboundTlsSettings,
     "dkim.ini": DkimSettings,
     "domain": DkimDomain,
+    "tlsrpt.ini": TlsReportSettings,
     "tenants.ini": Tenant,
 }
 _HEAD = "| key | default | meaning | a change |\n|---|---|---|---|"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tests.support.facts import T0
 from tests.support.submission_requests import SubmissionBox
@@ -25,6 +26,7 @@ class FakeControl(SubmissionBox):
         self.selections: list[Selection] = []
         self.received = b""
         self.receiving = False
+        self.report_days: list[int | None] = []
 
     def _selected(self, selection: Selection) -> list[Entry]:
         if self.fault:
@@ -52,6 +54,10 @@ class FakeControl(SubmissionBox):
         if self.fault:
             raise self.fault
         return 3
+
+    async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
+        self.report_days.append(day)
+        return [{"day": "2026-01-31", "domain": "a.test", "address": "r@a.test", "id": "1@b.test", "state": "sent"}]
 
     async def metrics(self) -> bytes:
         if self.fault:

@@ -89,6 +89,9 @@ class QueueAdmin(Protocol):
     async def import_archive(self, archive: str) -> int:
         """Import the archive at this path; the number of entries. May raise `queue.archive.DamagedArchiveError`."""
 
+    async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
+        """Send the reports on TLS of past days, or of one (days since the epoch), that are not sent yet; which."""
+
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start a program's message. May raise `submission.request.RefusedError`, now or while it is written."""
 

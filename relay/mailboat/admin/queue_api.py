@@ -79,7 +79,7 @@ class QueueApi:
     def _changing(self, verb: Verb) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
             single(request, frozenset())
-            wanted = await _json_object(request)
+            wanted = scope(await json_object(request))
             if verb is Verb.DELETE and not wanted:
                 raise ProblemError(
                     HTTPStatus.BAD_REQUEST, 'give ids, domain, sender, state, tenant or label, or {"all": true}'
@@ -102,7 +102,8 @@ def single(request: web.Request, allowed: Collection[str]) -> dict[str, str]:
     return query
 
 
-async def _json_object(request: web.Request) -> dict[str, Any]:
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The body of a request; without one an empty object. Raises ProblemError."""
     try:
         # Only the body is timed: changing a large queue may take long.
         async with asyncio.timeout(_BODY_SECONDS):
@@ -115,7 +116,7 @@ async def _json_object(request: web.Request) -> dict[str, Any]:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
     if not isinstance(wanted, dict):
         raise ProblemError(HTTPStatus.BAD_REQUEST, "the body must be a JSON object")
-    return scope(wanted)
+    return wanted
 
 
 def scope(wanted: dict[str, Any]) -> dict[str, Any]:

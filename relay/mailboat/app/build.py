@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from mailboat.app.tls_reporter import TlsReporter
 from mailboat.config.settings import Settings
 from mailboat.delivery.attempt import Attempter
 from mailboat.delivery.attempt_parts import AttemptParts
@@ -22,6 +23,7 @@ from mailboat.delivery.oauth import TokenSource
 from mailboat.delivery.pipeline import DeliveryParts
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.source import Sources, chosen_source, pod_ips
+from mailboat.delivery.tls_counter import TlsCounter
 from mailboat.hooks.loader import Plugins
 from mailboat.ingress.admission import Admission, Load, Refusal
 from mailboat.ingress.context import IngressContext
@@ -37,6 +39,7 @@ from mailboat.queue.opening import open_store
 from mailboat.queue.spool_set import Databases
 from mailboat.queue.store import Store
 from mailboat.queue.sts_table import StsTable
+from mailboat.queue.tlsrpt_table import TlsReportTable
 from mailboat.routing.ahead import Ahead
 from mailboat.routing.answers import Located, Site, Unroutable
 from mailboat.routing.local import LocalAddresses
@@ -44,6 +47,7 @@ from mailboat.routing.lookups import MAX_AGE
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
 from mailboat.routing.sts_cache import StsPolicies
+from mailboat.routing.tlsrpt_records import ReportRecords
 from mailboat.routing.validation import DnssecProbe
 from mailboat.submission.submitter import Submitter
 
@@ -99,6 +103,8 @@ class Parts:
     listener: Listener
     submitter: Submitter
     plugins: Plugins
+    tls_counter: TlsCounter
+    tls_reporter: TlsReporter
 
     def unbound(self, settings: Settings) -> Mapping[int, str]:
         """Why deliveries of an IP version wait for their source address; see `Sources.missing`."""
@@ -123,6 +129,7 @@ class Parts:
         self.router.configure(settings, self.local)
         self.ahead.forget()
         self.engine.configure(settings)
+        self.tls_counter.configure(settings.tlsrpt)
         self.dnssec.again()
 
 
@@ -167,7 +174,11 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     ahead = Ahead(partial(_locate, router, delivery_hooks, clock), clock)
     chance = random.Random()  # noqa: S311 - to spread retries, not for secrets
     gate = Gate(ahead, chance.random)
-    pool = Pool(sources=sources, observer=observer, clock=clock, parked=lambda: gate.places.parked)
+    tls_reports, records = TlsReportTable(next(store.databases())), ReportRecords(resolver, clock)
+    tls_counter = TlsCounter(tls_reports, records, clock)
+    tls_counter.configure(settings.tlsrpt)
+    parked = lambda: gate.places.parked  # noqa: E731
+    pool = Pool(sources=sources, observer=observer, clock=clock, parked=parked, report=tls_counter.count)
     attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens(clock, observer)))
     bounces = Bounces(store, clock, observer, lambda: plugins.hooks)
     delivery = DeliveryParts(store, attempter, bounces, observer, clock, gate, delivery_hooks)
@@ -184,6 +195,8 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
         listener=Listener(context),
         submitter=submitter,
         plugins=plugins,
+        tls_counter=tls_counter,
+        tls_reporter=TlsReporter(tls_reports, records, resolver, submitter),
     )
 
 

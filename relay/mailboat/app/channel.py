@@ -109,6 +109,11 @@ class RemoteWorker:
         """See `WorkerPort`. It takes what the archive takes."""
         return int(await self._ask("import_archive", archive, timeout=None))
 
+    async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
+        """See `WorkerPort`. It waits for those that get the reports."""
+        sent: Sequence[dict[str, Any]] = await self._ask("report_tls", day, timeout=None)
+        return sent
+
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """See `WorkerPort`."""
         return RemoteSubmission(self._ask, await self._ask("begin", pack(request)))
@@ -186,6 +191,7 @@ _VERBS: dict[str, Callable[[_Dispatcher, list[Any]], Awaitable[Any]]] = {
     "change": lambda dispatcher, a: dispatcher.worker.change(Verb(a[0]), _unpack(a[1])),
     "export": lambda dispatcher, a: dispatcher.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
     "import_archive": lambda dispatcher, a: dispatcher.worker.import_archive(a[0]),
+    "report_tls": lambda dispatcher, a: dispatcher.worker.report_tls(a[0]),
     "begin": lambda dispatcher, a: dispatcher.submissions.begin(a[0]),
     "write": lambda dispatcher, a: dispatcher.submissions.write(a[0], a[1]),
     "commit": lambda dispatcher, a: dispatcher.submissions.commit(a[0]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import orjson
 
@@ -172,6 +173,13 @@ class RelayControl:
         if len(workers) < self._expected:
             raise WorkerGoneError(f"{len(workers)} of {self._expected} workers are up: try again when all are up")
         return workers
+
+    async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
+        """By the first worker, which reads what all have counted."""
+        first = next((worker for name, worker in self._all() if _number(name) == 0), None)
+        if first is None:
+            raise WorkerGoneError("the worker that sends TLS reports is being restarted: try again")
+        return await first.report_tls(day)
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """On one worker after the other."""

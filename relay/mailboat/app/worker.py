@@ -14,6 +14,7 @@ from mailboat.app.build import Parts, WorkerOptions
 from mailboat.app.certificates import CertificateExpiry
 from mailboat.app.clock import ClockWatch
 from mailboat.app.reload import ConfigWatch
+from mailboat.app.tls_reporter import SentReport
 from mailboat.app.watch import Watch, disk_of
 from mailboat.delivery.engine import DOT_GRACE, HANG_UP_GRACE
 from mailboat.loading.load import Loaded
@@ -31,10 +32,10 @@ log = logging.getLogger(__name__)
 PLUGIN_GRACE = 2.0
 """Seconds for plugins to close."""
 QUIT_GRACE = 1.0
-"""Seconds for QUIT on idle connections at the end."""
+"""Seconds for QUIT on idle connections at the end, and for the last results of TLS before."""
 COMMIT_GRACE = 5.0
 """Seconds for the last commits, of a disk that is slow but works."""
-STOP_MARGIN = DOT_GRACE + HANG_UP_GRACE + PLUGIN_GRACE + COMMIT_GRACE + QUIT_GRACE
+STOP_MARGIN = DOT_GRACE + HANG_UP_GRACE + PLUGIN_GRACE + COMMIT_GRACE + 2 * QUIT_GRACE
 """Seconds that `stop` may take beyond the drain time."""
 _AWAITED = (
     "outbound.ini does not exist yet, so all mail waits: is there an OutboundConfig, and an operator that watches its "
@@ -88,7 +89,10 @@ class Worker:
             asyncio.create_task(parts.policies.run(), name="MTA-STS"),
             asyncio.create_task(self.config.run(parts.apply), name="reload"),
             asyncio.create_task(parts.dnssec.run(), name="dnssec"),
+            asyncio.create_task(parts.tls_counter.run(), name="TLS-RPT counts"),
         ]
+        if self._options.worker == 0:
+            self._chores.append(asyncio.create_task(parts.tls_reporter.run(), name="TLS-RPT"))
         self._started = True
 
     async def _keep(self, loaded: Loaded) -> None:
@@ -114,6 +118,9 @@ class Worker:
         await _finished(parts.plugins.close(PLUGIN_GRACE))  # they may still send mail
         # Record the attempts first: if the process is killed now, nothing is delivered twice.
         sending.unbind()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUIT_GRACE):
+                await parts.tls_counter.flush()
         await parts.policies.close()  # before the store, which has what they fetched
         await parts.store.close()
         parts.ahead.close()
@@ -207,6 +214,11 @@ class Worker:
     async def import_archive(self, archive: str) -> int:
         """Import an archive."""
         return await imports.import_archive(self._parts.store, archive)
+
+    async def report_tls(self, day: int | None) -> Sequence[SentReport]:
+        """Send reports on TLS; for all workers."""
+        await self._parts.tls_counter.flush()
+        return await self._parts.tls_reporter.send(day)
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start a program's message."""

@@ -236,7 +236,7 @@ DONE = {Verb.FLUSH: "due now", Verb.HOLD: "held", Verb.RELEASE: "released", Verb
 def _change(verb: Verb, config: Path, select: Callable[[], Selection], json: bool) -> int:
     def body() -> int:
         selection = select()
-        source = Api(_http_settings(config)) if verb is Verb.FLUSH else _source(config)
+        source = Api(http_settings(config)) if verb is Verb.FLUSH else _source(config)
         count = source.change(verb, selection)
         print(orjson.dumps({"count": count}).decode() if json else f"{count} {DONE[verb]}")
         return os.EX_OK
@@ -260,7 +260,7 @@ def _source(config: Path, *, reading: bool = False, new: bool = False) -> Api | 
     For reading, the databases are also used if a running relay requires a token that is missing, because the user may
     read them.
     """
-    api = Api(_http_settings(config))
+    api = Api(http_settings(config))
     if api.is_running() and not (reading and not api.may_read()):
         return api
     loaded = load(config, os.environ)
@@ -269,7 +269,7 @@ def _source(config: Path, *, reading: bool = False, new: bool = False) -> Api | 
     return Offline(loaded.settings.outbound.queue_dir, new=new)
 
 
-def _http_settings(directory: Path) -> HttpSettings:
+def http_settings(directory: Path) -> HttpSettings:
     """Reads `http.ini` only, so that a fault in another file does not prevent access to a running relay's queue."""
     report = Report()
     files = ConfigDirectory(directory.absolute(), report)

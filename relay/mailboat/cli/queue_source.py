@@ -122,6 +122,10 @@ class Api:
         """On every worker. An empty selection means everything."""
         return int(self._json("POST", f"/v1/queue/{verb}", wanted_of(selection) or {"all": True})["count"])
 
+    def report_tls(self, day: str) -> list[dict[str, Any]]:
+        """Send the reports on TLS of past days, or of one; which."""
+        return list(self._json("POST", "/v1/tlsrpt/report", {"day": day} if day else {})["reports"])
+
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         content = self._call(method, path, body)
         try:

@@ -20,7 +20,15 @@ from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.outbound import read_outbound, secret
 from mailboat.config.plugins import read_plugins
 from mailboat.config.sections import read_section, warn_of_sections
-from mailboat.config.settings import BounceTemplates, Endpoint, HttpSettings, OutboundSettings, Settings, SmtpSettings
+from mailboat.config.settings import (
+    BounceTemplates,
+    Endpoint,
+    HttpSettings,
+    OutboundSettings,
+    Settings,
+    SmtpSettings,
+    TlsReportSettings,
+)
 from mailboat.config.tenants import read_tenants
 from mailboat.config.tls import read_tls
 
@@ -36,8 +44,8 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
     smtp = files.ini("smtp.ini", files.content("smtp.ini"))
     http = files.ini("http.ini", files.content("http.ini"))
     # Read once, so that the hash is of the parsed content.
-    read = ("outbound.ini", "tls.ini", FILE, "tenants.ini")
-    outbound, tls, dkim, tenants = map(files.content, read)
+    read = ("outbound.ini", "tls.ini", FILE, "tlsrpt.ini", "tenants.ini")
+    outbound, tls, dkim, tlsrpt, tenants = map(files.content, read)
     me = _me(files, host_name, report)
     for file in (smtp, http):
         warn_of_sections(file, (MAIN,), report)
@@ -69,11 +77,25 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
         dkim=dkim_settings,
         dkim_domains=dkim_domains,
         signer=signer,
+        tlsrpt=_tlsrpt(files.ini("tlsrpt.ini", tlsrpt), files, report),
         awaits_outbound=awaits,
         bounce=_bounce(files, report),
         plugins=read_plugins(files, report),
-        hash=config_hash(outbound, tls, tenants, dkim=dkim),
+        hash=config_hash(outbound, tls, tenants, dkim=dkim, tlsrpt=tlsrpt),
     )
+
+
+def _tlsrpt(file: IniFile, files: ConfigFiles, report: Report) -> TlsReportSettings:
+    warn_of_sections(file, (MAIN,), report)
+    settings = TlsReportSettings(**read_section(file, MAIN, TlsReportSettings, report))
+    if settings.socket:
+        settings = replace(settings, socket=files.absolute(settings.socket))
+    given, missing = ("organization", "contact") if settings.organization else ("contact", "organization")
+    if settings.socket and settings.organization and settings.contact:
+        report.warnings.append(file.fault(MAIN, "socket", "is set, so that the relay itself sends no reports"))
+    elif bool(settings.organization) != bool(settings.contact) and not settings.socket:
+        report.warnings.append(file.fault(MAIN, given, f"no reports are sent, because {missing} is not set"))
+    return settings
 
 
 def longest_wait(outbound: OutboundSettings) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 from mailboat.config import intervals, values
 from mailboat.config.ini import MAIN
 from mailboat.config.sections import one_line
-from mailboat.config.settings import CPUS, NamedKey, Settings, keys_of
+from mailboat.config.settings import CPUS, NamedKey, Settings, TlsReportSettings, keys_of
 
 File = dict[str, Any]
 
@@ -80,6 +80,7 @@ def _ini_files(settings: Settings) -> dict[str, list[tuple[str, Any]]]:
         "outbound.ini": [(MAIN, outbound), *binds, *((f"route:{r.name}", r) for r in outbound.routes)],
         "tls.ini": [(MAIN, settings.tls), ("outbound", settings.tls_outbound)],
         **({"dkim.ini": _dkim(settings)} if settings.signer or settings.dkim_domains else {}),
+        **({"tlsrpt.ini": [(MAIN, settings.tlsrpt)]} if settings.tlsrpt != TlsReportSettings() else {}),
         **({"tenants.ini": [(f"tenant:{t.name}", t) for t in settings.tenants]} if settings.tenants else {}),
     }
 

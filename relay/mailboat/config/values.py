@@ -27,6 +27,7 @@ from mailboat.config.hosts import (
 from mailboat.config.intervals import intervals, span
 from mailboat.config.nouns import CPUS, InetPrefer
 from mailboat.model.envelope import TENANT_NAME
+from mailboat.tlsrpt.record import is_mailbox
 
 __all__ = [
     "auth_type",
@@ -149,6 +150,13 @@ def header_text(text: str) -> str:
             break
     if "\\" in text or depth:
         raise ValueError("has a backslash or a lone parenthesis, which would break the header")
+    return text
+
+
+def mailbox(text: str) -> str:
+    """An ASCII mail address without brackets; empty for none."""
+    if text and not is_mailbox(text):
+        raise ValueError("is not a mail address such as reports@example.com")
     return text
 
 

@@ -208,6 +208,7 @@ class _Walk:
         self._requiretls = self._requiretls or target.tls.requiretls
         if target.tls.refusal:  # also refused on a connection kept open by other mail
             self._refused += 1
+            self._parts.pool.refused(target)
             self._failed(target, PeerTrouble(tls_verdict.refusal(target.tls)))
             return
         if target.credentials is not None:

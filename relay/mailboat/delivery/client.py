@@ -14,8 +14,10 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from mailboat.config.settings import Protocol, Settings, TlsLevel
+from mailboat.delivery import tls_results
 from mailboat.delivery.dial import describe, dial, label
 from mailboat.delivery.offers import PeerOffers, offers_of
 from mailboat.delivery.replies import Broken, RawReply, ReplyStream, decode
@@ -31,11 +33,14 @@ from mailboat.routing.answers import Credentials, SessionTls, Target
 from mailboat.routing.security import check_session
 from mailboat.smtp.extensions import STARTTLS, auth
 from mailboat.smtp.sasl_client import SASL_CLIENTS, Respond
+from mailboat.tlsrpt.results import TlsResult
 
 log = logging.getLogger(__name__)
 
 _STARTTLS_LEVELS = frozenset({TlsLevel.ENCRYPT, TlsLevel.REQUIRED})
 _CLOSING = 421
+
+Report = Callable[[TlsResult | None], None]
 _COMMAND_LIMIT = 510
 """Octets of a command without its line end (RFC 5321 4.5.3.1.4): a longer initial response is sent separately."""
 
@@ -52,11 +57,21 @@ class Client:
     """Opens sessions, and holds what they share."""
 
     def __init__(
-        self, *, observer: Observer, contexts: ClientContexts, broken_tls: BrokenTls, now: Callable[[], float]
+        self,
+        *,
+        observer: Observer,
+        contexts: ClientContexts,
+        broken_tls: BrokenTls,
+        now: Callable[[], float],
+        report: Report | None = None,
     ) -> None:
-        """`now`: seconds since the epoch, at which certificates must be valid."""
+        """`now`: seconds since the epoch, at which certificates must be valid.
+
+        `report` is called with the result of each connection that is to be reported.
+        """
         self._observer = observer
         self._now = now
+        self._report = report or _unreported
         self._contexts = contexts
         self._broken_tls = broken_tls
 
@@ -71,9 +86,13 @@ class Client:
         address = (target.path or target.ip, target.port)
         given_up = target.credentials is None and not target.tls.verify and address in self._broken_tls
         starttls = level in _STARTTLS_LEVELS or (opportunistic and not given_up)
+        tried = _on_trial(target)
         try:
-            return await self._open(target, source, settings, starttls=starttls)
+            return await self._open(tried, source, settings, starttls=starttls)
         except TlsFailed as failure:
+            target = replace(target, tls=replace(target.tls, reporting=None))  # the connection is reported
+            if tried.tls.verify and not target.tls.verify and failure.host is HostTls.UNVERIFIED:
+                return await self._open(target, source, settings, starttls=True)
             has_secret = target.credentials is not None
             if tls_step(target.tls, failure.host, has_secret=has_secret) is not TlsStep.RECONNECT:
                 raise
@@ -81,17 +100,40 @@ class Client:
             log.info("TLS with %s failed (%s), going on in plaintext", label(target), failure)
         return await self._open(target, source, settings, starttls=False)
 
+    def refused(self, target: Target) -> None:
+        """A target is not connected to, because its TLS policy refuses it."""
+        self._report(tls_results.refused(target))
+
     async def _open(self, target: Target, source: BindSource, settings: Settings, *, starttls: bool) -> Session:
         sock = await dial(target, source, settings.outbound.connect_timeout)
         self._observer.outbound_connections(1)
+        reported = starttls and target.tls.reporting is not None
+        sending_ip = str(sock.getsockname()[0]) if reported else ""
         try:
-            return await _Opening(target, source, settings, self._contexts, self._now).run(sock, starttls=starttls)
+            session = await _Opening(target, source, settings, self._contexts, self._now).run(sock, starttls=starttls)
+            if reported:
+                self._report(tls_results.opened(target, session.facts.tls_version, sending_ip))
+            return session
         except BaseException as error:
             self._observer.outbound_connections(-1)
+            if reported and isinstance(error, PeerTrouble):
+                self._report(tls_results.failed(target, error, sending_ip))
             if isinstance(error, PeerTrouble | asyncio.CancelledError) or not isinstance(error, Exception):
                 raise
             log.exception("opening a session with %s", label(target))
             raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.LOCAL, f"internal error: {error!r}")) from error
+
+
+def _unreported(_: TlsResult | None) -> None:
+    pass
+
+
+def _on_trial(target: Target) -> Target:
+    """The target with its certificate verified, if a policy tests that: it is not refused for it in the end."""
+    reporting = target.tls.reporting
+    if reporting is None or not reporting.trial or target.tls.verifies:
+        return target
+    return replace(target, tls=replace(target.tls, verify=True))
 
 
 class _Opening:

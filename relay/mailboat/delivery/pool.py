@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 
 from mailboat.config.settings import Settings, TlsSettings
-from mailboat.delivery.client import Client
+from mailboat.delivery.client import Client, Report
 from mailboat.delivery.session import Session
 from mailboat.delivery.source import BindSource, SourceMissing, Sources
 from mailboat.delivery.tls import BrokenTls, ClientContexts
@@ -27,15 +27,29 @@ class Pool:
     """The connections of one worker."""
 
     def __init__(
-        self, *, observer: Observer, sources: Sources, clock: Clock, parked: Callable[[], int] = lambda: 0
+        self,
+        *,
+        observer: Observer,
+        sources: Sources,
+        clock: Clock,
+        parked: Callable[[], int] = lambda: 0,
+        report: Report | None = None,
     ) -> None:
-        """`parked`: number of connections that do not count, because their peers are silent (`places`)."""
+        """`parked`: number of connections that do not count, because their peers are silent (`places`).
+
+        `report` is called with the result of each connection that is to be reported.
+        """
         self._observer = observer
         self._parked = parked
         self._sources = sources
         self._clock = clock
-        broken_tls = BrokenTls(clock.monotonic)
-        self._client = Client(observer=observer, contexts=ClientContexts(), broken_tls=broken_tls, now=clock.now)
+        self._client = Client(
+            observer=observer,
+            contexts=ClientContexts(),
+            broken_tls=BrokenTls(clock.monotonic),
+            now=clock.now,
+            report=report,
+        )
         self._idle: dict[Hashable, list[Session]] = {}
         """The last used one is at the end, and is reused first, so that the others expire."""
         self._expiry: dict[Session, float] = {}
@@ -82,6 +96,10 @@ class Pool:
         self._open.add(session)
         session.stream.on_closed = partial(self._gone, session)
         return session
+
+    def refused(self, target: Target) -> None:
+        """A target is not connected to, because its TLS policy refuses it."""
+        self._client.refused(target)
 
     def _source(self, target: Target, settings: Settings) -> BindSource:
         try:

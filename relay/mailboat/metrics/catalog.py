@@ -14,7 +14,15 @@ from types import MappingProxyType
 from mailboat.config.settings import Nul
 from mailboat.hooks.points import Point
 from mailboat.model.envelope import State
-from mailboat.model.observer import BounceResult, DnsResult, HookFailure, RejectReason, StsResult, TokenResult
+from mailboat.model.observer import (
+    BounceResult,
+    DnsResult,
+    HookFailure,
+    RejectReason,
+    StsResult,
+    TlsReportResult,
+    TokenResult,
+)
 from mailboat.model.outcome import ReportAction, Result
 from mailboat.model.tls import PolicySource
 
@@ -214,6 +222,14 @@ METRICS: tuple[Metric, ...] = (
         "last one, if it is still valid, or none.",
         "result",
         tuple(StsResult),
+    ),
+    Metric(
+        "mailboat_tlsrpt_reports_total",
+        MetricKind.COUNTER,
+        "Reports on TLS to the domains of recipients: queued as mail, posted by HTTPS, or failed, if they are refused "
+        "or not taken for a day.",
+        "result",
+        tuple(TlsReportResult),
     ),
     Metric(
         "mailboat_upstream_auth_failures_total",

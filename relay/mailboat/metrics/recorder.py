@@ -28,6 +28,7 @@ from mailboat.model.observer import (
     Received,
     Rejected,
     StsResult,
+    TlsReportResult,
     TokenResult,
 )
 from mailboat.model.outcome import AttemptReport, ReportAction, Result
@@ -155,6 +156,9 @@ class Recorder(Observer):
 
     def sts_fetched(self, result: StsResult) -> None:
         self._counters["mailboat_sts_fetches_total"][result] += 1
+
+    def tls_reported(self, result: TlsReportResult) -> None:
+        self._counters["mailboat_tlsrpt_reports_total"][result] += 1
 
     def dns_query(self, result: DnsResult) -> None:
         self._dns[result] += 1

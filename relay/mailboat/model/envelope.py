@@ -27,6 +27,8 @@ Parameters = Mapping[str, str]
 """Of MAIL or RCPT, as `smtp.extensions` keeps them: keyword in capitals to value, which is empty where it has none."""
 DEFAULT_TENANT = "default"
 """The tenant of mail for which no rule names one."""
+TLS_REPORT_NOTE = "mailboat.tls_report"
+"""The note of a message that carries a report of this relay on TLS (RFC 8460 5.3)."""
 _FORCED = MessageTls(forced=True)
 TENANT_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
@@ -67,6 +69,11 @@ class Message:
     """Labels that plugins added, in order."""
     tls_required_no: bool = False
     """Its header says `TLS-Required: No` (RFC 8689 5)."""
+
+    @property
+    def is_tls_report(self) -> bool:
+        """Whether it carries a report of this relay on TLS."""
+        return TLS_REPORT_NOTE in self.notes
 
     @property
     def smtputf8(self) -> bool:

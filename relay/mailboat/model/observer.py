@@ -76,6 +76,17 @@ class StsResult(StrEnum):
     """The certificate of the policy host."""
 
 
+class TlsReportResult(StrEnum):
+    """What became of a report on TLS to one address: the label of `mailboat_tlsrpt_reports_total`."""
+
+    QUEUED = "queued"
+    """As mail."""
+    POSTED = "posted"
+    """By HTTPS."""
+    FAILED = "failed"
+    """It is refused, or was offered in vain for a day."""
+
+
 class BounceResult(StrEnum):
     """The result for a bounce: the label of `mailboat_bounce_messages_total`."""
 
@@ -173,6 +184,9 @@ class Observer:
     def sts_fetched(self, result: StsResult) -> None:
         """A fetch of an MTA-STS policy is over."""
 
+    def tls_reported(self, result: TlsReportResult) -> None:
+        """A report on TLS was sent, or will not be."""
+
     def dns_query(self, result: DnsResult) -> None:
         """A look-up ended."""
 
@@ -243,6 +257,10 @@ class Observers(Observer):
     def sts_fetched(self, result: StsResult) -> None:
         for observer in self._observers:
             observer.sts_fetched(result)
+
+    def tls_reported(self, result: TlsReportResult) -> None:
+        for observer in self._observers:
+            observer.tls_reported(result)
 
     def dns_query(self, result: DnsResult) -> None:
         for observer in self._observers:

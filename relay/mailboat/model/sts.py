@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mailboat.model.observer import StsResult
+
 
 class StsMode(StrEnum):
     """How a policy is applied (RFC 8461 5); the values are those of `mode` in a policy."""
@@ -43,6 +45,8 @@ class StsAnswer:
     """None: there is no policy, or none that can be fetched."""
     id: str = ""
     """The id that was announced for the policy."""
+    failure: StsResult | None = None
+    """Why a policy that is announced cannot be had; None: none is announced, or it applies."""
     pending: bool = False
     """A policy is announced and not fetched yet: what applies is not known."""
 
@@ -65,3 +69,5 @@ class StsEntry:
     tried_at: float = 0.0
     used: float = 0.0
     """When mail was last routed by it; exact to a day."""
+    failure: StsResult | None = None
+    """Why the fetch for `tried_id` failed; not stored."""

@@ -21,6 +21,9 @@ DELAY_REPORT = 4 * 3600.0
 FALLBACK_DELAY = 60.0
 """Seconds to the next attempt if neither the report nor the plan gives a time."""
 
+REPORT_LIFE = 86_400.0
+"""Seconds for which a report on TLS is retried (RFC 8460 5.5)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:
@@ -91,6 +94,8 @@ def transition(
         report = replace(report, counted=True)
     failures = entry.attempts + report.counted
     planned = None if too_old else plan.delay(max(1, failures), chance)
+    if planned is not None and entry.message.is_tls_report and now + planned - entry.message.queued_at > REPORT_LIFE:
+        planned = None
     if report.counted and planned is None:
         report = replace(report, outcomes=tuple(_expired(o) for o in report.outcomes))
     silenced: tuple[Outcome, ...] = ()

@@ -166,13 +166,23 @@ CREATE TABLE sts (
     domain TEXT PRIMARY KEY, id TEXT NOT NULL, mode TEXT, max_age INTEGER NOT NULL, mx TEXT NOT NULL,
     fetched REAL NOT NULL, expires REAL NOT NULL, checked REAL NOT NULL, tried_id TEXT NOT NULL,
     tried_at REAL NOT NULL, used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE tls_count (
+    day INTEGER NOT NULL, domain TEXT NOT NULL, policy TEXT NOT NULL, failure TEXT NOT NULL, sessions INTEGER NOT NULL,
+    PRIMARY KEY (day, domain, policy, failure)
+) WITHOUT ROWID;
+CREATE TABLE tls_report (
+    day INTEGER NOT NULL, domain TEXT NOT NULL, address TEXT NOT NULL, state TEXT NOT NULL, since REAL NOT NULL,
+    tried_at REAL NOT NULL, PRIMARY KEY (day, domain, address)
 ) WITHOUT ROWID
 """
-# `sts_table` reads and writes it; its columns are the fields of `model.sts.StsEntry`.
+# `sts_table` reads and writes the first; its columns are the fields of `model.sts.StsEntry`. `tlsrpt_table` reads and
+# writes the others.
 
 
-def _add_sts(connection: sqlite3.Connection) -> None:
-    connection.execute(_VERSION_6)
+def _add_tables_of_tls(connection: sqlite3.Connection) -> None:
+    for statement in _VERSION_6.split(";"):
+        connection.execute(statement)
 
 
 _VERSION_7 = """
@@ -198,7 +208,7 @@ MIGRATIONS: tuple[Step, ...] = (
     _add_transfers,
     _add_parameters,
     _allow_heads_of_files,
-    _add_sts,
+    _add_tables_of_tls,
     _add_reports,
 )
 """Step i makes version i + 1 of version i; an empty file is version 0."""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from mailboat.config.settings import OAuthGrant, Protocol, Route, TlsLevel
 from mailboat.model.tls import PolicySource, TlsDemand, VerifiedBy
 from mailboat.routing.records import TlsaRecord
+from mailboat.tlsrpt.results import TlsReporting
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ class TlsRequirement:
     """The host must offer REQUIRETLS (RFC 8689 4.2.1)."""
     names: tuple[str, ...] = ()
     """With `tlsa` of usage 2: the names that the certificate may be for (RFC 7672 3.2.2)."""
+
+    reporting: TlsReporting | None = field(default=None, compare=False)
+    """What to report of connections to the target (RFC 8460); None: nothing."""
 
     @property
     def verifies(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import NamedTuple
 
@@ -75,7 +75,8 @@ class Finder:
         self._prefer = outbound.inet_prefer
         self._local = local
         self._local_ok = outbound.local_mx_ok
-        self._policy = TlsPolicy.of(outbound.enable_tls, settings.tls_outbound)
+        policy = TlsPolicy.of(outbound.enable_tls, settings.tls_outbound)
+        self._policy = replace(policy, reports=settings.tlsrpt.counts)
         self._routes = RouteTable(outbound.routes)
         self._resolver = resolver
         self._clock = clock

@@ -20,6 +20,7 @@ from mailboat.model.tls import PolicySource, VerifiedBy
 from mailboat.routing import dane, sts
 from mailboat.routing.answers import SessionTls, TlsRequirement
 from mailboat.routing.subject import Subject, TlsPolicy
+from mailboat.routing.tls_reporting import reporting
 
 _STRENGTH = {level: strength for strength, level in enumerate(TlsLevel)}
 _REQUIRETLS = "REQUIRETLS"
@@ -34,6 +35,9 @@ async def requirement(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
         if not isinstance(proposed, TlsRequirement):
             proposed = await proposed
         standing = _stricter(standing, proposed)
+    # RFC 8460: about what the recipients' domain publishes, so not about hosts that the settings name.
+    if policy.reports and subject.by_mx and not subject.asked.lax and standing.level is not TlsLevel.DISABLED:
+        return replace(standing, reporting=await reporting(subject, standing))
     return standing
 
 

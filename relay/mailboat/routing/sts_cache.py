@@ -122,7 +122,7 @@ class StsPolicies:
                 if applying is None:
                     return StsAnswer(expires, pending=True)
         if applying is None or applying.policy is None:
-            return StsAnswer(expires)
+            return StsAnswer(expires, failure=await self._failure(domain) if announced else None)
         if abs(now - applying.used) > DAY:
             self._remember(replace(applying, used=now))
         return StsAnswer(expires, applying.policy, applying.id)
@@ -201,6 +201,7 @@ class StsPolicies:
         self._observer.sts_fetched(error.result)
         known, now = await self._entry(domain), self._clock.now()
         entry = replace(known or StsEntry(domain, used=now), checked=now, tried_id=announced, tried_at=now)
+        entry = replace(entry, failure=error.result)
         self._remember(entry)
         if not _applies(entry, now):
             log.info("no MTA-STS policy of %s: %s", domain, error)
@@ -221,6 +222,11 @@ class StsPolicies:
             if entry is not None:
                 self._keep(entry)
         return entry
+
+    async def _failure(self, domain: str) -> StsResult:
+        """Why the last fetch for a domain failed."""
+        entry = await self._entry(domain)
+        return StsResult.FETCH_ERROR if entry is None or entry.failure is None else entry.failure
 
     def _keep(self, entry: StsEntry) -> None:
         self._recent[entry.domain] = entry

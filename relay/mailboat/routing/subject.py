@@ -55,6 +55,8 @@ class TlsPolicy:
     requiretls: RequireTls = RequireTls.ENFORCE
     tls_required_header: bool = True
     """`TLS-Required: No` in the header of a message is obeyed."""
+    reports: bool = False
+    """The results of connections are reported to the recipients' domains."""
 
     @classmethod
     def of(cls, enable_tls: bool, tls: OutboundTlsSettings) -> TlsPolicy:

@@ -30,6 +30,11 @@ class ReportRecord:
     """URLs of `https:`, whose host is a name and no address."""
 
 
+def is_mailbox(text: str) -> bool:
+    """Whether this is a mail address in plain ASCII."""
+    return _MAILBOX.fullmatch(text) is not None
+
+
 def name_of(domain: str) -> str:
     """Where a domain publishes its record."""
     return f"_smtp._tls.{domain}"
@@ -63,7 +68,7 @@ def _usable(uris: Iterable[str]) -> Iterator[str]:
             continue
         if scheme.lower() == "mailto":
             mailbox = unquote(rest.partition("?")[0])
-            if _MAILBOX.fullmatch(mailbox):
+            if is_mailbox(mailbox):
                 yield mailbox
         elif scheme.lower() == "https" and _is_usable_url(url := f"https:{rest}"):
             yield url

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from mailboat.tlsrpt.results import DAY, PolicyType, ReportedPolicy, TlsCount, TlsFailure
+from mailboat.tlsrpt.results import DAY, ReportedPolicy, TlsCount, TlsFailure
 
 SPREAD: Final = 4 * 3600
 """Seconds after midnight within which reports are sent, so that one receiver does not get all of them at once
@@ -116,7 +116,7 @@ def _policy(policy: ReportedPolicy) -> dict[str, Any]:
     if policy.strings:
         told["policy-string"] = list(policy.strings)
     told["policy-domain"] = policy.domain
-    if policy.type is PolicyType.STS:
+    if policy.mx_hosts:
         told["mx-host"] = list(policy.mx_hosts)  # erratum 6241: an array
     return told
 

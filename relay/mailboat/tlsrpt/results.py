@@ -61,6 +61,17 @@ class ReportedPolicy(NamedTuple):
     """The patterns of an MTA-STS policy."""
 
 
+class TlsReporting(NamedTuple):
+    """What to report of connections to one host."""
+
+    policy: ReportedPolicy
+    failure: ResultType | None = None
+    """What is wrong with the policy, or with the host under it, whatever TLS there is."""
+    reason: ReasonCode = ReasonCode.NONE
+    trial: bool = False
+    """The policy only tests (RFC 8461 5): a certificate that is not valid for the host is a failure, and mail goes."""
+
+
 class TlsFailure(NamedTuple):
     """One kind of failure; what is unknown is empty."""
 

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from tests.support.fixed_clock import FixedClock
@@ -60,6 +61,9 @@ class FakeWorker(SubmissionBox):
         self.fault: Exception | None = None
         self.questions = Questions()
         self.supervisor = FakeTokens()
+
+    async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
+        return [{"day": day}]
 
     async def checks(self, kind: Probe) -> Sequence[Check]:
         if self.silent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 import pytest
@@ -46,6 +47,9 @@ class FakeWorker(SubmissionBox):
         if self.gone:
             raise WorkerGoneError("gone")
         return self.status
+
+    async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
+        return [{"day": day, "by": self.ids[0]}]
 
     async def snapshot(self) -> Snapshot:
         await self.answers.wait()

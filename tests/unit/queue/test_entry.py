@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.facts import T0, address, entry, message, outcome, report
 
 from mailboat.config.intervals import intervals as parsed
-from mailboat.model.envelope import Entry, State, StoredNotes
+from mailboat.model.envelope import TLS_REPORT_NOTE, Entry, State, StoredNotes
 from mailboat.model.outcome import AttemptReport, Outcome, Result, Stage
 from mailboat.model.reply import Reply
 from mailboat.queue.backoff import RetryPlan
@@ -18,6 +18,7 @@ from mailboat.queue.entry import (
     DELAY_REPORT,
     FALLBACK_DELAY,
     MAX_REPLY_KEPT,
+    REPORT_LIFE,
     Transition,
     group,
     postponed,
@@ -315,3 +316,14 @@ def test_retries_end_when_the_report_of_a_delay_says(attempts: int, counted: boo
         now = current.next_attempt
         current = transition(current, LATER, HOURS, now).remaining
     assert until == now or (until is None and change.remaining is None)
+
+
+def test_a_tls_report_is_given_up_after_a_day() -> None:
+    """RFC 8460 5.5; other mail goes on by the plan."""
+    plan = RetryPlan((3600.0,) * 100)
+    of = replace(NULL, notes={TLS_REPORT_NOTE: True})
+    deferral = report(outcome(1, Result.DEFERRED))
+    young, old = of.queued_at + 3600.0, of.queued_at + REPORT_LIFE - 1
+    assert transition(entry(of=of), deferral, plan, young).remaining is not None
+    assert transition(entry(of=of), deferral, plan, old).remaining is None
+    assert transition(entry(of=NULL), deferral, plan, old).remaining is not None

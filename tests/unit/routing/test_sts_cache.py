@@ -413,3 +413,22 @@ async def test_entries_beyond_those_in_memory_are_read_from_the_database(
         world.clock.advance(60)
         assert [await policy(policies, name) for name in names] == [ENFORCE] * 5
     assert len(world.fetches) == 5
+
+
+async def test_a_policy_that_cannot_be_had_is_answered_with_the_reason(world: World, tmp_path: Path) -> None:
+    world.publish(StsFetchError(StsResult.WEBPKI_INVALID, "its certificate is not valid"))
+    async with world.worker(tmp_path) as policies:
+        for _ in range(2):  # the second time without a fetch
+            answer = await policies.find(D)
+            assert answer is not None
+            assert answer.failure is StsResult.WEBPKI_INVALID
+    async with world.worker(tmp_path) as policies:
+        answer = await policies.find(D)
+        assert answer is not None
+        assert answer.failure is StsResult.FETCH_ERROR, "after a restart only that it failed is known"
+        world.clock.advance(RETRY)
+        world.publish()
+        answer = await policies.find(D)
+        assert answer is not None
+        assert (answer.policy, answer.failure) == (ENFORCE, None)
+    assert world.fetches == [D, D]

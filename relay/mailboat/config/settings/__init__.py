@@ -33,6 +33,7 @@ from mailboat.config.settings.plugins import PluginSettings
 from mailboat.config.settings.smtp import SmtpSettings
 from mailboat.config.settings.tenants import TENANT_FIELD, Tenant, may_name, tenant_of
 from mailboat.config.settings.tls import OutboundTlsSettings, TlsSettings
+from mailboat.config.settings.tlsrpt import TlsReportSettings
 from mailboat.dkim.signer import Signer
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "SmtpSettings",
     "Tenant",
     "TlsLevel",
+    "TlsReportSettings",
     "TlsSettings",
     "keys_of",
     "may_name",
@@ -101,6 +103,7 @@ class Settings:
     dkim_domains: tuple[DkimDomain, ...] = ()
     signer: Signer | None = field(default=None, repr=False)
     """The keys in `dkim/` and how they sign; None: no mail is signed."""
+    tlsrpt: TlsReportSettings = field(default_factory=TlsReportSettings)
     awaits_outbound: bool = False
     """`await_outbound` is set in `smtp.ini`, and there is no `outbound.ini`: delivery is held until there is one."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)
