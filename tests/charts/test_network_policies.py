@@ -113,14 +113,14 @@ operator   | smtp submission
 prometheus | smtp submission admin
 """
 EGRESS = """
-           | other relay           | false relay | other operator | blog | MX         | MX by IPv6 | API
-relay      | all                   | -           | -              | -    | 25 465 587 | 25 465 587 | -
-operator   | admin                 | -           | -              | -    | -          | -          | 443 6443
-shop       | smtp submission       | all         | -              | all  | all        | all        | all
-blog       | -                     | all         | -              | all  | all        | all        | all
-impostor   | -                     | all         | -              | all  | all        | all        | all
-helm test  | smtp submission admin | all         | -              | all  | all        | all        | all
-prometheus | admin                 | all         | all            | all  | all        | all        | all
+           | other relay           | false relay | other operator | blog | MX  | MX by IPv6 | API
+relay      | all                   | -           | -              | -    | all | all        | 443
+operator   | admin                 | -           | -              | -    | -   | -          | 443 6443
+shop       | smtp submission       | all         | -              | all  | all | all        | all
+blog       | -                     | all         | -              | all  | all | all        | all
+impostor   | -                     | all         | -              | all  | all | all        | all
+helm test  | smtp submission admin | all         | -              | all  | all | all        | all
+prometheus | admin                 | all         | all            | all  | all | all        | all
 """
 
 

@@ -22,6 +22,7 @@ Rule = Callable[[str, str], int | None]
 """Method and path (with its query) -> status."""
 
 _PASSED = ("Authorization", "Content-Type", "Accept")
+_PASSED_BACK = ("Content-Type", "Content-Encoding")
 
 
 class FaultProxy:
@@ -111,7 +112,9 @@ class FaultProxy:
     async def _pass(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
-        response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+        # The server compresses what is large: as it comes it goes on.
+        headers = {name: answer.headers[name] for name in _PASSED_BACK if name in answer.headers}
+        response = web.StreamResponse(status=answer.status, headers=headers)
         await response.prepare(request)
         if "watch=true" in request.path_qs:
             self._streams.add(task)
