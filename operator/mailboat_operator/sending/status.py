@@ -88,8 +88,6 @@ class SendingFindings:
     """How long caches may say something else, by selector."""
     signing: tuple[frozenset[str], ...] | None = None
     """Of each ready relay pod, the selectors that it signs with; None: not known, so what was told before holds."""
-    pods: str = ""
-    """Which pods cannot be asked."""
     silence: str = ""
     """Why the DNS says nothing."""
     checked: bool = False
@@ -206,7 +204,7 @@ def _keys_ready(spec: SendingSpec, findings: SendingFindings, now: datetime) -> 
             return None
         if not all(selectors & pod for pod in findings.signing):
             message = "every ready relay pod signs once the kubelet has brought it dkim.ini"
-            return Verdict("False", SendingReason.WAITING_FOR_PODS, f"{message}{findings.pods}")
+            return Verdict("False", SendingReason.WAITING_FOR_PODS, message)
     return Verdict("True", SendingReason.KEYS_READY, f"signs with {', '.join(plan.signing)}")
 
 
@@ -222,7 +220,7 @@ def _waiting(key: DomainKey | None, findings: SendingFindings, now: datetime) ->
         message = f"until {instant(ripe)} caches may say that there is no record of {key.selector}"
         return Verdict("False", SendingReason.WAITING_FOR_CACHES, message)
     message = f"{key.selector} signs once every ready relay pod has it"
-    return Verdict("False", SendingReason.WAITING_FOR_PODS, f"{message}{findings.pods}")
+    return Verdict("False", SendingReason.WAITING_FOR_PODS, message)
 
 
 def _published(resource: Mapping[str, Any], spec: SendingSpec, findings: SendingFindings) -> Verdict | None:

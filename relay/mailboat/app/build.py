@@ -177,8 +177,13 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     tls_reports, records = TlsReportTable(next(store.databases())), ReportRecords(resolver, clock)
     tls_counter = TlsCounter(tls_reports, records, clock)
     tls_counter.configure(settings.tlsrpt)
-    parked = lambda: gate.places.parked  # noqa: E731
-    pool = Pool(sources=sources, observer=observer, clock=clock, parked=parked, report=tls_counter.count)
+    pool = Pool(
+        sources=sources,
+        observer=observer,
+        clock=clock,
+        parked=lambda: gate.places.parked,
+        report=tls_counter.count,
+    )
     attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens(clock, observer)))
     bounces = Bounces(store, clock, observer, lambda: plugins.hooks)
     delivery = DeliveryParts(store, attempter, bounces, observer, clock, gate, delivery_hooks)

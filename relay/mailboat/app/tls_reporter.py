@@ -46,7 +46,7 @@ SentReport = dict[str, Any]
 
 
 class TlsReporter:
-    """The reports of one relay. `configure` must be called first."""
+    """The reports of one relay."""
 
     def __init__(self, table: TlsReportTable, records: ReportRecords, resolver: Resolver, submitter: Submitter) -> None:
         self._table = table

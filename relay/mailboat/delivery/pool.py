@@ -251,5 +251,6 @@ def _verified_by(target: Target) -> Hashable:
     tls = target.tls
     if tls.tlsa:
         return tls.tlsa, tls.servername, tls.names
-    by_name = (tls.servername or target.host, tls.ca, tls.policy is PolicySource.STS)
-    return by_name if tls.verifies else None
+    if not tls.verifies:
+        return None
+    return tls.servername or target.host, tls.ca, tls.policy is PolicySource.STS

@@ -44,7 +44,7 @@ class Transition:
     delayed: tuple[Outcome, ...] = ()
     """Recipients that are retried, and whose delay is to be reported now."""
     rest: float = 0.0
-    """Seconds from the next attempt to the last one."""
+    """Seconds from the next attempt to the last one, if there is a delay to report."""
 
     @property
     def actions(self) -> tuple[tuple[ReportAction, tuple[Outcome, ...]], ...]:
@@ -60,8 +60,8 @@ class Transition:
 
     @property
     def retry_until(self) -> float | None:
-        """When the last attempt is made, in seconds since the epoch; None: there are no more."""
-        if self.remaining is None or self.remaining.next_attempt is None:
+        """When the last attempt is made, in seconds since the epoch; None: no delay is to be reported."""
+        if not self.delayed or self.remaining is None or self.remaining.next_attempt is None:
             return None
         return self.remaining.next_attempt + self.rest
 
@@ -122,7 +122,7 @@ def transition(
         silenced=silenced,
         confirmed=confirmed,
         delayed=delayed,
-        rest=plan.rest(failures),
+        rest=plan.rest(failures) if delayed else 0.0,
     )
 
 

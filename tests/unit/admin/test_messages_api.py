@@ -24,20 +24,6 @@ RAW = {"Content-Type": "message/rfc822"}
 JSON = {"from": "alice@sender.test", "to": ["bob@there.test"], "content": TEXT}
 
 
-@pytest.fixture
-def control() -> FakeControl:
-    return FakeControl()
-
-
-@pytest.fixture
-async def client(control: FakeControl) -> AsyncIterator[aiohttp.ClientSession]:
-    server = AdminServer(control, HttpSettings(listen=(Endpoint("127.0.0.1", 0),)))
-    await server.start()
-    async with aiohttp.ClientSession(f"http://{server.endpoints[0]}") as session:
-        yield session
-    await server.close()
-
-
 async def post(client: aiohttp.ClientSession, query: str = "", **request: Any) -> tuple[int, dict[str, Any]]:
     async with client.post(f"/v1/messages{query}", **request) as answer:
         if answer.status == 202:

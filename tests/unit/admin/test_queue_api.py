@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +11,6 @@ from tests.support.facts import T0, entry, message
 from tests.support.fake_control import FakeControl
 
 from mailboat.admin.control import entry_to_json
-from mailboat.admin.server import AdminServer
-from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.model.address import NULL_SENDER
 from mailboat.model.envelope import Entry, Message, State
 from mailboat.queue.store import Selection
@@ -29,15 +26,6 @@ QUEUE = [
 @pytest.fixture
 def control() -> FakeControl:
     return FakeControl(QUEUE)
-
-
-@pytest.fixture
-async def client(control: FakeControl) -> AsyncIterator[aiohttp.ClientSession]:
-    server = AdminServer(control, HttpSettings(listen=(Endpoint("127.0.0.1", 0),)))
-    await server.start()
-    async with aiohttp.ClientSession(f"http://{server.endpoints[0]}") as session:
-        yield session
-    await server.close()
 
 
 async def get(client: aiohttp.ClientSession, path: str) -> Any:

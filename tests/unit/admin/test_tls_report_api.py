@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 from tests.support.fake_control import FakeControl
-
-from mailboat.admin.server import AdminServer
-from mailboat.config.settings import Endpoint, HttpSettings
-
-
-@pytest.fixture
-def control() -> FakeControl:
-    return FakeControl()
-
-
-@pytest.fixture
-async def client(control: FakeControl) -> AsyncIterator[aiohttp.ClientSession]:
-    server = AdminServer(control, HttpSettings(listen=(Endpoint("127.0.0.1", 0),)))
-    await server.start()
-    async with aiohttp.ClientSession(f"http://{server.endpoints[0]}") as session:
-        yield session
-    await server.close()
 
 
 @pytest.mark.parametrize(("body", "day"), [({}, None), ({"day": None}, None), ({"day": "2026-01-31"}, 20_484)])
