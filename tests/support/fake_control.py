@@ -27,6 +27,7 @@ class FakeControl(SubmissionBox):
         self.received = b""
         self.receiving = False
         self.report_days: list[int | None] = []
+        self.flushed: list[str] = []
 
     def _selected(self, selection: Selection) -> list[Entry]:
         if self.fault:
@@ -58,6 +59,12 @@ class FakeControl(SubmissionBox):
     async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
         self.report_days.append(day)
         return [{"day": "2026-01-31", "domain": "a.test", "address": "r@a.test", "id": "1@b.test", "state": "sent"}]
+
+    async def flush_sts(self, domain: str) -> int:
+        if self.fault:
+            raise self.fault
+        self.flushed.append(domain)
+        return 2
 
     async def metrics(self) -> bytes:
         if self.fault:

@@ -92,6 +92,9 @@ class QueueAdmin(Protocol):
     async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
         """Send the reports on TLS of past days, or of one (days since the epoch), that are not sent yet; which."""
 
+    async def flush_sts(self, domain: str) -> int:
+        """Forget the MTA-STS policy of a domain (A-labels, lower case); the number of workers that knew of one."""
+
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start a program's message. May raise `submission.request.RefusedError`, now or while it is written."""
 

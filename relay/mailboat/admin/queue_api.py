@@ -135,7 +135,7 @@ def selection_of(wanted: Mapping[str, Any]) -> Selection:
     """The selection of a query or body. An empty value is refused: in a `Selection` it would mean everything."""
     return Selection(
         ids=_ids(wanted["ids"]) if "ids" in wanted else (),
-        domain=_domain(wanted["domain"]) if "domain" in wanted else "",
+        domain=domain_of(wanted["domain"]) if "domain" in wanted else "",
         sender=_text("sender", wanted["sender"]) if "sender" in wanted else "",
         state=_state(wanted["state"]) if "state" in wanted else None,
         tenant=_text("tenant", wanted["tenant"]) if "tenant" in wanted else "",
@@ -156,8 +156,8 @@ def _state(value: object) -> State:
         raise _bad("state", f"must be one of {', '.join(State)}") from None
 
 
-def _domain(value: object) -> str:
-    """Normalised as `Entry.domain` is: lower case, A-labels."""
+def domain_of(value: object) -> str:
+    """A domain that is given, normalised as `Entry.domain` is: lower case, A-labels. Raises ProblemError."""
     try:
         return normalize_domain(_text("domain", value))
     except GrammarError:

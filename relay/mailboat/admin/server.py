@@ -23,6 +23,7 @@ from mailboat.admin.listings import Listings
 from mailboat.admin.messages_api import MessagesApi
 from mailboat.admin.problem import json_response, problems
 from mailboat.admin.queue_api import QueueApi
+from mailboat.admin.sts_api import StsApi
 from mailboat.admin.tls_report_api import TlsReportApi
 from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.model.clock import rfc3339
@@ -102,6 +103,7 @@ def build(control: Control, guard: Guard, listings: Listings) -> web.Application
     application.add_routes(ArchiveApi(control).routes())
     application.add_routes(MessagesApi(control).routes())
     application.add_routes(TlsReportApi(control).routes())
+    application.add_routes(StsApi(control).routes())
     return application
 
 

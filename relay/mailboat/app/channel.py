@@ -114,6 +114,10 @@ class RemoteWorker:
         sent: Sequence[dict[str, Any]] = await self._ask("report_tls", day, timeout=None)
         return sent
 
+    async def flush_sts(self, domain: str) -> int:
+        """See `WorkerPort`."""
+        return int(await self._ask("flush_sts", domain))
+
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """See `WorkerPort`."""
         return RemoteSubmission(self._ask, await self._ask("begin", pack(request)))
@@ -192,6 +196,7 @@ _VERBS: dict[str, Callable[[_Dispatcher, list[Any]], Awaitable[Any]]] = {
     "export": lambda dispatcher, a: dispatcher.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
     "import_archive": lambda dispatcher, a: dispatcher.worker.import_archive(a[0]),
     "report_tls": lambda dispatcher, a: dispatcher.worker.report_tls(a[0]),
+    "flush_sts": lambda dispatcher, a: dispatcher.worker.flush_sts(a[0]),
     "begin": lambda dispatcher, a: dispatcher.submissions.begin(a[0]),
     "write": lambda dispatcher, a: dispatcher.submissions.write(a[0], a[1]),
     "commit": lambda dispatcher, a: dispatcher.submissions.commit(a[0]),

@@ -181,6 +181,10 @@ class RelayControl:
             raise WorkerGoneError("the worker that sends TLS reports is being restarted: try again")
         return await first.report_tls(day)
 
+    async def flush_sts(self, domain: str) -> int:
+        """By each worker; all must be up, as each has policies of its own."""
+        return sum(await asyncio.gather(*(worker.flush_sts(domain) for worker in self._complete())))
+
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """On one worker after the other."""
         workers = self._all()

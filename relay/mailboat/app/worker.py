@@ -220,6 +220,12 @@ class Worker:
         await self._parts.tls_counter.flush()
         return await self._parts.tls_reporter.send(day)
 
+    async def flush_sts(self, domain: str) -> int:
+        """Forget the MTA-STS policy of a domain, and the targets that it was applied to."""
+        known = await self._parts.policies.flush(domain)
+        self._parts.router.forget()
+        return int(known)
+
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """Start a program's message."""
         if self._parts.load.draining:

@@ -126,6 +126,10 @@ class Api:
         """Send the reports on TLS of past days, or of one; which."""
         return list(self._json("POST", "/v1/tlsrpt/report", {"day": day} if day else {})["reports"])
 
+    def flush_sts(self, domain: str) -> int:
+        """Forget the MTA-STS policy of a domain; the number of workers that knew of one."""
+        return int(self._json("POST", "/v1/sts/flush", {"domain": domain})["count"])
+
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         content = self._call(method, path, body)
         try:

@@ -153,10 +153,10 @@ class StsPolicies:
                 log.exception("refreshing MTA-STS policies")
             await asyncio.sleep(_LOOK_EVERY)
 
-    def flush(self, domain: str) -> bool:
-        """Forget a domain; whether anything was known of it."""
+    async def flush(self, domain: str) -> bool:
+        """Forget a domain, also in the database; whether anything was known of it. Raises what the database does."""
         known = domain in self._stored
-        self._forget([domain])
+        await self._forget([domain])
         return known
 
     async def close(self) -> None:
@@ -249,12 +249,15 @@ class StsPolicies:
         finally:
             self._eviction = None
 
-    def _forget(self, domains: Sequence[str]) -> None:
+    def _forget(self, domains: Sequence[str]) -> asyncio.Future[None]:
+        """At once in memory; the result is done when the database has forgotten them, too."""
         self._stored.difference_update(domains)
         for domain in domains:
             self._recent.pop(domain, None)
             self._unwritten.pop(domain, None)
-        self._store.remove(domains).add_done_callback(_check)
+        removal = self._store.remove(domains)
+        removal.add_done_callback(_check)
+        return removal
 
     def _written(self, entry: StsEntry, write: asyncio.Future[None]) -> None:
         if self._unwritten.get(entry.domain) is entry:

@@ -9,8 +9,8 @@ import pytest
 from tests.support.authority import Authority, server_context
 from tests.support.dns_server import Behaviour
 from tests.support.pem import self_signed
-from tests.support.policy_server import Reply
-from tests.support.relay_process import running
+from tests.support.policy_server import Reply, policy_text
+from tests.support.relay_process import RelayConfig, command, running
 from tests.support.scripted_mx import Drop, ScriptedMx
 from tests.support.sts_domain import MX1, MX2, NAME, StsDomain
 
@@ -322,3 +322,41 @@ async def test_the_settings_switch_tls_off_for_a_domain_with_a_policy(tmp_path: 
             await relay.submit(BOB)
             await relay.event("delivered", mx=MX1, tls_policy="config")
         assert domain.mx1.connections[0].tls is False
+
+
+# Forgotten by hand.
+
+
+async def test_a_policy_that_was_changed_without_a_new_id_counts_once_the_old_one_is_flushed(tmp_path: Path) -> None:
+    async with StsDomain.start() as domain:
+        domain.publish("mx.elsewhere.test")
+        config = domain.config(tmp_path / "config")
+        config.nodes = 2
+        config.write()
+        async with running(config) as relay:
+            await relay.submit(BOB)
+            await relay.event("deferred", enhanced="4.7.5")
+            domain.server.answers[NAME] = policy_text(MX1)
+            assert await sts_flush(config, NAME.upper()) == (0, "the policy is forgotten\n", "")
+            assert (await command("queue", "flush", "--config", str(config.directory)))[0] == 0
+            await relay.event("delivered", mx=MX1, tls_policy="sts")
+            assert await sts_flush(config, "lax.test") == (0, "no policy was known\n", "")
+            assert await sts_flush(config, NAME, "--json") == (0, '{"count":1}\n', "")
+
+
+async def test_policies_are_flushed_by_a_running_relay_only_and_of_domains_only(tmp_path: Path) -> None:
+    async with StsDomain.start() as domain:
+        config = domain.config(tmp_path / "config")
+        status, out, err = await sts_flush(config, NAME)
+        assert (status, out) == (75, "")
+        assert err.startswith("mailboat sts: no relay is running")
+        async with running(config):
+            assert await sts_flush(config, "no domain") == (
+                64,
+                "",
+                "mailboat sts: domain: not a domain name or address literal\n",
+            )
+
+
+async def sts_flush(config: RelayConfig, *words: str) -> tuple[int, str, str]:
+    return await command("sts", "flush", *words, "--config", str(config.directory))

@@ -65,6 +65,9 @@ class FakeWorker(SubmissionBox):
     async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
         return [{"day": day}]
 
+    async def flush_sts(self, domain: str) -> int:
+        return len(domain)
+
     async def checks(self, kind: Probe) -> Sequence[Check]:
         if self.silent:
             await asyncio.Event().wait()
@@ -125,6 +128,7 @@ async def test_every_question_comes_back_as_it_was_answered() -> None:
         assert await remote.queue_get("A-9") == [{"id": "A-9"}]
         assert [await remote.change(verb, selection) for verb in Verb] == [5] * len(Verb)
         await remote.change(Verb.HOLD, Selection())
+        assert await remote.flush_sts("a.test") == 6
     changes = [(verb, selection) for verb in Verb]
     assert worker.asked == [("page 10 None", selection), *changes, (Verb.HOLD, Selection(ids=[]))]
 

@@ -51,6 +51,9 @@ class FakeWorker(SubmissionBox):
     async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
         return [{"day": day, "by": self.ids[0]}]
 
+    async def flush_sts(self, domain: str) -> int:
+        return domain in self.ids
+
     async def snapshot(self) -> Snapshot:
         await self.answers.wait()
         if self.gone:
@@ -218,3 +221,10 @@ async def test_programs_messages_go_to_one_worker_after_the_other() -> None:
     assert [len(worker.submitted) for worker in workers.values()] == [2, 2]
     with pytest.raises(WorkerGoneError):
         await RelayControl({}, 2, Totals()).begin(request)
+
+
+async def test_a_policy_is_forgotten_by_every_worker_or_not_at_all_while_one_is_missing() -> None:
+    first, second = FakeWorker("a.test"), FakeWorker("a.test", "b.test")
+    assert [await control(first, second).flush_sts(domain) for domain in ("a.test", "b.test", "c.test")] == [2, 1, 0]
+    with pytest.raises(WorkerGoneError, match="1 of 2 workers are up"):
+        await control(first).flush_sts("a.test")

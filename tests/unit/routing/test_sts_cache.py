@@ -372,15 +372,15 @@ async def test_what_is_long_past_is_forgotten(world: World, tmp_path: Path) -> N
         await policy(policies)
         world.clock.advance(2 * DAY)
         await world.refresh(policies)
-        assert policies.flush(D) is False
+        assert await policies.flush(D) is False
 
 
 async def test_flush_forgets_a_domain_and_it_is_fetched_again(world: World, tmp_path: Path) -> None:
     world.publish()
     async with world.worker(tmp_path) as policies:
         await policy(policies)
-        assert policies.flush(D) is True
-        assert policies.flush(D) is False
+        assert await policies.flush(D) is True
+        assert await policies.flush(D) is False
         assert await policy(policies) == ENFORCE
     assert world.fetches == [D, D]
 
@@ -396,8 +396,8 @@ async def test_of_too_many_domains_those_not_used_for_longest_are_forgotten(
             await world.spool.probe()
             world.clock.advance(1)
     async with world.worker(tmp_path) as policies:
-        assert policies.flush("d100.test") is True
-        assert policies.flush("d0.test") is False
+        assert await policies.flush("d100.test") is True
+        assert await policies.flush("d0.test") is False
 
 
 async def test_entries_beyond_those_in_memory_are_read_from_the_database(
