@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from mailboat.config.settings import OutboundSettings, OutboundTlsSettings, Route, Tenant, keys_of
+from mailboat.config.settings import OutboundSettings, OutboundTlsSettings, Route, Tenant, TlsReportSettings, keys_of
 
 OUTBOUND: Mapping[str, str] = MappingProxyType(
     {
@@ -116,6 +116,11 @@ TLS_OUTBOUND: Mapping[str, str] = MappingProxyType(
 TENANT: Mapping[str, str] = MappingProxyType({"users": "users", "listeners": "listeners", "may_name": "mayName"})
 """`tenants.ini` [tenant:NAME] -> `spec.tenants[]`."""
 
+TLS_REPORTS: Mapping[str, str] = MappingProxyType(
+    {"organization": "organization", "contact": "contact", "from": "from", "sending_ip": "sendingIP"}
+)
+"""`tlsrpt.ini` [main] -> `spec.tlsReports`."""
+
 REFERENCES = frozenset(
     {
         "certificateSecretRef",
@@ -135,6 +140,7 @@ UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
             for file, kind in (
                 *(("outbound.ini", OutboundSettings), ("outbound.ini", Route)),
                 *(("tls.ini [outbound]", OutboundTlsSettings), ("tenants.ini", Tenant)),
+                ("tlsrpt.ini", TlsReportSettings),
             )
             for key in keys_of(kind)
             if key.key.no_field

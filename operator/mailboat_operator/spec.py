@@ -7,7 +7,7 @@ rendered is what the relay reads. Knows no API and no Secret's content: what is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
 from typing import Any
@@ -19,6 +19,7 @@ from mailboat.config.settings import (
     Route,
     RouteHost,
     Tenant,
+    TlsReportSettings,
     TlsSettings,
     keys_of,
 )
@@ -96,6 +97,8 @@ class Spec:
     tls_outbound: TlsSpec
     bounce: BounceSpec
     tenants: tuple[TenantSpec, ...] = ()
+    tls_reports: Section = field(default_factory=dict)
+    """`tlsrpt.ini` [main]; empty: no reports."""
     target: str = ""
     """Name of the StatefulSet; empty: none."""
     token: Reference | None = None
@@ -140,6 +143,7 @@ def parse(resource: Mapping[str, Any]) -> tuple[Spec | None, tuple[str, ...]]:
         tls_outbound=_tls(outbound_tls, fields.TLS_OUTBOUND, inherited=tls),
         bounce=_bounce(spec.child("bounceMessage")),
         tenants=_tenants(spec),
+        tls_reports=_tls_reports(spec.child("tlsReports")),
         target=name,
         token=allowed_key(token, "key", "token") if token else None,
         reload=spec.word("reload", {word.value: word for word in Reload}, Reload.HOT),
@@ -301,6 +305,16 @@ def _tenant(reader: SpecReader) -> TenantSpec:
     except ValueError as error:
         reader.fault("name", str(error))
     return TenantSpec(name, _keys(reader, Tenant, fields.TENANT))
+
+
+def _tls_reports(reader: SpecReader | None) -> Section:
+    if reader is None:
+        return {}
+    keys = _keys(reader, TlsReportSettings, fields.TLS_REPORTS)
+    for name in ("organization", "contact"):
+        if not keys.get(name):
+            reader.fault(name, "is missing: without it no reports are sent")
+    return keys
 
 
 def _tls(reader: SpecReader, names: Mapping[str, str], inherited: SpecReader | None = None) -> TlsSpec:

@@ -16,6 +16,7 @@ _KEYS: IniKeys = {
     "spec.routes[]": ("outbound.ini [route:NAME]", fields.ROUTE),
     "spec.routes[].oauth": ("outbound.ini [route:NAME]", fields.ROUTE_OAUTH),
     "spec.tenants[]": ("tenants.ini [tenant:NAME]", fields.TENANT),
+    "spec.tlsReports": ("tlsrpt.ini", fields.TLS_REPORTS),
     "spec.tls": ("tls.ini", fields.TLS),
     "spec.tls.outbound": ("tls.ini [outbound]", fields.TLS_OUTBOUND),
 }

@@ -172,11 +172,26 @@ def test_both_ask_the_dns_whatever_egress_is_restricted_to(helm: Helm) -> None:
             assert may_connect(policies, peers[asking], resolver, 53, protocol)
 
 
+NO_POLICIES: Values = {"tls": {"outbound": {"mtaSTS": False}}}
+"""MTA-STS needs 443 too, and would hide what does."""
+
+
 @pytest.mark.parametrize(
-    ("route", "ports"),
+    ("values", "ports"),
     [
         ({"outboundConfig": {"spec": {"routes": [{"name": "a"}]}}}, "25 465 587 443"),
-        ({"outboundConfig": {"spec": {"tls": {"outbound": {"mtaSTS": False}}}}}, "25 465 587"),
+        ({"outboundConfig": {"spec": NO_POLICIES}}, "25 465 587"),
+        (
+            {"outboundConfig": {"spec": {**NO_POLICIES, "tlsReports": {"organization": "a", "contact": "b"}}}},
+            "25 465 587 443",
+        ),
+        (
+            {
+                "outboundConfig": {"spec": NO_POLICIES},
+                "config": {"files": {"tlsrpt.ini": "organization=a\ncontact=b\n"}},
+            },
+            "25 465 587 443",
+        ),
         (
             {"outboundConfig": {"spec": {"routes": [{"oauth": {"tokenURL": "https://login.test/token"}}]}}},
             "25 465 587 443",
@@ -191,10 +206,10 @@ def test_both_ask_the_dns_whatever_egress_is_restricted_to(helm: Helm) -> None:
         ),
     ],
 )
-def test_relays_reach_the_hosts_of_mta_sts_policies_and_the_token_server_of_a_route(
-    helm: Helm, route: Values, ports: str
+def test_relays_reach_the_hosts_of_mta_sts_policies_and_of_tls_reports_and_the_token_server_of_a_route(
+    helm: Helm, values: Values, ports: str
 ) -> None:
-    (policy,) = helm.template("mailboat-relay", values={**route, "networkPolicy": {"egressEnabled": True}}).of(
+    (policy,) = helm.template("mailboat-relay", values={**values, "networkPolicy": {"egressEnabled": True}}).of(
         "NetworkPolicy"
     )
     relay = NetworkPeer("10.0.0.1", RELAYS, policy["spec"]["podSelector"]["matchLabels"])

@@ -81,12 +81,13 @@ def test_files_that_the_chart_writes_come_from_nowhere_else(helm: Helm, name: st
 
 
 @pytest.mark.parametrize("way", ["files", "existingSecrets", "existingConfigMaps"])
-def test_tenants_of_pods_with_an_outbound_config_stand_in_it(helm: Helm, way: str) -> None:
-    given: Any = (
-        {"tenants.ini": "x"} if way == "files" else [{"name": "mine", "items": [{"key": "x", "path": "tenants.ini"}]}]
-    )
+@pytest.mark.parametrize(("file", "field"), [("tenants.ini", "tenants"), ("tlsrpt.ini", "tlsReports")])
+def test_tenants_and_tls_reports_of_pods_with_an_outbound_config_stand_in_it(
+    helm: Helm, way: str, file: str, field: str
+) -> None:
+    given: Any = {file: "x"} if way == "files" else [{"name": "mine", "items": [{"key": "x", "path": file}]}]
     helm.template("mailboat-relay", values={"config": {way: given}})
-    with pytest.raises(RefusedError, match=r"give outboundConfig\.spec\.tenants instead"):
+    with pytest.raises(RefusedError, match=rf"give outboundConfig\.spec\.{field} instead"):
         helm.template("mailboat-relay", values={"config": {way: given}, "outboundConfig": {"create": True}})
 
 

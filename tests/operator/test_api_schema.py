@@ -82,6 +82,10 @@ RULES: list[tuple[str, dict[str, Any], str]] = [
     ("dns", {"outbound": {"dnsServers": ["dns.example"]}}, "should match"),
     ("secret-name", {"tls": {"certificateSecretRef": {"name": "../a"}}}, "should match"),
     ("long-text", {"bounceMessage": {"text": "a" * 65537}}, "may not be more than 65536"),
+    ("reports-without-contact", {"tlsReports": {"organization": "Example"}}, "spec.tlsReports.contact: Required value"),
+    ("reports-without-organization", {"tlsReports": {"contact": "a@b.test"}}, "spec.tlsReports.organization: Required"),
+    ("reports-of-two-lines", {"tlsReports": {"organization": "a\nsocket=/x", "contact": "b"}}, "should match"),
+    ("reports-from", {"tlsReports": {"organization": "a", "contact": "b", "from": "postmaster"}}, "should match"),
     ("type", {"outbound": {"disabled": "yes"}}, "must be of type boolean"),
 ]
 

@@ -16,6 +16,7 @@ from mailboat.config.settings import (
     OutboundTlsSettings,
     Route,
     Tenant,
+    TlsReportSettings,
     TlsSettings,
     keys_of,
 )
@@ -27,6 +28,7 @@ TABLES: list[tuple[str, type, Mapping[str, str], tuple[str, ...]]] = [
     ("outbound.ini", Route, fields.ROUTE, ("routes", "[]")),
     ("outbound.ini", Route, fields.ROUTE_OAUTH, ("routes", "[]", "oauth")),
     ("tenants.ini", Tenant, fields.TENANT, ("tenants", "[]")),
+    ("tlsrpt.ini", TlsReportSettings, fields.TLS_REPORTS, ("tlsReports",)),
     ("tls.ini", TlsSettings, fields.TLS, ("tls",)),
     ("tls.ini [outbound]", OutboundTlsSettings, fields.TLS_OUTBOUND, ("tls", "outbound")),
 ]
@@ -35,6 +37,7 @@ NOT_OF_A_FILE = {"routes": {"name", "oauth"}, "tenants": {"name"}, "tls": {"outb
 UNSET = {
     *("tempFailIntervals", "maxTempFailures", "dnsServers", "ciphers", "authType", "forceTLSHosts", "noTLSHosts"),
     *("dnsTrustAD", "tokenURL", "clientID", "scope", "users", "listeners", "mayName"),
+    *("organization", "contact", "from"),
 }
 """Fields without a default: unset is a value of its own, or it would contradict another field."""
 

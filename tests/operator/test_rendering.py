@@ -224,6 +224,9 @@ STRINGS = [
     ("tenants", "[]", "users", "[]"),
     ("tenants", "[]", "listeners", "[]"),
     ("tenants", "[]", "mayName", "[]"),
+    ("tlsReports", "organization"),
+    ("tlsReports", "contact"),
+    ("tlsReports", "from"),
 ]
 
 

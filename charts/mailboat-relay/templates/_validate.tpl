@@ -42,7 +42,7 @@ are half of what the registries have. The relay refuses 75 %.
   {{- if has $name $own -}}
     {{- fail (printf "config.files: %s is written by the chart from other values" $name) -}}
   {{- end -}}
-  {{- include "mailboat-relay.validateTenants" (list $ "config.files" $name) -}}
+  {{- include "mailboat-relay.validateHashed" (list $ "config.files" $name) -}}
 {{- end -}}
 {{- range concat .Values.config.existingSecrets .Values.config.existingConfigMaps -}}
   {{- $source := .name -}}
@@ -50,7 +50,7 @@ are half of what the registries have. The relay refuses 75 %.
     {{- if has (clean .path) $own -}}
       {{- fail (printf "%s: %s is written by the chart from other values" $source .path) -}}
     {{- end -}}
-    {{- include "mailboat-relay.validateTenants" (list $ $source (clean .path)) -}}
+    {{- include "mailboat-relay.validateHashed" (list $ $source (clean .path)) -}}
   {{- end -}}
 {{- end -}}
 {{- $plugins := list -}}
@@ -65,10 +65,11 @@ are half of what the registries have. The relay refuses 75 %.
 {{- end -}}
 {{- end -}}
 
-{{/* The hash that pods report is of tenants.ini too, so the operator must know it. Takes a list: the context, where, and a file's name. */}}
-{{- define "mailboat-relay.validateTenants" -}}
-{{- if and (index . 0).Values.outboundConfig.create (eq (index . 2) "tenants.ini") -}}
-  {{- fail (printf "%s: tenants.ini: give outboundConfig.spec.tenants instead; pods would never report the configuration that the OutboundConfig describes" (index . 1)) -}}
+{{/* The hash that pods report is of these files too, so the operator must know them. Takes a list: the context, where, and a file's name. */}}
+{{- define "mailboat-relay.validateHashed" -}}
+{{- $field := get (dict "tenants.ini" "tenants" "tlsrpt.ini" "tlsReports") (index . 2) -}}
+{{- if and (index . 0).Values.outboundConfig.create $field -}}
+  {{- fail (printf "%s: %s: give outboundConfig.spec.%s instead; pods would never report the configuration that the OutboundConfig describes" (index . 1) (index . 2) $field) -}}
 {{- end -}}
 {{- end -}}
 

@@ -48,6 +48,11 @@ def tenants_ini(spec: Spec) -> str | None:
     return _HEAD + ini.write({f"{TENANT}{tenant.name}": tenant.keys for tenant in spec.tenants})
 
 
+def tlsrpt_ini(spec: Spec) -> str | None:
+    """`tlsrpt.ini`; None without reports. ValueError for a value that cannot be written."""
+    return _HEAD + ini.write({MAIN: spec.tls_reports}) if spec.tls_reports else None
+
+
 def bounce_files(resolved: Resolved) -> dict[str, str]:
     """The bounce templates that are given, by file name."""
     given = {bounce.TEXT: resolved.bounce_text, bounce.HTML: resolved.bounce_html}

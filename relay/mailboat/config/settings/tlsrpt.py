@@ -37,12 +37,14 @@ class TlsReportSettings:
         Collect.LOCAL,
         values.choice(Collect),
         "Who makes reports of what was counted. `local`: each relay sends its own.",
+        no_field="there is only one value",
     )
     socket: str = setting(
         "",
         values.path,
         "Socket of a `tlsrpt-collectd`: each result is sent there, in the protocol of libtlsrpt, and the relay itself "
         "counts and reports nothing.",
+        no_field="the pods have no `tlsrpt-collectd` beside them",
     )
     sending_ip: bool = setting(
         True,
