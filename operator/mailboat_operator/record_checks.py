@@ -42,6 +42,7 @@ class RecordReport:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
+    uid: str
     domain: str
     names: tuple[str, ...]
     addresses: tuple[IPAddress, ...]
@@ -53,12 +54,19 @@ class RecordChecks:
     def __init__(self, authority: Authority, clock: Callable[[], float]) -> None:
         self._authority = authority
         self._clock = clock
+        self._uids: dict[ObjectKey, str] = {}
         self._wanted: dict[ObjectKey, _Wanted] = {}
         self._reports: dict[ObjectKey, RecordReport] = {}
         self.changed: Callable[[ObjectKey], None] = lambda _: None
         """Called with each SendingDomain that was asked for."""
         self.later: Callable[[ObjectKey, float], None] = lambda _, __: None
         """Called to have a SendingDomain asked for in so many seconds."""
+
+    def meet(self, key: ObjectKey, uid: str) -> None:
+        """A SendingDomain as it is now. What was found for another one of its name says nothing about it."""
+        if self._uids.get(key) != uid:
+            self.forget(key)
+            self._uids[key] = uid
 
     def follow(
         self, key: ObjectKey, domain: str, names: tuple[str, ...], addresses: tuple[IPAddress, ...] = ()
@@ -67,12 +75,13 @@ class RecordChecks:
 
         Returns whether some of them have not been asked for yet.
         """
-        self._wanted[key] = _Wanted(domain, names, addresses)
+        self._wanted[key] = _Wanted(self._uids.get(key, ""), domain, names, addresses)
         report = self._reports.get(key)
         return report is None or not (report.answers.keys() >= set(names) and set(report.addresses) >= set(addresses))
 
     def forget(self, key: ObjectKey) -> None:
         """A SendingDomain is gone."""
+        self._uids.pop(key, None)
         self._wanted.pop(key, None)
         self._reports.pop(key, None)
 
@@ -95,7 +104,7 @@ class RecordChecks:
         results = await self._spf(wanted.domain, wanted.addresses)
         dmarc = await self._dmarc(wanted.domain)
         answers = dict(zip(wanted.names, found, strict=True))
-        if key in self._wanted:
+        if key in self._wanted and self._uids.get(key, "") == wanted.uid:
             self._reports[key] = RecordReport(self._clock(), answers, spf, wanted.addresses, results, dmarc)
             self.changed(key)
         return None

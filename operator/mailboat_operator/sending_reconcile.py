@@ -105,6 +105,7 @@ class SendingReconciler:
             self._checks.forget(key)
             self._requested.pop(key, None)
             return None
+        self._checks.meet(key, str(resource["metadata"]["uid"]))
         try:
             return await self._reconcile(key, resource)
         except ApiError as error:
@@ -302,7 +303,7 @@ class SendingReconciler:
         wanted = tuple(sorted(dns_name(selector, known.spec.domain) for selector in keys))
         unknown = self._checks.follow(known.key, known.spec.domain, wanted, self._source_addresses(known).known)
         age = self._checks.age(known.key)
-        soon = plan.next_check < CHECK or bool(plan.make) or plan.unjudged
+        soon = plan.next_check < CHECK or bool(plan.make) or plan.unjudged or not status.was_asked(known.resource)
         delay = plan.next_check.total_seconds()
         if self._is_requested(known) or (unknown and (soon or age < float("inf"))) or _is_ripe(plan, age):
             delay = random.uniform(0, 0.2)  # noqa: S311 - no secret
@@ -347,6 +348,6 @@ def _signing(reports: Iterable[RelayReport]) -> tuple[frozenset[str], ...] | Non
 
 
 def _is_ripe(plan: KeyPlan, age: float) -> bool:
-    """Whether a key may wait for nothing but a fresh answer of the DNS, since the pods have it now."""
-    published = any(key.state is KeyState.PUBLISHED for key in plan.keys)
-    return published and _FRESH < age < float("inf")
+    """Whether a key may wait for nothing but a fresh answer of the DNS: the pods have it, or its status was lost."""
+    waits = plan.unjudged or any(key.state is KeyState.PUBLISHED for key in plan.keys)
+    return waits and _FRESH < age < float("inf")

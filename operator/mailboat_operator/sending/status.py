@@ -136,6 +136,12 @@ def verdicts(
     }
 
 
+def was_asked(resource: Mapping[str, Any]) -> bool:
+    """Whether the status says anything of what the DNS has answered, or why it has not."""
+    records = (c for c in _before(resource) if c["type"] == SendingCondition.RECORDS_PUBLISHED)
+    return any(c["reason"] != SendingReason.NOT_CHECKED for c in records)
+
+
 def told_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """Reason, message and whether it is a warning, of each Event that the change of a status is worth."""
     before = {row["selector"]: row.get("state") for row in old.get("keys") or ()}
