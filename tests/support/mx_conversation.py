@@ -195,7 +195,7 @@ class Conversation:
             self._sender, self._params, self._recipients = path.strip("<>"), params.split(), []
 
     async def _rcpt(self, line: str) -> None:
-        address = line.partition(":")[2].strip().strip("<>")
+        address = line.partition(":")[2].strip().partition("> ")[0].strip("<>")
         if self._sender is None and not self._mx.sloppy:
             await self._answer("503 5.5.1 MAIL first")
         elif (await self._answer(self._mx.next_answer("RCPT", address))).startswith("2"):

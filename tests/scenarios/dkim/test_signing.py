@@ -156,6 +156,28 @@ async def test_a_bounce_is_signed_and_returns_a_signed_mail_whole(
     assert body.partition(b"\r\n\r\n")[2].rstrip() in bounce
 
 
+async def test_arc_sets_of_others_are_passed_on_as_they_are_and_not_signed(
+    config: PluginConfig, mx: ScriptedMx
+) -> None:
+    key = add_key(config, Algorithm.ED25519)
+    body = b"".join(map(arc_set, (3, 2, 1))) + PLAIN
+    async with running(config) as relay:
+        mail = await delivered(relay, mx, body)
+    assert mail.endswith(body.partition(b"\r\n\r\n")[2])
+    assert b"".join(map(arc_set, (3, 2, 1))) in mail
+    (signature,) = signatures_of(mail)
+    assert "arc" not in signature["h"].lower()
+    assert verified(mail, key) == [True]
+
+
+def arc_set(number: int) -> bytes:
+    """The fields that one intermediary added (RFC 8617 4.1), with odd blanks and folds."""
+    seal = b"ARC-Seal: i=%d; a=rsa-sha256; t=12345; cv=%b;\r\n\td=one.test; s=arc; b=QUJD\r\n  REVG\r\n"
+    signature = b"ARC-Message-Signature:  i=%d; a=rsa-sha256; c=relaxed/relaxed; d=one.test; s=arc;\r\n h=from; bh=QQ==; b=QQ==\r\n"
+    results = b"ARC-Authentication-Results: i=%d; one.test;\r\n\tspf=pass\r\n"
+    return seal % (number, b"pass" if number > 1 else b"none") + signature % number + results % number
+
+
 async def test_a_large_signed_mail_outlives_a_restart_and_a_move_to_another_queue(
     config: PluginConfig, mx: ScriptedMx, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from tests.support.pem import self_signed
 from tests.support.relay_process import Relay, RelayConfig, running
 from tests.support.scripted_mx import Mail, ScriptedMx
 from tests.support.smtp_client import Client
+from tests.support.sts_domain import MX2, NAME, StsDomain
 
 BODY = b"Subject: order 66\r\n\r\nThe secret of it.\r\n"
 TRUST = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -199,6 +200,21 @@ async def test_hosts_that_were_found_insecurely_are_not_connected_to(net: Net) -
     assert bounced["enhanced"] == "5.7.10"
     assert "mx2.there.test was found neither by DNSSEC nor by MTA-STS" in bounced["reply"]
     assert not any(connection.verbs for connection in net.hosts[1].connections)
+
+
+async def test_a_host_that_mta_sts_names_counts_as_found_securely(tmp_path: Path) -> None:
+    async with StsDomain.start() as domain:
+        domain.publish(MX2)
+        config = domain.config(tmp_path / "config")
+        for mx in (domain.mx1, domain.mx2):
+            mx.extensions_in_tls = ["8BITMIME", "REQUIRETLS"]
+        async with running(config) as relay:
+            message = {"from": "a@sender.test", "to": f"bob@{NAME}", "content": BODY.decode(), "requiretls": True}
+            assert (await relay.http("/v1/messages", "POST", message))[0] == 202
+            (delivered,) = await relay.event("delivered")
+        assert not domain.mx1.connections
+        assert "REQUIRETLS" in domain.mx2.mails[0].params
+    assert [delivered[word] for word in ("tls_policy", "tls_level", "tls_verified")] == ["sts", "verify", "pkix"]
 
 
 async def test_a_configured_host_counts_as_found_securely(net: Net) -> None:

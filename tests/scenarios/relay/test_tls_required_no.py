@@ -6,8 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.support.authority import server_context
+from tests.support.pem import self_signed
 from tests.support.relay_process import RelayConfig, running
 from tests.support.scripted_mx import ScriptedMx
+from tests.support.sts_domain import MX1, MX2, NAME, StsDomain
 
 NO = b"TLS-Required: No\r\nSubject: hi\r\n\r\nGood day.\r\n"
 
@@ -35,6 +38,24 @@ async def test_one_field_that_says_no_is_obeyed_unless_it_is_turned_off(
         (delivered,) = await relay.event("delivered")
     assert delivered["tls_policy"] == policy
     assert header in mx.mails[0].body
+
+
+async def test_a_policy_of_mta_sts_does_not_count_for_it(tmp_path: Path) -> None:
+    """Where every host has a bad certificate, it is delivered; the next message without the field waits."""
+    async with StsDomain.start() as domain:
+        domain.publish(MX1, MX2)
+        for name, mx in ((MX1, domain.mx1), (MX2, domain.mx2)):
+            mx.context = server_context(*self_signed(name))
+        async with running(domain.config(tmp_path / "config")) as relay:
+            await relay.submit(f"bob@{NAME}", body=NO)
+            (delivered,) = await relay.event("delivered")
+            await relay.submit(f"bob@{NAME}")
+            (deferred,) = await relay.event("deferred")
+        ((mail,), others) = domain.mx1.mails, domain.mx2.mails
+    assert not others
+    assert (b"TLS-Required: No" in mail.body, mail.connection.tls) == (True, True)
+    assert [delivered[word] for word in ("mx", "tls_policy", "tls_verified")] == [MX1, "message", "none"]
+    assert [deferred[word] for word in ("enhanced", "tls_policy")] == ["4.7.5", "sts"]
 
 
 async def test_it_undoes_nothing_that_is_configured(tmp_path: Path, mx: ScriptedMx) -> None:
