@@ -173,7 +173,7 @@ async def test_arc_sets_of_others_are_passed_on_as_they_are_and_not_signed(
 def arc_set(number: int) -> bytes:
     """The fields that one intermediary added (RFC 8617 4.1), with odd blanks and folds."""
     seal = b"ARC-Seal: i=%d; a=rsa-sha256; t=12345; cv=%b;\r\n\td=one.test; s=arc; b=QUJD\r\n  REVG\r\n"
-    signature = b"ARC-Message-Signature:  i=%d; a=rsa-sha256; c=relaxed/relaxed; d=one.test; s=arc;\r\n h=from; bh=QQ==; b=QQ==\r\n"
+    signature = b"ARC-Message-Signature:  i=%d; a=rsa-sha256; d=one.test; s=arc;\r\n h=from; bh=QQ==; b=QQ==\r\n"
     results = b"ARC-Authentication-Results: i=%d; one.test;\r\n\tspf=pass\r\n"
     return seal % (number, b"pass" if number > 1 else b"none") + signature % number + results % number
 
