@@ -57,6 +57,7 @@ ROUTE: Mapping[str, str] = MappingProxyType(
         "require_auth": "requireAuth",
         "connection_max_messages": "connectionMaxMessages",
         "dane": "dane",
+        "sts": "sts",
         "auth_without_tls": "allowPlaintextAuth",
         "ca": "caBundleRef",
     }

@@ -208,6 +208,7 @@ class Finder:
             port=hop.port,
             versions=(hop.inet or self._prefer).versions,
             dane=self._policy.dane if hop.by_mx else hop.route is not None and hop.route.dane,
+            sts=hop.route is not None and hop.route.sts,
             by_mx=hop.by_mx,
             mx_secure=hop.secure,
             lookups=lookups,

@@ -82,15 +82,15 @@ async def _first_published(policy: TlsPolicy, subject: Subject, standing: TlsReq
 
 async def _mta_sts(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
     """RFC 8461 5: a policy in mode enforce demands a host that it lists, and a certificate for the host's name."""
-    answer = await subject.lookups.sts(subject.domain) if subject.by_mx else None
+    domain = subject.sts_domain
+    answer = await subject.lookups.sts(domain) if domain else None
     if answer is None:
         return standing
-    host = subject.host.lower()
-    if refusal := sts.refusal(answer, subject.domain, host):
+    if refusal := sts.refusal(answer, domain, subject.host.lower()):
         return TlsRequirement(refusal=refusal, policy=PolicySource.STS)
     if answer.policy is None or answer.policy.mode is not StsMode.ENFORCE:
         return standing
-    reason = f"MTA-STS policy {answer.id} of {subject.domain}"
+    reason = f"MTA-STS policy {answer.id} of {domain}"
     return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason=reason, policy=PolicySource.STS)
 
 

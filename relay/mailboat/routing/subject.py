@@ -13,7 +13,7 @@ from typing import Protocol
 from mailboat.config.settings import IPAddress, Network, OutboundTlsSettings, RequireTls, TlsLevel
 from mailboat.model.sts import StsAnswer
 from mailboat.model.tls import NOTHING_ASKED, MessageTls
-from mailboat.routing.records import Families, Lookup, MxRecord, TlsaRecord
+from mailboat.routing.records import Families, Lookup, MxRecord, TlsaRecord, is_hostname
 
 
 class HostList:
@@ -127,12 +127,23 @@ class Subject:
     """IP versions whose addresses are in use."""
     dane: bool = False
     """The settings allow TLSA records to decide."""
+    sts: bool = False
+    """The route of the host has MTA-STS policies obeyed."""
     by_mx: bool = False
     """The host was found by the domain's MX records, or is the domain itself because it has none (RFC 5321 5.1)."""
     mx_secure: bool = False
     """The host was found securely: the MX answer is authenticated, or the host is configured or chosen by a plugin."""
     lookups: Lookups = field(kw_only=True, repr=False)
     """For what a check has to know besides."""
+
+    @property
+    def sts_domain(self) -> str:
+        """The domain whose MTA-STS policy counts: that of the recipients, or the name of a smart host (RFC 8461 3.4);
+        empty: none."""
+        if self.by_mx:
+            return self.domain
+        host = self.host.lower()
+        return host if self.sts and is_hostname(host) else ""
 
 
 def _name(text: str) -> str:

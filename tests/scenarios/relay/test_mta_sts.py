@@ -324,6 +324,48 @@ async def test_the_settings_switch_tls_off_for_a_domain_with_a_policy(tmp_path: 
         assert domain.mx1.connections[0].tls is False
 
 
+# Smart hosts.
+
+
+@pytest.mark.parametrize("on", ["true", "false"])
+async def test_the_policy_of_a_smart_host_counts_if_its_route_says_so(tmp_path: Path, on: str) -> None:
+    """A host without STARTTLS, and a policy of its own that demands it."""
+    async with StsDomain.start(MX1) as domain:
+        domain.publish(MX1, domain=MX1)
+        domain.publish("mx.elsewhere.test")
+        domain.mx1.extensions.remove("STARTTLS")
+        async with running(domain.config(tmp_path / "config", outbound=smart_host(MX1, f"sts={on}"))) as relay:
+            await relay.submit(BOB)
+            await relay.event(
+                "deferred" if on == "true" else "delivered", mx=MX1, tls_policy="sts" if on == "true" else "none"
+            )
+        texts = [query.name for query in domain.dns.queries if query.type == "TXT"]
+    assert set(texts) == ({f"_mta-sts.{MX1}"} if on == "true" else set())
+
+
+async def test_a_smart_host_must_be_listed_by_its_own_policy(tmp_path: Path) -> None:
+    async with StsDomain.start(MX1) as domain:
+        domain.publish(MX2, domain=MX1)
+        async with running(domain.config(tmp_path / "config", outbound=smart_host(MX1, "sts=true"))) as relay:
+            await relay.submit(BOB)
+            await relay.event("deferred", enhanced="4.7.5", tls_policy="sts")
+            (entry,) = await relay.queue()
+        assert domain.mx1.connections == []
+    assert entry["last_reply"].endswith(f"no usable MX by policy (mta-sts: {MX1} is not listed by {MX1})")
+
+
+async def test_a_smart_host_that_its_own_policy_lists_is_delivered_to_over_verified_tls(tmp_path: Path) -> None:
+    async with StsDomain.start(MX1) as domain:
+        domain.publish(MX1, domain=MX1)
+        async with running(domain.config(tmp_path / "config", outbound=smart_host(MX1.upper(), "sts=true"))) as relay:
+            await relay.submit(BOB)
+            await relay.event("delivered", tls_policy="sts", tls_level="verify", tls_verified="pkix")
+
+
+def smart_host(host: str, *lines: str) -> tuple[str, ...]:
+    return ("[route:smart]", "domains=*", f"hosts={host}.", *lines)
+
+
 # Forgotten by hand.
 
 

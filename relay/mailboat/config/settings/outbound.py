@@ -122,6 +122,13 @@ class Route:
         "Obey TLSA records (DANE, RFC 7672) of the hosts, as `dane` in tls.ini does for delivery by MX. The names of "
         "hosts must be complete.",
     )
+    sts: bool = setting(
+        False,
+        values.boolean,
+        "Obey the MTA-STS policies (RFC 8461) of the hosts: a host's own name is the domain whose policy is looked up, "
+        "and which must list it. Nothing is looked up with `mta_sts=false` in tls.ini. The names of hosts must be "
+        "complete.",
+    )
     auth_without_tls: bool = setting(
         False,
         values.boolean,
