@@ -257,6 +257,17 @@ def tls_policies() -> Sequence[Builder[Panel]]:
             "A day, by result; one a domain at first, and again before its policy ends.",
             [Query(total(f"increase({series('mailboat_sts_fetches_total')}[1d])", "result"), "{{result}}")],
         ),
+        graph(
+            "Reports on TLS",
+            "A day, by result: queued as mail, posted by HTTPS, or failed.",
+            [Query(total(f"increase({series('mailboat_tlsrpt_reports_total')}[1d])", "result"), "{{result}}")],
+        ),
+        graph(
+            "Reports on TLS complete",
+            "Time since until when all were sent or given up: up to 28 hours, or 52 while one is retried.",
+            [Query(f"time() - min by (pod) ({series('mailboat_tlsrpt_complete_until_timestamp_seconds')})", "{{pod}}")],
+            Look("s"),
+        ),
     ]
 
 

@@ -56,6 +56,10 @@ class TlsReporter:
         self._observer = submitter.observer
         self._clock: Clock = submitter.clock
         self._turn = asyncio.Lock()
+        self._left: set[int] = set()
+        self.complete_until: float | None = None
+        """Midnight before the oldest day with a report that is not sent, or before today: seconds since the epoch. It
+        stays where it is while rounds fail. None: no reports are to be sent."""
 
     async def send(self, day: int | None = None) -> Sequence[SentReport]:
         """Send what is unreported of past days, or of one; what was done. Raises StorageError."""
@@ -80,40 +84,55 @@ class TlsReporter:
     async def _round(self, day: int | None, *, by_hand: bool = False) -> list[SentReport]:
         settings = self._submitter.settings
         if not settings.tlsrpt.reports:
+            self.complete_until = None
             return []
         async with self._turn:
             now = self._clock.now()
+            if self.complete_until is None:
+                self.complete_until = float(day_of(now) * DAY)
             counts = await asyncio.to_thread(read_counts, settings.outbound.queue_dir, day_of(now))
             known = await self._table.reports()
+            due = {key for key in counts if by_hand or now >= due_at(*key, settings.me)}
             reports = [
-                _report(settings, domain, of, counts_of(results))
-                for (of, domain), results in sorted(counts.items())
-                if day in (None, of) and (by_hand or now >= due_at(of, domain, settings.me))
+                _report(settings, domain, of, counts_of(counts[of, domain]))
+                for of, domain in sorted(due)
+                if day in (None, of)
             ]
+            self._left = {of for of, _ in counts.keys() - due}
             turns = asyncio.Semaphore(AT_ONCE)
 
             async def send(report: TlsReport) -> list[SentReport]:
                 async with turns:
                     return await self._report(report, known, settings, by_hand=by_hand)
 
-            return [one for sent in await asyncio.gather(*map(send, reports)) for one in sent]
+            done = [one for sent in await asyncio.gather(*map(send, reports)) for one in sent]
+            if day is None:
+                self.complete_until = float(min(self._left, default=day_of(now)) * DAY)
+            return done
 
     async def _report(
         self, report: TlsReport, known: Mapping[ReportKey, ReportRow], settings: Settings, *, by_hand: bool
     ) -> list[SentReport]:
         """Send one report to each address that does not have it."""
         record = await self._records.find(report.domain)
+        if record is None and self._records.has_failed(report.domain):
+            self._left.add(report.day)
         sent: list[SentReport] = []
         for address in (*record.mail, *record.urls) if record is not None else ():
             key, now = ReportKey(report.day, report.domain, address), self._clock.now()
             row = known.get(key)
-            if row is not None and (row.state is not ReportState.RETRY or (not by_hand and now - row.tried_at < RETRY)):
+            if row is not None and row.state is not ReportState.RETRY:
+                continue
+            if row is not None and not by_hand and now - row.tried_at < RETRY:
+                self._left.add(report.day)
                 continue
             since = now if row is None else row.since
             state = await self._offer(report, address, settings)
             if state is ReportState.RETRY and now - since >= GIVE_UP:
                 state = ReportState.FAILED
                 self._observer.tls_reported(TlsReportResult.FAILED)
+            if state is ReportState.RETRY:
+                self._left.add(report.day)
             await self._table.write(ReportRow(key, state, since, now))
             about = {"day": day_text(report.day), "domain": report.domain, "address": address, "id": report.id}
             sent.append({**about, "state": state.value})

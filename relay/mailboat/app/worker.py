@@ -180,7 +180,9 @@ class Worker:
         tasks, threads = parts.plugins.left_running()
         snapshot["gauges"]["mailboat_certificate_expiry_timestamp_seconds"] = await self._expiry.of(settings)
         oldest_key = settings.signer and settings.signer.oldest_day
+        complete_until = parts.tls_reporter.complete_until
         snapshot["gauges"] |= {
+            "mailboat_tlsrpt_complete_until_timestamp_seconds": {"": complete_until} if complete_until else {},
             "mailboat_dkim_oldest_key_timestamp_seconds": {"": oldest_key} if oldest_key else {},
             "mailboat_dane_available": {"": float(not parts.dnssec.unavailable)},
             "mailboat_plugin_tasks": {"": float(tasks)},

@@ -227,9 +227,16 @@ METRICS: tuple[Metric, ...] = (
         "mailboat_tlsrpt_reports_total",
         MetricKind.COUNTER,
         "Reports on TLS to the domains of recipients: queued as mail, posted by HTTPS, or failed, if they are refused "
-        "or not taken for a day.",
+        "or not taken for a day. One that was queued and then bounced counts as both.",
         "result",
         tuple(TlsReportResult),
+    ),
+    Metric(
+        "mailboat_tlsrpt_complete_until_timestamp_seconds",
+        MetricKind.GAUGE,
+        "Until when all reports on TLS were sent or given up: midnight UTC before the oldest day with one that is not, "
+        "or before today; seconds since the epoch. Absent if no reports are sent.",
+        merge=Merge.MIN,
     ),
     Metric(
         "mailboat_upstream_auth_failures_total",

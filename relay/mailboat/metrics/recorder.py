@@ -135,6 +135,8 @@ class Recorder(Observer):
         self._durations[best].observe(report.duration)
         if best is Result.DELIVERED:
             self._delivered(entry, report)
+        elif best is Result.BOUNCED and entry.message.is_tls_report:
+            self.tls_reported(TlsReportResult.FAILED)
 
     def _delivered(self, entry: Entry, report: AttemptReport) -> None:
         delivered = sum([outcome.result is Result.DELIVERED for outcome in report.outcomes])

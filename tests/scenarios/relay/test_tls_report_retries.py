@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.authority import Authority
-from tests.support.dns_server import DnsServer
+from tests.support.dns_server import Behaviour, DnsServer
 from tests.support.fixed_clock import FixedClock
 from tests.support.tls_reports import ReportServer
 
@@ -43,6 +43,7 @@ class Rig:
 
     reporter: TlsReporter
     server: ReportServer
+    dns: DnsServer
     clock: FixedClock
     results: Results
 
@@ -78,7 +79,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         table = TlsReportTable(spool)
         await table.add({(19_999, TlsResult(ReportedPolicy("example.test"))): 1})
         submitter = Submitter(settings, spool, results, clock, lambda: "")
-        yield Rig(TlsReporter(table, ReportRecords(resolver, clock), resolver, submitter), server, clock, results)
+        yield Rig(TlsReporter(table, ReportRecords(resolver, clock), resolver, submitter), server, dns, clock, results)
 
 
 async def test_a_report_that_is_refused_for_an_hour_is_accepted_once(tmp_path: Path) -> None:
@@ -106,3 +107,41 @@ async def test_a_report_that_nobody_takes_is_given_up_after_a_day(tmp_path: Path
         tried = len(r.server.posts)
         await r.rounds_for(2 * HOUR)
         assert len(r.server.posts) == tried
+
+
+async def test_it_is_known_until_when_all_reports_are_sent(tmp_path: Path) -> None:
+    yesterday, today = MIDNIGHT - DAY, MIDNIGHT
+    async with rig(tmp_path) as r:
+        assert r.reporter.complete_until is None
+        await r.reporter.send_due()
+        assert r.reporter.complete_until == yesterday, "that of yesterday is not due yet"
+        r.server.statuses = [503]
+        await r.rounds_for(SPREAD + HOUR)
+        assert r.results.seen == [TlsReportResult.POSTED]
+        assert r.reporter.complete_until == today
+
+
+async def test_a_report_that_is_given_up_is_no_longer_missing(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        r.server.statuses = [503] * 1000
+        await r.rounds_for(23 * HOUR)
+        assert r.reporter.complete_until == MIDNIGHT - DAY
+        await r.rounds_for(SPREAD + 2 * HOUR)
+        assert r.results.seen == [TlsReportResult.FAILED]
+        assert r.reporter.complete_until == MIDNIGHT + DAY
+
+
+async def test_a_report_is_missing_while_its_record_cannot_be_looked_up(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        r.dns.zone.behave("_smtp._tls.example.test", Behaviour.SERVFAIL)
+        await r.rounds_for(2 * SPREAD)
+        assert r.server.posts == []
+        assert r.reporter.complete_until == MIDNIGHT - DAY
+
+
+async def test_a_domain_that_wants_no_reports_any_more_misses_none(tmp_path: Path) -> None:
+    async with rig(tmp_path) as r:
+        r.dns.zone.forget("_smtp._tls.example.test")
+        await r.rounds_for(2 * SPREAD)
+        assert r.server.posts == []
+        assert r.reporter.complete_until == MIDNIGHT

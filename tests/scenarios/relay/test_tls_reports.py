@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.sts_domain import MX1, MX2, NAME, StsDomain
 from tests.support.tls_reports import ReportServer, counted, make_older, reported_in
 
 from mailboat.dkim.keys import Algorithm
+from mailboat.tlsrpt.results import DAY, day_of
 
 BOB = f"bob@{NAME}"
 REPORTS = "reports.test"
@@ -117,6 +119,8 @@ async def test_a_missed_day_is_reported_after_the_start_signed_and_only_once(tmp
             mail = await report_at(relay, r.domain)
             metrics = await relay.metrics()
             assert await tlsrpt_send(r.config) == (0, [], "")
+            complete = (await relay.metrics())["mailboat_tlsrpt_complete_until_timestamp_seconds"]
+            assert complete in {day_of(time.time() - ago) * DAY for ago in (0, 60)}
         async with running(r.config) as relay:
             assert await tlsrpt_send(r.config) == (0, [], "")
         assert len(r.domain.mx2.mails) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from tests.support.facts import PEER, T0, StoppedClock, entry, message, outcome,
 
 from mailboat.metrics.catalog import METRICS, MetricKind
 from mailboat.metrics.recorder import Recorder, Snapshot, Totals, merge
-from mailboat.model.envelope import State
+from mailboat.model.envelope import TLS_REPORT_NOTE, State
 from mailboat.model.observer import BounceResult, ConfigReloaded, DnsResult, Received, Rejected, RejectReason
 from mailboat.model.outcome import PeerFacts, Result
 from mailboat.queue.faults import Disk
@@ -25,10 +26,11 @@ ADDED_LATER = (
     "mailboat_certificate_expiry_timestamp_seconds",
     "mailboat_dane_available",
     "mailboat_dkim_oldest_key_timestamp_seconds",
+    "mailboat_tlsrpt_complete_until_timestamp_seconds",
     "mailboat_workers_missing",
 )
-"""By `app.worker`, which knows certificates, keys and the resolver, and by `app.control`, which alone knows all
-workers."""
+"""By `app.worker`, which knows certificates, keys, the resolver and reports on TLS, and by `app.control`, which alone
+knows all workers."""
 
 
 def counter(snapshot: Snapshot, name: str, label: str = "") -> float:
@@ -102,6 +104,16 @@ def test_an_unanswered_final_dot_is_ambiguous_for_each_recipient() -> None:
     lost = [outcome(n, Result.DEFERRED, ambiguous=True) for n in (1, 2)]
     recorder.attempted(entry(["a@example.net", "b@example.net"]), report(*lost), None, 60.0)
     assert counter(recorder.snapshot(), "mailboat_ambiguous_deliveries_total") == 2
+
+
+def test_a_report_on_tls_that_bounces_has_failed() -> None:
+    recorder = Recorder()
+    mail = entry(of=replace(message(), notes={TLS_REPORT_NOTE: True}))
+    recorder.attempted(mail, report(outcome(1, Result.DEFERRED, "451 4.2.0 Later")), None, 60.0)
+    assert counter(recorder.snapshot(), "mailboat_tlsrpt_reports_total", "failed") == 0
+    for bounced in (mail, entry()):
+        recorder.attempted(bounced, report(outcome(1, Result.BOUNCED, "550 5.1.1 No")), None, None)
+    assert counter(recorder.snapshot(), "mailboat_tlsrpt_reports_total", "failed") == 1
 
 
 def test_a_clock_set_back_takes_nothing_from_a_sum() -> None:
