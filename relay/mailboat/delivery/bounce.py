@@ -87,12 +87,17 @@ class Bounces:
 def _reported(entry: Entry, change: Transition) -> list[dsn.ReportedRecipient]:
     """The recipients that failed, those that are late, then those whose delivery the sender asked to be told of."""
     recipients = {recipient.id: recipient for recipient in entry.recipients}
-    return [
+    reported = [
         dsn.ReportedRecipient(to.address, outcome, action, original_recipient(to.parameters))
         for action, outcomes in change.actions
         for outcome in outcomes
         for to in (recipients[outcome.recipient],)
     ]
+    for owed in change.owed:
+        to = owed.recipient
+        original = original_recipient(to.parameters)
+        reported.append(dsn.ReportedRecipient(to.address, owed.outcome, owed.action, original, owed.at))
+    return reported
 
 
 def _parameters(entry: Entry, *, is_ascii: bool) -> Parameters:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -25,14 +25,14 @@ from mailboat.model.envelope import Draft, Entry, EntryKey
 from mailboat.model.observer import BounceResult, Observer
 from mailboat.model.outcome import AttemptReport
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.entry import Transition, postponed, transition, unreported
+from mailboat.queue.entry import Transition, postponed, transition, unreported, with_deliveries
 from mailboat.queue.store import AttemptRecord, StorageError, Store
 from mailboat.routing.answers import RoutingAnswer
 
 log = logging.getLogger(__name__)
 
 RETRY_BOUNCE = 300.0
-"""Seconds until an entry is attempted again whose bounce could not be queued."""
+"""Seconds until an entry is attempted again whose bounce, or last report of success, could not be queued."""
 
 
 class Attempts(Protocol):
@@ -122,7 +122,9 @@ class Pipeline:
         decided: AttemptReport | RoutingAnswer | None = None
         try:
             # 1. Before-hooks: `send_email` and `get_mx`. They are not called for mail that is put off.
-            if isinstance(place, PutOff):
+            if not entry.recipients:
+                decided, place = AttemptReport((), None, parts.clock.now(), 0.0, counted=False), None
+            elif isinstance(place, PutOff):
                 decided, place = self._put_off(entry, place), None
             else:
                 hooks = parts.hooks.for_attempt(entry, settings)
@@ -131,7 +133,7 @@ class Pipeline:
                     if place is not None:  # while plugins decide, others may connect to its host
                         parts.gate.leave(place, parts.clock.monotonic())
                     decided = await hooks.before()
-            # 2. The attempt, unless there is a report already.
+            # 2. The attempt, unless there is a report already, or only reports are owed.
             if isinstance(decided, AttemptReport):
                 report = decided
             else:
@@ -176,9 +178,8 @@ class Pipeline:
 
         Deliveries are recorded before the hooks are called, so that slow hooks cause no duplicates.
         """
-        if delivered := {outcome.recipient for outcome in change.delivered}:
-            left = tuple(recipient for recipient in entry.recipients if recipient.id not in delivered)
-            await asyncio.shield(self._parts.store.record(entry, AttemptRecord(replace(entry, recipients=left))))
+        if change.delivered:
+            await asyncio.shield(self._parts.store.record(entry, AttemptRecord(with_deliveries(entry, change))))
             if hooks.wants_delivered(change) and (waiting := hooks.notify_delivered(change)) is not None:
                 await waiting
         return await hooks.after(change)
@@ -196,11 +197,11 @@ class Pipeline:
     def _record(
         self, entry: Entry, change: Transition, bounce: Draft | None, hooks: AttemptHooks | None
     ) -> asyncio.Future[None]:
-        """Record the result with the notes of plugins. A permanent failure without its bounce is postponed."""
-        if change.bounced and bounce is None:
-            change = postponed(entry, change, RETRY_BOUNCE, self._parts.clock.now())
-        elif bounce is None and change.is_reported:
-            change = unreported(entry, change)
+        """Record the result with the notes of plugins. A permanent failure without its bounce is postponed, and so is
+        what a report would tell of success or delay."""
+        if bounce is None and change.is_reported:
+            later = postponed if change.bounced else unreported
+            change = later(entry, change, RETRY_BOUNCE, self._parts.clock.now())
         if hooks is not None:
             change = hooks.with_notes(change)
         recorded = self._parts.store.record(entry, AttemptRecord(change.remaining, bounce))
@@ -217,10 +218,8 @@ class Pipeline:
         self._scheduler.recorded(entry, change.remaining)
         observer = self._parts.observer
         observer.attempted(entry, change.report, change.remaining, change.delay)
-        if change.is_reported:
-            for action, outcomes in change.actions:
-                if outcomes:
-                    observer.dsn_queued(action)
+        for action in change.told:
+            observer.dsn_queued(action)
         if change.bounced:
             observer.bounce_message(entry, BounceResult.QUEUED)
         elif change.silenced:

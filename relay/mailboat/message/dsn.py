@@ -39,6 +39,8 @@ class ReportedRecipient:
     action: ReportAction = ReportAction.FAILED
     original: str = ""
     """What the sender named it by, `type;address` (ORCPT); empty: as `address`."""
+    at: float | None = None
+    """When its last attempt was, seconds since the epoch; None: now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Dsn:
     recipients: Sequence[ReportedRecipient]
     """At least one. The part for people names the first and those with the same action, that for programs all."""
     now: float
-    """Seconds since the epoch: the report's Date and the time of the last attempt."""
+    """Seconds since the epoch: the report's Date."""
     original: bytes = field(repr=False)
     """The message as queued, or its first octets."""
     cut: bool = False
@@ -224,7 +226,8 @@ def _recipient_fields(recipient: ReportedRecipient, dsn: Dsn, utf8: bool) -> lis
         fields.append(("Diagnostic-Code", f"smtp; {outcome.reply}"))
     elif outcome.reason:
         fields.append(("Diagnostic-Code", f"X-Mailboat; {outcome.reason}"))
-    fields.append(("Last-Attempt-Date", rfc5322_date(dsn.now).decode()))
+    at = dsn.now if recipient.at is None else recipient.at
+    fields.append(("Last-Attempt-Date", rfc5322_date(at).decode()))
     if recipient.action is ReportAction.DELAYED and dsn.retry_until is not None:
         fields.append(("Will-Retry-Until", rfc5322_date(dsn.retry_until).decode()))
     return fields

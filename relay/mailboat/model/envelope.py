@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from mailboat.model.address import Address
+from mailboat.model.outcome import Outcome, ReportAction
 from mailboat.model.tls import NOTHING_ASKED, MessageTls
 
 
@@ -41,6 +42,17 @@ class Recipient:
     address: Address
     parameters: Parameters = field(default_factory=dict)
     """Those of RCPT that are passed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A delivery that the sender asked to be told of (RFC 3461 4.1), and whose report could not be written so far."""
+
+    recipient: Recipient
+    outcome: Outcome
+    action: ReportAction
+    at: float
+    """When it was delivered, seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +131,7 @@ class Entry:
     domain: str
     """The recipients' domain, normalised (`Address.ascii_domain`)."""
     recipients: tuple[Recipient, ...]
-    """Those not yet delivered or failed."""
+    """Those not yet delivered or failed; empty if only reports are `owed`."""
     attempts: int = 0
     """Failed attempts so far (Haraka's `num_failures`)."""
     next_attempt: float | None = None
@@ -135,6 +147,8 @@ class Entry:
     """Why it is held, if no operator held it: `exported`, or `importing` until an import is complete."""
     delay_reported: bool = False
     """The sender was told that the mail is late, which happens once."""
+    owed: tuple[Owed, ...] = ()
+    """Deliveries to report together with the next attempt."""
 
     @property
     def force_tls(self) -> bool:

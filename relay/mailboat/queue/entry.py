@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from mailboat.model.address import Address, mailboxes
-from mailboat.model.envelope import Entry, Recipient, State
+from mailboat.model.envelope import Entry, Owed, Recipient, State
 from mailboat.model.outcome import AttemptReport, Outcome, ReportAction, Result
 from mailboat.queue.backoff import RetryPlan
 from mailboat.smtp.extensions import dsn
@@ -21,6 +21,7 @@ DELAY_REPORT = 4 * 3600.0
 FALLBACK_DELAY = 60.0
 """Seconds to the next attempt if neither the report nor the plan gives a time."""
 
+_ONLY_OWED = "delivered; the report of it cannot be written yet"
 REPORT_LIFE = 86_400.0
 """Seconds for which a report on TLS is retried (RFC 8460 5.5)."""
 
@@ -41,6 +42,8 @@ class Transition:
     """Recipients that failed permanently without a report: from the null sender, or as the sender asked (RFC 3461)."""
     confirmed: tuple[Outcome, ...] = ()
     """Deliveries that the sender asked to be told of, and that the next hop does not report."""
+    owed: tuple[Owed, ...] = ()
+    """The same of earlier attempts, whose report could not be written then."""
     delayed: tuple[Outcome, ...] = ()
     """Recipients that are retried, and whose delay is to be reported now."""
     rest: float = 0.0
@@ -49,14 +52,25 @@ class Transition:
     @property
     def actions(self) -> tuple[tuple[ReportAction, tuple[Outcome, ...]], ...]:
         """The outcomes to report to the sender, by what the report says of them."""
+        failed, delayed = (ReportAction.FAILED, self.bounced), (ReportAction.DELAYED, self.delayed)
+        return (failed, delayed, (self.success, self.confirmed))
+
+    @property
+    def success(self) -> ReportAction:
+        """What a report says of `confirmed`."""
         peer = self.report.peer
-        success = ReportAction.RELAYED if peer is not None and peer.protocol == "SMTP" else ReportAction.DELIVERED
-        return ((ReportAction.FAILED, self.bounced), (ReportAction.DELAYED, self.delayed), (success, self.confirmed))
+        return ReportAction.RELAYED if peer is not None and peer.protocol == "SMTP" else ReportAction.DELIVERED
+
+    @property
+    def told(self) -> Collection[ReportAction]:
+        """All that the report says of recipients, each once."""
+        now = [action for action, outcomes in self.actions if outcomes]
+        return dict.fromkeys(now + [owed.action for owed in self.owed])
 
     @property
     def is_reported(self) -> bool:
         """Whether there is anything to report to the sender."""
-        return bool(self.bounced or self.delayed or self.confirmed)
+        return bool(self.bounced or self.delayed or self.confirmed or self.owed)
 
     @property
     def retry_until(self) -> float | None:
@@ -121,6 +135,7 @@ def transition(
         delay=delay,
         silenced=silenced,
         confirmed=confirmed,
+        owed=entry.owed,
         delayed=delayed,
         rest=plan.rest(failures) if delayed else 0.0,
     )
@@ -141,23 +156,45 @@ def _delayed(entry: Entry, report: AttemptReport, now: float, delay_warning: flo
     return tuple(o for o in report.outcomes if o.result is Result.DEFERRED and o.recipient in told)
 
 
-def unreported(entry: Entry, change: Transition) -> Transition:
-    """The same attempt if its report cannot be queued: what the report tells of a delay is told by a later one."""
-    remaining = change.remaining
-    if remaining is not None and change.delayed:
-        remaining = replace(remaining, delay_reported=entry.delay_reported)
-    return replace(change, remaining=remaining, confirmed=(), delayed=())
+def with_deliveries(entry: Entry, change: Transition) -> Entry:
+    """The entry before the attempt, without the recipients that have the message: what is recorded before plugins are
+    asked about the others."""
+    delivered = {outcome.recipient for outcome in change.delivered}
+    left = tuple(recipient for recipient in entry.recipients if recipient.id not in delivered)
+    return replace(entry, recipients=left, owed=_owed(entry, change))
+
+
+def unreported(entry: Entry, change: Transition, delay: float, now: float) -> Transition:
+    """The same attempt if its report cannot be queued: what it tells of is told by a later one, in `delay` s if no
+    recipients are left."""
+    owed, remaining = _owed(entry, change), change.remaining
+    if remaining is not None:
+        delay_reported = entry.delay_reported if change.delayed else remaining.delay_reported
+        remaining = replace(remaining, delay_reported=delay_reported, owed=owed)
+    elif owed:
+        remaining = _remaining(entry, (), change.report, entry.attempts, now + delay)
+        remaining = replace(remaining, owed=owed, last_reply=_ONLY_OWED, last_mx=owed[-1].outcome.mx)
+    return replace(change, remaining=remaining, confirmed=(), owed=(), delayed=())
 
 
 def postponed(entry: Entry, change: Transition, delay: float, now: float) -> Transition:
     """The same attempt if its bounce cannot be queued: permanently failed recipients stay, and are retried in `delay`
     s.
 
-    The failure is not counted, so that the retry ends in the same way; deliveries are recorded.
+    The failure is not counted, so that the retry ends in the same way; deliveries are recorded, and reported later.
     """
     report = replace(change.report, outcomes=tuple(_unannounced(o) for o in change.report.outcomes))
     remaining = _remaining(entry, _left(entry, report), report, entry.attempts, now + delay)
-    return Transition(report, remaining, bounced=(), delay=delay)
+    return Transition(report, replace(remaining, owed=_owed(entry, change)), bounced=(), delay=delay)
+
+
+def _owed(entry: Entry, change: Transition) -> tuple[Owed, ...]:
+    """What is to be reported of deliveries if it cannot be done now."""
+    if not change.confirmed:
+        return change.owed
+    recipients = {recipient.id: recipient for recipient in entry.recipients}
+    at = change.report.started_at + change.report.duration
+    return change.owed + tuple(Owed(recipients[o.recipient], o, change.success, at) for o in change.confirmed)
 
 
 def dropped(
@@ -196,6 +233,7 @@ def _remaining(
         state=State.DEFERRED,
         last_reply=last.reason[:MAX_REPLY_KEPT] if last else entry.last_reply,
         last_mx=last.mx if last else entry.last_mx,
+        owed=(),
     )
 
 

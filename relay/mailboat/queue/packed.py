@@ -121,9 +121,10 @@ def _read_entry(message: Mapping[str, Any], entry: Mapping[str, Any], parsed: id
         *(_stored(message["parameters"]), message["tenant"], _stored(message["labels"])),
     )
     found = rows.read_entry(row, 0, parsed.tag)
-    addresses = [found.message.sender, *(recipient.address for recipient in found.recipients)]
+    recipients = (*found.recipients, *(owed.recipient for owed in found.owed))
+    addresses = [found.message.sender, *(recipient.address for recipient in recipients)]
     texts = [found.domain, *(text for a in addresses for text in (a.local, a.domain, a.ascii_domain))]
-    for parameters in (found.message.parameters, *(recipient.parameters for recipient in found.recipients)):
+    for parameters in (found.message.parameters, *(recipient.parameters for recipient in recipients)):
         texts += [text for parameter in parameters.items() for text in parameter]
     if any(_CONTROL.search(text) for text in texts) or not all(a.local for a in addresses[1:]):
         raise ValueError("an address or a parameter is not valid")

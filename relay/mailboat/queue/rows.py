@@ -7,13 +7,25 @@ No I/O. Used by `transaction` (writing) and `queries` (reading). Reading trusts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey, Message, Parameters, Recipient, State, StoredNotes
+from mailboat.model.envelope import (
+    DEFAULT_TENANT,
+    Entry,
+    EntryKey,
+    Message,
+    Owed,
+    Parameters,
+    Recipient,
+    State,
+    StoredNotes,
+)
+from mailboat.model.outcome import Outcome, ReportAction, Result, Stage
+from mailboat.model.reply import Reply
 from mailboat.queue import ids
 
 STATE_CODES = {State.ACTIVE: 0, State.DEFERRED: 1, State.HELD: 2}
@@ -144,8 +156,25 @@ def noted_text(noted: StoredNotes | None) -> str | None:
 
 
 def reports_text(entry: Entry) -> str | None:
-    """What the sender was told of an entry as JSON; None: nothing."""
-    return _json({"delayed": True}) if entry.delay_reported else None
+    """What the sender was told of an entry, and is still to be told, as JSON; None: nothing."""
+    if not entry.delay_reported and not entry.owed:
+        return None
+    owed = {"owed": [_owed(owed) for owed in entry.owed]} if entry.owed else {}
+    return _json({"delayed": entry.delay_reported, **owed})
+
+
+def _owed(owed: Owed) -> dict[str, object]:
+    outcome, reply = owed.outcome, owed.outcome.reply
+    return {
+        "recipient": orjson.Fragment(recipients_text([owed.recipient])[1:-1]),
+        "parameters": {clean(keyword): clean(value) for keyword, value in owed.recipient.parameters.items()},
+        "action": owed.action,
+        "at": owed.at,
+        "status": clean(outcome.status),
+        "reason": clean(outcome.reason),
+        "reply": None if reply is None else [reply.code, clean(reply.text)],
+        "mx": clean(outcome.mx),
+    }
 
 
 def read_entry(row: Row, spool: int, tag: str) -> Entry:
@@ -154,12 +183,13 @@ def read_entry(row: Row, spool: int, tag: str) -> Entry:
     held_reason, said, reports, *message = others
     try:
         shared = _read_message(id_, message, tag)
+        delay_reported, owed = (False, ()) if reports is None else _read_reports(reports)
         return Entry(
             EntryKey(spool, _row_number(id_)),
             f"{shared.id}.{ids.ordinal_of(id_)}",
             shared,
             _text(domain),
-            _read_recipients(recipients, said),
+            () if owed and recipients == "[]" else _read_recipients(recipients, said),
             _count(attempts),
             None if next_attempt is None else _time(next_attempt),
             STATES[_count(state)],
@@ -167,9 +197,10 @@ def read_entry(row: Row, spool: int, tag: str) -> Entry:
             _text(mx),
             None if noted is None else _read_noted(noted),
             "" if held_reason is None else _text(held_reason),
-            reports is not None and _read_reports(reports),
+            delay_reported,
+            owed,
         )
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise Damaged(id_, f"damaged row {id_} of the queue database: {error}") from error
 
 
@@ -256,11 +287,24 @@ def _read_noted(text: str) -> StoredNotes:
     )
 
 
-def _read_reports(text: object) -> bool:
+def _read_reports(text: object) -> tuple[bool, tuple[Owed, ...]]:
     said = orjson.loads(_text(text))
     if not isinstance(said, dict):
         raise TypeError("what was reported is not a JSON object")
-    return said.get("delayed") is True
+    return said.get("delayed") is True, tuple(_read_owed(owed) for owed in said.get("owed", ()))
+
+
+def _read_owed(said: Mapping[str, Any]) -> Owed:
+    id_, local, domain, ascii_domain = said["recipient"]
+    address = Address(_text(local), _text(domain), _text(ascii_domain))
+    reply = None if said["reply"] is None else Reply(_count(said["reply"][0]), _text(said["reply"][1]))
+    status, reason, mx = (_text(said[name]) for name in ("status", "reason", "mx"))
+    return Owed(
+        Recipient(_count(id_), address, _read_parameters(said["parameters"])),
+        Outcome(id_, Result.DELIVERED, status, Stage.DOT, reason, reply, mx),
+        ReportAction(said["action"]),
+        _time(said["at"]),
+    )
 
 
 def _read_message(row: int, columns: Row, tag: str) -> Message:

@@ -14,7 +14,7 @@ from mailboat.config.settings import Settings
 from mailboat.delivery.destination import HostAddress
 from mailboat.delivery.gate import PutOff
 from mailboat.delivery.hooks import DeliveryHooks
-from mailboat.delivery.pipeline import DeliveryParts, Pipeline
+from mailboat.delivery.pipeline import RETRY_BOUNCE, DeliveryParts, Pipeline
 from mailboat.delivery.places import Place
 from mailboat.delivery.verdict import FaultKind, Trouble
 from mailboat.hooks import DeferredInfo, HMail
@@ -285,6 +285,63 @@ async def test_a_delay_whose_report_cannot_be_written_is_not_recorded_as_reporte
     assert record.bounce is None
     assert record.remaining is not None
     assert not record.remaining.delay_reported
+
+
+def who_ask(entry: Entry) -> Entry:
+    """The entry if each recipient's delivery is to be reported."""
+    return replace(entry, recipients=tuple(replace(r, parameters={"NOTIFY": "SUCCESS"}) for r in entry.recipients))
+
+
+async def test_a_success_whose_report_cannot_be_written_is_reported_later_without_an_attempt() -> None:
+    line = Line("send_email", "delivered")
+    line.bounces.failure = StorageError("the disk is full")
+    entry = who_ask(await line.entry("ok@one.test"))
+    await line.run(entry)
+    (record,) = line.log.recorded_attempts
+    owing = record.remaining
+    assert owing is not None
+    assert (owing.recipients, [str(owed.recipient.address) for owed in owing.owed]) == ((), ["ok@one.test"])
+    assert owing.next_attempt is not None
+    assert 0 < owing.next_attempt - line.rig.clock.now() <= RETRY_BOUNCE
+    for failure in (StorageError("the disk is full"), None):
+        line.bounces.failure = failure
+        line.log.steps.clear()
+        assert await line.run(owing) == ["write bounce", "record", "recorded", "attempted"]
+        record = line.log.recorded_attempts[-1]
+        assert ((record.remaining and record.remaining.owed), record.bounce is None) == (
+            (owing.owed, True) if failure else (None, False)
+        )
+
+
+@pytest.mark.parametrize("people", [("ok@one.test", "grey@one.test"), ("ok@one.test", "bad@one.test")])
+async def test_a_success_beside_others_whose_report_cannot_be_written_is_reported_with_the_next_attempt(
+    people: tuple[str, ...],
+) -> None:
+    line = Line()
+    line.bounces.failure = StorageError("the disk is full")
+    entry = who_ask(await line.entry(*people))
+    entry = replace(entry, recipients=(entry.recipients[0], replace(entry.recipients[1], parameters={})))
+    await line.run(entry)
+    left = line.log.recorded_attempts[-1].remaining
+    assert left is not None
+    assert [str(recipient.address) for recipient in left.recipients] == [people[1]]
+    assert [str(owed.recipient.address) for owed in left.owed] == ["ok@one.test"]
+    line.bounces.failure = None
+    line.log.steps.clear()
+    await line.run(left)
+    record = line.log.recorded_attempts[-1]
+    assert record.bounce is not None
+    assert record.remaining is None or not record.remaining.owed
+
+
+async def test_what_is_recorded_before_plugins_are_asked_owes_the_report_of_what_is_delivered() -> None:
+    line = Line("deferred")
+    await line.run(who_ask(await line.entry("ok@one.test", "grey@one.test")))
+    before, after = (record.remaining for record in line.log.recorded_attempts)
+    assert before is not None
+    assert after is not None
+    assert ([len(before.recipients), len(before.owed)], len(after.owed)) == ([1, 1], 0)
+    assert line.log.recorded_attempts[-1].bounce is not None
 
 
 async def test_a_delay_is_recorded_as_reported_together_with_its_report() -> None:

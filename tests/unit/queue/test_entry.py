@@ -297,7 +297,7 @@ def test_a_delay_is_not_reported_of_who_has_the_mail_or_failed() -> None:
 
 def test_a_delay_whose_report_cannot_be_queued_is_reported_later() -> None:
     before = late_entry()
-    change = unreported(before, transition(before, LATER, HOURS, T0 + DELAY_REPORT))
+    change = unreported(before, transition(before, LATER, HOURS, T0 + DELAY_REPORT), 300.0, T0)
     assert (change.delayed, change.is_reported) == ((), False)
     assert change.remaining is not None
     again = transition(change.remaining, LATER, HOURS, T0 + DELAY_REPORT + 3600)

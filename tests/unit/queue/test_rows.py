@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey, Message, Recipient, State, StoredNotes
+from mailboat.model.envelope import DEFAULT_TENANT, Entry, EntryKey, Message, Owed, Recipient, State, StoredNotes
+from mailboat.model.outcome import Outcome, ReportAction, Result, Stage
+from mailboat.model.reply import Reply
 from mailboat.queue import ids, rows
 
 TAG = "7K3QZD"
@@ -55,6 +57,21 @@ entries = st.builds(
     st.none() | st.builds(StoredNotes, json_objects, st.none() | json_objects, st.none() | st.booleans()),
     st.just(""),
     st.booleans(),
+    st.lists(
+        st.builds(
+            lambda to, action, at, status, reason, reply, mx: Owed(
+                to, Outcome(to.id, Result.DELIVERED, status, Stage.DOT, reason, reply, mx), action, at
+            ),
+            st.builds(Recipient, st.integers(1, 2**31), addresses, parameters),
+            st.sampled_from(ReportAction),
+            st.floats(0, 1e11),
+            texts,
+            texts,
+            st.none() | st.builds(Reply, st.integers(200, 299), texts),
+            texts,
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 
@@ -106,7 +123,13 @@ def test_what_hooks_noted_is_not_ours_is_damage(noted: str) -> None:
         rows.read_entry([1, "d", 0, 0, 0.0, '[[1,"a","b","b"]]', "", "", noted, None, None, None, *MESSAGE], 0, TAG)
 
 
-@pytest.mark.parametrize("reports", ["", "[", "[]", "null", 5])
+@given(entries.filter(lambda entry: entry.owed))
+def test_an_entry_of_which_only_reports_are_owed_comes_back_as_it_was(entry: Entry) -> None:
+    entry = replace(entry, recipients=())
+    assert rows.read_entry(_row(entry), 3, TAG) == entry
+
+
+@pytest.mark.parametrize("reports", ["", "[", "[]", "null", 5, '{"owed": [5]}', '{"owed": [{"recipient": []}]}'])
 def test_what_was_reported_is_not_ours_is_damage(reports: object) -> None:
     with pytest.raises(rows.Damaged, match="damaged row"):
         rows.read_entry([1, "d", 0, 0, 0.0, '[[1,"a","b","b"]]', "", "", None, None, None, reports, *MESSAGE], 0, TAG)
