@@ -38,6 +38,8 @@ class RecordReport:
     spf_results: Mapping[IPAddress, SpfResult] = field(default_factory=dict)
     dmarc: tuple[str, ...] | str = ""
     """TXT records that tell its DMARC policy: its own, else those of the nearest domain above it that has any."""
+    request: str = ""
+    """What a user has asked for with an annotation before the DNS was asked, as `RecordChecks.follow` was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class _Wanted:
     domain: str
     names: tuple[str, ...]
     addresses: tuple[IPAddress, ...]
+    request: str
 
 
 class RecordChecks:
@@ -69,13 +72,18 @@ class RecordChecks:
             self._uids[key] = uid
 
     def follow(
-        self, key: ObjectKey, domain: str, names: tuple[str, ...], addresses: tuple[IPAddress, ...] = ()
+        self,
+        key: ObjectKey,
+        domain: str,
+        names: tuple[str, ...],
+        addresses: tuple[IPAddress, ...] = (),
+        request: str = "",
     ) -> bool:
         """Ask for these names, and whether mail may come from these addresses, when its turn comes.
 
-        Returns whether some of them have not been asked for yet.
+        `request` comes back in the report. Returns whether some of them have not been asked for yet.
         """
-        self._wanted[key] = _Wanted(self._uids.get(key, ""), domain, names, addresses)
+        self._wanted[key] = _Wanted(self._uids.get(key, ""), domain, names, addresses, request)
         report = self._reports.get(key)
         return report is None or not (report.answers.keys() >= set(names) and set(report.addresses) >= set(addresses))
 
@@ -105,7 +113,9 @@ class RecordChecks:
         dmarc = await self._dmarc(wanted.domain)
         answers = dict(zip(wanted.names, found, strict=True))
         if key in self._wanted and self._uids.get(key, "") == wanted.uid:
-            self._reports[key] = RecordReport(self._clock(), answers, spf, wanted.addresses, results, dmarc)
+            self._reports[key] = RecordReport(
+                self._clock(), answers, spf, wanted.addresses, results, dmarc, wanted.request
+            )
             self.changed(key)
         return None
 

@@ -95,15 +95,12 @@ class SendingReconciler:
         self._checks = checks
         self._now = now
         self._sources = SourceAddressCache()
-        self._requested: dict[ObjectKey, str] = {}
-        """The annotation `names.RECONCILE` as it was seen last: another value has the DNS asked at once."""
 
     async def __call__(self, key: ObjectKey) -> float | None:
         """Seconds after which to look again, or None. Raises RetryAfter for what may pass."""
         resource = self._cache.resources.get(key)
         if resource is None or resource["metadata"]["deletionTimestamp"]:
             self._checks.forget(key)
-            self._requested.pop(key, None)
             return None
         self._checks.meet(key, str(resource["metadata"]["uid"]))
         try:
@@ -240,6 +237,7 @@ class SendingReconciler:
             },
             silence=next((answer for _, answer in said.values() if isinstance(answer, str)), ""),
             checked=True,
+            reconciled=report.request,
             spf=spf_verdict(
                 SpfFindings(known.spec.domain, report.spf, sources.known, sources.unknown, report.spf_results)
             ),
@@ -301,23 +299,20 @@ class SendingReconciler:
         """Say when the DNS is to be asked next: soon for what may change soon, and never all domains at once."""
         keys = {*(key.selector for key in plan.keys), *(key.selector for key in self._all_keys(known))}
         wanted = tuple(sorted(dns_name(selector, known.spec.domain) for selector in keys))
-        unknown = self._checks.follow(known.key, known.spec.domain, wanted, self._source_addresses(known).known)
+        addresses = self._source_addresses(known).known
+        report, request = self._checks.report(known.key), status.reconcile_requested(known.resource)
+        unknown = self._checks.follow(known.key, known.spec.domain, wanted, addresses, request)
         age = self._checks.age(known.key)
         soon = plan.next_check < CHECK or bool(plan.make) or plan.unjudged or not status.was_asked(known.resource)
         delay = plan.next_check.total_seconds()
-        if self._is_requested(known) or (unknown and (soon or age < float("inf"))) or _is_ripe(plan, age):
+        requested = request != "" and (report is None or report.request != request)
+        if requested or (unknown and (soon or age < float("inf"))) or _is_ripe(plan, age):
             delay = random.uniform(0, 0.2)  # noqa: S311 - no secret
         elif unknown:
             delay *= random.random()  # noqa: S311
         elif delay >= _FRESH:
             delay = max(0.0, delay * random.uniform(0.9, 1.1) - age)  # noqa: S311
         self._checks.later(known.key, delay)
-
-    def _is_requested(self, known: _Run) -> bool:
-        wanted = str((known.resource["metadata"].get("annotations") or {}).get(names.RECONCILE, ""))
-        before = self._requested.get(known.key, wanted)
-        self._requested[known.key] = wanted
-        return wanted != before
 
     async def _tell(self, key: ObjectKey, resource: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """Write the status and post Events, where anything has changed."""

@@ -137,6 +137,7 @@ STATUS: dict[str, Any] = {
     ],
     "nextRotationAt": "2027-05-27T10:00:00Z",
     "lastHandledRotateAt": "2026-11-28",
+    "lastHandledReconcileAt": "2026-11-29",
 }
 
 

@@ -20,9 +20,10 @@ from mailboat_operator.sending.life import KeyPlan
 from mailboat_operator.sending.rows import instant, written_keys, written_records
 from mailboat_operator.sending.spec import PublishMode, SendingSpec
 
-_HANDLED = "lastHandledRotateAt"
+_ROTATED = "lastHandledRotateAt"
+_RECONCILED = "lastHandledReconcileAt"
 _HANDLED_MAX = 64
-_KEPT = ("keys", "records", "nextRotationAt", _HANDLED)
+_KEPT = ("keys", "records", "nextRotationAt", _ROTATED, _RECONCILED)
 _ADVICE_MAX = 1024
 
 
@@ -92,6 +93,8 @@ class SendingFindings:
     """Why the DNS says nothing."""
     checked: bool = False
     """Whether it was asked since the operator has started."""
+    reconciled: str = ""
+    """The value of the annotation that it was asked for last."""
     spf: Verdict | None = None
     dmarc: Verdict | None = None
     no_endpoint: str = ""
@@ -186,14 +189,24 @@ def _keys(spec: SendingSpec, findings: SendingFindings, old: Mapping[str, Any]) 
     due = [key.since + spec.policy.every for key in plan.keys if key.state is KeyState.ACTIVE and not key.existing]
     if due and not spec.policy.suspended:
         yield "nextRotationAt", instant(min(due))
-    if handled := (findings.rotate or str(old.get(_HANDLED, ""))):
-        yield _HANDLED, handled[:_HANDLED_MAX]
+    for name, handled in ((_ROTATED, findings.rotate), (_RECONCILED, findings.reconciled)):
+        if told := (handled or str(old.get(name, ""))):
+            yield name, told
 
 
 def rotate_requested(resource: Mapping[str, Any]) -> str:
     """The value of the annotation that asks for new keys; empty: it is not there, or has been obeyed."""
-    wanted = str((resource["metadata"].get("annotations") or {}).get(names.ROTATE, ""))[:_HANDLED_MAX]
-    return "" if wanted == (resource.get("status") or {}).get(_HANDLED, "") else wanted
+    return _requested(resource, names.ROTATE, _ROTATED)
+
+
+def reconcile_requested(resource: Mapping[str, Any]) -> str:
+    """The same of the annotation that has the DNS asked."""
+    return _requested(resource, names.RECONCILE, _RECONCILED)
+
+
+def _requested(resource: Mapping[str, Any], annotation: str, handled: str) -> str:
+    wanted = str((resource["metadata"].get("annotations") or {}).get(annotation, ""))[:_HANDLED_MAX]
+    return "" if wanted == (resource.get("status") or {}).get(handled, "") else wanted
 
 
 def _keys_ready(spec: SendingSpec, findings: SendingFindings, now: datetime) -> Verdict | None:
