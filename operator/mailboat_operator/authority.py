@@ -22,8 +22,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.resolver
 
-_QUERIES = 64
-"""Queries to authoritative servers at once."""
+QUERIES = 64
+"""Queries under way at once, those to resolvers included."""
 _TIMEOUT = 3.0
 _LOOKUP_TIMEOUT = 10.0
 _TRIES = 2
@@ -59,15 +59,18 @@ class _Zone:
 class Authority:
     """The client. Safe for any number of tasks."""
 
-    def __init__(self, resolvers: Sequence[tuple[str, int]] = (), port: int = 53) -> None:
-        """`resolvers`: host and port, none for those of the system; `port` is that of authoritative servers."""
+    def __init__(self, resolvers: Sequence[tuple[str, int]] = (), port: int = 53, queries: int = QUERIES) -> None:
+        """`resolvers`: host and port, none for those of the system; `port` is that of authoritative servers.
+
+        No more than so many `queries` are under way at once.
+        """
         self._resolver = dns.asyncresolver.Resolver(configure=not resolvers)
         if resolvers:
             self._resolver.nameservers = [dns.nameserver.Do53Nameserver(*where) for where in resolvers]
         self._resolver.lifetime = _LOOKUP_TIMEOUT
         self._resolver.cache = dns.resolver.LRUCache(_CACHE)
         self._port = port
-        self._turn = asyncio.Semaphore(_QUERIES)
+        self._turn = asyncio.Semaphore(queries)
 
     async def texts(self, name: str) -> ServerTexts:
         """The TXT records of a name at every authoritative server. Raises DnsSilence unless all have answered."""
@@ -82,7 +85,7 @@ class Authority:
         Raises DnsSilence.
         """
         try:
-            answer = await self._resolver.resolve(dns.name.from_text(name), rdtype, raise_on_no_answer=False)
+            answer = await self._resolve(dns.name.from_text(name), rdtype)
         except dns.resolver.NXDOMAIN:
             return ()
         except (dns.exception.DNSException, OSError) as error:
@@ -125,7 +128,7 @@ class Authority:
         zone = name
         while zone != dns.name.root:
             try:
-                answer = await self._resolver.resolve(zone, "SOA", raise_on_no_answer=False)
+                answer = await self._resolve(zone, "SOA")
             except dns.resolver.NXDOMAIN:
                 answer = None
             if answer is not None and answer.rrset is not None and answer.rrset.name == zone:
@@ -135,7 +138,10 @@ class Authority:
         raise DnsSilence(f"{name}: no zone has this name")
 
     async def _servers(self, zone: dns.name.Name) -> dict[str, tuple[str, ...]]:
-        names = [record.target for record in await self._resolver.resolve(zone, "NS")]
+        records = (await self._resolve(zone, "NS")).rrset
+        if not records:
+            raise DnsSilence(f"{zone.to_text(omit_final_dot=True)}: the zone has no name servers")
+        names = [record.target for record in records]
         found = await asyncio.gather(*map(self._addresses, names))
         return {str(name).rstrip("."): addresses for name, addresses in zip(names, found, strict=True)}
 
@@ -143,11 +149,16 @@ class Authority:
         found: list[str] = []
         for rdtype in ("A", "AAAA"):
             try:
-                answer = await self._resolver.resolve(host, rdtype, raise_on_no_answer=False)
+                answer = await self._resolve(host, rdtype)
             except dns.resolver.NXDOMAIN:
                 break
             found += [record.address for record in answer.rrset or ()]
         return tuple(found)
+
+    async def _resolve(self, name: dns.name.Name, rdtype: str) -> dns.resolver.Answer:
+        """What the resolver says; no records where the name has none of the type. Raises DNSException, OSError."""
+        async with self._turn:
+            return await self._resolver.resolve(name, rdtype, raise_on_no_answer=False)
 
     async def _ask(self, server: str, zone: _Zone, name: dns.name.Name) -> dns.message.QueryMessage:
         """The answer of one server. Raises DnsSilence."""

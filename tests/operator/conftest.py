@@ -1,4 +1,7 @@
-"""Fixtures of tests with a real API server: the CRDs, one operator for all namespaces, a namespace for each test."""
+"""Fixtures of tests with a real API server: the CRDs, one operator for all namespaces, a namespace for each test.
+
+And of tests of one reconciler without any.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from tests.support.kube_api import KubeApi
 from tests.support.name_servers import NameServers, name_servers
 from tests.support.operator_process import OperatorProcess, operator
 from tests.support.sending_api import rendered_hash
+from tests.support.sending_rig import SendingRig
 from tools.cluster.apiserver import ApiServer
 from tools.cluster.kubectl import Kubectl
 
@@ -77,3 +81,11 @@ def relays(api: KubeApi) -> Iterator[list[FakeRelay]]:
     yield made
     for relay in made:
         relay.close()
+
+
+@pytest.fixture
+def sending_rig(monkeypatch: pytest.MonkeyPatch) -> SendingRig:
+    """The reconciler of SendingDomains, with the longest of all delays that chance gives."""
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    monkeypatch.setattr("random.uniform", max)
+    return SendingRig()

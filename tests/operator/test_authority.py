@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -96,3 +97,35 @@ async def test_an_answer_that_is_too_long_for_udp_comes_by_tcp(servers: list[Dns
 
     assert set((await authority(servers).texts(NAME)).texts.values()) == {(JOINED,)}
     assert "tcp" in {query.transport for query in servers[1].queries}
+
+
+async def test_no_more_queries_are_under_way_than_allowed_whoever_is_asked(servers: list[DnsServer]) -> None:
+    """Of the resolver as of the zone's servers; the others wait for their turn."""
+    (first, second), names = servers, [f"mb{number}._domainkey.example.test" for number in range(9)]
+    port = first.endpoint.port
+    asking = Authority([("127.0.0.1", port)], port, queries=3)
+    for server in servers:
+        for name in (*names, "a.keys.test"):
+            server.zone.behave(name, Behaviour.HELD)
+    found = [asyncio.create_task(asking.texts(name)) for name in names]
+    found_too = [asyncio.create_task(asking.lookup(name, rdtype)) for name in names for rdtype in ("A", "MX")]
+    for _ in range(3):
+        await first.wait_for_query(names[0])
+        # What had been sent before this query has come before it.
+        await authority(servers).lookup("ns1.example.test", "A")
+
+    first.release()
+    second.release()
+    await asyncio.gather(*found, *found_too)
+
+    assert first.most_at_once <= 3 + 1  # with that of the test
+    assert second.most_at_once <= 3
+
+
+async def test_a_zone_that_names_no_servers_leaves_it_open(servers: list[DnsServer]) -> None:
+    """And does not have a record count as shown by all of none."""
+    for server in servers:
+        del server.zone.records["example.test"]["NS"]
+
+    with pytest.raises(DnsSilence, match=r"example\.test: the zone has no name servers"):
+        await authority(servers).texts(NAME)

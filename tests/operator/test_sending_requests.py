@@ -12,14 +12,11 @@ SOON = 0.2
 
 
 @pytest.fixture
-async def rig(monkeypatch: pytest.MonkeyPatch) -> SendingRig:
-    """A domain that signs; with the longest of all delays that chance gives."""
-    monkeypatch.setattr("random.random", lambda: 1.0)
-    monkeypatch.setattr("random.uniform", max)
-    rig = SendingRig()
-    rig.create()
-    await rig.until_ready()
-    return rig
+async def rig(sending_rig: SendingRig) -> SendingRig:
+    """A domain that signs."""
+    sending_rig.create()
+    await sending_rig.until_ready()
+    return sending_rig
 
 
 async def test_one_that_was_set_while_no_operator_ran_is_obeyed_by_the_next_one(rig: SendingRig) -> None:

@@ -120,6 +120,9 @@ class DnsServer(asyncio.DatagramProtocol):
     def __init__(self, zone: Zone) -> None:
         self.zone = zone
         self.queries: list[Query] = []
+        self.most_at_once = 0
+        """The most queries that ever waited for their answers together."""
+        self._waiting = 0
         self.endpoint = Endpoint()
         self.asked = asyncio.Condition()
         self._released = asyncio.Event()
@@ -200,6 +203,14 @@ class DnsServer(asyncio.DatagramProtocol):
         task.add_done_callback(self._tasks.discard)
 
     async def _answers(self, data: bytes, transport: str) -> list[bytes]:
+        self._waiting += 1
+        self.most_at_once = max(self.most_at_once, self._waiting)
+        try:
+            return await self._found(data, transport)
+        finally:
+            self._waiting -= 1
+
+    async def _found(self, data: bytes, transport: str) -> list[bytes]:
         question = dns.message.from_wire(data)
         name = question.question[0].name.to_text(omit_final_dot=True).lower()
         rdtype = dns.rdatatype.to_text(question.question[0].rdtype)
