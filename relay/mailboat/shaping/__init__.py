@@ -1,0 +1,1 @@
+"""What limits deliveries: sections, providers, rates, and which of them hold for some mail. Pure; knows no file."""
