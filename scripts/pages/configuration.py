@@ -16,7 +16,11 @@ from mailboat.config.settings import (
     NamedKey,
     OutboundSettings,
     OutboundTlsSettings,
+    ProviderSettings,
     Route,
+    RuleSettings,
+    ScopeSettings,
+    ShapingSettings,
     SmtpSettings,
     Tenant,
     TlsReportSettings,
@@ -35,6 +39,10 @@ _TABLES: Mapping[str, type] = {
     "dkim.ini": DkimSettings,
     "domain": DkimDomain,
     "tlsrpt.ini": TlsReportSettings,
+    "shaping.ini": ShapingSettings,
+    "scope": ScopeSettings,
+    "provider": ProviderSettings,
+    "rule": RuleSettings,
     "tenants.ini": Tenant,
 }
 _HEAD = "| key | default | meaning | a change |\n|---|---|---|---|"

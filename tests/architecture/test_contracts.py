@@ -22,7 +22,7 @@ def listed(contract: str, key: str) -> set[str]:
 @pytest.mark.parametrize(
     ("contract", "key", "allowed"),
     [
-        ("operator", "forbidden_modules", {"mailboat.config", "mailboat.dkim", "mailboat.tlsrpt"}),
+        ("operator", "forbidden_modules", {"mailboat.config", "mailboat.dkim", "mailboat.shaping", "mailboat.tlsrpt"}),
         ("relay-without-operator", "source_modules", {"mailboat.cli"}),
     ],
 )

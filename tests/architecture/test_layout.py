@@ -29,6 +29,7 @@ PURE = (
     "message",
     "config",
     "dkim",
+    "shaping",
     "tlsrpt",
     "queue/entry.py",
     "queue/backoff.py",

@@ -60,9 +60,12 @@ def test_the_shell_recipe_gives_the_hash(tmp_path: Path) -> None:
     (tmp_path / "dkim.ini").write_bytes(dkim)
     tlsrpt = b"[main]\norganization=Example\n"
     (tmp_path / "tlsrpt.ini").write_bytes(tlsrpt)
+    shaping = b"[main]\ntable=none\n"
+    (tmp_path / "shaping.ini").write_bytes(shaping)
     (recipe,) = RECIPE.findall(render())
     done = subprocess.run(["sh", "-c", recipe], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30)
-    assert f"sha256:{done.stdout.split()[0]}" == config_hash(outbound, tls, tenants, dkim=dkim, tlsrpt=tlsrpt)
+    found = config_hash(outbound, tls, tenants, dkim=dkim, tlsrpt=tlsrpt, shaping=shaping)
+    assert f"sha256:{done.stdout.split()[0]}" == found
 
 
 def test_the_page_names_every_placeholder_of_a_bounce_and_no_other() -> None:

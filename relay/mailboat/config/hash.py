@@ -1,11 +1,11 @@
 """The hash that identifies a configuration: the operator computes it, the relay reports it. Pure.
 
-Of `outbound.ini`, `tls.ini`, `dkim.ini`, `tlsrpt.ini` and `tenants.ini`, in this order, each that exists adds its
-name, a space, its length in octets in decimal, a line feed, and its content; the hash is `sha256:` and the SHA-256 of
-all that in lower-case hexadecimal. The lengths make moves of text between the files detectable. The same in a shell, if
-all files exist:
+Of `outbound.ini`, `tls.ini`, `dkim.ini`, `tlsrpt.ini`, `shaping.ini` and `tenants.ini`, in this order, each that exists
+adds its name, a space, its length in octets in decimal, a line feed, and its content; the hash is `sha256:` and the
+SHA-256 of all that in lower-case hexadecimal. The lengths make moves of text between the files detectable. The same in
+a shell, if all files exist:
 
-    for f in outbound.ini tls.ini dkim.ini tlsrpt.ini tenants.ini; do
+    for f in outbound.ini tls.ini dkim.ini tlsrpt.ini shaping.ini tenants.ini; do
         printf '%s %d\\n' $f $(wc -c <$f); cat $f
     done | sha256sum
 """
@@ -22,6 +22,7 @@ def config_hash(
     *,
     dkim: bytes | None = None,
     tlsrpt: bytes | None = None,
+    shaping: bytes | None = None,
 ) -> str:
     """The hash of these files' contents; None where a file does not exist."""
     named = (
@@ -29,6 +30,7 @@ def config_hash(
         ("tls.ini", tls),
         ("dkim.ini", dkim),
         ("tlsrpt.ini", tlsrpt),
+        ("shaping.ini", shaping),
         ("tenants.ini", tenants),
     )
     return "sha256:" + framed_digest(named)

@@ -146,7 +146,7 @@ def token_url(text: str) -> str:
 
 def domains(text: str) -> tuple[str, ...]:
     """Recipient domains: a name, `.name` (also spelled `*.name`) for all below it, or `*` for all."""
-    return _unique(text, lambda item: item if item == "*" else _domain_pattern(item))
+    return _unique(text, lambda item: item if item == "*" else domain_pattern(item))
 
 
 def senders(text: str) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ def senders(text: str) -> tuple[str, ...]:
         if item == "<>":
             return item
         if not at:
-            return _domain_pattern(item)
+            return domain_pattern(item)
         if not _LOCAL_PART.fullmatch(local):
             raise ValueError("is not an address")
         return f"{local.lower()}@{domain_name(domain)}"
@@ -223,7 +223,8 @@ def bind(text: str) -> Bind:
     return Bind(sources.get(4), sources.get(6), ehlo)
 
 
-def _domain_pattern(item: str) -> str:
+def domain_pattern(item: str) -> str:
+    """A domain, normalised, or `.name` (also spelled `*.name`) for all below it."""
     below = item.removeprefix("*")
     return "." + domain_name(below[1:]) if below.startswith(".") else domain_name(item)
 

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from mailboat.config import bounce, values
+from mailboat.config import bounce, shaping, values
 from mailboat.config.acl import read_relay_acl
 from mailboat.config.dkim import FILE, read_dkim
 from mailboat.config.fault import Fault, Report
@@ -44,14 +44,15 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
     smtp = files.ini("smtp.ini", files.content("smtp.ini"))
     http = files.ini("http.ini", files.content("http.ini"))
     # Read once, so that the hash is of the parsed content.
-    read = ("outbound.ini", "tls.ini", FILE, "tlsrpt.ini", "tenants.ini")
-    outbound, tls, dkim, tlsrpt, tenants = map(files.content, read)
+    read = ("outbound.ini", "tls.ini", FILE, "tlsrpt.ini", shaping.FILE, "tenants.ini")
+    outbound, tls, dkim, tlsrpt, shaped, tenants = map(files.content, read)
     me = _me(files, host_name, report)
     for file in (smtp, http):
         warn_of_sections(file, (MAIN,), report)
     smtp_settings = SmtpSettings(**read_section(smtp, MAIN, SmtpSettings, report))
     http_settings = _http(http, files, report)
-    outbound_settings = read_outbound(files.ini("outbound.ini", outbound), files, queue_dir, report)
+    outbound_file = files.ini("outbound.ini", outbound)
+    outbound_settings = read_outbound(outbound_file, files, queue_dir, report)
     awaits = outbound is None and smtp_settings.await_outbound
     if awaits:
         outbound_settings = replace(outbound_settings, disabled=True)
@@ -62,6 +63,7 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
     dkim_settings, dkim_domains, signer = read_dkim(
         files.ini(FILE, dkim), files, longest_wait(outbound_settings), report
     )
+    shaping_file = files.ini(shaping.FILE, shaped)
     report.faults += _listen_faults(smtp, smtp_settings, http, http_settings)
     return Settings(
         directory=files.absolute("."),
@@ -78,10 +80,12 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
         dkim_domains=dkim_domains,
         signer=signer,
         tlsrpt=_tlsrpt(files.ini("tlsrpt.ini", tlsrpt), files, report),
+        shaping=shaping.read_shaping(shaping_file, outbound_file, outbound_settings, report),
+        shaping_given=shaping_file.as_dict(),
         awaits_outbound=awaits,
         bounce=_bounce(files, report),
         plugins=read_plugins(files, report),
-        hash=config_hash(outbound, tls, tenants, dkim=dkim, tlsrpt=tlsrpt),
+        hash=config_hash(outbound, tls, tenants, dkim=dkim, tlsrpt=tlsrpt, shaping=shaped),
     )
 
 

@@ -71,7 +71,7 @@ def as_data(settings: Settings) -> dict[str, Any]:
 
 
 def _ini_files(settings: Settings) -> dict[str, list[tuple[str, Any]]]:
-    """File -> its sections, each with the object (or, for `[bind]`, the mapping) that holds the values."""
+    """File -> its sections, each with the object that holds the values: a mapping for `[bind]` and for shaping.ini."""
     outbound = settings.outbound
     binds = [("bind", dict(outbound.binds))] if outbound.binds else []
     return {
@@ -81,6 +81,7 @@ def _ini_files(settings: Settings) -> dict[str, list[tuple[str, Any]]]:
         "tls.ini": [(MAIN, settings.tls), ("outbound", settings.tls_outbound)],
         **({"dkim.ini": _dkim(settings)} if settings.signer or settings.dkim_domains else {}),
         **({"tlsrpt.ini": [(MAIN, settings.tlsrpt)]} if settings.tlsrpt != TlsReportSettings() else {}),
+        **({"shaping.ini": list(settings.shaping_given.items())} if settings.shaping_given else {}),
         **({"tenants.ini": [(f"tenant:{t.name}", t) for t in settings.tenants]} if settings.tenants else {}),
     }
 
@@ -101,7 +102,8 @@ def _templates(settings: Settings) -> dict[str, bool]:
 
 def _lines(content: Any) -> Iterator[str]:
     if isinstance(content, dict):
-        yield from (f"{name}={entry}" for name, entry in content.items())
+        for name, entry in content.items():
+            yield from (f"{name}[]={item}" for item in entry) if isinstance(entry, list) else (f"{name}={entry}",)
         return
     for key in keys_of(type(content)):
         value = getattr(content, key.field)
@@ -117,7 +119,7 @@ def _lines(content: Any) -> Iterator[str]:
 
 def _data(content: Any) -> dict[str, Any]:
     if isinstance(content, dict):
-        return {name: str(entry) for name, entry in content.items()}
+        return {name: entry if isinstance(entry, list) else str(entry) for name, entry in content.items()}
     return {key.ini: _plain(key, getattr(content, key.field)) for key in keys_of(type(content))}
 
 

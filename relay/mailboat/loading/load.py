@@ -23,7 +23,7 @@ from mailboat.config.settings import Settings, keys_of
 from mailboat.loading.directory import ConfigDirectory
 from mailboat.loading.fingerprint import Marks
 
-INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini", "dkim.ini", "tlsrpt.ini", "tenants.ini")
+INI_FILES = ("smtp.ini", "http.ini", "outbound.ini", "tls.ini", "dkim.ini", "tlsrpt.ini", "shaping.ini", "tenants.ini")
 
 QUEUE_DIR_VARIABLE = "MAILBOAT_QUEUE_DIR"
 DNS_SERVERS_VARIABLE = "MAILBOAT_DNS_SERVERS"

@@ -14,7 +14,7 @@ from typing import Any
 from mailboat.model.address import domain_patterns
 from mailboat.shaping.limits import Limit, LimitKey, Per
 from mailboat.shaping.scopes import DEFAULT, Scope, ScopeKind
-from mailboat.shaping.table import Said, Section, Table
+from mailboat.shaping.table import LimitTable, Said, Section
 
 SEPARATE = "separate"
 """The property that keeps a domain out of the counts of its site and provider."""
@@ -90,7 +90,7 @@ class Effective:
         return None if said is None else said.value
 
 
-def effective(table: Table, facts: Facts, source: str) -> Effective:
+def effective(table: LimitTable, facts: Facts, source: str) -> Effective:
     """What the table says of mail from a source."""
     provider = "" if facts.route else table.provider_of(facts.domain, facts.hosts)
     found = [(scope, _of_source(table, scope, source)) for scope in _scopes(facts, provider)]
@@ -123,7 +123,7 @@ def _scopes(facts: Facts, provider: str) -> Iterator[Scope]:
     yield from (Scope(ScopeKind.DOMAIN, name) for name in reversed(list(domain_patterns(facts.domain))))
 
 
-def _of_source(table: Table, scope: Scope, source: str) -> Section:
+def _of_source(table: LimitTable, scope: Scope, source: str) -> Section:
     """What a section says of mail from one source."""
     general = table.sections.get(scope, {})
     particular = table.sections.get(Scope(scope.kind, scope.name, source))

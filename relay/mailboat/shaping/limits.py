@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from mailboat.shaping.rate import Rate, parse_rate, whole_number
+from mailboat.shaping.rate import RateLimit, parse_rate, whole_number
 
 _MAX_CONNECTIONS = 1_000_000
 
@@ -46,7 +46,7 @@ class Each(StrEnum):
 class Limit:
     """The value of a limit."""
 
-    amount: int | Rate | None
+    amount: int | RateLimit | None
     """Connections, or a rate; None: no limit."""
     per: Per | None = None
     """None: the section as a whole, in `[default]` each site."""

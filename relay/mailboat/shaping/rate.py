@@ -17,7 +17,7 @@ _MAX_SLACK = SECOND
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateLimit:
     """At most `count` in any half-open window of `period`."""
 
     count: int
@@ -37,9 +37,9 @@ class Rate:
         return min(_MAX_SLACK, self.period // 10)
 
     @property
-    def lent(self) -> Rate:
+    def lent(self) -> RateLimit:
         """The rate by which permits are lent, so that this one holds even if they are used late by `slack`."""
-        return Rate(self.count, self.period + self.slack, self.burst)
+        return RateLimit(self.count, self.period + self.slack, self.burst)
 
     def earliest(self, tat: int, cost: int = 1) -> int:
         """When `cost` may be taken at once: any time from then on. `cost` is at most `count`.
@@ -66,7 +66,7 @@ class Rate:
         return f"{self.count}/{number}{unit}" + (f" burst {self.burst}" if self.burst != usual_burst(self) else "")
 
 
-def usual_burst(rate: Rate) -> int:
+def usual_burst(rate: RateLimit) -> int:
     """The burst where none is said: 1 for a period of up to a minute, else a twentieth of the count."""
     return 1 if rate.period <= _UNITS["m"] else max(1, rate.count // 20)
 
@@ -76,14 +76,14 @@ def whole_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
-def parse_rate(text: str) -> Rate:
+def parse_rate(text: str) -> RateLimit:
     """`N/T` or `N/T burst B`, with T in s, m, h or d. ValueError with the reason."""
     amount, has_burst, burst = text.partition(" burst ")
     number, slash, period = amount.strip().partition("/")
     count, length, unit = whole_number(number), whole_number(period[:-1]), period[-1:]
     if count is None or not slash or length is None or unit not in _UNITS:
         raise ValueError("is not a rate such as 30/1m: a number, a slash, and a time in s, m, h or d")
-    rate = Rate(count, length * _UNITS[unit])
+    rate = RateLimit(count, length * _UNITS[unit])
     if not rate.count or not rate.period:
         raise ValueError("is a rate of nothing: write a number of at least 1 and a time of at least 1s")
     if rate.period > 366 * _UNITS["d"] or rate.count > 10**12:
@@ -93,4 +93,4 @@ def parse_rate(text: str) -> Rate:
         raise ValueError("has a burst that is not a whole number from 1")
     if taken_at_once > rate.count:
         raise ValueError(f"has a burst of {taken_at_once}, which is more than the rate's {rate.count}")
-    return Rate(rate.count, rate.period, taken_at_once)
+    return RateLimit(rate.count, rate.period, taken_at_once)

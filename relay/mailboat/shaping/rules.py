@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mailboat.shaping.pattern import COMPARED, Pattern
-from mailboat.shaping.rate import Rate, parse_rate, whole_number
+from mailboat.shaping.rate import RateLimit, parse_rate, whole_number
 from mailboat.shaping.scopes import Scope
 
 
@@ -57,15 +57,15 @@ class ActionKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class RuleAction:
     """One thing that a rule does."""
 
     kind: ActionKind
     factor: float | None = None
     """What the present value is multiplied by; None: `value` is the new one."""
-    floor: int | Rate | None = None
+    floor: int | RateLimit | None = None
     """The least that a factor leads to."""
-    value: int | Rate | float | None = None
+    value: int | RateLimit | float | None = None
     """The new value; for `retry` the seconds until the next attempt."""
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Trigger:
+class RuleTrigger:
     """How many matches it takes."""
 
     count: int = 1
@@ -96,13 +96,13 @@ class Rule:
     on: tuple[Scope, ...]
     """Whose replies it looks at; empty: everybody's."""
     replies: tuple[Pattern, ...]
-    actions: tuple[Action, ...]
+    actions: tuple[RuleAction, ...]
     samples: tuple[str, ...] = ()
     """Replies that must fire it."""
     others: tuple[str, ...] = ()
     """Replies that must not match."""
     stages: frozenset[RuleStage] = ALL_STAGES
-    trigger: Trigger = Trigger()
+    trigger: RuleTrigger = RuleTrigger()
     per: frozenset[RulePer] = frozenset()
     """Empty: the section of `on`, for each source."""
     spans: tuple[float, ...] = ()
@@ -198,7 +198,7 @@ _RELATIVE = re.compile(r"\*(?P<factor>0?\.[0-9]{1,6}) +floor +(?P<floor>.+)")
 _BARE = frozenset({ActionKind.SUSPEND, ActionKind.DEFER, ActionKind.FAIL, ActionKind.ALERT})
 
 
-def parse_action(text: str) -> Action:
+def parse_action(text: str) -> RuleAction:
     """Such as `suspend`, `rate *0.5 floor 6/1m`, `connections =1`. ValueError with the reason."""
     word, _, rest = " ".join(text.lower().split()).partition(" ")
     try:
@@ -208,18 +208,18 @@ def parse_action(text: str) -> Action:
     if kind in _BARE:
         if rest:
             raise ValueError(f"{kind} takes nothing more")
-        return Action(kind)
+        return RuleAction(kind)
     if kind is ActionKind.RETRY:
-        return Action(kind, value=parse_span(rest))
+        return RuleAction(kind, value=parse_span(rest))
     if rest.startswith("="):
-        return Action(kind, value=_amount(kind, rest[1:].strip()))
+        return RuleAction(kind, value=_amount(kind, rest[1:].strip()))
     match = _RELATIVE.fullmatch(rest)
     if match is None or not float(match["factor"]):
         raise ValueError(f"is not `{kind} *FACTOR floor LEAST`, with a factor below 1, or `{kind} =VALUE`")
-    return Action(kind, float(match["factor"]), _amount(kind, match["floor"]))
+    return RuleAction(kind, float(match["factor"]), _amount(kind, match["floor"]))
 
 
-def _amount(kind: ActionKind, text: str) -> int | Rate:
+def _amount(kind: ActionKind, text: str) -> int | RateLimit:
     if kind is ActionKind.RATE:
         return parse_rate(text)
     number = whole_number(text)
@@ -228,15 +228,15 @@ def _amount(kind: ActionKind, text: str) -> int | Rate:
     return number
 
 
-def parse_trigger(text: str) -> Trigger:
+def parse_trigger(text: str) -> RuleTrigger:
     """`N/T`, or `1` for every match. ValueError with the reason."""
     if text == "1":
-        return Trigger()
+        return RuleTrigger()
     number, _, span = text.partition("/")
     count = whole_number(number)
     if count is None or not 1 <= count <= 1000:
         raise ValueError("is not a number of matches from 1 to 1000 and a time, such as 2/10m")
-    return Trigger(count, parse_span(span))
+    return RuleTrigger(count, parse_span(span))
 
 
 _SPAN = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>[smhd])")

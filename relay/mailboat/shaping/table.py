@@ -16,7 +16,7 @@ BUILTIN = "built-in"
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SaidAt:
     """Where something is said."""
 
     file: str
@@ -38,7 +38,7 @@ class Said:
 
     value: Any
     """A `Limit` for the keys of `LimitKey`; for other keys as their parser returns it."""
-    origin: Origin
+    origin: SaidAt
 
 
 Section = Mapping[str, Said]
@@ -59,7 +59,7 @@ class Provider:
 
 
 @dataclass(frozen=True)
-class Table:
+class LimitTable:
     """Sections, providers and rules; those of the built-in table and of shaping.ini together."""
 
     sections: Mapping[Scope, Section] = field(default_factory=dict)

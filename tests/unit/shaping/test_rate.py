@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailboat.shaping.rate import SECOND, UNUSED, Rate, parse_rate
+from mailboat.shaping.rate import SECOND, UNUSED, RateLimit, parse_rate
 
 
 @st.composite
-def rates(draw: st.DrawFn) -> Rate:
+def rates(draw: st.DrawFn) -> RateLimit:
     count = draw(st.integers(1, 60))
-    return Rate(count, draw(st.integers(1, 10**10)), draw(st.integers(1, count)))
+    return RateLimit(count, draw(st.integers(1, 10**10)), draw(st.integers(1, count)))
 
 
 def fullest_window(taken: list[tuple[int, int]], period: int) -> int:
@@ -23,7 +23,7 @@ def fullest_window(taken: list[tuple[int, int]], period: int) -> int:
 
 
 @given(rates(), st.data())
-def test_no_window_holds_more_than_the_rate(rate: Rate, data: st.DataObject) -> None:
+def test_no_window_holds_more_than_the_rate(rate: RateLimit, data: st.DataObject) -> None:
     tat, now, taken = UNUSED, 0, []
     for _ in range(data.draw(st.integers(1, 80))):
         cost = data.draw(st.one_of(st.just(1), st.integers(1, rate.count)))
@@ -36,7 +36,7 @@ def test_no_window_holds_more_than_the_rate(rate: Rate, data: st.DataObject) -> 
 
 
 @given(rates(), st.data())
-def test_no_window_holds_more_when_some_is_given_back(rate: Rate, data: st.DataObject) -> None:
+def test_no_window_holds_more_when_some_is_given_back(rate: RateLimit, data: st.DataObject) -> None:
     tat, now, taken = UNUSED, 0, []
     for _ in range(data.draw(st.integers(1, 60))):
         now = max(now, rate.earliest(tat))
@@ -49,7 +49,7 @@ def test_no_window_holds_more_when_some_is_given_back(rate: Rate, data: st.DataO
 
 
 @given(rates(), st.data())
-def test_permits_that_are_used_late_keep_the_rate(rate: Rate, data: st.DataObject) -> None:
+def test_permits_that_are_used_late_keep_the_rate(rate: RateLimit, data: st.DataObject) -> None:
     lent, tat, now, used = rate.lent, UNUSED, 0, []
     for _ in range(data.draw(st.integers(1, 80))):
         now = max(now, lent.earliest(tat))
@@ -59,7 +59,7 @@ def test_permits_that_are_used_late_keep_the_rate(rate: Rate, data: st.DataObjec
 
 
 @given(rates())
-def test_all_of_the_rate_can_be_used(rate: Rate) -> None:
+def test_all_of_the_rate_can_be_used(rate: RateLimit) -> None:
     """What is taken at the first moment each time comes to the burst at once, and the rest of the rate a period."""
     tat, moments = UNUSED, []
     for _ in range(rate.count + 1):
@@ -70,7 +70,7 @@ def test_all_of_the_rate_can_be_used(rate: Rate) -> None:
 
 
 def test_what_was_given_back_after_another_was_taken_lapses() -> None:
-    rate = Rate(60, 60 * SECOND)
+    rate = RateLimit(60, 60 * SECOND)
     first = rate.take(UNUSED, 0)
     second = rate.take(first, rate.earliest(first))
     assert rate.give_back(second, first) == second
@@ -80,15 +80,15 @@ def test_what_was_given_back_after_another_was_taken_lapses() -> None:
 @pytest.mark.parametrize(
     ("text", "rate"),
     [
-        ("30/1m", Rate(30, 60 * SECOND)),
-        ("30/5s", Rate(30, 5 * SECOND)),
-        ("900/1h", Rate(900, 3600 * SECOND, 45)),
-        ("10/1d", Rate(10, 86_400 * SECOND)),
-        ("100/1m burst 7", Rate(100, 60 * SECOND, 7)),
-        ("5/90m", Rate(5, 5400 * SECOND)),
+        ("30/1m", RateLimit(30, 60 * SECOND)),
+        ("30/5s", RateLimit(30, 5 * SECOND)),
+        ("900/1h", RateLimit(900, 3600 * SECOND, 45)),
+        ("10/1d", RateLimit(10, 86_400 * SECOND)),
+        ("100/1m burst 7", RateLimit(100, 60 * SECOND, 7)),
+        ("5/90m", RateLimit(5, 5400 * SECOND)),
     ],
 )
-def test_rates_are_read_and_shown(text: str, rate: Rate) -> None:
+def test_rates_are_read_and_shown(text: str, rate: RateLimit) -> None:
     assert parse_rate(text) == rate
     assert str(rate) == text
 

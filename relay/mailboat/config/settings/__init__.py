@@ -7,6 +7,7 @@ Nothing here reads a file: `mailboat.loading.load` builds these from the configu
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mailboat.config.nouns import (
@@ -30,11 +31,13 @@ from mailboat.config.settings.http import HttpSettings
 from mailboat.config.settings.key import Key, NamedKey, keys_of, setting
 from mailboat.config.settings.outbound import BounceTemplates, OutboundSettings, Route
 from mailboat.config.settings.plugins import PluginSettings
+from mailboat.config.settings.shaping import ProviderSettings, RuleSettings, ScopeSettings, ShapingSettings
 from mailboat.config.settings.smtp import SmtpSettings
 from mailboat.config.settings.tenants import TENANT_FIELD, Tenant, may_name, tenant_of
 from mailboat.config.settings.tls import OutboundTlsSettings, TlsSettings
 from mailboat.config.settings.tlsrpt import TlsReportSettings
 from mailboat.dkim.signer import Signer
+from mailboat.shaping.table import LimitTable
 
 __all__ = [
     "CPUS",
@@ -59,10 +62,14 @@ __all__ = [
     "OutboundTlsSettings",
     "PluginSettings",
     "Protocol",
+    "ProviderSettings",
     "RequireTls",
     "Route",
     "RouteHost",
+    "RuleSettings",
+    "ScopeSettings",
     "Settings",
+    "ShapingSettings",
     "SmtpSettings",
     "Tenant",
     "TlsLevel",
@@ -104,6 +111,10 @@ class Settings:
     signer: Signer | None = field(default=None, repr=False)
     """The keys in `dkim/` and how they sign; None: no mail is signed."""
     tlsrpt: TlsReportSettings = field(default_factory=TlsReportSettings)
+    shaping: LimitTable = field(default_factory=LimitTable, repr=False)
+    """Limits by destination and rules from replies: the built-in table and `shaping.ini` together."""
+    shaping_given: Mapping[str, Mapping[str, str | list[str]]] = field(default_factory=dict, repr=False)
+    """The sections of `shaping.ini`, as text."""
     awaits_outbound: bool = False
     """`await_outbound` is set in `smtp.ini`, and there is no `outbound.ini`: delivery is held until there is one."""
     bounce: BounceTemplates = field(default_factory=BounceTemplates)
