@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.pages import configuration, hooks, metrics, outboundconfig, sendingdomain, smtp_session
+from scripts.pages import configuration, hooks, metrics, outboundconfig, providers, sendingdomain, smtp_session
 
 from observability import dashboard
 
@@ -18,6 +18,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/hooks.md": hooks.render,
     "docs/metrics.md": metrics.render,
     "docs/outboundconfig.md": outboundconfig.render,
+    "docs/providers.md": providers.render,
     "docs/sendingdomain.md": sendingdomain.render,
     "docs/smtp-session.md": smtp_session.render,
     "charts/mailboat-relay/files/dashboard.json": dashboard.text,

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support.dns_server import DnsServer
 from tests.support.fixed_clock import FixedClock
+from tests.support.shaping import shaping_table
 
 from mailboat.config.settings import IPAddress, OutboundSettings, OutboundTlsSettings, Settings
 from mailboat.model.address import NULL_SENDER, Address
@@ -59,10 +60,13 @@ class Bench:
     tally: DnsTally
     own: LocalAddresses
 
-    def configure(self, *, me: str = "relay.test", tls: OutboundTlsSettings | None = None, **outbound: Any) -> None:
-        """Take other settings, the DNS server being the test's unless named."""
+    def configure(
+        self, *, me: str = "relay.test", tls: OutboundTlsSettings | None = None, shaping: str = "", **outbound: Any
+    ) -> None:
+        """Take other settings, the DNS server being the test's unless named. `shaping`: the text of shaping.ini."""
         outbound.setdefault("dns_servers", (self.dns.endpoint,))
-        settings = Settings("/nowhere", me, outbound=OutboundSettings(**outbound))
+        ours = OutboundSettings(**outbound)
+        settings = Settings("/nowhere", me, outbound=ours, shaping=shaping_table(shaping, outbound=ours))
         self.router.configure(replace(settings, tls_outbound=tls or OutboundTlsSettings()), self.own)
 
     async def ips(self, domain: str, sender: Address = NULL_SENDER) -> list[str]:

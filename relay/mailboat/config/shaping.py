@@ -138,11 +138,11 @@ def _read(file: IniFile, report: Report, notes: Iterable[str] = ()) -> ShapingFi
             named[where.name] = Provider(where.name, *lists)
         if where in sections:
             report.faults.append(Fault(file.file, line, section, "", "is the same section as one before"))
-        sections[where] = {key: Said(value, _origin(file, section, key)) for key, value in values.items()}
+        sections[where] = {key: Said(value, _said_at(file, section, key)) for key, value in values.items()}
     return ShapingFile(settings_of(file, report), sections, frozenset(replaced), named, tuple(rules))
 
 
-def _origin(file: IniFile, section: str, key: str) -> SaidAt:
+def _said_at(file: IniFile, section: str, key: str) -> SaidAt:
     entry = file.get(section, key)
     return SaidAt(file.file, entry.line if entry else 0, section)
 
@@ -225,7 +225,7 @@ def _provider_faults(file: IniFile, named: Iterable[Provider]) -> Iterator[Fault
         if both:
             # At the one that the file has: the built-in table has no faults of its own.
             first, second = (one, other) if file.sections.get(f"provider:{one.name}") else (other, one)
-            message = f"{', '.join(sorted(both))} belongs to [provider:{second.name}] too"
+            message = f"{min(both)} belongs to [provider:{second.name}] too"
             yield file.fault(f"provider:{first.name}", "mx", message)
 
 
@@ -276,7 +276,7 @@ def _warnings(file: IniFile, given: ShapingFile) -> Iterator[Fault]:
     for section in given.sections.values():
         for key, said in section.items():
             if key in NOT_OBEYED and said.value is not Unset.UNSET:
-                yield file.fault(said.origin.section, key, "is checked and shown, but delivery does not obey it yet")
+                yield file.fault(said.said_at.section, key, "is checked and shown, but delivery does not obey it yet")
     for where in given.sections:
         if where.kind is ScopeKind.DOMAIN and where.name in of_providers:
             message = f"belongs to [provider:{of_providers[where.name]}], whose limits hold as well"

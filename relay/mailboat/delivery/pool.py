@@ -75,7 +75,7 @@ class Pool:
         """
         session = self._idle_session(self._key(target, self._source(target, settings), settings.tls_outbound))
         if session is not None:
-            session.max_messages = target.route.connection_max_messages if target.route else None
+            session.max_messages = target.max_messages
         return session
 
     async def open(self, target: Target, settings: Settings) -> Session:
@@ -92,7 +92,7 @@ class Pool:
             self._observer.bind_failed(missing.source)
             raise
         session.key = key
-        session.max_messages = target.route.connection_max_messages if target.route else None
+        session.max_messages = target.max_messages
         self._open.add(session)
         session.stream.on_closed = partial(self._gone, session)
         return session

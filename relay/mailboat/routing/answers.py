@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from mailboat.config.settings import OAuthGrant, Protocol, Route, TlsLevel
+from mailboat.config.settings import OAuthGrant, Protocol, TlsLevel
 from mailboat.model.tls import PolicySource, TlsDemand, VerifiedBy
 from mailboat.routing.records import TlsaRecord
 from mailboat.tlsrpt.results import TlsReporting
@@ -126,8 +126,8 @@ class Target:
     """Source address that a plugin chose; empty: the pod's `[bind]` entry."""
     ehlo: str = ""
     """EHLO name that a plugin chose; empty: the pod's."""
-    route: Route | None = field(default=None, repr=False)
-    """The `[route]` with further settings for delivery; None: by MX or a plugin."""
+    max_messages: int | None = None
+    """Messages of one connection; None: as in `[main]` of outbound.ini."""
 
     @property
     def spot(self) -> Spot:

@@ -25,9 +25,11 @@ from mailboat.routing.mx import MxHost
 from mailboat.routing.records import Answer, Families, MxRecord, NoData, NxDomain
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.route import Hop, RouteTable, hops
+from mailboat.routing.shaped import Shaped, shaped
 from mailboat.routing.sts_cache import StsPolicies
 from mailboat.routing.subject import Subject, TlsPolicy
 from mailboat.routing.target_plan import MAX_TARGETS, Host, TargetPlan
+from mailboat.shaping.effective import Facts
 
 MAX_HOSTS = 12
 """Maximum of MX hosts of a domain that are looked up."""
@@ -73,6 +75,7 @@ class Finder:
         self._me = settings.me.lower()
         self._mx_port = outbound.mx_port
         self._prefer = outbound.inet_prefer
+        self._limits = settings.shaping
         self._local = local
         self._local_ok = outbound.local_mx_ok
         policy = TlsPolicy.of(outbound.enable_tls, settings.tls_outbound)
@@ -99,17 +102,18 @@ class Finder:
             why = Unroutable(False, "4.3.5", f"route {route.name} waits: {route.waits}")
             return RouteResult(why, self._clock.monotonic())
         if route is not None:
-            return await self.by_hops(query, hops(route, self._mx_port))
+            return await self.by_hops(query, hops(route, self._mx_port), route)
         literal = mx.literal(query.domain)
         if literal is None:
             return await self._by_mx(query, chance)
         return await self._by_literal(query, literal)
 
-    async def by_hops(self, query: RouteQuery, given: Sequence[Hop]) -> RouteResult:
+    async def by_hops(self, query: RouteQuery, given: Sequence[Hop], route: Route | None = None) -> RouteResult:
         """The hosts chosen by a route or plugin, by priority. Without any: defer, because an operator can correct
         it."""
         lookups = self._lookups()
-        by_priority = sorted(given, key=lambda hop: hop.priority)
+        what = shaped(self._limits, Facts(route=query.route), route, self._prefer)
+        by_priority = sorted((replace(hop, shaped=what) for hop in given), key=lambda hop: hop.priority)
         found = await self._look_up(query, by_priority, lookups)
         usable = [candidate for candidate in found if candidate.targets]
         if usable:
@@ -129,10 +133,12 @@ class Finder:
         # Shuffled first, so that of too many equal hosts different ones are left out each time.
         mixed = sorted(chance.sample(records, len(records)), key=lambda record: record.preference)
         secure = isinstance(answer, Answer | NoData | NxDomain) and answer.secure
-        wanted = [self._mx_hop(record, secure=secure) for record in mixed[:MAX_HOSTS]]
+        facts = Facts(query.domain, tuple({record.exchange.lower() for record in records}))
+        what = shaped(self._limits, facts, None, self._prefer)
+        wanted = [self._mx_hop(record, what, secure=secure) for record in mixed[:MAX_HOSTS]]
         found = await self._look_up(query, wanted, lookups)
         exists = not isinstance(answer, NxDomain)
-        hosts = mx.reachable(query.domain, [at.host for at in found], self._prefer, exists=exists)
+        hosts = mx.reachable(query.domain, [at.host for at in found], what.inet, exists=exists)
         if isinstance(hosts, Unroutable):
             return RouteResult(hosts, lookups.expires(usable=False))
         return _found(query, [candidate for candidate in found if candidate.host in hosts], lookups)
@@ -144,17 +150,19 @@ class Finder:
             return RouteResult(literal, until)
         if not self._local_ok and (mx.never_leaves(literal) or self._local.contains(literal)):
             return RouteResult(mx.loops(query.domain, f"{literal} is its own address"), until)
-        if literal.version not in self._prefer.versions:
-            reason = f"{query.domain} is not an {mx.address_of(self._prefer)}"
+        what = shaped(self._limits, Facts(query.domain), None, self._prefer)
+        if literal.version not in what.inet.versions:
+            reason = f"{query.domain} is not an {mx.address_of(what.inet)}"
             return RouteResult(Unroutable(True, "5.4.4", reason), until)
-        lookups, hop = self._lookups(), Hop(str(literal), self._mx_port, local_ok=self._local_ok, by_system=False)
+        lookups = self._lookups()
+        hop = Hop(str(literal), self._mx_port, local_ok=self._local_ok, by_system=False, shaped=what)
         host = MxHost(hop.host, 0, ((literal,),))
         return _found(query, [await self._candidate(query, hop, host, lookups)], lookups)
 
     def _lookups(self) -> QueryLookups:
         return QueryLookups(self._resolver, self._clock, self._policies)
 
-    def _mx_hop(self, record: MxRecord, *, secure: bool) -> Hop:
+    def _mx_hop(self, record: MxRecord, what: Shaped, *, secure: bool) -> Hop:
         return Hop(
             record.exchange,
             self._mx_port,
@@ -163,6 +171,7 @@ class Finder:
             by_system=False,
             by_mx=True,
             secure=secure,
+            shaped=what,
         )
 
     async def _look_up(self, query: RouteQuery, wanted: Sequence[Hop], lookups: QueryLookups) -> list[_Candidate]:
@@ -183,7 +192,7 @@ class Finder:
     async def _look_up_host(self, query: RouteQuery, hop: Hop, lookups: QueryLookups) -> _Candidate:
         if hop.path:
             return await self._candidate(query, hop, MxHost(hop.path, hop.priority), lookups)
-        name, prefer = hop.name_of_host.lower(), hop.inet or self._prefer
+        name, prefer = hop.name_of_host.lower(), hop.shaped.inet
         v6, v4 = self._without_dns(name) or await _addresses(hop, prefer.versions, lookups)
         is_ours: Callable[[IPAddress], bool] | None = None if hop.local_ok else self._local.contains
         host = mx.host(MxRecord(hop.priority, name), v6, v4, prefer, is_ours)
@@ -206,7 +215,8 @@ class Finder:
             query.asked,
             has_secret=hop.credentials is not None and not hop.auth_without_tls,
             port=hop.port,
-            versions=(hop.inet or self._prefer).versions,
+            versions=hop.shaped.inet.versions,
+            shaped=hop.shaped,
             dane=self._policy.dane if hop.by_mx else hop.route is not None and hop.route.dane,
             sts=hop.route is not None and hop.route.sts,
             by_mx=hop.by_mx,
@@ -225,7 +235,7 @@ class Finder:
             credentials=hop.credentials,
             bind=hop.bind,
             ehlo=hop.ehlo,
-            route=hop.route,
+            max_messages=hop.shaped.max_messages,
         )
 
     def _without_dns(self, name: str) -> Families | None:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mailboat.config.settings import InetPrefer, Protocol, Route, TlsLevel
+from mailboat.config.settings import Protocol, Route, TlsLevel
 from mailboat.model.address import NULL_SENDER, Address, domain_patterns
 from mailboat.routing.answers import Credentials
+from mailboat.routing.shaped import NOTHING_SAID, Shaped
 
 _IMPLICIT_TLS_PORT = 465  # RFC 8314 7.3
 REMEMBERED = 4_096
@@ -51,8 +52,8 @@ class Hop:
     """Found securely: configured, chosen by a plugin, or by an authenticated MX answer."""
     route: Route | None = None
     """The `[route]` that it comes from; None: by MX or a plugin."""
-    inet: InetPrefer | None = None
-    """Address families, the first to try first; None: as for MX."""
+    shaped: Shaped = NOTHING_SAID
+    """What shaping.ini and `[main]` say of its targets; set by `finder`."""
     name: str = ""
     """The name behind an address in `host`: for people, SNI and certificate checks; empty: `host`."""
 
@@ -129,7 +130,6 @@ def hops(route: Route, mx_port: int) -> tuple[Hop, ...]:
             tls=route.tls,
             credentials=credentials,
             route=route,
-            inet=route.inet_prefer,
             auth_without_tls=route.auth_without_tls,
             ca=route.ca_pem,
         )

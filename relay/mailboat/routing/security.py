@@ -100,6 +100,13 @@ def _forced_host(policy: TlsPolicy, subject: Subject, standing: TlsRequirement) 
     return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts", policy=PolicySource.CONFIG)
 
 
+def _shaped(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
+    if subject.shaped.tls is not TlsLevel.REQUIRED:
+        return standing
+    reason = subject.shaped.tls_reason
+    return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason=reason, policy=PolicySource.CONFIG)
+
+
 def _forced_message(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
     if not subject.asked.forced:
         return standing
@@ -151,6 +158,7 @@ Check: TypeAlias = Callable[[TlsPolicy, Subject, TlsRequirement], TlsRequirement
 CHECKS: tuple[Check, ...] = (
     _published,
     _forced_host,
+    _shaped,
     _forced_message,
     _credentials,
     _reject_unauthorized,

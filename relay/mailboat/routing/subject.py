@@ -14,6 +14,7 @@ from mailboat.config.settings import IPAddress, Network, OutboundTlsSettings, Re
 from mailboat.model.sts import StsAnswer
 from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.routing.records import Families, Lookup, MxRecord, TlsaRecord, is_hostname
+from mailboat.routing.shaped import NOTHING_SAID, Shaped
 
 
 class HostList:
@@ -133,6 +134,8 @@ class Subject:
     """The host was found by the domain's MX records, or is the domain itself because it has none (RFC 5321 5.1)."""
     mx_secure: bool = False
     """The host was found securely: the MX answer is authenticated, or the host is configured or chosen by a plugin."""
+    shaped: Shaped = NOTHING_SAID
+    """What shaping.ini says of it."""
     lookups: Lookups = field(kw_only=True, repr=False)
     """For what a check has to know besides."""
 

@@ -109,8 +109,6 @@ class Rule:
     """Seconds that it holds; the next one if it fires again soon. Empty: it acts on the entry alone."""
     recover: float | None = None
     """Seconds between two steps back; None: a quarter of the span, at least 5 minutes."""
-    builtin: bool = False
-    """The relay brings it along."""
 
     def matches(self, stage: RuleStage | None, reply: str) -> bool:
         """Whether it is about a reply, as `one_line` gives it, at a stage; None: at any of its stages."""

@@ -12,7 +12,7 @@ from mailboat.shaping.rules import Rule
 from mailboat.shaping.scopes import Scope
 
 BUILTIN = "built-in"
-"""The file in the origin of what the relay brings along."""
+"""The file of what the relay brings along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Said:
 
     value: Any
     """A `Limit` for the keys of `LimitKey`; for other keys as their parser returns it."""
-    origin: SaidAt
+    said_at: SaidAt
 
 
 Section = Mapping[str, Said]

@@ -13,7 +13,7 @@ from tests.support.delivery_side import delivery_side, host
 from tests.support.scripted_mx import Drop, ScriptedMx, Silence
 from tests.support.strict_host import StrictHost
 
-from mailboat.config.settings import Route, TlsLevel
+from mailboat.config.settings import TlsLevel
 from mailboat.model.outcome import Result
 from mailboat.routing.answers import Credentials, TlsRequirement
 from mailboat.routing.records import TlsaRecord
@@ -247,10 +247,10 @@ async def test_a_host_that_refuses_rset_gets_its_mail() -> None:
         assert (await rig.outcome(mx.target(), entry=make_entry(row=2))).result is Result.DELIVERED
 
 
-async def test_a_route_has_a_share_of_messages_of_its_own() -> None:
+async def test_a_target_may_have_a_share_of_messages_of_its_own() -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         for row in range(3):
-            await rig.attempt(make_entry(row=row), mx.target(route=Route("a", connection_max_messages=2)))
+            await rig.attempt(make_entry(row=row), mx.target(max_messages=2))
         await mx.wait_for(lambda mx: mx.connections[0].closed)
 
         assert [c.verbs.count("MAIL") for c in mx.connections] == [2, 1]

@@ -289,9 +289,9 @@ async def test_a_route_with_access_tokens_must_have_auth_and_verified_tls() -> N
         assert target.credentials == Credentials("u", "", "OAUTHBEARER", required=True, grant=grant)
 
 
-async def test_a_target_has_the_route_it_comes_from_for_what_only_a_connection_needs() -> None:
+async def test_a_target_has_what_its_route_says_of_connections() -> None:
     route = hub(RouteHost("192.0.2.1"), connection_max_messages=10)
     async with bench(routes=route) as at:
         answer = await at.router.route("d.test")
         assert isinstance(answer, Targets)
-        assert [target.route for target in answer.targets] == [*route]
+        assert [target.max_messages for target in answer.targets] == [10]

@@ -1,0 +1,59 @@
+"""What shaping.ini says of the targets of some mail. Pure; `finder` asks it once for each result.
+
+Beside a `[route]` of outbound.ini, only its own section in shaping.ini is more specific.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mailboat.config.settings import InetPrefer, Route, TlsLevel
+from mailboat.shaping.effective import Effective, Facts, effective
+from mailboat.shaping.scopes import ScopeKind
+from mailboat.shaping.table import LimitTable, Said
+
+SOURCE = "default"
+"""The source whose sections count: `[bind]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """The properties of targets."""
+
+    inet: InetPrefer = InetPrefer.BOTH
+    """Address families, the first to try first."""
+    max_messages: int | None = None
+    """Messages of a connection; None: as in `[main]` of outbound.ini."""
+    tls: TlsLevel = TlsLevel.OPPORTUNISTIC
+    """The least that a target must have."""
+    tls_reason: str = ""
+    """The section that says it."""
+
+
+NOTHING_SAID = Shaped()
+
+
+def shaped(table: LimitTable, facts: Facts, route: Route | None, prefer: InetPrefer) -> Shaped:
+    """The properties for mail of which this is known; `prefer` is that of `[main]`."""
+    found = effective(table, facts, SOURCE)
+    tls = found.properties.get("tls")
+    if tls and route and route.tls is TlsLevel.DISABLED and not _of_route(tls):
+        tls = None
+    return Shaped(
+        _value(found, "inet", route.inet_prefer if route else None) or prefer,
+        _value(found, "messages_per_connection", route.connection_max_messages if route else None),
+        tls.value if tls else TlsLevel.OPPORTUNISTIC,
+        f"{tls.said_at.file} [{tls.said_at.section}]" if tls else "",
+    )
+
+
+def _value(found: Effective, key: str, of_route: Any) -> Any:
+    said = found.properties.get(key)
+    if said is None or (of_route is not None and not _of_route(said)):
+        return of_route
+    return said.value
+
+
+def _of_route(said: Said) -> bool:
+    return said.said_at.section.startswith(ScopeKind.ROUTE)

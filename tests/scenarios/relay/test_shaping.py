@@ -1,0 +1,38 @@
+"""`shaping.ini` through a whole relay: what delivery obeys of it, live."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.relay_process import running
+from tests.support.sts_domain import MX1, NAME, StsDomain
+
+PROVIDER = f"[provider:ours]\nmx[]=.{NAME}\nsample_mx[]={MX1}\n"
+
+
+async def test_a_provider_gets_the_messages_a_connection_and_the_tls_that_its_section_says(tmp_path: Path) -> None:
+    async with StsDomain.start() as domain:
+        config = domain.config(tmp_path / "config")
+        config.put("shaping.ini", f"{PROVIDER}messages_per_connection=2\ntls=required\n")
+        async with running(config) as relay:
+            for count in range(1, 4):
+                await relay.submit(f"bob{count}@{NAME}")
+                event = (await relay.event("delivered", count))[-1]
+                assert (event["tls_policy"], event["tls_level"], event["tls_verified"]) == ("config", "verify", "pkix")
+        assert [connection.verbs.count("MAIL") for connection in domain.mx1.connections] == [2, 1]
+
+
+async def test_a_change_needs_no_restart(tmp_path: Path) -> None:
+    async with StsDomain.start() as domain:
+        config = domain.config(tmp_path / "config")
+        async with running(config) as relay:
+            await relay.submit(f"bob@{NAME}")
+            await relay.event("delivered")
+            _, before = await relay.http("/configz")
+            config.put("shaping.ini", f"{PROVIDER}messages_per_connection=1\n")
+            await relay.poll(lambda: relay.http("/configz"), lambda now: now[1]["hash"] != before["hash"])
+            for count in range(2, 5):
+                await relay.submit(f"bob@{NAME}")
+                await relay.event("delivered", count)
+        # The connection that was open goes on to be used, for one message.
+        assert max(connection.verbs.count("MAIL") for connection in domain.mx1.connections[1:]) == 1
