@@ -9,7 +9,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from mailboat_operator.kube import JSON, ApiError, Kube
+from mailboat_operator.kube import JSON, MERGE, ApiError, Kube
 
 Rule = Callable[[str, str], int | None]
 """Method and path -> the status of a refusal; 0: no answer. None: what it would do by itself."""
@@ -47,7 +47,7 @@ class MemoryApi(Kube):
         known = self.objects.get(place)
         if method == "POST" and known is not None:
             raise ApiError(409, f"{place} already exists")
-        if known is None and path.endswith("/status"):
+        if known is None and (kind == MERGE or path.endswith("/status")):
             raise ApiError(404, f"{place} not found")
         if known is not None and any(
             known["metadata"][name] != body["metadata"].get(name, known["metadata"][name])

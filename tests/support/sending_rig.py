@@ -16,6 +16,7 @@ from tests.support.sending_domain import sending_resource
 from mailboat_operator import names
 from mailboat_operator.apply import Applier
 from mailboat_operator.authority import Authority, DnsSilence, ServerTexts
+from mailboat_operator.desired import endpoint
 from mailboat_operator.events import Event, EventRecorder
 from mailboat_operator.kube import core, group
 from mailboat_operator.observe import ClusterObserver
@@ -27,10 +28,12 @@ from mailboat_operator.relays import Relays
 from mailboat_operator.sending_apply import SendingApplier
 from mailboat_operator.sending_reconcile import SendingReconciler
 from mailboat_operator.watch_cache import DELETED, WatchCache
+from mailboat_operator.workqueue import RetryAfter
 
 KEY = ObjectKey("mail", "example-com", names.SENDING_KIND)
 RELAY = ObjectKey("mail", "relay")
 PATH = group(names.API_VERSION, KEY.namespace, names.SENDING_PLURAL, KEY.name)
+ENDPOINT = group(endpoint.API, KEY.namespace, endpoint.PLURAL, f"{KEY.name}-dkim")
 SECRET = core(KEY.namespace, "secrets", f"{KEY.name}-dkim")
 ED25519 = {"algorithms": ["Ed25519"]}
 """One key, which is made quickly."""
@@ -81,6 +84,7 @@ class SendingRig:
         self.dns = TestAuthority()
         self.seconds = 1000.0
         self.recorder = TestRecorder()
+        self.retries = 0
         self.start()
 
     def start(self) -> None:
@@ -139,7 +143,7 @@ class SendingRig:
 
     def publish(self) -> None:
         """Publish what the status shows."""
-        self.dns.texts_of |= {record["name"]: (record["value"],) for record in self.status["records"]}
+        self.dns.texts_of |= {record["name"]: (record["value"],) for record in self.status.get("records", ())}
 
     def pods_load(self) -> None:
         """Everything is rendered, and the one pod runs it."""
@@ -147,6 +151,16 @@ class SendingRig:
         self.views.rendered(RELAY, hash_, self.cache.signing.signed(RELAY), 0.0)
         self.views.asked(RELAY, [PodState("relay-0", ready=True, hash=hash_)], 1)
         self.seconds += 1
+
+    async def step(self) -> None:
+        """A round of everything: the records are published, the DNS is asked, pods load, and what failed is retried."""
+        self.pods_load()
+        self.publish()
+        for work in (self.run, self.ask):
+            try:
+                await work()
+            except RetryAfter:
+                self.retries += 1
 
     async def until_ready(self) -> None:
         """From nothing to a key that signs."""
@@ -167,9 +181,24 @@ class SendingRig:
         return found
 
     @property
+    def keys(self) -> dict[str, str]:
+        """The private keys in the Secret, by file."""
+        secret = self.api.objects.get(SECRET) or {}
+        return dict(secret.get("data") or {})
+
+    @property
+    def signing(self) -> list[str]:
+        """The selectors that an OutboundConfig renders as those that sign."""
+        return [selector for domain in self.cache.signing.signed(RELAY) for selector in domain.signing]
+
+    @property
     def states(self) -> dict[str, str]:
         """The state of each key, by selector."""
         return {key["selector"]: key["state"] for key in self.status.get("keys", ())}
+
+    def message(self, kind: str) -> str:
+        """What a condition says."""
+        return next(str(c["message"]) for c in self.status["conditions"] if c["type"] == kind)
 
     def condition(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition."""
