@@ -82,6 +82,11 @@ class KnownRoute:
         self.asked.append((domain, asked.forced))
         return self.answer
 
+    async def route_anew(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> RoutingAnswer:
+        return await self.route(domain, sender, asked)
+
     async def renewed(
         self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
     ) -> Target | None:

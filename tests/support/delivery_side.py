@@ -86,6 +86,12 @@ class Map:
         way = self.ways.get(domain, Unroutable(False, "4.4.3", "no answer"))
         return way if isinstance(way, Unroutable) else Targets(tuple(way))
 
+    async def route_anew(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> RoutingAnswer:
+        """No domain has an MTA-STS policy here."""
+        raise AssertionError(domain)
+
     async def renewed(
         self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
     ) -> Target | None:

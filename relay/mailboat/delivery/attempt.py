@@ -29,6 +29,8 @@ from mailboat.delivery.verdict import FaultKind, PeerTrouble, Signal, Trouble
 from mailboat.model.envelope import Entry, EntryKey, Recipient, SpooledBody
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result, Stage
 from mailboat.model.tls import PolicySource
+from mailboat.queue.backoff import RetryPlan
+from mailboat.queue.entry import is_last_attempt
 from mailboat.queue.store import StorageError
 from mailboat.routing.answers import RoutingAnswer, Target, TlsRequirement, Unroutable
 from mailboat.smtp.extensions import DSN, EXTENSIONS, REQUIRETLS
@@ -107,6 +109,8 @@ class Attempter:
         if answer is None:
             sender = entry.message.sender
             answer = await self._parts.router.route(entry.domain, sender, entry.tls)
+            if walk.needs_new_policy(answer):
+                answer = await self._parts.router.route_anew(entry.domain, sender, entry.tls)
         if isinstance(answer, Unroutable):
             permanent, status, reason = answer.permanent, answer.status, answer.reason
             walk.conclude(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))
@@ -185,6 +189,15 @@ class _Walk:
         """TLSA records that a certificate did not match were asked again."""
         self._token_later: float | None = None
         """Seconds until a token server that failed recently is asked again."""
+
+    def needs_new_policy(self, answer: RoutingAnswer) -> bool:
+        """RFC 8461 5.1: mail does not fail permanently under an MTA-STS policy before it is known whether there is a
+        new one."""
+        if isinstance(answer, Unroutable) or all(t.tls.policy is not PolicySource.STS for t in answer.targets):
+            return False
+        outbound = self._settings.outbound
+        plan = RetryPlan.of(outbound.temp_fail_intervals, outbound.max_temp_failures)
+        return is_last_attempt(self.entry, plan, self._parts.clock.now())
 
     def goes_on(self, target: Target) -> bool:
         """Whether the attempt may try one more target."""

@@ -24,6 +24,11 @@ class Routing(Protocol):
     ) -> RoutingAnswer:
         """The targets for mail from a sender to a domain."""
 
+    async def route_anew(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> RoutingAnswer:
+        """The same, after a look whether there is a new MTA-STS policy."""
+
     async def renewed(
         self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
     ) -> Target | None:

@@ -141,6 +141,11 @@ def transition(
     )
 
 
+def is_last_attempt(entry: Entry, plan: RetryPlan, now: float) -> bool:
+    """Whether the next temporary failure is final, even one that would be excused."""
+    return plan.delay(entry.attempts + 1) is None or now - entry.message.queued_at > plan.total
+
+
 def _confirmed(entry: Entry, report: AttemptReport) -> tuple[Outcome, ...]:
     asked = {recipient.id for recipient in entry.recipients if dsn.wants_success(recipient.parameters)}
     asked -= report.passed_on

@@ -34,6 +34,8 @@ from mailboat.routing.system import REFRESH, HostAddresses, SystemFiles, candida
 
 POSITIVE_TTL = (5.0, 86_400.0)
 """Lower and upper bound of an answer's TTL, seconds."""
+TEXT_TTL = (5.0, 300.0)
+"""The same for TXT: what `_mta-sts` announces may have to change at once."""
 NEGATIVE_TTL = (5.0, 3600.0)
 """The same for "no such name" and "no such record"; RFC 2308 5 suggests one to three hours at most."""
 FAILURE_TTL = 3.0
@@ -154,6 +156,11 @@ class Resolver:
         """The TXT records of a name, the strings of each joined."""
         return cast("Lookup[str]", await self._look_up(name, RecordType.TXT))
 
+    async def texts_anew(self, name: str) -> Lookup[str]:
+        """The same, past the cache."""
+        self._cache.pop((name, RecordType.TXT), None)
+        return await self.texts(name)
+
     def ask_ahead(self, name: str) -> None:
         """Begin the look-up of `texts`, unless the answer is known."""
         self._begin(name, RecordType.TXT)
@@ -244,7 +251,7 @@ class Resolver:
                     aliases=alias.aliases + response.aliases,
                 )
             if not response.alias:
-                return self._value(response)
+                return self._value(response, TEXT_TTL if rdtype is RecordType.TXT else POSITIVE_TTL)
             alias, target = response, response.alias
         return self._failure(name, rdtype, f"more than {MAX_ALIASES} aliases")
 
@@ -292,9 +299,9 @@ class Resolver:
         now = self._clock.monotonic()
         return sorted(self._servers, key=lambda server: self._silent.get(server, 0.0) > now)
 
-    def _value(self, response: Response) -> Lookup[Any]:
+    def _value(self, response: Response, positive: tuple[float, float]) -> Lookup[Any]:
         if response.records:
-            return Answer(response.records, self._until(response.ttl, POSITIVE_TTL), response.secure, response.aliases)
+            return Answer(response.records, self._until(response.ttl, positive), response.secure, response.aliases)
         expires = self._until(response.ttl, NEGATIVE_TTL)
         return NoData(expires, response.secure) if response.exists else NxDomain(expires, response.secure)
 

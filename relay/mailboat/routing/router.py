@@ -72,6 +72,16 @@ class Router:
         """The targets for mail to a domain (`Address.ascii_domain`) in the order to try them, or why there are none."""
         return self._answer(await self._find(domain, sender, asked))
 
+    async def route_anew(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+    ) -> RoutingAnswer:
+        """The same, with the record that announces an MTA-STS policy asked for past all caches."""
+        if self._policies is not None:
+            await self._policies.look_again(domain)
+        finder = self._configured()
+        self._results.pop(finder.query(domain, finder.route_of(domain, sender), asked), None)
+        return await self.route(domain, sender, asked)
+
     async def locate(self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED) -> Located:
         """The site of mail; the targets are cached for `route`."""
         found = await self._find(domain, sender, asked)

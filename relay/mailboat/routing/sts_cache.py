@@ -103,6 +103,11 @@ class StsPolicies:
         if self._settings is not None:
             self._resolver.ask_ahead(_record_name(domain))
 
+    async def look_again(self, domain: str) -> None:
+        """Ask for the record of a domain past the cache, for the next `find`."""
+        if self._settings is not None:
+            await self._resolver.texts_anew(_record_name(domain))
+
     async def find(self, domain: str) -> StsAnswer | None:
         """What applies to a domain (A-labels, lower case); None if MTA-STS is off. Raises what the database does."""
         settings = self._settings

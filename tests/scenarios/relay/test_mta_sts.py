@@ -158,6 +158,31 @@ async def test_a_connection_without_verified_tls_is_not_used_for_mail_under_a_po
         assert len(domain.mx1.connections) == 2
 
 
+async def test_before_the_last_attempt_the_record_is_asked_for_again_though_it_is_cached(tmp_path: Path) -> None:
+    """RFC 8461 5.1: not permanently failed until it has been checked for a new policy."""
+    async with StsDomain.start() as domain:
+        domain.publish("mx.elsewhere.test")
+        domain.dns.zone.ttl = 3600
+        async with running(domain.config(tmp_path / "config", outbound=("temp_fail_intervals=6s",))) as relay:
+            await relay.submit(BOB)
+            await relay.event("deferred", enhanced="4.7.5")
+            assert domain.dns.asked_for(RECORD, "TXT") == 1
+            domain.publish(MX1)
+            await relay.event("delivered", mx=MX1)
+        assert domain.dns.asked_for(RECORD, "TXT") == 2
+        assert domain.dns.asked_for(NAME, "MX") == 1
+
+
+async def test_mail_bounces_once_the_last_attempt_finds_the_same_policy(tmp_path: Path) -> None:
+    async with StsDomain.start() as domain:
+        domain.publish("mx.elsewhere.test")
+        async with running(domain.config(tmp_path / "config", outbound=("temp_fail_intervals=6s",))) as relay:
+            await relay.submit(BOB)
+            (bounced,) = await relay.event("bounced")
+        assert domain.mx1.connections == domain.mx2.connections == []
+    assert bounced["enhanced"] == "4.4.7"
+
+
 # Testing, none.
 
 

@@ -21,6 +21,7 @@ from mailboat.queue.entry import (
     REPORT_LIFE,
     Transition,
     group,
+    is_last_attempt,
     postponed,
     transition,
     unreported,
@@ -302,6 +303,18 @@ def test_a_delay_whose_report_cannot_be_queued_is_reported_later() -> None:
     assert change.remaining is not None
     again = transition(change.remaining, LATER, HOURS, T0 + DELAY_REPORT + 3600)
     assert [o.recipient for o in again.delayed] == [1]
+
+
+@given(st.integers(0, 7), st.booleans(), st.floats(0, 10 * 3600))
+def test_an_attempt_whose_failure_is_final_is_known_as_the_last_one_before(
+    attempts: int, excused: bool, age: float
+) -> None:
+    before = replace(late_entry(), attempts=attempts)
+    said = replace(LATER, counted=not excused, excused=excused)
+    if transition(before, said, HOURS, T0 + age).remaining is None:
+        assert is_last_attempt(before, HOURS, T0 + age)
+    elif not excused and age <= HOURS.total:
+        assert not is_last_attempt(before, HOURS, T0 + age)
 
 
 @given(st.integers(0, 7), st.booleans())

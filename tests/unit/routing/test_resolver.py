@@ -15,7 +15,7 @@ from mailboat.config.settings import Endpoint
 from mailboat.model.observer import DnsResult
 from mailboat.routing.dnsquery import BadResponse, InvalidName, Response
 from mailboat.routing.records import Answer, LookupFailure, NoData, NxDomain, RecordType
-from mailboat.routing.resolver import FAILURE_TTL, MAX_ALIASES, Patience, Resolver
+from mailboat.routing.resolver import FAILURE_TTL, MAX_ALIASES, TEXT_TTL, Patience, Resolver
 from mailboat.routing.system import REFRESH, SystemFiles
 
 ONE, TWO = Endpoint("192.0.2.1", 53), Endpoint("192.0.2.2", 53)
@@ -107,6 +107,14 @@ async def test_what_is_known_is_not_asked_again_before_it_expires(response: Resp
     desk.clock.advance(0.5)
     await desk.ask()
     assert len(desk.servers.asked) == 2
+
+
+async def test_a_text_is_asked_for_again_after_five_minutes_whatever_its_ttl() -> None:
+    desk = ResolverRig(Servers(one=answer(86_400, "v=STSv1; id=1")))
+    for age, asked in ((0, 1), (TEXT_TTL[1] - 1, 1), (1, 2)):
+        desk.clock.advance(age)
+        await desk.resolver.texts("_mta-sts.one.test")
+        assert len(desk.servers.asked) == asked
 
 
 async def test_many_who_ask_at_once_share_one_query() -> None:
