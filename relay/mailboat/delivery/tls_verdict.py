@@ -97,7 +97,12 @@ def with_demand(trouble: Trouble, tls: TlsRequirement) -> Trouble:
     """A trouble about TLS, with what was demanded and by whom."""
     if tls.refusal or tls.reason in str(trouble):
         return trouble
-    return replace(trouble, demanded=f" ({_WORDS[tls.demand]} is demanded: {tls.reason})")
+    return replace(trouble, demanded=f" ({demanded(tls)})")
+
+
+def demanded(tls: TlsRequirement) -> str:
+    """What is demanded of a target, and by whom. Not of one that need not have TLS."""
+    return f"{_WORDS[tls.demand]} is demanded: {tls.reason}"
 
 
 # RFC 8689 4.2.1 and 6: with REQUIRETLS, a host without what it needs is a permanent failure, if there is no other.

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from mailboat.model.envelope import Entry, State
-from mailboat.queue import queries, schema
+from mailboat.model.sts import StsEntry
+from mailboat.queue import queries, schema, sts_table
 from mailboat.queue.faults import storage_error
 from mailboat.queue.store import PAGE_OCTETS, Selection, StateStats, StorageError, total
 from mailboat.queue.transaction import QueueCounters
@@ -45,6 +46,15 @@ class OfflineQueue:
     def stats(self) -> dict[State, StateStats]:
         """The queue's size by state."""
         return total([_asking(path, partial(QueueCounters.read, db)).stats() for path, db, _ in self._databases()])
+
+    def sts_domains(self) -> set[str]:
+        """The domains of which any database remembers an MTA-STS policy."""
+        return {domain for path, db, _ in self._databases() for domain in _asking(path, partial(sts_table.domains, db))}
+
+    def sts(self, domain: str) -> StsEntry | None:
+        """What is remembered of a domain, by the database that looked last."""
+        found = [_asking(path, partial(sts_table.read, db, domain)) for path, db, _ in self._databases()]
+        return max((entry for entry in found if entry is not None), key=lambda entry: entry.checked, default=None)
 
     def _databases(self) -> Iterator[tuple[Path, sqlite3.Connection, queries.DatabaseRef]]:
         """Each in turn, open until the next."""

@@ -23,6 +23,17 @@ _PAST = "SELECT domain FROM sts WHERE max(expires, tried_at) < ?"
 _LEAST_USED = "SELECT domain FROM sts ORDER BY used LIMIT ?"
 
 
+def domains(db: sqlite3.Connection) -> list[str]:
+    """All domains of which a database remembers something."""
+    return [domain for (domain,) in db.execute("SELECT domain FROM sts")]
+
+
+def read(db: sqlite3.Connection, domain: str) -> StsEntry | None:
+    """What a database remembers of a domain."""
+    rows = db.execute(_READ, (domain,)).fetchall()
+    return _entry(*rows[0]) if rows else None
+
+
 class StsTable:
     """The table `sts` of one database. Each method raises StorageError."""
 
@@ -31,12 +42,11 @@ class StsTable:
 
     async def domains(self) -> Sequence[str]:
         """All domains of which something is remembered."""
-        return await self._domains("SELECT domain FROM sts")
+        return await self._spool.reader.ask(domains)
 
     async def read(self, domain: str) -> StsEntry | None:
         """What is remembered of a domain."""
-        rows = await self._spool.reader.ask(lambda db: db.execute(_READ, (domain,)).fetchall())
-        return _entry(*rows[0]) if rows else None
+        return await self._spool.reader.ask(lambda db: read(db, domain))
 
     async def due(self, used: float, now: float, between: tuple[float, float], limit: int) -> Sequence[StsEntry]:
         """Policies that bind, used since `used`, and last looked at half of their life ago, within these bounds, or in

@@ -59,6 +59,23 @@ class RouteResult:
     """The site, which other domains may share; None without targets."""
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A host that was looked up, and its targets: none if it has no address."""
+
+    host: MxHost
+    targets: Host
+
+    @property
+    def usable(self) -> int:
+        """How many targets the TLS policy does not refuse."""
+        return sum(not target.tls.refusal for family in self.targets for target in family)
+
+
+Watch = Callable[[Hop, Candidate, QueryLookups], None]
+"""Told of each host when it was looked up, and by which look-ups."""
+
+
 class Finder:
     """Asks the DNS for the targets of mail, under one configuration."""
 
@@ -69,8 +86,9 @@ class Finder:
         resolver: Resolver,
         clock: Clock,
         policies: StsPolicies | None = None,
+        watch: Watch | None = None,
     ) -> None:
-        """`policies`: those of MTA-STS."""
+        """`policies`: those of MTA-STS. `watch`: for whoever explains what is found."""
         outbound = settings.outbound
         self._me = settings.me.lower()
         self._mx_port = outbound.mx_port
@@ -84,6 +102,7 @@ class Finder:
         self._resolver = resolver
         self._clock = clock
         self._policies = policies
+        self._watch = watch
 
     def route_of(self, domain: str, sender: Address = NULL_SENDER) -> Route | None:
         """The `[route]` that takes mail from a sender to a domain."""
@@ -174,9 +193,9 @@ class Finder:
             shaped=what,
         )
 
-    async def _look_up(self, query: RouteQuery, wanted: Sequence[Hop], lookups: QueryLookups) -> list[_Candidate]:
+    async def _look_up(self, query: RouteQuery, wanted: Sequence[Hop], lookups: QueryLookups) -> list[Candidate]:
         """The hosts with their targets, until there are enough for one attempt."""
-        found: list[_Candidate] = []
+        found: list[Candidate] = []
         for start in range(0, len(wanted), _HOSTS_AT_ONCE):
             wave = wanted[start : start + _HOSTS_AT_ONCE]
             if len(wave) == 1:  # mostly: no task for it
@@ -189,7 +208,7 @@ class Finder:
                 break
         return found
 
-    async def _look_up_host(self, query: RouteQuery, hop: Hop, lookups: QueryLookups) -> _Candidate:
+    async def _look_up_host(self, query: RouteQuery, hop: Hop, lookups: QueryLookups) -> Candidate:
         if hop.path:
             return await self._candidate(query, hop, MxHost(hop.path, hop.priority), lookups)
         name, prefer = hop.name_of_host.lower(), hop.shaped.inet
@@ -198,11 +217,14 @@ class Finder:
         host = mx.host(MxRecord(hop.priority, name), v6, v4, prefer, is_ours)
         return await self._candidate(query, hop, host, lookups)
 
-    async def _candidate(self, query: RouteQuery, hop: Hop, host: MxHost, lookups: QueryLookups) -> _Candidate:
+    async def _candidate(self, query: RouteQuery, hop: Hop, host: MxHost, lookups: QueryLookups) -> Candidate:
         """A host with a target for each of its addresses; waits for the checks of `security`."""
         families: Sequence[Sequence[IPAddress | None]] = ((None,),) if hop.path else host.addresses
         targets = [[await self._target(query, hop, ip, lookups) for ip in family] for family in families]
-        return _Candidate(host, targets)
+        candidate = Candidate(host, targets)
+        if self._watch is not None:
+            self._watch(hop, candidate, lookups)
+        return candidate
 
     async def _target(self, query: RouteQuery, hop: Hop, ip: IPAddress | None, lookups: QueryLookups) -> Target:
         name = hop.name or hop.name_of_host
@@ -251,20 +273,7 @@ class Finder:
         return (found, other) if version == 6 else (other, found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A host that was looked up, and its targets: none if it has no address."""
-
-    host: MxHost
-    targets: Host
-
-    @property
-    def usable(self) -> int:
-        """How many targets the TLS policy does not refuse."""
-        return sum(not target.tls.refusal for family in self.targets for target in family)
-
-
-def _found(query: RouteQuery, candidates: Sequence[_Candidate], lookups: QueryLookups) -> RouteResult:
+def _found(query: RouteQuery, candidates: Sequence[Candidate], lookups: QueryLookups) -> RouteResult:
     tiers: dict[int, list[Host]] = {}
     for candidate in candidates:
         tiers.setdefault(candidate.host.preference, []).append(candidate.targets)

@@ -101,19 +101,19 @@ class StsPolicies:
     def ask_ahead(self, domain: str) -> None:
         """Send the query of `find`, which will follow, so that its answer comes with others."""
         if self._settings is not None:
-            self._resolver.ask_ahead(_record_name(domain))
+            self._resolver.ask_ahead(record_name(domain))
 
     async def look_again(self, domain: str) -> None:
         """Ask for the record of a domain past the cache, for the next `find`."""
         if self._settings is not None:
-            await self._resolver.texts_anew(_record_name(domain))
+            await self._resolver.texts_anew(record_name(domain))
 
     async def find(self, domain: str) -> StsAnswer | None:
         """What applies to a domain (A-labels, lower case); None if MTA-STS is off. Raises what the database does."""
         settings = self._settings
         if settings is None:
             return None
-        record = await self._resolver.texts(_record_name(domain))
+        record = await self._resolver.texts(record_name(domain))
         announced = record_id(record.records) if isinstance(record, Answer) else ""
         expires = inf if isinstance(record, LookupFailure) else record.expires
         entry, now = await self._entry(domain), self._clock.now()
@@ -216,7 +216,7 @@ class StsPolicies:
         return entry
 
     async def _refresh(self, entry: StsEntry, settings: HttpsSettings) -> None:
-        record = await self._resolver.texts(_record_name(entry.domain))
+        record = await self._resolver.texts(record_name(entry.domain))
         announced = record_id(record.records) if isinstance(record, Answer) else ""
         await asyncio.shield(self._begin(entry.domain, announced or entry.id, settings))
 
@@ -270,7 +270,8 @@ class StsPolicies:
         _check(write)
 
 
-def _record_name(domain: str) -> str:
+def record_name(domain: str) -> str:
+    """Where a domain announces its policy."""
     return f"_mta-sts.{domain}"  # RFC 8461 3.1
 
 

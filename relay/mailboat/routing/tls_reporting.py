@@ -25,7 +25,7 @@ _POLICY_FAILURES = {
 async def reporting(subject: Subject, tls: TlsRequirement) -> TlsReporting:
     """For one target. A host under DANE counts for its TLSA records only, as MTA-STS does not apply (RFC 8461 2)."""
     if tls.tlsa or tls.policy is PolicySource.DANE:
-        policy = ReportedPolicy(subject.domain, PolicyType.TLSA, tuple(map(_presentation, tls.tlsa)))
+        policy = ReportedPolicy(subject.domain, PolicyType.TLSA, tuple(map(presentation, tls.tlsa)))
         if tls.refusal:
             return TlsReporting(policy, ResultType.DNSSEC_INVALID)
         return TlsReporting(policy, None if tls.tlsa else ResultType.TLSA_INVALID)
@@ -53,6 +53,6 @@ def _lines(policy: StsPolicy) -> Iterator[str]:
     yield f"max_age: {policy.max_age}"
 
 
-def _presentation(record: TlsaRecord) -> str:
-    """RFC 6698 2.2."""
+def presentation(record: TlsaRecord) -> str:
+    """A TLSA record as zone files have it (RFC 6698 2.2)."""
     return f"{record.usage} {record.selector} {record.matching} {record.data.hex()}"
