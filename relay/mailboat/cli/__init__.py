@@ -30,6 +30,11 @@ app.command(
 )
 app.command("mailboat.cli.dkim:app", name="dkim", help="Make DKIM keys, check them against the DNS, verify a mail.")
 app.command("mailboat.cli.sts:app", name="sts", help="Forget an MTA-STS policy.")
+app.command(
+    "mailboat.cli.shaping:app",
+    name="shaping",
+    help="Check limits by destination, show what holds for a domain, try a reply.",
+)
 app.command("mailboat.cli.tls:app", name="tls", help="Explain what TLS mail to a domain must have.")
 app.command("mailboat.cli.tlsrpt:app", name="tlsrpt", help="Send reports on TLS to the domains of recipients.")
 app.command(

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from mailboat.config.settings import OAuthGrant, Protocol, TlsLevel
 from mailboat.model.tls import PolicySource, TlsDemand, VerifiedBy
 from mailboat.routing.records import TlsaRecord
+from mailboat.shaping.effective import NOTHING_KNOWN, Facts
 from mailboat.tlsrpt.results import TlsReporting
 
 
@@ -105,6 +106,8 @@ class Site:
     """The host names in alphabetical order joined by `,`, or `route:NAME`."""
     tiers: tuple[tuple[Spot, ...], ...]
     """Addresses by preference, the most preferred first."""
+    facts: Facts = NOTHING_KNOWN
+    """What the limits of its mail are chosen by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,12 +131,13 @@ class Finder:
         """The hosts chosen by a route or plugin, by priority. Without any: defer, because an operator can correct
         it."""
         lookups = self._lookups()
-        what = shaped(self._limits, Facts(route=query.route), route, self._prefer)
+        facts = Facts(route=query.route)
+        what = shaped(self._limits, facts, route, self._prefer)
         by_priority = sorted((replace(hop, shaped=what) for hop in given), key=lambda hop: hop.priority)
         found = await self._look_up(query, by_priority, lookups)
         usable = [candidate for candidate in found if candidate.targets]
         if usable:
-            return _found(query, usable, lookups)
+            return _found(query, usable, lookups, facts)
         return RouteResult(_no_hop(query.route, [at.host for at in found]), lookups.expires(usable=False))
 
     async def _by_mx(self, query: RouteQuery, chance: Random) -> RouteResult:
@@ -160,7 +161,7 @@ class Finder:
         hosts = mx.reachable(query.domain, [at.host for at in found], what.inet, exists=exists)
         if isinstance(hosts, Unroutable):
             return RouteResult(hosts, lookups.expires(usable=False))
-        return _found(query, [candidate for candidate in found if candidate.host in hosts], lookups)
+        return _found(query, [candidate for candidate in found if candidate.host in hosts], lookups, facts)
 
     async def _by_literal(self, query: RouteQuery, literal: IPAddress | Unroutable) -> RouteResult:
         """The host of an address literal (RFC 5321 4.1.3)."""
@@ -169,14 +170,15 @@ class Finder:
             return RouteResult(literal, until)
         if not self._local_ok and (mx.never_leaves(literal) or self._local.contains(literal)):
             return RouteResult(mx.loops(query.domain, f"{literal} is its own address"), until)
-        what = shaped(self._limits, Facts(query.domain), None, self._prefer)
+        facts = Facts(query.domain)
+        what = shaped(self._limits, facts, None, self._prefer)
         if literal.version not in what.inet.versions:
             reason = f"{query.domain} is not an {mx.address_of(what.inet)}"
             return RouteResult(Unroutable(True, "5.4.4", reason), until)
         lookups = self._lookups()
         hop = Hop(str(literal), self._mx_port, local_ok=self._local_ok, by_system=False, shaped=what)
         host = MxHost(hop.host, 0, ((literal,),))
-        return _found(query, [await self._candidate(query, hop, host, lookups)], lookups)
+        return _found(query, [await self._candidate(query, hop, host, lookups)], lookups, facts)
 
     def _lookups(self) -> QueryLookups:
         return QueryLookups(self._resolver, self._clock, self._policies)
@@ -273,7 +275,7 @@ class Finder:
         return (found, other) if version == 6 else (other, found)
 
 
-def _found(query: RouteQuery, candidates: Sequence[Candidate], lookups: QueryLookups) -> RouteResult:
+def _found(query: RouteQuery, candidates: Sequence[Candidate], lookups: QueryLookups, facts: Facts) -> RouteResult:
     tiers: dict[int, list[Host]] = {}
     for candidate in candidates:
         tiers.setdefault(candidate.host.preference, []).append(candidate.targets)
@@ -281,7 +283,7 @@ def _found(query: RouteQuery, candidates: Sequence[Candidate], lookups: QueryLoo
     names = sorted({candidate.host.name.lower() for candidate in candidates})
     key = f"route:{query.route}" if query.route else ",".join(names)
     usable = any(candidate.usable for candidate in candidates)
-    return RouteResult(plan, lookups.expires(usable=usable), Site(key, plan.spots()))
+    return RouteResult(plan, lookups.expires(usable=usable), Site(key, plan.spots(), facts))
 
 
 async def _addresses(hop: Hop, versions: Sequence[int], lookups: QueryLookups) -> Families:

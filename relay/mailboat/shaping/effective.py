@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mailboat.model.address import domain_patterns
@@ -39,6 +39,9 @@ class Facts:
         return f"route:{self.route}" if self.route else site_id(self.hosts)
 
 
+NOTHING_KNOWN = Facts()
+
+
 def site_id(hosts: Collection[str]) -> str:
     """The id of a set of MX hosts: 10 hexadecimal digits."""
     return hashlib.sha256(",".join(sorted(hosts)).encode()).hexdigest()[:10]
@@ -50,7 +53,7 @@ class Counted:
 
     key: LimitKey
     limit: Limit
-    """Its amount is never None."""
+    """Its amount is never None; `per` is what goes without saying, too."""
     said: Said
     section: str
     """The section in which it is counted, such as `provider:google`."""
@@ -93,7 +96,7 @@ class Effective:
 def effective(table: LimitTable, facts: Facts, source: str) -> Effective:
     """What the table says of mail from a source."""
     provider = "" if facts.route else table.provider_of(facts.domain, facts.hosts)
-    found = [(scope, _of_source(table, scope, source)) for scope in _scopes(facts, provider)]
+    found = [(scope, _of_source(table, scope, source)) for scope in scopes(facts, provider)]
     properties: dict[str, Said] = {}
     for _, section in found:
         properties |= {key: said for key, said in section.items() if key not in _LIMITS}
@@ -111,7 +114,7 @@ def effective(table: LimitTable, facts: Facts, source: str) -> Effective:
     return Effective(provider, tuple(limits), properties)
 
 
-def _scopes(facts: Facts, provider: str) -> Iterator[Scope]:
+def scopes(facts: Facts, provider: str) -> Iterator[Scope]:
     """The sections that may apply, the least specific first."""
     yield DEFAULT
     if facts.route:
@@ -134,4 +137,4 @@ def _counted(key: LimitKey, scope: Scope, said: Said, facts: Facts, source: str)
     limit: Limit = said.value
     per = limit.per or (Per.SITE if scope == DEFAULT else None)
     place = {Per.SITE: facts.site, Per.DOMAIN: facts.domain}.get(per, "") if per else ""
-    return Counted(key, limit, said, str(scope), place, ANY_SOURCE if limit.all_sources else source)
+    return Counted(key, replace(limit, per=per), said, str(scope), place, ANY_SOURCE if limit.all_sources else source)

@@ -29,7 +29,7 @@ class SaidAt:
         return self.file == BUILTIN
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line} [{self.section}]"
+        return f"{self.file} [{self.section}]" if self.is_builtin else f"{self.file}:{self.line} [{self.section}]"
 
 
 @dataclass(frozen=True, slots=True)

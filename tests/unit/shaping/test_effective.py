@@ -22,7 +22,7 @@ def found(text: str, domain: str = "d.test", hosts: tuple[str, ...] = OURS, sour
 
 
 def limits(of: Effective, key: LimitKey = LimitKey.CONNECTIONS) -> dict[str, str]:
-    return {counted.section: str(counted.limit) for counted in of.limits if counted.key is key}
+    return {counted.section: str(counted.said.value) for counted in of.limits if counted.key is key}
 
 
 def test_each_section_that_applies_has_its_own_limit() -> None:
