@@ -81,8 +81,9 @@ bench: $(VENV)/.dev ## Measure against other relays; prints a table
 bench-hooks: $(VENV)/.dev ## Measure what plugins cost: ten that do nothing, against none
 	$(BIN)/python -m bench hooks $(ARGS)
 
-bench-operator: $(VENV)/.dev ## Measure the operator over 1,000 OutboundConfigs; prints a table with the limits
+bench-operator: $(VENV)/.dev ## Measure the operator over 1,000 OutboundConfigs, then 1,000 SendingDomains; prints tables with the limits
 	$(BIN)/python -m bench operator $(ARGS)
+	$(BIN)/python -m bench domains $(ARGS)
 
 clean: ## Remove what was made here, except the queue in var/
 	rm -rf $(VENV) .venv-3.* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

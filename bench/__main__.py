@@ -25,6 +25,7 @@ BENCHMARKS: Mapping[str, _Benchmark] = {
     "hooks": _Benchmark("hooks", "what plugins cost: ten that do nothing at every point, against none"),
     "strangers": _Benchmark("strangers", "what clients that may not relay can do to a relay"),
     "operator": _Benchmark("outbound_configs", "a thousand OutboundConfigs at once, and a restart over them"),
+    "domains": _Benchmark("sending_domains", "a thousand SendingDomains at once, and a restart over them"),
     "store": _Benchmark("scale", "the store by itself, with a million deferred messages"),
     "profile": _Benchmark("flame", "a flame graph of Mailboat under load"),
 }

@@ -78,6 +78,8 @@ class Zone:
     records: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     authoritative: bool = False
     """Answers carry AA, as those of a zone's own servers."""
+    latency: float = 0.0
+    """Seconds that each answer takes. For benchmarks: a test holds answers."""
     behaviours: dict[tuple[str, str], Behaviour] = field(default_factory=dict)
 
     def add(self, name: str, rdtype: str, *texts: str) -> None:
@@ -218,6 +220,8 @@ class DnsServer(asyncio.DatagramProtocol):
         async with self.asked:
             self.asked.notify_all()
         behaviour = self.zone.behaviour(name, rdtype)
+        if self.zone.latency:
+            await asyncio.sleep(self.zone.latency)
         if behaviour is Behaviour.HELD:
             await self._released.wait()
         response = self._right_answer(question, name, rdtype)

@@ -20,6 +20,7 @@ class NameServers:
 
     def __init__(self) -> None:
         self.zones = [Zone(ttl=1, negative_ttl=1, authoritative=True) for _ in HOSTS]
+        self.servers: list[DnsServer] = []
         self.port = 0
         self._up, self._down = threading.Event(), asyncio.Event()
         self._loop = asyncio.new_event_loop()
@@ -52,6 +53,7 @@ class NameServers:
         async with contextlib.AsyncExitStack() as stack:
             for zone, host in zip(self.zones, HOSTS, strict=True):
                 server = await stack.enter_async_context(DnsServer.start(zone, host, self.port))
+                self.servers.append(server)
                 self.port = server.endpoint.port
             self._up.set()
             await self._down.wait()
