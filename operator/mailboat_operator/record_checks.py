@@ -14,7 +14,7 @@ from mailboat.config.nouns import IPAddress
 from mailboat_operator.authority import Authority, DnsSilence, ServerTexts
 from mailboat_operator.observed import ObjectKey
 from mailboat_operator.sending.dmarc import is_policy, policy_names
-from mailboat_operator.spf.check_host import SpfResult, SpfTempError, check_host
+from mailboat_operator.spf.check_host import SpfHost, SpfResult, SpfTempError, check_host
 from mailboat_operator.spf.record import SpfWord
 
 WORKERS = 16
@@ -36,6 +36,8 @@ class RecordReport:
     addresses: tuple[IPAddress, ...] = ()
     """The addresses that SPF was evaluated with, until the DNS did not answer."""
     spf_results: Mapping[IPAddress, SpfResult] = field(default_factory=dict)
+    hosts: Mapping[SpfHost, SpfResult] = field(default_factory=dict)
+    """What SPF makes of mail without a sender, by the EHLO name (RFC 7208 2.4)."""
     dmarc: tuple[str, ...] | str = ""
     """TXT records that tell its DMARC policy: its own, else those of the nearest domain above it that has any."""
     request: str = ""
@@ -48,6 +50,7 @@ class _Wanted:
     domain: str
     names: tuple[str, ...]
     addresses: tuple[IPAddress, ...]
+    hosts: tuple[SpfHost, ...]
     request: str
 
 
@@ -77,15 +80,20 @@ class RecordChecks:
         domain: str,
         names: tuple[str, ...],
         addresses: tuple[IPAddress, ...] = (),
+        hosts: tuple[SpfHost, ...] = (),
         request: str = "",
     ) -> bool:
-        """Ask for these names, and whether mail may come from these addresses, when its turn comes.
+        """Ask for these names, and whether mail may come from these addresses and hosts, when its turn comes.
 
         `request` comes back in the report. Returns whether some of them have not been asked for yet.
         """
-        self._wanted[key] = _Wanted(self._uids.get(key, ""), domain, names, addresses, request)
+        self._wanted[key] = _Wanted(self._uids.get(key, ""), domain, names, addresses, hosts, request)
         report = self._reports.get(key)
-        return report is None or not (report.answers.keys() >= set(names) and set(report.addresses) >= set(addresses))
+        return report is None or not (
+            report.answers.keys() >= set(names)
+            and set(report.addresses) >= set(addresses)
+            and report.hosts.keys() >= set(hosts)
+        )
 
     def forget(self, key: ObjectKey) -> None:
         """A SendingDomain is gone."""
@@ -110,11 +118,12 @@ class RecordChecks:
         found = await asyncio.gather(*map(self._texts, wanted.names))
         spf = await self._lookup(wanted.domain)
         results = await self._spf(wanted.domain, wanted.addresses)
+        hosts = await self._spf_hosts(wanted.hosts)
         dmarc = await self._dmarc(wanted.domain)
         answers = dict(zip(wanted.names, found, strict=True))
         if key in self._wanted and self._uids.get(key, "") == wanted.uid:
             self._reports[key] = RecordReport(
-                self._clock(), answers, spf, wanted.addresses, results, dmarc, wanted.request
+                self._clock(), answers, spf, wanted.addresses, results, hosts, dmarc, wanted.request
             )
             self.changed(key)
         return None
@@ -135,15 +144,27 @@ class RecordChecks:
         """What SPF makes of each address; none behind the first that the DNS does not answer for."""
         results: dict[IPAddress, SpfResult] = {}
         for address in addresses:
-            try:
-                async with asyncio.timeout(_SPF_TIMEOUT):
-                    results[address] = await check_host(address, domain, self._spf_lookup)
-            except TimeoutError:
-                why = f"the look-ups for the SPF record of {domain} take more than {_SPF_TIMEOUT:.0f} s"
-                results[address] = SpfResult(SpfWord.TEMPERROR, why)
+            results[address] = await self._spf_of(address, domain)
             if results[address].word is SpfWord.TEMPERROR:
                 break
         return results
+
+    async def _spf_hosts(self, hosts: Iterable[SpfHost]) -> dict[SpfHost, SpfResult]:
+        """The same of each EHLO name; where the DNS does not answer for one, nobody else is asked for."""
+        results: dict[SpfHost, SpfResult] = {}
+        silent: SpfResult | None = None
+        for host in hosts:
+            results[host] = result = silent or await self._spf_of(host.address, host.name)
+            silent = result if result.word is SpfWord.TEMPERROR else None
+        return results
+
+    async def _spf_of(self, address: IPAddress, domain: str) -> SpfResult:
+        try:
+            async with asyncio.timeout(_SPF_TIMEOUT):
+                return await check_host(address, domain, self._spf_lookup)
+        except TimeoutError:
+            why = f"the look-ups for the SPF record of {domain} take more than {_SPF_TIMEOUT:.0f} s"
+            return SpfResult(SpfWord.TEMPERROR, why)
 
     async def _spf_lookup(self, name: str, rdtype: str) -> tuple[str, ...]:
         try:

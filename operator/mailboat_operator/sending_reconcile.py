@@ -239,7 +239,14 @@ class SendingReconciler:
             checked=True,
             reconciled=report.request,
             spf=spf_verdict(
-                SpfFindings(known.spec.domain, report.spf, sources.known, sources.unknown, report.spf_results)
+                SpfFindings(
+                    known.spec.domain,
+                    report.spf,
+                    sources.known,
+                    sources.unknown,
+                    report.spf_results,
+                    {host: report.hosts.get(host) for host in sources.hosts},
+                )
             ),
             dmarc=dmarc_verdict(report.dmarc),
         )
@@ -299,9 +306,9 @@ class SendingReconciler:
         """Say when the DNS is to be asked next: soon for what may change soon, and never all domains at once."""
         keys = {*(key.selector for key in plan.keys), *(key.selector for key in self._all_keys(known))}
         wanted = tuple(sorted(dns_name(selector, known.spec.domain) for selector in keys))
-        addresses = self._source_addresses(known).known
+        sources = self._source_addresses(known)
         report, request = self._checks.report(known.key), status.reconcile_requested(known.resource)
-        unknown = self._checks.follow(known.key, known.spec.domain, wanted, addresses, request)
+        unknown = self._checks.follow(known.key, known.spec.domain, wanted, sources.known, sources.hosts, request)
         age = self._checks.age(known.key)
         soon = plan.next_check < CHECK or bool(plan.make) or plan.unjudged or not status.was_asked(known.resource)
         delay = plan.next_check.total_seconds()

@@ -1,4 +1,4 @@
-"""From which addresses the relays of OutboundConfigs deliver, as far as that is known. Pure; for SPF.
+"""From which addresses, and by which names, the relays of OutboundConfigs deliver, as far as is known. Pure; for SPF.
 
 An address is known if the resource has relays bind it, unless it is one that other hosts cannot see. Nothing is
 guessed: behind NAT, the address that they see is not known here.
@@ -15,6 +15,7 @@ from mailboat.config.nouns import Bind, BindKind, IPAddress
 from mailboat.config.values import bind
 from mailboat_operator.observed import ObjectKey
 from mailboat_operator.spec import RouteSpec, parse
+from mailboat_operator.spf.check_host import SpfHost
 
 _TRANSLATED: Final = tuple(
     map(
@@ -42,6 +43,8 @@ class SourceAddresses:
     known: tuple[IPAddress, ...] = ()
     unknown: str = ""
     """Why these are not all; empty: they are."""
+    hosts: tuple[SpfHost, ...] = ()
+    """The EHLO names that the resources have given to these addresses; a pod without one says its own `me`."""
 
 
 class SourceAddressCache:
@@ -53,14 +56,16 @@ class SourceAddressCache:
     def addresses(self, domain: str, relays: Mapping[ObjectKey, Mapping[str, Any] | None]) -> SourceAddresses:
         """Where mail of a domain comes from, which relays of these OutboundConfigs deliver; None: there is none."""
         known: dict[IPAddress, None] = {}
+        hosts: dict[SpfHost, None] = {}
         unknown = ""
         for key, resource in relays.items():
             for found in _of_domain(domain, self._relay(key, resource)):
                 if isinstance(found, str):
                     unknown = unknown or f"OutboundConfig {key.name}: {found}"
                 else:
-                    known[found] = None
-        return SourceAddresses(tuple(known), unknown or ("" if known else "no pod has a source address"))
+                    known[found.address] = None
+                    hosts |= {found: None} if found.name else {}
+        return SourceAddresses(tuple(known), unknown or ("" if known else "no pod has a source address"), tuple(hosts))
 
     def _relay(self, key: ObjectKey, resource: Mapping[str, Any] | None) -> _Relay:
         relay = self._relays.get(key)
@@ -74,22 +79,23 @@ class _Relay:
     """One OutboundConfig."""
 
     resource: Mapping[str, Any] | None
-    sources: tuple[IPAddress | str, ...]
-    """Addresses, and texts that say why there may be others."""
+    sources: tuple[SpfHost | str, ...]
+    """Addresses with the EHLO name, if one is given, and texts that say why there may be others."""
     routes: tuple[RouteSpec, ...]
 
 
-def _read(resource: Mapping[str, Any] | None) -> tuple[tuple[IPAddress | str, ...], tuple[RouteSpec, ...]]:
+def _read(resource: Mapping[str, Any] | None) -> tuple[tuple[SpfHost | str, ...], tuple[RouteSpec, ...]]:
     if resource is None:
         return ("it does not exist",), ()
     spec, _ = parse(resource)
     if spec is None:
         return ("its spec is not valid",), ()
     entries = [bind(text) for _, text in spec.binds] or [Bind()]
-    return tuple(_seen(source) for entry in entries for source in _bound(entry, resource)), spec.routes
+    found = ((entry.ehlo, _seen(source)) for entry in entries for source in _bound(entry, resource))
+    return tuple(seen if isinstance(seen, str) else SpfHost(ehlo, seen) for ehlo, seen in found), spec.routes
 
 
-def _of_domain(domain: str, relay: _Relay) -> Iterable[IPAddress | str]:
+def _of_domain(domain: str, relay: _Relay) -> Iterable[SpfHost | str]:
     route = _route_of_all(domain, relay.routes)
     return [f"mail leaves through the smart host of its route {route}"] if route else relay.sources
 

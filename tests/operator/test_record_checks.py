@@ -12,6 +12,7 @@ from mailboat_operator import names
 from mailboat_operator.authority import Authority
 from mailboat_operator.observed import ObjectKey
 from mailboat_operator.record_checks import RecordChecks, RecordReport
+from mailboat_operator.spf.check_host import SpfHost
 from mailboat_operator.spf.record import SpfWord
 
 KEY = ObjectKey("mail", "example-com", names.SENDING_KIND)
@@ -58,6 +59,40 @@ async def test_a_name_of_the_address_counts_where_it_leads_back(server: DnsServe
     found = await report(server, "192.0.2.9", "192.0.2.10")
 
     assert (found.spf_results[NINE].word, found.spf_results[TEN].word) == (SpfWord.PASS, SpfWord.FAIL)
+
+
+async def test_an_ehlo_name_is_judged_by_its_own_record(server: DnsServer) -> None:
+    server.zone.add("example.test", "TXT", '"v=spf1 ip4:192.0.2.9 -all"')
+    server.zone.add("mail.example.net", "TXT", '"v=spf1 a -all"')
+    server.zone.a("mail.example.net", "192.0.2.10")
+    hosts = SpfHost("mail.example.net", NINE), SpfHost("mail.example.net", TEN), SpfHost("none.example.net", TEN)
+    checks = RecordChecks(Authority([(server.endpoint.host, server.endpoint.port)]), lambda: 0.0)
+    assert checks.follow(KEY, "example.test", (), (NINE,), hosts)
+
+    await checks(KEY)
+
+    found = checks.report(KEY)
+    assert found is not None
+    assert [found.hosts[host].word for host in hosts] == [SpfWord.FAIL, SpfWord.PASS, SpfWord.NONE]
+    assert not checks.follow(KEY, "example.test", (), (NINE,), hosts)
+    assert checks.follow(KEY, "example.test", (), (NINE,), (*hosts, SpfHost("new.example.net", NINE)))
+
+
+async def test_where_the_dns_does_not_answer_for_an_ehlo_name_it_is_not_asked_for_the_others(
+    server: DnsServer,
+) -> None:
+    server.zone.behave("a.example.net", Behaviour.SERVFAIL)
+    hosts = SpfHost("a.example.net", NINE), SpfHost("b.example.net", TEN)
+    checks = RecordChecks(Authority([(server.endpoint.host, server.endpoint.port)]), lambda: 0.0)
+    checks.follow(KEY, "example.test", (), (), hosts)
+
+    await checks(KEY)
+
+    found = checks.report(KEY)
+    assert found is not None
+    assert {result.word for result in found.hosts.values()} == {SpfWord.TEMPERROR}
+    assert server.asked_for("b.example.net") == 0
+    assert not checks.follow(KEY, "example.test", (), (), hosts), "it would be asked again at once"
 
 
 async def test_where_the_dns_does_not_answer_no_further_address_is_asked_for(server: DnsServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 from mailboat.config.nouns import IPAddress
 from mailboat_operator.sending.dmarc import dmarc_verdict, is_policy, policy_names
 from mailboat_operator.sending.spf import SpfFindings, spf_verdict
-from mailboat_operator.spf.check_host import SpfResult
+from mailboat_operator.spf.check_host import SpfHost, SpfResult
 from mailboat_operator.spf.record import SpfWord
 
 RECORD = "v=spf1 include:spf.test -all"
@@ -62,6 +62,43 @@ def test_where_not_all_addresses_are_known_a_failure_counts_and_a_pass_does_not(
     assert spf(SpfWord.FAIL, unknown="behind NAT")[1] == "SPFFail"
 
 
+HOST = SpfHost("mail.example.net", ip_address("192.0.2.1"))
+HOSTS = {
+    SpfWord.FAIL: ("False", "SPFFail"),
+    SpfWord.SOFTFAIL: ("False", "SPFSoftFail"),
+    SpfWord.PERMERROR: ("False", "SPFPermError"),
+    SpfWord.TEMPERROR: ("Unknown", "DNSUnavailable"),
+    SpfWord.PASS: ("True", "SPFPasses"),
+    SpfWord.NEUTRAL: ("True", "SPFPasses"),
+    SpfWord.NONE: ("True", "SPFPasses"),
+}
+
+
+@pytest.mark.parametrize("word", HOSTS)
+def test_an_ehlo_name_whose_record_refuses_its_address_is_told_for_bounces_are_judged_by_it(word: SpfWord) -> None:
+    results = {HOST.address: SpfResult(SpfWord.PASS)}
+    found = SpfFindings("example.com", (RECORD,), (HOST.address,), "", results, {HOST: SpfResult(word)})
+
+    verdict = spf_verdict(found)
+
+    assert verdict is not None
+    assert (verdict.status, verdict.reason) == HOSTS[word]
+    assert ("ip4:192.0.2.1 has to pass in the SPF record of mail.example.net" in verdict.message) == (
+        verdict.reason != "SPFPasses"
+    )
+
+
+def test_an_ehlo_name_that_was_not_asked_for_yet_leaves_it_as_it_was_and_the_domain_counts_first() -> None:
+    passed, failed = SpfResult(SpfWord.PASS), SpfResult(SpfWord.FAIL)
+    new = SpfFindings("example.com", (RECORD,), (HOST.address,), "", {HOST.address: passed}, {HOST: None})
+    both = SpfFindings("example.com", (RECORD,), (HOST.address,), "", {HOST.address: failed}, {HOST: failed})
+
+    assert spf_verdict(new) is None
+    verdict = spf_verdict(both)
+    assert verdict is not None
+    assert "publish at example.com" in verdict.message
+
+
 def test_without_a_record_one_is_proposed() -> None:
     known = spf_verdict(SpfFindings("example.com", ("v=spf10",), (ip_address("192.0.2.1"),)))
     unknown = spf_verdict(SpfFindings("example.com", ()))
@@ -99,6 +136,24 @@ def test_dmarc() -> None:
     assert dmarc_verdict(("something else",)).reason == "DMARCMissing"
     assert dmarc_verdict(("v=DMARC1; p=none", "v=DMARC1; p=reject")).reason == "DMARCMultiple"
     assert dmarc_verdict("no answer").status == "Unknown"
+
+
+@pytest.mark.parametrize(
+    ("text", "noted"),
+    [
+        ("v=DMARC1; p=reject; adkim=s", True),
+        ("v=DMARC1;ADKIM = S ;p=reject", True),
+        ("v=DMARC1; p=reject; adkim=r; aspf=s", False),
+        ("v=DMARC1; p=reject; xadkim=s", False),
+    ],
+)
+def test_a_policy_under_which_mail_of_subdomains_is_not_aligned_is_told_with_it(text: str, *, noted: bool) -> None:
+    """They are signed with the key of the domain above them, as long as they have none."""
+    verdict = dmarc_verdict((text,))
+
+    assert verdict.status == "True"
+    assert verdict.message.startswith(text)
+    assert ("not aligned, unless" in verdict.message) == noted
 
 
 POLICIES = {

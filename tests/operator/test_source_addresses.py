@@ -34,6 +34,20 @@ def test_the_addresses_that_pods_bind_are_known() -> None:
     assert found(per_pod("192.0.2.9", "2001:db8::9", "192.0.2.10")) == (["192.0.2.9", "2001:db8::9", "192.0.2.10"], "")
 
 
+def test_an_address_is_known_with_the_ehlo_name_that_the_resource_gives_it() -> None:
+    pods = [{"ordinal": 0, "bindIPs": ["192.0.2.9", "2001:db8::9"], "ehlo": "out.example.com"}]
+    named = {"mode": "PerPod", "pods": [*pods, {"ordinal": 1, "bindIPs": ["10.1.2.3"], "ehlo": "in.example.com"}]}
+    spec = {"targetRef": {"name": "relay"}, "egress": named}
+
+    hosts = sources(relay=resource(spec)).hosts
+
+    assert [(host.name, str(host.address)) for host in hosts] == [
+        ("out.example.com", "192.0.2.9"),
+        ("out.example.com", "2001:db8::9"),
+    ]
+    assert sources(relay=resource({"targetRef": {"name": "relay"}, **per_pod("192.0.2.9")})).hosts == ()
+
+
 PRIVATE = ["10.1.2.3", "172.31.0.1", "192.168.0.9", "100.64.0.9", "127.0.0.1", "169.254.0.1", "fd00::9", "fe80::9"]
 
 

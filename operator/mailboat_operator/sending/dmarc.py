@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from mailboat_operator.conditions import Verdict
+from mailboat_operator.conditions import Verdict, short
 
 _LABELS_MAX: Final = 7
 """Of the longest domain above the first one that is asked for: 8 names at most (RFC 9989 4.10)."""
 _POLICY: Final = re.compile(r"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;.*)?", re.DOTALL)
+_STRICT: Final = re.compile(r";[ \t]*adkim[ \t]*=[ \t]*s[ \t]*(?:;|$)", re.IGNORECASE)
+"""Only a d= equal to the domain of From is aligned (RFC 9989 4.7)."""
 
 
 def policy_names(domain: str) -> Iterator[str]:
@@ -35,4 +37,8 @@ def dmarc_verdict(texts: tuple[str, ...] | str) -> Verdict:
         return Verdict("False", "DMARCMissing", "publish a TXT record at _dmarc: v=DMARC1; p=none is a beginning")
     if len(policies) > 1:
         return Verdict("False", "DMARCMultiple", f"remove all but one of the {len(policies)} records: none counts")
+    if _STRICT.search(policies[0]):
+        # Its keys sign mail of domains below it with its own d=, which is aligned in relaxed mode only.
+        note = "adkim=s: mail of a domain below it is not aligned, unless that has keys of its own"
+        return Verdict("True", "DMARCPresent", short(f"{policies[0]}; {note}"))
     return Verdict("True", "DMARCPresent", policies[0])

@@ -1,4 +1,7 @@
-"""What SPF makes of the addresses that the mail of a domain comes from: the condition SPFPasses. Pure."""
+"""What SPF makes of the addresses that the mail of a domain comes from: the condition SPFPasses. Pure.
+
+Bounces have no sender, and are judged by the EHLO name instead (RFC 7208 2.4). A name without a record is no fault.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Final
 
 from mailboat.config.nouns import IPAddress
 from mailboat_operator.conditions import Verdict, short
-from mailboat_operator.spf.check_host import SpfResult
+from mailboat_operator.spf.check_host import SpfHost, SpfResult
 from mailboat_operator.spf.record import SpfWord, spf_records
 
 
@@ -36,6 +39,12 @@ _OF_RESULTS: Final = {
     SpfWord.NONE: SpfReason.SPF_MISSING,
 }
 """Of all results that are no pass, the worst first."""
+_OF_HOSTS: Final = {
+    SpfWord.PERMERROR: SpfReason.SPF_PERM_ERROR,
+    SpfWord.FAIL: SpfReason.SPF_FAIL,
+    SpfWord.SOFTFAIL: SpfReason.SPF_SOFT_FAIL,
+    SpfWord.TEMPERROR: SpfReason.DNS_UNAVAILABLE,
+}
 _NAMED: Final = 8
 """Addresses that a message names."""
 
@@ -53,6 +62,8 @@ class SpfFindings:
     """Why these may not be all; empty: they are."""
     results: Mapping[IPAddress, SpfResult] = field(default_factory=dict)
     """What each address got, as far as it was asked for."""
+    hosts: Mapping[SpfHost, SpfResult | None] = field(default_factory=dict)
+    """The same by EHLO name; None: it was not asked for yet."""
 
 
 def spf_verdict(found: SpfFindings) -> Verdict | None:
@@ -69,9 +80,10 @@ def spf_verdict(found: SpfFindings) -> Verdict | None:
     results = {address: found.results[address] for address in found.addresses if address in found.results}
     if silent := next((result for result in results.values() if result.word is SpfWord.TEMPERROR), None):
         return Verdict("Unknown", SpfReason.DNS_UNAVAILABLE, short(silent.why))
-    if len(results) < len(found.addresses):
+    if len(results) < len(found.addresses) or None in found.hosts.values():
         return None
-    return _refused(found.domain, results, records[0]) or _passed(found, records[0])
+    hosts = {host: result for host, result in found.hosts.items() if result is not None}
+    return _refused(found.domain, results, records[0]) or _refused_host(hosts) or _passed(found, records[0])
 
 
 def _refused(domain: str, results: Mapping[IPAddress, SpfResult], record: str) -> Verdict | None:
@@ -81,6 +93,19 @@ def _refused(domain: str, results: Mapping[IPAddress, SpfResult], record: str) -
         if bad:
             advice = results[bad[0]].why or f"publish at {domain}: {_allowing(bad, record)}"
             return Verdict("False", reason, short(f"{_named(bad)}: {word}; {advice}"))
+    return None
+
+
+def _refused_host(results: Mapping[SpfHost, SpfResult]) -> Verdict | None:
+    """The worst result of an EHLO name that harms."""
+    for word, reason in _OF_HOSTS.items():
+        for host, result in results.items():
+            if result.word is word:
+                address = f"ip{host.address.version}:{host.address}"
+                advice = short(result.why) or f"{address} has to pass in the SPF record of {host.name}"
+                message = f"{host.address} with the EHLO name {host.name}: {word}, for bounces; {advice}"
+                status = "Unknown" if word is SpfWord.TEMPERROR else "False"
+                return Verdict(status, reason, short(message))
     return None
 
 

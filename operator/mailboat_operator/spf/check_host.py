@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
-from typing import Final
+from typing import Final, NamedTuple
 
 from mailboat.config.nouns import IPAddress
 from mailboat_operator.spf.macros import dotted, expand, uses
@@ -29,6 +29,14 @@ no such name. Raises SpfTempError."""
 
 class SpfTempError(Exception):
     """The DNS does not answer; the message says what."""
+
+
+class SpfHost(NamedTuple):
+    """A host that delivers, as receivers see it."""
+
+    name: str
+    """What it says in EHLO."""
+    address: IPAddress
 
 
 @dataclass(frozen=True, slots=True)
