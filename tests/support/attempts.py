@@ -83,7 +83,7 @@ class KnownRoute:
         return self.answer
 
     async def route_anew(
-        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self, answer: Targets, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
     ) -> RoutingAnswer:
         return await self.route(domain, sender, asked)
 

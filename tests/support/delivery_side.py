@@ -87,7 +87,7 @@ class Map:
         return way if isinstance(way, Unroutable) else Targets(tuple(way))
 
     async def route_anew(
-        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self, answer: Targets, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
     ) -> RoutingAnswer:
         """No domain has an MTA-STS policy here."""
         raise AssertionError(domain)

@@ -32,7 +32,7 @@ from mailboat.model.tls import PolicySource
 from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.entry import is_last_attempt
 from mailboat.queue.store import StorageError
-from mailboat.routing.answers import RoutingAnswer, Target, TlsRequirement, Unroutable
+from mailboat.routing.answers import RoutingAnswer, Target, Targets, TlsRequirement, Unroutable
 from mailboat.smtp.extensions import DSN, EXTENSIONS, REQUIRETLS
 
 log = logging.getLogger(__name__)
@@ -109,8 +109,8 @@ class Attempter:
         if answer is None:
             sender = entry.message.sender
             answer = await self._parts.router.route(entry.domain, sender, entry.tls)
-            if walk.needs_new_policy(answer):
-                answer = await self._parts.router.route_anew(entry.domain, sender, entry.tls)
+            if isinstance(answer, Targets) and walk.needs_new_policy(answer):
+                answer = await self._parts.router.route_anew(answer, entry.domain, sender, entry.tls)
         if isinstance(answer, Unroutable):
             permanent, status, reason = answer.permanent, answer.status, answer.reason
             walk.conclude(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))
@@ -190,10 +190,10 @@ class _Walk:
         self._token_later: float | None = None
         """Seconds until a token server that failed recently is asked again."""
 
-    def needs_new_policy(self, answer: RoutingAnswer) -> bool:
+    def needs_new_policy(self, answer: Targets) -> bool:
         """RFC 8461 5.1: mail does not fail permanently under an MTA-STS policy before it is known whether there is a
         new one."""
-        if isinstance(answer, Unroutable) or all(t.tls.policy is not PolicySource.STS for t in answer.targets):
+        if all(target.tls.policy is not PolicySource.STS for target in answer.targets):
             return False
         outbound = self._settings.outbound
         plan = RetryPlan.of(outbound.temp_fail_intervals, outbound.max_temp_failures)

@@ -13,7 +13,7 @@ from mailboat.model.clock import Clock
 from mailboat.model.observer import Observer
 from mailboat.model.tls import NOTHING_ASKED, MessageTls
 from mailboat.queue.store import Store
-from mailboat.routing.answers import RoutingAnswer, Target
+from mailboat.routing.answers import RoutingAnswer, Target, Targets
 
 
 class Routing(Protocol):
@@ -25,9 +25,9 @@ class Routing(Protocol):
         """The targets for mail from a sender to a domain."""
 
     async def route_anew(
-        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self, answer: Targets, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
     ) -> RoutingAnswer:
-        """The same, after a look whether there is a new MTA-STS policy."""
+        """The same instead of the answer that was given, after a look whether there are new MTA-STS policies."""
 
     async def renewed(
         self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED

@@ -15,9 +15,9 @@ from mailboat.config.settings import Settings
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
 from mailboat.model.observer import DnsResult, Observer
-from mailboat.model.tls import NOTHING_ASKED, MessageTls
+from mailboat.model.tls import NOTHING_ASKED, MessageTls, PolicySource
 from mailboat.routing import dane
-from mailboat.routing.answers import Located, RoutingAnswer, Target, Unroutable
+from mailboat.routing.answers import Located, RoutingAnswer, Target, Targets, Unroutable
 from mailboat.routing.finder import Finder, RouteQuery, RouteResult
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
@@ -73,13 +73,16 @@ class Router:
         return self._answer(await self._find(domain, sender, asked))
 
     async def route_anew(
-        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self, answer: Targets, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
     ) -> RoutingAnswer:
-        """The same, with the record that announces an MTA-STS policy asked for past all caches."""
-        if self._policies is not None:
-            await self._policies.look_again(domain)
+        """The same instead of an answer, with the records of its MTA-STS policies asked for past all caches."""
         finder = self._configured()
-        self._results.pop(finder.query(domain, finder.route_of(domain, sender), asked), None)
+        route = finder.route_of(domain, sender)
+        under_policy = [target for target in answer.targets if target.tls.policy is PolicySource.STS]
+        for name in {domain if route is None else target.host.lower() for target in under_policy}:
+            if self._policies is not None:
+                await self._policies.look_again(name)
+        self._results.pop(finder.query(domain, route, asked), None)
         return await self.route(domain, sender, asked)
 
     async def locate(self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED) -> Located:

@@ -173,6 +173,18 @@ async def test_before_the_last_attempt_the_record_is_asked_for_again_though_it_i
         assert domain.dns.asked_for(NAME, "MX") == 1
 
 
+async def test_so_is_that_of_a_smart_host(tmp_path: Path) -> None:
+    async with StsDomain.start(MX1) as domain:
+        domain.publish("mx.elsewhere.test", domain=MX1)
+        domain.dns.zone.ttl = 3600
+        outbound = ("temp_fail_intervals=6s", *smart_host(MX1, "sts=true"))
+        async with running(domain.config(tmp_path / "config", outbound=outbound)) as relay:
+            await relay.submit(BOB)
+            await relay.event("deferred", enhanced="4.7.5")
+            domain.publish(MX1, domain=MX1)
+            await relay.event("delivered", mx=MX1, tls_policy="sts")
+
+
 async def test_mail_bounces_once_the_last_attempt_finds_the_same_policy(tmp_path: Path) -> None:
     async with StsDomain.start() as domain:
         domain.publish("mx.elsewhere.test")
