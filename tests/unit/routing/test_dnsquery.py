@@ -105,6 +105,18 @@ def test_a_malformed_tlsa_record_is_there_and_of_no_use(broken: bytes) -> None:
     assert tlsa(GOOD, broken).records == (TlsaRecord(3, 1, 1, DIGEST), MALFORMED_TLSA)
 
 
+@given(
+    st.lists(
+        st.binary(max_size=70) | st.binary(min_size=30, max_size=34).map(GOOD[:3].__add__), min_size=1, unique=True
+    )
+)
+def test_every_tlsa_record_of_an_answer_is_read_or_known_to_be_malformed(published: list[bytes]) -> None:
+    sizes = {1: 32, 2: 64}
+    sound = [one for one in published if len(one) >= 3 and len(one) - 3 == sizes.get(one[2], len(one) - 3)]
+    expected = {TlsaRecord(one[0], one[1], one[2], one[3:]) for one in sound}
+    assert set(tlsa(*published).records) == (expected if sound == published else {*expected, MALFORMED_TLSA})
+
+
 @pytest.mark.parametrize("cut", [1, 20, 40])
 def test_an_answer_of_tlsa_records_that_is_cut_is_no_answer(cut: int) -> None:
     with pytest.raises(BadResponse):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,6 +67,31 @@ def test_bad_parameters_of_mail_are_refused(bad: str) -> None:
 def test_bad_parameters_of_rcpt_are_refused(bad: str) -> None:
     with pytest.raises(GrammarError, match=r"^5(01|55) 5\.5\.4"):
         rcpt_parameters(bad, OFFERS)
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=33), st.randoms())
+def test_what_was_said_as_xtext_is_what_is_reported(text: str, chance: random.Random) -> None:
+    """RFC 3461 4: each character may be encoded, and these must be."""
+    xtext = "".join(f"+{ord(c):02X}" if c in "+= " or chance.random() < 0.5 else c for c in text)
+    assert dsn.envelope_id(mail_parameters(f"ENVID={xtext}", OFFERS)) == text
+    assert dsn.original_recipient(rcpt_parameters(f"ORCPT=x-any;{xtext}", OFFERS)) == f"x-any;{text}"
+
+
+@given(st.text("abAB0189F+=;\\{}x\x00\xfc€", max_size=60), st.sampled_from(["rfc822", "utf-8", "UTF-8", "x"]))
+def test_nothing_but_the_grammar_is_taken_and_what_it_means_is_one_line(text: str, kind: str) -> None:
+    for parse, said, meant in (
+        (mail_parameters, f"ENVID={text}", dsn.envelope_id),
+        (rcpt_parameters, f"ORCPT={kind};{text}", dsn.original_recipient),
+    ):
+        with contextlib.suppress(GrammarError):
+            assert meant(parse(said, OFFERS)).isprintable()
+
+
+def test_an_original_recipient_that_is_too_long_in_the_form_that_every_peer_takes_is_refused() -> None:
+    """RFC 3461 4.2: a peer may refuse more than 500 characters, and the mail would bounce."""
+    assert len(rcpt_parameters(f"ORCPT=utf-8;{'ü' * 82}", OFFERS)["ORCPT"]) == 498
+    with pytest.raises(GrammarError, match=r"501 5\.5\.4"):
+        rcpt_parameters(f"ORCPT=utf-8;{'ü' * 83}", OFFERS)
 
 
 @given(st.text(max_size=600))

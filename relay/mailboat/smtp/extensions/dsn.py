@@ -85,11 +85,11 @@ def _notify(value: str, _: Offers) -> str:
 def _orcpt(value: str, _offers: Offers) -> str:
     kind, _, address = value.partition(";")
     grammar = _UTF_8_ADDRESS if kind.lower() == "utf-8" else _XTEXT
-    if len(value) > _MOST_ORCPT or not _TYPE.fullmatch(kind) or not grammar.fullmatch(address):
+    if not _TYPE.fullmatch(kind) or not grammar.fullmatch(address):
         raise GrammarError("501 5.5.4 Bad ORCPT parameter")
-    # The peer may lack SMTPUTF8, and takes this as well (RFC 6533 3).
+    # The peer may lack SMTPUTF8, and takes this as well (RFC 6533 3), up to the same length.
     address = "".join(c if c.isascii() else f"\\x{{{ord(c):X}}}" for c in address)
-    if not _is_printable(_decoded(address)):
+    if len(kind) + 1 + len(address) > _MOST_ORCPT or not _is_printable(_decoded(address)):
         raise GrammarError("501 5.5.4 Bad ORCPT parameter")
     return f"{kind};{address}"
 
