@@ -117,3 +117,25 @@ async def test_a_reply_that_fires_nothing_is_said_to(
 ) -> None:
     done = await shaping("test", reply, "--domain", domain, "--stage", stage, "--config", tmp_path)
     assert (done.status, done.output[:9]) == (1, "no rule: ")
+
+
+P = "[provider:p]\nmx[]=.p.test\nsample_mx[]=a.p.test\n"
+R = "[rule:r]\non=provider:google\nreply[]=421 *\nsample[]=421 x\naction[]=suspend\nfor=1h\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[provider:p]\nmx[]=.p.test\nsample_mx[]=a.q.test\n", "shaping.ini:3: [provider:p] sample_mx"),
+        (R.replace("421 x", "451 x"), "shaping.ini:4: [rule:r] sample"),
+        (R + R.replace("rule:r", "rule:s"), "shaping.ini:10: [rule:s] sample"),
+        (P + "[provider:q]\nmx[]=a.p.test\nsample_mx[]=a.p.test\n", "shaping.ini:2: [provider:p] mx"),
+        ("[default]\nrate=5/1m burst 6\n", "shaping.ini:2: [default] rate"),
+    ],
+    ids=["sample of a provider", "sample of a rule", "shadowed rule", "two providers", "burst"],
+)
+async def test_config_check_names_the_line_of_what_cannot_hold(tmp_path: Path, text: str, where: str) -> None:
+    (tmp_path / "shaping.ini").write_text(text)
+    done = await run(COMMAND, "config", "check", tmp_path)
+    assert done.status == 78
+    assert [line for line in done.output.splitlines() if line.startswith(f"{where}: ")], done.output

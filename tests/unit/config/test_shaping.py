@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.config_directory import Directory
 
 from mailboat.config import ini, providers
+from mailboat.config.fault import Report
 from mailboat.config.hash import config_hash
-from mailboat.config.settings import InetPrefer
-from mailboat.config.shaping import builtin
+from mailboat.config.settings import InetPrefer, OutboundSettings
+from mailboat.config.shaping import builtin, read_shaping
 from mailboat.config.show import as_data, as_text
+from mailboat.shaping.effective import Facts, effective
 from mailboat.shaping.limits import Limit, LimitKey
 from mailboat.shaping.rules import RuleStage, faults_of, first_match, one_line
 from mailboat.shaping.scopes import Scope, ScopeKind
@@ -224,3 +228,24 @@ def test_all_limits_of_the_built_in_table_are_for_one_pod_or_more() -> None:
     keys = {key.value for key in LimitKey}
     for section in builtin().sections.values():
         assert all(said.value.each is None for key, said in section.items() if key in keys)
+
+
+KNOWN_LINES = r"""
+[main]|[default]|[provider:p]|[provider:google @default]|[site:a.test]|[domain:.x.test]|[rule:r]|[rule:]|[provider:]
+[domain:..]|[route:x]|table=none|rules=all|replace=true|mx[]=.p.test|sample_mx[]=a.p.test|connections=2 per site
+rate=9/1m burst 10|rate=unset|inet=v4|tls=required|on=provider:p|stage=dot|reply[]=421 *|reply[]=\x|sample[]=421 x
+action[]=suspend|action[]=rate *0.5 floor 1/1m|for=1h, 2h|trigger=2/1m|recover=x2 every 5m
+"""
+ANY_TEXT = st.text("abc[]=:.@*#/\\ 019\N{LATIN SMALL LETTER E WITH ACUTE}", max_size=20)
+LINES = st.lists(st.one_of(st.sampled_from(re.split(r"[|\n]", KNOWN_LINES)), ANY_TEXT), max_size=12)
+
+
+@given(LINES)
+def test_whatever_the_file_says_is_settings_or_faults_with_lines(lines: list[str]) -> None:
+    report = Report()
+    text = "\n".join(lines)
+    file = ini.parse(text, "shaping.ini")
+    table = read_shaping(file, ini.parse("", "outbound.ini"), OutboundSettings(), report)
+    assert all(fault.file == "shaping.ini" and 0 <= fault.line <= len(lines) for fault in report.faults)
+    if not report.faults:
+        effective(table, Facts("x.test", ("a.p.test",)), "default")
