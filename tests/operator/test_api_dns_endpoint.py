@@ -194,3 +194,22 @@ def test_a_type_that_comes_later_is_used_without_a_restart(
     until(lambda: condition(api, "RecordsPublished"), lambda found: found == ("False", "RecordMissing"))
     until(lambda: events(api), lambda found: "RecordMissing" in found)
     assert events(api).count("NoExternalDNS") == 1
+
+
+@pytest.mark.parametrize("status", [410, 429, 500])
+def test_what_happens_while_watches_end_in_trouble_is_found(
+    proxy: FaultProxy, api: KubeApi, dns: NameServers, domain: str, status: int
+) -> None:
+    """A SendingDomain that is created, and a Secret with a key that is deleted."""
+    sending_domain(api, domain, **SPEC)
+    old = set(until_states(api, "Generated"))
+    left = iter([status] * 8)
+    proxy.rule = lambda _method, path: next(left, None) if "watch=true" in path else None
+    proxy.cut()
+    api.delete("secrets", CHILD)
+    other = f"other.{domain}"
+    dns.delegate(other)
+    sending_domain(api, other, "other", **SPEC)
+
+    assert set(until_states(api, "Generated", name="other"))
+    assert set(until_states(api, "Revoked", "Generated")) > old
