@@ -56,6 +56,8 @@ class _Run:
     resource: Mapping[str, Any]
     spec: SendingSpec
     now: datetime
+    rows: tuple[DomainKey, ...]
+    """The keys in its status."""
 
     @property
     def uid(self) -> str:
@@ -65,10 +67,6 @@ class _Run:
     def owner(self) -> str:
         """The uid of what the children go with; empty: they stay."""
         return self.uid if self.spec.deletion is DeletionPolicy.DELETE else ""
-
-    @property
-    def rows(self) -> tuple[DomainKey, ...]:
-        return read_rows(self.resource.get("status") or {}, self.spec.domain)
 
     @property
     def compromised(self) -> frozenset[str]:
@@ -115,7 +113,7 @@ class SendingReconciler:
             trouble = Verdict("False", SendingReason.INVALID_SPEC, short("; ".join(faults)))
             await self._tell(key, resource, status.compute(resource, None, SendingFindings(trouble), now))
             return None
-        known = _Run(key, resource, spec, now)
+        known = _Run(key, resource, spec, now, read_rows(resource.get("status") or {}, spec.domain))
         trouble_or_none = self._in_the_way(known)
         findings = SendingFindings(trouble_or_none) if trouble_or_none else await self._look_after(known)
         await self._tell(key, resource, status.compute(resource, spec, findings, now))

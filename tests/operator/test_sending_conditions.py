@@ -123,11 +123,19 @@ def test_a_status_reads_back_as_the_same_keys() -> None:
     assert read_rows(status(*rows), "example.com") == rows
 
 
-def test_a_damaged_row_is_left_out() -> None:
+@pytest.mark.parametrize("since", ["yesterday", "2026-11-28", "2026-11-28T12:00:00", "", None, 1])
+def test_a_damaged_row_is_left_out(since: object) -> None:
     found = status(row(KeyState.ACTIVE), row(KeyState.RETIRING, "mb0"))
-    found["keys"][1]["since"] = "yesterday"
+    found["keys"][1]["since"] = since
 
     assert [key.selector for key in read_rows(found, "example.com")] == ["mb1"]
+
+
+def test_a_time_that_somebody_wrote_with_another_offset_is_the_same_time() -> None:
+    found = status(row(KeyState.ACTIVE))
+    found["keys"][0]["since"] = "2026-11-28T14:00:00+02:00"
+
+    assert [key.since for key in read_rows(found, "example.com")] == [NOW]
 
 
 def test_the_record_can_be_pasted_into_a_zone() -> None:

@@ -105,7 +105,10 @@ def _record(key: DomainKey, domain: str, ttl: int, advice: str) -> Iterator[tupl
 
 
 def _moment(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    found = datetime.fromisoformat(text)  # strptime takes ten times as long, and a thousand domains have many
+    if found.tzinfo is None:
+        raise ValueError(f"{text}: no time zone")
+    return found.astimezone(UTC)
 
 
 def _moment_or_none(text: str | None) -> datetime | None:
