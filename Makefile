@@ -87,7 +87,7 @@ bench-operator: $(VENV)/.dev ## Measure the operator over 1,000 OutboundConfigs,
 
 clean: ## Remove what was made here, except the queue in var/
 	rm -rf $(VENV) .venv-3.* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf tests/interop/nodemailer/node_modules tests/interop/mailauth/node_modules tests/interop/msgauth/build tests/interop/tlsrpt/build
+	rm -rf tests/interop/nodemailer/node_modules tests/interop/mailauth/node_modules tests/interop/msgauth/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

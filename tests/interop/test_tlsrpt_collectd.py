@@ -20,7 +20,7 @@ from tests.support.sts_domain import MX1, NAME, StsDomain
 
 pytestmark = pytest.mark.interop
 
-PROGRAMS = Path(__file__).parent / "tlsrpt" / "build" / "bin"
+PROGRAMS = Path(__file__).resolve().parents[2] / ".venv" / "tlsrpt-reporter" / "bin"
 
 
 @dataclass
@@ -34,7 +34,6 @@ class Collector:
     @contextlib.asynccontextmanager
     async def start(cls, directory: Path) -> AsyncIterator[Collector]:
         """Run until the block ends."""
-        directory.mkdir()
         storage, socket = f"sqlite://{directory}/collectd.db", directory / "collectd.sock"
         options = ("--storage", storage, "--socketname", socket, "--max_uncommited_datagrams", "1")
         process = await asyncio.create_subprocess_exec(
@@ -72,13 +71,13 @@ class Collector:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what another program does."""
     async with asyncio.timeout(programs.PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - no event comes from another program
             await asyncio.sleep(0.05)
 
 
 async def test_the_collector_has_the_relays_counts(tmp_path: Path) -> None:
     record = "v=TLSRPTv1; rua=mailto:tls@reports.test"
-    async with Collector.start(tmp_path / "collectd") as collector, StsDomain.start() as domain:
+    async with Collector.start(tmp_path) as collector, StsDomain.start() as domain:
         domain.dns.zone.add(f"_smtp._tls.{NAME}", "TXT", f'"{record}"')
         domain.publish(f"*.{NAME}", mode="testing")
         config = domain.config(tmp_path / "config", outbound=("connection_idle_timeout=0",))

@@ -171,3 +171,14 @@ async def test_nothing_is_ever_reported_about_a_report(tmp_path: Path, mx: Scrip
         assert await relay.queue() == []
     [mail] = mx.mails
     assert (mail.sender, mail.recipients) == ("", ["bob@there.test"])
+
+
+async def test_what_a_report_itself_asks_for_is_passed_on(tmp_path: Path, mx: ScriptedMx) -> None:
+    mx.extensions = ["PIPELINING", "DSN"]
+    async with running(RelayConfig(tmp_path / "config", mx.port)) as relay:
+        await submit(relay, "<bob@there.test> NOTIFY=NEVER", parameters=" RET=HDRS ENVID=QQ1", sender="")
+        await relay.event("delivered")
+        await relay.settled()
+    [mail] = mx.mails
+    assert (mail.sender, mail.params[-2:]) == ("", ["RET=HDRS", "ENVID=QQ1"])
+    assert "RCPT TO:<bob@there.test> NOTIFY=NEVER" in mail.connection.lines
