@@ -110,7 +110,8 @@ TLS: Mapping[str, str] = MappingProxyType(
 
 TLS_OUTBOUND: Mapping[str, str] = MappingProxyType(
     {ini: name for ini, name in TLS.items() if ini not in ("dhparam", "requestCert")}
-    | {"mta_sts": "mtaSTS", "dane": "dane", "requiretls": "requireTLS", "tls_required_header": "tlsRequiredHeader"}
+    | {"mta_sts": "mtaSTS", "dane": "dane", "force_dane_hosts": "forceDANEHosts"}
+    | {"requiretls": "requireTLS", "tls_required_header": "tlsRequiredHeader"}
 )
 """`tls.ini` [outbound] -> `spec.tls.outbound`."""
 

@@ -36,7 +36,7 @@ NOT_OF_A_FILE = {"routes": {"name", "oauth"}, "tenants": {"name"}, "tls": {"outb
 """Fields that are no key: the name of a section, a section, keys of one that stand together."""
 UNSET = {
     *("tempFailIntervals", "maxTempFailures", "dnsServers", "ciphers", "authType", "forceTLSHosts", "noTLSHosts"),
-    *("dnsTrustAD", "tokenURL", "clientID", "scope", "users", "listeners", "mayName"),
+    *("forceDANEHosts", "dnsTrustAD", "tokenURL", "clientID", "scope", "users", "listeners", "mayName"),
     *("organization", "contact", "from"),
 }
 """Fields without a default: unset is a value of its own, or it would contradict another field."""

@@ -78,6 +78,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "dnsTrustAD": st.just(["none"]) | st.lists(V4 | V6 | st.just("loopback"), max_size=3, unique=True),
     "ciphers": st.sampled_from(["HIGH", "ECDHE+AESGCM:!aNULL", "DEFAULT:@SECLEVEL=1", "HIGH !aNULL"]),
     "forceTLSHosts": st.lists(NAME.map("f-{}".format) | V4, max_size=3),
+    "forceDANEHosts": st.lists(NAME.map("f-{}".format) | V4, max_size=3),
     "noTLSHosts": st.lists(NAME.map("n-{}".format) | V6, max_size=3),
 }
 
@@ -171,7 +172,7 @@ def expected(value: Any, ini_name: str) -> Any:
             return tuple(dict.fromkeys(server for item in value for server in values.dns_servers(item)))
         case "dns_trust_ad":
             return tuple(dict.fromkeys(address for item in value for address in values.trusted_resolvers(item)))
-        case "force_tls_hosts" | "no_tls_hosts":
+        case "force_tls_hosts" | "no_tls_hosts" | "force_dane_hosts":
             return tuple(host for item in value for host in values.host_list(item))
     return value
 

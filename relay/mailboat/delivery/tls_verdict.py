@@ -84,8 +84,8 @@ _WORDS = {TlsDemand.ENCRYPT: "TLS", TlsDemand.VERIFY: "verified TLS"}
 
 def refusal(tls: TlsRequirement) -> Trouble:
     """Why a target is not connected to."""
-    published = tls.policy in (PolicySource.DANE, PolicySource.STS)
-    return Trouble(Stage.TLS, FaultKind.POLICY if published else FaultKind.NO_TLS, tls.refusal)
+    by_policy = tls.policy in (PolicySource.DANE, PolicySource.STS) or tls.dane_failure is not None
+    return Trouble(Stage.TLS, FaultKind.POLICY if by_policy else FaultKind.NO_TLS, tls.refusal)
 
 
 def is_about_tls(trouble: Trouble, tls: TlsRequirement) -> bool:

@@ -9,7 +9,7 @@ from mailboat.config.settings import OAuthGrant, Protocol, TlsLevel
 from mailboat.model.tls import PolicySource, TlsDemand, VerifiedBy
 from mailboat.routing.records import TlsaRecord
 from mailboat.shaping.effective import NOTHING_KNOWN, Facts
-from mailboat.tlsrpt.results import TlsReporting
+from mailboat.tlsrpt.results import ResultType, TlsReporting
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class TlsRequirement:
     names: tuple[str, ...] = ()
     """With `tlsa` of usage 2: the names that the certificate may be for (RFC 7672 3.2.2)."""
 
+    dane_failure: ResultType | None = None
+    """With `refusal`: why the DANE that the settings demand is not to be had, in the words of RFC 8460."""
     reporting: TlsReporting | None = field(default=None, compare=False)
     """What to report of connections to the target (RFC 8460); None: nothing."""
 

@@ -39,11 +39,12 @@ class DaneFinding:
 
 
 def by_records(
-    _policy: TlsPolicy, subject: Subject, standing: TlsRequirement
+    policy: TlsPolicy, subject: Subject, standing: TlsRequirement
 ) -> TlsRequirement | Awaitable[TlsRequirement]:
     """The requirement of the host's TLSA records, if the host was found securely and has any."""
     # RFC 7672 2.2.1: whoever can forge an MX answer can name a host with records of his own.
-    if not (subject.dane and subject.mx_secure and is_hostname(subject.host.lower())):
+    wanted = subject.dane or policy.force_dane.matches(subject)
+    if not (wanted and subject.mx_secure and is_hostname(subject.host.lower())):
         return standing
     return _by_records(subject, standing)
 

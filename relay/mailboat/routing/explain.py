@@ -13,7 +13,7 @@ from mailboat.config.settings import Route, Settings, TlsLevel
 from mailboat.model.address import Address
 from mailboat.model.clock import Clock
 from mailboat.model.sts import StsAnswer, StsMode
-from mailboat.model.tls import NOTHING_ASKED
+from mailboat.model.tls import NOTHING_ASKED, PolicySource
 from mailboat.routing import dane, mx
 from mailboat.routing.answers import Target, TlsRequirement, Unroutable
 from mailboat.routing.finder import Candidate, Finder, RouteResult
@@ -135,6 +135,7 @@ async def _published(
     """Whether the TLSA records of a host count, and which it has; deliveries have looked them up already."""
     name, versions = hop.name_of_host.lower(), hop.shaped.inet.versions
     wanted = settings.tls_outbound.dane if hop.by_mx else hop.route is not None and hop.route.dane
+    wanted = wanted or tls.policy is PolicySource.DANE
     if not (hop.secure and wanted and is_hostname(name)) or tls.level is TlsLevel.DISABLED:
         return False, ()
     families = await lookups.families(name, versions)

@@ -21,6 +21,7 @@ from mailboat.routing import dane, sts
 from mailboat.routing.answers import SessionTls, TlsRequirement
 from mailboat.routing.subject import Subject, TlsPolicy
 from mailboat.routing.tls_reporting import reporting
+from mailboat.tlsrpt.results import ResultType
 
 _STRENGTH = {level: strength for strength, level in enumerate(TlsLevel)}
 _REQUIRETLS = "REQUIRETLS"
@@ -64,8 +65,9 @@ def _is_lax(policy: TlsPolicy, subject: Subject) -> bool:
 def _published(
     policy: TlsPolicy, subject: Subject, standing: TlsRequirement
 ) -> TlsRequirement | Awaitable[TlsRequirement]:
-    """The policy that the recipients' domain publishes, unless the settings switch TLS off."""
-    if not PUBLISHED or standing.level is TlsLevel.DISABLED or _is_lax(policy, subject):
+    """The policy that the recipients' domain publishes, unless TLS is switched off and not forced to be by DANE."""
+    off = standing.level is TlsLevel.DISABLED or _is_lax(policy, subject)
+    if not PUBLISHED or (off and not policy.force_dane.matches(subject)):
         return standing
     return _first_published(policy, subject, standing)
 
@@ -98,6 +100,18 @@ def _forced_host(policy: TlsPolicy, subject: Subject, standing: TlsRequirement) 
     if not policy.force.matches(subject):
         return standing
     return TlsRequirement(TlsLevel.REQUIRED, verify=True, reason="force_tls_hosts", policy=PolicySource.CONFIG)
+
+
+def _forced_dane(policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
+    """The records count already, where there are any that do."""
+    if standing.tlsa or standing.refusal or not policy.force_dane.matches(subject):
+        return standing
+    # RFC 8460 4.3: other words for a host that has records, of which none can be used.
+    unusable = standing.policy is PolicySource.DANE
+    failure = ResultType.TLSA_INVALID if unusable else ResultType.DANE_REQUIRED
+    lack = "no TLSA record that can be used" if unusable else "no TLSA records that count"
+    refusal = f"DANE is demanded (force_dane_hosts), but {subject.host} has {lack}"
+    return TlsRequirement(refusal=refusal, policy=PolicySource.CONFIG, dane_failure=failure)
 
 
 def _shaped(_policy: TlsPolicy, subject: Subject, standing: TlsRequirement) -> TlsRequirement:
@@ -157,6 +171,7 @@ Check: TypeAlias = Callable[[TlsPolicy, Subject, TlsRequirement], TlsRequirement
 
 CHECKS: tuple[Check, ...] = (
     _published,
+    _forced_dane,
     _forced_host,
     _shaped,
     _forced_message,
@@ -183,8 +198,13 @@ def _stricter(standing: TlsRequirement, proposed: TlsRequirement) -> TlsRequirem
     if proposed is standing or standing.refusal:
         return standing
     if proposed.refusal:
-        requiretls = proposed.requiretls
-        return replace(standing, refusal=proposed.refusal, policy=proposed.policy, requiretls=requiretls)
+        return replace(
+            standing,
+            refusal=proposed.refusal,
+            policy=proposed.policy,
+            requiretls=proposed.requiretls,
+            dane_failure=proposed.dane_failure,
+        )
     level = max(standing.level, proposed.level, key=_STRENGTH.__getitem__)
     by_records = standing if standing.tlsa else proposed
     both = replace(

@@ -18,7 +18,7 @@ from mailboat.routing.shaped import NOTHING_SAID, Shaped
 
 
 class HostList:
-    """`force_tls_hosts` or `no_tls_hosts`: domains and host names, compared without case, addresses and networks."""
+    """A setting such as `force_tls_hosts`: domains and host names, compared without case, addresses and networks."""
 
     __slots__ = ("_names", "_networks")
 
@@ -58,6 +58,8 @@ class TlsPolicy:
     """`TLS-Required: No` in the header of a message is obeyed."""
     reports: bool = False
     """The results of connections are reported to the recipients' domains."""
+    force_dane: HostList = field(default_factory=lambda: HostList(()))
+    """Hosts that must have TLSA records, and match one."""
 
     @classmethod
     def of(cls, enable_tls: bool, tls: OutboundTlsSettings) -> TlsPolicy:
@@ -71,11 +73,12 @@ class TlsPolicy:
             never,
             tls.requiretls,
             tls.tls_required_header,
+            force_dane=HostList(tls.force_dane_hosts),
         )
 
     def names(self, domain: str) -> bool:
         """Whether the settings name the domain of recipients: its mail may need another level at the same host."""
-        return self.force.names(domain) or self.never.names(domain)
+        return any(hosts.names(domain) for hosts in (self.force, self.never, self.force_dane))
 
 
 class Lookups(Protocol):

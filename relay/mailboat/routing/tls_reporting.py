@@ -24,6 +24,8 @@ _POLICY_FAILURES = {
 
 async def reporting(subject: Subject, tls: TlsRequirement) -> TlsReporting:
     """For one target. A host under DANE counts for its TLSA records only, as MTA-STS does not apply (RFC 8461 2)."""
+    if tls.dane_failure is not None:
+        return TlsReporting(ReportedPolicy(subject.domain, PolicyType.TLSA), tls.dane_failure)
     if tls.tlsa or tls.policy is PolicySource.DANE:
         policy = ReportedPolicy(subject.domain, PolicyType.TLSA, tuple(map(presentation, tls.tlsa)))
         if tls.refusal:

@@ -250,6 +250,34 @@ async def test_each_way_in_which_tls_fails_has_its_result_type(tmp_path: Path) -
         ]
 
 
+async def test_a_host_without_the_dane_that_the_settings_demand_gets_nothing_and_is_reported(tmp_path: Path) -> None:
+    async with rig(tmp_path, f"force_dane_hosts[]={MX1}", "dane=false") as r:
+        r.wants(r.url())
+        await r.count(BOB)
+        assert r.domain.mx1.connections == []
+        assert len(r.domain.mx2.mails) == 1
+        assert counted(r.queue_dir) == [(NAME, "", 1), (NAME, "dane-required", 1)]
+        make_older(r.queue_dir, 2)
+        async with running(r.config):
+            assert (await tlsrpt_send(r.config))[0] == 0
+        (report,) = r.server.taken
+    (dane,) = [policy for policy in report["policies"] if "failure-details" in policy]
+    assert dane["policy"] == {"policy-type": "tlsa", "policy-domain": NAME}
+    (detail,) = dane["failure-details"]
+    assert (detail["result-type"], detail["receiving-mx-hostname"]) == ("dane-required", MX1)
+
+
+async def test_mail_waits_while_no_host_has_the_dane_that_the_settings_demand(tmp_path: Path) -> None:
+    async with rig(tmp_path, f"force_dane_hosts[]={NAME}") as r, running(r.config) as relay:
+        await relay.submit(BOB)
+        await relay.event("deferred", enhanced="4.7.5", tls_policy="config", tls_level="verify")
+        (entry,) = await relay.queue()
+        words = f"DANE is demanded (force_dane_hosts), but {MX2} has no TLSA records that count"
+        assert entry["last_reply"].endswith(words)
+        status, out, _ = await command("tls", "explain", NAME, "--config", str(r.config.directory))
+        assert (status, f"2 {MX2} [127.0.0.3]: not connected to: {words}" in out.splitlines()) == (0, True)
+
+
 async def test_a_host_that_an_enforced_policy_does_not_list_is_a_failure(tmp_path: Path) -> None:
     async with rig(tmp_path) as r:
         r.wants(f"mailto:tls@{REPORTS}")

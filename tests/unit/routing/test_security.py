@@ -17,6 +17,7 @@ from mailboat.routing.answers import SessionTls, TlsRequirement
 from mailboat.routing.records import TlsaRecord
 from mailboat.routing.security import check_session
 from mailboat.routing.subject import HostList, TlsPolicy
+from mailboat.tlsrpt.results import ResultType
 
 LEVELS = list(TlsLevel)
 IP = ipaddress.ip_address("1.2.3.4")
@@ -284,6 +285,39 @@ def test_a_certificate_that_must_match_tlsa_records_is_not_verified_by_pkix_as_w
     found = requirement(settings, Subject("d.test", "mx.test", IP, asked=MessageTls(forced=True)))
     assert found == DANE
     assert not found.verifies
+
+
+FORCED = ("mx.test",)
+"""`force_dane_hosts`."""
+
+
+@pytest.mark.parametrize("asked", [MessageTls(), MessageTls(lax=True), MessageTls(forced=True)])
+@pytest.mark.parametrize("settings", [{}, {"enable_tls": False}, {"no_tls_hosts": FORCED}, {"force_tls_hosts": FORCED}])
+def test_a_host_that_must_have_dane_is_used_by_its_records_only(
+    publish: Callable[..., None], settings: dict[str, Any], asked: MessageTls
+) -> None:
+    publish(DANE)
+    found = requirement(policy(**settings, force_dane_hosts=FORCED), Subject("d.test", "mx.test", IP, asked=asked))
+    assert (found.refusal, found.tlsa, found.demand) == ("", DANE.tlsa, TlsDemand.VERIFY)
+    assert not found.verifies
+
+
+@pytest.mark.parametrize(
+    ("published", "failure", "lack"),
+    [
+        (None, ResultType.DANE_REQUIRED, "no TLSA records that count"),
+        (STS, ResultType.DANE_REQUIRED, "no TLSA records that count"),
+        (UNUSABLE, ResultType.TLSA_INVALID, "no TLSA record that can be used"),
+    ],
+)
+def test_a_host_that_must_have_dane_is_refused_without_it(
+    publish: Callable[..., None], published: TlsRequirement | None, failure: ResultType, lack: str
+) -> None:
+    publish(published)
+    found = requirement(policy(force_dane_hosts=FORCED), Subject("d.test", "mx.test", IP))
+    assert found.refusal == f"DANE is demanded (force_dane_hosts), but mx.test has {lack}"
+    assert (found.policy, found.dane_failure) == (PolicySource.CONFIG, failure)
+    assert not requirement(policy(force_dane_hosts=FORCED), Subject("d.test", "mx2.test", IP)).refusal
 
 
 def test_unusable_tlsa_records_do_not_weaken_what_the_settings_demand(publish: Callable[..., None]) -> None:

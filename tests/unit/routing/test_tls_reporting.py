@@ -85,3 +85,12 @@ async def test_records_that_cannot_be_used_or_looked_up_are_failures_of_the_poli
     assert await reported(None, unusable) == TlsReporting(policy, ResultType.TLSA_INVALID)
     bogus = TlsRequirement(refusal="DANE: SERVFAIL", policy=PolicySource.DANE)
     assert await reported(None, bogus) == TlsReporting(policy, ResultType.DNSSEC_INVALID)
+
+
+@pytest.mark.parametrize("failure", [ResultType.DANE_REQUIRED, ResultType.TLSA_INVALID])
+async def test_dane_that_the_settings_demand_and_the_host_lacks_is_a_failure_whatever_mta_sts_says(
+    failure: ResultType,
+) -> None:
+    tls = TlsRequirement(refusal="DANE is demanded", policy=PolicySource.CONFIG, dane_failure=failure)
+    policy = ReportedPolicy("example.com", PolicyType.TLSA)
+    assert await reported(sts(StsMode.ENFORCE), tls) == TlsReporting(policy, failure)

@@ -65,6 +65,14 @@ class OutboundTlsSettings(TlsSettings):
         "For delivery by MX: obey TLSA records (DANE, RFC 7672). Needs a validating resolver in `dns_servers` whose "
         "answers are trusted (`dns_trust_ad` in outbound.ini).",
     )
+    force_dane_hosts: tuple[str, ...] = setting(
+        (),
+        values.host_list,
+        "Domains, MX names, addresses or networks to which mail is sent only if the host has authenticated TLSA "
+        "records and its certificate matches one, whatever else says `dane=false` or switches TLS off; otherwise it "
+        "waits.",
+        ini="force_dane_hosts[]",
+    )
     requiretls: RequireTls = setting(
         RequireTls.ENFORCE,
         values.choice(RequireTls),
