@@ -39,6 +39,7 @@ def told() -> list[dict[str, Any]]:
         log.attempted(entry(), report(outcome(1, Result.BOUNCED), peer=plain), None, None)
         log.attempted(entry(), report(outcome(1, Result.DROPPED), peer=None), None, None)
         log.bounce_message(entry(), BounceResult.QUEUED)
+        log.held_by_limit(entry(), "limit rate of default", 5.0)
         log.authentication_failed("mx", "535 5.7.8 No")
         log.bind_failed("192.0.2.1")
         log.config_reloaded(ConfigReloaded("sha256:a"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from mailboat.app.limits import LimitsLine, Tell, hear
 from mailboat.app.tls_reporter import TlsReporter
 from mailboat.config.settings import Settings
 from mailboat.delivery.attempt import Attempter
@@ -19,6 +20,7 @@ from mailboat.delivery.bounce import Bounces
 from mailboat.delivery.engine import Engine
 from mailboat.delivery.gate import Gate
 from mailboat.delivery.hooks import DeliveryHooks
+from mailboat.delivery.limits import DeliveryLimits, Held
 from mailboat.delivery.oauth import TokenSource
 from mailboat.delivery.pipeline import DeliveryParts
 from mailboat.delivery.pool import Pool
@@ -53,6 +55,15 @@ from mailboat.submission.submitter import Submitter
 
 Tokens = Callable[[Clock, Observer], TokenSource]
 """Makes the source of access tokens: a cache in a single process, else the supervisor's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Of a worker to what the workers of a relay share."""
+
+    tokens: Tokens
+    limits: Callable[[str, Tell], Tell]
+    """The ear of the owner of limits, which stores its state in a directory and speaks by the function it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +154,7 @@ def build_observability(options: WorkerOptions, clock: Clock) -> Observability:
     return Observability(writer, recorder, events, Observers(recorder, events))
 
 
-async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> Parts:
+async def build(options: WorkerOptions, settings: Settings, connections: Connections) -> Parts:
     """Open the queue of one worker and build its parts.
 
     Raises PluginsError for plugins that do not load, QueueInUse or StorageError when the queue cannot be opened,
@@ -177,16 +188,13 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
     tls_reports, records = TlsReportTable(next(store.databases())), ReportRecords(resolver, clock)
     tls_counter = TlsCounter(tls_reports, records, clock)
     tls_counter.configure(settings.tlsrpt)
-    pool = Pool(
-        sources=sources,
-        observer=observer,
-        clock=clock,
-        parked=lambda: gate.places.parked,
-        report=tls_counter.count,
-    )
-    attempter = Attempter(AttemptParts(router, pool, store, observer, clock, gate, tokens(clock, observer)))
+    pool = Pool(sources=sources, observer=observer, clock=clock, parked=gate.parked, report=tls_counter.count)
+    parts = AttemptParts(router, pool, store, observer, clock, gate, connections.tokens(clock, observer))
     bounces = Bounces(store, clock, observer, lambda: plugins.hooks)
-    delivery = DeliveryParts(store, attempter, bounces, observer, clock, gate, delivery_hooks)
+    limits = _limits(connections, settings.outbound.queue_dir, observer, clock)
+    delivery = DeliveryParts(
+        store, Attempter(parts), bounces, observer, clock, gate, delivery_hooks, limits, options.worker
+    )
     engine = Engine(delivery, partial(_ready_queue, router), settings)
     ahead.ready = engine.located
     load = Load()
@@ -203,6 +211,20 @@ async def build(options: WorkerOptions, settings: Settings, tokens: Tokens) -> P
         tls_counter=tls_counter,
         tls_reporter=TlsReporter(tls_reports, records, resolver, submitter),
     )
+
+
+def _limits(connections: Connections, queue_dir: str, observer: Observer, clock: Clock) -> DeliveryLimits:
+    """This worker's end of the limits."""
+    line = LimitsLine()
+    limits = DeliveryLimits(line, clock.monotonic)
+    line.say = connections.limits(queue_dir, partial(hear, limits))
+    limits.tell = partial(_tell_held, observer, clock)
+    return limits
+
+
+def _tell_held(observer: Observer, clock: Clock, entry: Entry, held: Held) -> None:
+    until = None if held.until is None else clock.now() + held.until - clock.monotonic()
+    observer.held_by_limit(entry, held.check.cause, until)
 
 
 def _ready_queue(router: Router, entry: Entry) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 import orjson
 
 from mailboat.admin.control import Check, ConfigStatus, EntryJson, Probe, QueueAdmin
+from mailboat.app.limits import LimitOwner
 from mailboat.app.questions import Questions, answer, open_line
 from mailboat.app.remote_tokens import TOKEN, give
 from mailboat.app.submissions import RemoteSubmission, SubmissionTable, pack
@@ -36,10 +37,11 @@ class WorkerPort(QueueAdmin, Protocol):
 class RemoteWorker:
     """A worker process, used over its channel."""
 
-    def __init__(self, sock: socket.socket, tokens: TokenSource) -> None:
-        """`tokens` answers the worker's requests for access tokens."""
+    def __init__(self, sock: socket.socket, tokens: TokenSource, limits: LimitOwner) -> None:
+        """`tokens` answers the worker's requests for access tokens, `limits` leases what limits allow."""
         self._sock = sock
         self._tokens = tokens
+        self._limits = limits
         self._questions = Questions()
         self._ask = self._questions.ask
         self.ready = asyncio.Event()
@@ -51,6 +53,8 @@ class RemoteWorker:
         """Read answers and requests until the worker has exited."""
         reader, writer = await open_line(self._sock)
         self._questions.open(writer)
+        lease = self._limits.join(self._questions.say)
+        self._questions.told = lease.heard
         try:
             async with _Answers(self._know, writer) as answers:
                 while line := await reader.readline():
@@ -64,6 +68,7 @@ class RemoteWorker:
             pass  # a dead worker's last line may be incomplete
         finally:
             self._questions.close()
+            lease.end()
             writer.close()
 
     async def _know(self, verb: str, arguments: list[Any]) -> Any:

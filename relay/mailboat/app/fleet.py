@@ -16,6 +16,7 @@ from contextlib import suppress
 from mailboat.app import exits
 from mailboat.app.build import WorkerOptions
 from mailboat.app.channel import RemoteWorker, WorkerPort
+from mailboat.app.limits import LimitOwner
 from mailboat.app.process import THREAD_GRACE
 from mailboat.app.worker import STOP_MARGIN
 from mailboat.delivery.tokens import TokenCache
@@ -44,8 +45,8 @@ class WorkerFailedError(Exception):
 class Fleet:
     """All workers of one relay."""
 
-    def __init__(self, options: WorkerOptions, totals: Totals) -> None:
-        """`options.workers` is their number."""
+    def __init__(self, options: WorkerOptions, totals: Totals, queue_dir: str) -> None:
+        """`options.workers` is their number. What limits count is stored in `queue_dir`."""
         self._options = options
         self._totals = totals
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -53,6 +54,7 @@ class Fleet:
         self._stop = asyncio.Event()
         self._tokens = TokenCache(SystemClock(), self._token_requested)
         self._token_requests = dict.fromkeys(TokenResult, 0.0)
+        self._limits = LimitOwner(queue_dir, SystemClock())
         self.ports: dict[str, WorkerPort] = {}
         """The workers that are up, by incarnation."""
         self.on_last_good = False
@@ -82,6 +84,7 @@ class Fleet:
         for keeper in late:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        await self._limits.close()
 
     async def _keep(self, number: int, first: asyncio.Future[None]) -> None:
         """Keep worker `number` running until the relay stops."""
@@ -125,7 +128,7 @@ class Fleet:
         self._processes[number] = process
         if self._stop.is_set():
             process.terminate()  # `stop` came too early to see it
-        port = RemoteWorker(ours, self._tokens)
+        port = RemoteWorker(ours, self._tokens, self._limits)
         incarnation = f"worker-{number}.{process.pid}"
         talk = asyncio.create_task(port.run())
         greet = asyncio.create_task(self._greet(port, incarnation, first))

@@ -23,8 +23,9 @@ from typing import Any
 import uvloop
 
 from mailboat.app import exits
-from mailboat.app.build import Tokens, WorkerOptions, build
+from mailboat.app.build import Connections, WorkerOptions, build
 from mailboat.app.channel import serve
+from mailboat.app.limits import Tell
 from mailboat.app.log_format import BoundedFormatter
 from mailboat.app.questions import Questions
 from mailboat.app.remote_tokens import RemoteTokens
@@ -123,11 +124,11 @@ async def stopped_or_failed(stop: asyncio.Event, worker: Worker) -> int:
     return exits.SOFTWARE if worker.failed.is_set() else exits.OK
 
 
-async def start_worker(options: WorkerOptions, tokens: Tokens) -> Worker | int:
+async def start_worker(options: WorkerOptions, connections: Connections) -> Worker | int:
     """A started worker, or an exit code if it failed; the reason is in the log."""
     try:
         loaded = begin(options)
-        worker = await _build(options, loaded, tokens)
+        worker = await _build(options, loaded, connections)
     except BadConfigurationError as error:
         for reason in error.reasons:
             log.error("%s", reason)  # noqa: TRY400 - the reason is whole without a traceback
@@ -143,19 +144,19 @@ async def start_worker(options: WorkerOptions, tokens: Tokens) -> Worker | int:
     return worker
 
 
-async def _build(options: WorkerOptions, loaded: Loaded, tokens: Tokens) -> Worker:
+async def _build(options: WorkerOptions, loaded: Loaded, connections: Connections) -> Worker:
     """A worker with the loaded configuration, or with the last good set if the former fails only now.
 
     Raises BadConfigurationError and StorageError.
     """
     assert loaded.settings is not None
     try:
-        return Worker(options, loaded, await build(options, loaded.settings, tokens))
+        return Worker(options, loaded, await build(options, loaded.settings, connections))
     except PluginsError as error:
         good = fall_back(options, loaded, error.faults, error.marks)
     except (OSError, ValueError) as error:
         good = fall_back(options, loaded, (Fault("tls.ini", 0, "", "", str(error)),))
-    return await _build(options, good, tokens)
+    return await _build(options, good, connections)
 
 
 async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> int:
@@ -164,7 +165,12 @@ async def _serve_supervisor(options: WorkerOptions, channel: socket.socket) -> i
     on_signals(stop, lambda: None)
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
     questions = Questions()
-    worker = await start_worker(options, lambda clock, _: RemoteTokens(questions, clock))
+
+    def limits(_: str, tell: Tell) -> Tell:
+        questions.told = tell
+        return questions.say
+
+    worker = await start_worker(options, Connections(lambda clock, _: RemoteTokens(questions, clock), limits))
     if isinstance(worker, int):
         return worker
     on_last_good = bool(worker.config.settings.copies)

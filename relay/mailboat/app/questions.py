@@ -44,11 +44,17 @@ class Questions:
         self._writer: asyncio.StreamWriter | None = None
         self.opened = asyncio.Event()
         """Set when the connection is open."""
+        self.told: Callable[[list[Any]], None] = lambda _message: None
+        """Called with what the other side says without asking."""
+        self._unsaid: list[bytes] = []
+        """What was said before the connection was open."""
 
     def open(self, writer: asyncio.StreamWriter) -> None:
         """Use this connection from now on."""
         self._writer = writer
         self.opened.set()
+        writer.writelines(self._unsaid)
+        self._unsaid.clear()
 
     def close(self) -> None:
         """The other side has exited: fail all pending requests."""
@@ -76,8 +82,19 @@ class Questions:
         finally:
             self._waiting.pop(number, None)
 
+    def say(self, message: list[Any]) -> None:
+        """Send what needs no answer. It is lost if the other side has exited."""
+        line = orjson.dumps({"say": message}) + b"\n"
+        if self._writer is not None:
+            self._writer.write(line)
+        elif not self.opened.is_set():
+            self._unsaid.append(line)
+
     def heard(self, message: dict[str, Any]) -> None:
-        """Handle an answer."""
+        """Handle an answer, or what the other side says without asking."""
+        if "say" in message:
+            self.told(message["say"])
+            return
         future = self._waiting.pop(message["id"], None)
         if future is None or future.done():
             return

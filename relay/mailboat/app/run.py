@@ -12,9 +12,10 @@ from pathlib import Path
 
 from mailboat.admin.server import AdminServer
 from mailboat.app import exits
-from mailboat.app.build import WorkerOptions
+from mailboat.app.build import Connections, WorkerOptions
 from mailboat.app.control import RelayControl
 from mailboat.app.fleet import Fleet, WorkerFailedError, exit_code
+from mailboat.app.limits import OwnLimits
 from mailboat.app.process import on_signals, run, start_worker, stopped_or_failed
 from mailboat.app.start import BadConfigurationError, begin, fall_back
 from mailboat.config.settings import Settings
@@ -22,6 +23,7 @@ from mailboat.delivery.tokens import TokenCache
 from mailboat.ingress.listener import listening_socket
 from mailboat.loading.load import Loaded
 from mailboat.metrics.recorder import Totals
+from mailboat.model.clock import SystemClock
 from mailboat.queue.lock import Lock, make_directory
 from mailboat.queue.spool import database_path
 from mailboat.queue.store import Selection, StorageError, Verb
@@ -58,7 +60,9 @@ def worker_count(nodes: int) -> int:
 
 
 async def _alone(options: WorkerOptions, stop: asyncio.Event) -> int:
-    worker = await start_worker(options, lambda clock, observer: TokenCache(clock, observer.token_requested))
+    limits = OwnLimits(SystemClock())
+    connections = Connections(lambda clock, observer: TokenCache(clock, observer.token_requested), limits.connect)
+    worker = await start_worker(options, connections)
     if isinstance(worker, int):
         return worker
     ending = asyncio.create_task(stopped_or_failed(stop, worker))
@@ -66,6 +70,7 @@ async def _alone(options: WorkerOptions, stop: asyncio.Event) -> int:
     settings = worker.config.settings
     control = RelayControl({"worker-0": worker}, 1, Totals(), settings.outbound.queue_dir)
     code = await _serve(control, settings, worker.stop, stop)
+    await limits.close()
     return code or await ending
 
 
@@ -87,7 +92,7 @@ async def _supervise(options: WorkerOptions, loaded: Loaded, stop: asyncio.Event
         log.error("%s", error)  # noqa: TRY400 - the reason is whole without a traceback
         return exits.UNAVAILABLE
     totals = Totals()
-    fleet = Fleet(options, totals)
+    fleet = Fleet(options, totals, settings.outbound.queue_dir)
     start, stopped = asyncio.create_task(fleet.start()), asyncio.create_task(stop.wait())
     await asyncio.wait((start, stopped), return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

@@ -16,7 +16,6 @@ from cyclopts import App, Parameter
 from mailboat.cli.config import EX_CONFIG
 from mailboat.config.hosts import domain_name
 from mailboat.config.settings import Settings
-from mailboat.config.shaping import NOT_OBEYED
 from mailboat.loading.load import load
 from mailboat.model.clock import SystemClock
 from mailboat.model.observer import Observer
@@ -26,6 +25,7 @@ from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
 from mailboat.routing.shaped import SOURCE, shaped
 from mailboat.shaping.effective import Effective, effective, scopes
+from mailboat.shaping.limits import NOT_OBEYED
 from mailboat.shaping.rules import RuleStage, first_match, one_line
 
 app = App(name="shaping", help="Check limits by destination, show what holds for a domain, try a reply.")
@@ -222,7 +222,7 @@ def _as_text(shown: Mapping[str, Any]) -> Iterator[str]:
     yield f"{shown['domain']}: site {shown['site']}" + (f" ({hosts})" if hosts else "")
     yield f"provider {shown['provider'] or 'none'}, source {shown['source']}"
     for limit in shown["limits"]:
-        obeyed = "" if limit["key"] not in NOT_OBEYED else "; not obeyed yet"
+        obeyed = "; not obeyed yet" if any(f" per {per}" in limit["value"] for per in NOT_OBEYED) else ""
         yield f"{limit['key']} {limit['value']}: counted over {limit['counted']}; from {limit['from']}{obeyed}"
     for key, said in shown["properties"].items():
         yield f"{key} {said['value']}: from {said['from']}"

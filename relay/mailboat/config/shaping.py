@@ -25,15 +25,13 @@ from mailboat.config.settings.shaping import (
     ShapingTable,
 )
 from mailboat.config.shaping_values import NAME, Unset, scope
-from mailboat.shaping.limits import LimitKey
+from mailboat.shaping.limits import NOT_OBEYED, Limit
 from mailboat.shaping.rules import ActionKind, Rule, faults_of
 from mailboat.shaping.scopes import Scope, ScopeKind
 from mailboat.shaping.table import BUILTIN, LimitTable, Provider, Said, SaidAt, Section
 
 FILE = "shaping.ini"
 RULE = "rule:"
-NOT_OBEYED = frozenset(key.value for key in LimitKey)
-"""Keys that delivery does not obey yet."""
 _LATER = frozenset(
     {
         *("recipients_per_message", "attempt_timeout", "connection_idle_timeout", "connect_timeout", "helo_timeout"),
@@ -275,8 +273,9 @@ def _warnings(file: IniFile, given: ShapingFile) -> Iterator[Fault]:
     of_providers = {name: provider.name for provider in given.providers.values() for name in provider.domains}
     for section in given.sections.values():
         for key, said in section.items():
-            if key in NOT_OBEYED and said.value is not Unset.UNSET:
-                yield file.fault(said.said_at.section, key, "is checked and shown, but delivery does not obey it yet")
+            if isinstance(said.value, Limit) and said.value.per in NOT_OBEYED:
+                message = f"is checked and shown, but delivery does not obey limits per {said.value.per} yet"
+                yield file.fault(said.said_at.section, key, message)
     for where in given.sections:
         if where.kind is ScopeKind.DOMAIN and where.name in of_providers:
             message = f"belongs to [provider:{of_providers[where.name]}], whose limits hold as well"

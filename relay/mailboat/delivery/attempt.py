@@ -20,6 +20,7 @@ from mailboat.delivery.destination import HostAddress
 from mailboat.delivery.dial import label
 from mailboat.delivery.envelope import envelope_for
 from mailboat.delivery.gate import Approach, Busy, Cost
+from mailboat.delivery.limits import HeldError
 from mailboat.delivery.oauth import TokenError, server_of
 from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.places import Place
@@ -181,8 +182,8 @@ class _Walk:
         self._silences = 0
         self._refused = 0
         """Targets that the TLS policy refuses: they are skipped."""
-        self._requiretls = self._cut_short = False
-        """A target must offer REQUIRETLS; not all targets were tried."""
+        self._requiretls = self._cut_short = self._held = False
+        """A target must offer REQUIRETLS; not all targets were tried; a limit does not allow to go on."""
         self._renewed = False
         """An access token that a host refused was renewed."""
         self._tlsa_renewed = False
@@ -205,7 +206,8 @@ class _Walk:
             raise Busy  # there are targets now, for which it needs a place
         now = self._parts.clock.monotonic()
         is_over = now - self._place.began >= self._settings.outbound.attempt_timeout
-        self._cut_short = len(self._troubles) - self._refused >= ADDRESSES or self._silences >= SILENCES or is_over
+        many = len(self._troubles) - self._refused >= ADDRESSES or self._silences >= SILENCES
+        self._cut_short = many or is_over or self._held
         if self._cut_short:
             return False
         # A host of lower preference is used if the better ones do not work, not if they are busy.
@@ -239,16 +241,25 @@ class _Walk:
         while self._offered():
             self.stage = Stage.CONNECT
             try:
-                session = None if fresh else self._parts.pool.reuse(target, self._settings)
+                session = None if fresh else self._parts.pool.reuse(target, self._settings, place.hold)
                 if session is None:
                     session, target = await self._open(target, place)
             except PeerTrouble as failure:
                 self._failed(target, failure)
                 return
+            except HeldError as held:
+                self._hold_back(held)
+                return
             gate.opened(place, session, clock.monotonic())
             place.interrupt = session.stream.give_up
-            after = await self._converse(session, target)
-            place.interrupt = None
+            try:
+                after = await self._converse(session, target)
+            except HeldError as held:
+                self._release(keep=True)
+                self._hold_back(held)
+                return
+            finally:
+                place.interrupt = None
             if after is _After.LEAVE:
                 return
             fresh = after is _After.FRESH
@@ -315,7 +326,7 @@ class _Walk:
         place.interrupt = interrupt
         try:
             async with asyncio.timeout(None) as scope:
-                return await self._parts.pool.open(target, self._settings)
+                return await self._parts.pool.open(target, self._settings, place.hold)
         except TimeoutError as error:
             raise PeerTrouble(Trouble(Stage.CONNECT, FaultKind.TIMEOUT, why)) from error
         finally:
@@ -384,6 +395,15 @@ class _Walk:
         self.retry_after, self.excused = max(address.dead_until - now, BUSY_DELAY), True
         self.conclude(verdict.deferred(self.pending, trouble, target.host))
 
+    def _hold_back(self, held: HeldError) -> None:
+        """A limit does not allow to go on. Raises Busy, unless there is something to record."""
+        if not (self._outcomes or self._answers or self._troubles):
+            raise Busy
+        self._cut_short = self._held = True
+        if not self._troubles:
+            self.excused, self.retry_after = True, BUSY_DELAY
+            self.give_up(Trouble(self.stage, FaultKind.LOCAL, held.cause))
+
     def in_order(self) -> tuple[Outcome, ...]:
         """One outcome for each recipient, in the entry's order."""
         return tuple(self._outcomes[recipient.id] for recipient in self.entry.recipients)
@@ -409,6 +429,9 @@ class _Walk:
             self._release(keep=True)
             return _After.LEAVE
         recipients = fitting[: session.offers.limits.recipients]
+        hold = None if self._place is None else self._place.hold
+        if hold is not None:
+            hold.renew(len(recipients), self._parts.clock.monotonic())
         envelope = envelope_for(self.entry.message, recipients, session.offers, self._parts.clock.now())
         try:
             transcript = await session.transact(envelope, body, self._settings.outbound)
@@ -417,6 +440,8 @@ class _Walk:
         if reused and verdict.was_dead(transcript):
             self._release(keep=False)
             return _After.FRESH
+        if hold is not None and (transcript.fault or (transcript.data is not None and transcript.data.code < 400)):
+            hold.used()
         signal, trouble = verdict.signal_in(transcript)
         self._learn(target, signal, trouble)
         if transcript.mail is not None:
@@ -489,6 +514,8 @@ class _Walk:
         if self.session is not None:
             self._parts.pool.release(self.session, self._settings, keep=keep)
             self.session = None
+            if keep and self._place is not None and self._place.hold is not None:
+                self._place.hold.let_go()
 
     def _discard(self) -> None:
         if self.session is not None:

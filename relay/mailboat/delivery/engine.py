@@ -15,6 +15,7 @@ from mailboat.delivery import watch
 from mailboat.delivery.gate import Busy, PutOff
 from mailboat.delivery.pipeline import DeliveryParts, Pipeline
 from mailboat.delivery.places import Place
+from mailboat.delivery.terms import terms_of
 from mailboat.model.envelope import Entry, EntryKey
 from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.schedule import LOW_WATER, OfferResult, Schedule
@@ -51,6 +52,7 @@ class Engine:
         self._gate = parts.gate
         self._schedule = Schedule(IN_MEMORY, parts.gate)
         self._gate.resume = self._schedule.resume
+        self._limits_timer: asyncio.TimerHandle | None = None
         self._attempts: dict[EntryKey, asyncio.Task[None]] = {}
         self._pipeline = Pipeline(parts, self, settings)
         self._cursor: tuple[float, EntryKey] | None = None
@@ -69,6 +71,8 @@ class Engine:
         self._timer_at = float("inf")
         self._watch: asyncio.TimerHandle | None = None
         self._stopping = False
+        if (limits := parts.limits) is not None:
+            limits.resume, limits.pump, limits.wake_at = self._schedule.resume, self._pump, self._limits_at
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -78,6 +82,10 @@ class Engine:
         self._pipeline.configure(settings)
         self._gate.configure(outbound.concurrency_max, outbound.destination_concurrency_max)
         self._gate.retry_now()
+        if self._parts.limits is not None:
+            terms = terms_of(settings.shaping, self._parts.worker)
+            self._gate.limits = None if terms is None else self._parts.limits
+            self._parts.limits.configure(terms)
         if self._reader is not None:
             self._pump()
 
@@ -223,6 +231,22 @@ class Engine:
         finally:
             del self._attempts[entry.key]
         self._pump()
+        if self._gate.limits is not None:
+            self._gate.limits.settle()
+
+    def _limits_at(self, when: float) -> None:
+        """Have limits looked at then, if not before."""
+        loop, delay = asyncio.get_running_loop(), max(0.0, when - self._parts.clock.monotonic())
+        timer = self._limits_timer
+        if timer is None or timer.cancelled() or timer.when() > loop.time() + delay:
+            if timer is not None:
+                timer.cancel()
+            self._limits_timer = loop.call_later(delay, self._limits_due)
+
+    def _limits_due(self) -> None:
+        self._limits_timer = None
+        if self._parts.limits is not None and not self._stopping:
+            self._parts.limits.tick(self._parts.clock.monotonic())
 
     # Called by the pipeline.
 

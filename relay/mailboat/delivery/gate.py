@@ -15,6 +15,7 @@ from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 from mailboat.delivery.destination import Destination, HostAddress
+from mailboat.delivery.limits import DeliveryLimits
 from mailboat.delivery.places import Line, Place, Places
 from mailboat.delivery.verdict import FaultKind, Signal, Trouble
 from mailboat.model.envelope import Entry
@@ -94,6 +95,8 @@ class Gate:
         self.places = Places()
         self.resume: Callable[[str], bool] = lambda _name: False
         """Have a queue take its turn; False: it has nothing to start."""
+        self.limits: DeliveryLimits | None = None
+        """Those of shaping.ini; None: nothing is limited."""
         self._each = 1
         self._destinations: OrderedDict[str, Destination] = OrderedDict()
         self._addresses: OrderedDict[Spot, HostAddress] = OrderedDict()
@@ -160,6 +163,8 @@ class Gate:
             for address in in_the_way:
                 self._block(name, address)
             return None
+        if self.limits is not None and not self.limits.is_ready(name, entry, where, now):
+            return None
         if destination.is_proven(now):
             return Ring.PROVEN
         if len(destination.unproven) < UNPROVEN_MARKED:
@@ -173,6 +178,8 @@ class Gate:
         candidate = self._candidate
         if isinstance(candidate, Destination):
             place = self.occupy(candidate, now)
+            if self.limits is not None:
+                place.hold = self.limits.begin()
             if self._with_room is not None:
                 place.reserved = self._with_room
                 place.reserved.open += 1
@@ -195,6 +202,8 @@ class Gate:
             self._placeless -= 1
             return
         self.leave(place, now)
+        if place.hold is not None:
+            place.hold.close(now)
         self.places.remove(place)
         destination = place.destination
         destination.running -= 1
@@ -209,6 +218,10 @@ class Gate:
         """Resume queues whose back-off is over. Call it about every second while `has_blocked`."""
         for holder in list(self._blocked):
             self._let_in(holder, now)
+
+    def parked(self) -> int:
+        """How many attempts have silent peers, so that their connections do not count."""
+        return self.places.parked
 
     @property
     def has_blocked(self) -> bool:

@@ -18,6 +18,7 @@ from mailboat.config.settings import Settings
 from mailboat.delivery import verdict
 from mailboat.delivery.gate import Gate, PutOff
 from mailboat.delivery.hooks import AttemptHooks, DeliveryHooks
+from mailboat.delivery.limits import DeliveryLimits
 from mailboat.delivery.notifier import DeliveredNotifier
 from mailboat.delivery.places import Place
 from mailboat.model.clock import Clock, rfc3339
@@ -81,6 +82,10 @@ class DeliveryParts:
     clock: Clock
     gate: Gate
     hooks: DeliveryHooks
+    limits: DeliveryLimits | None = None
+    """Those of shaping.ini; None: there are none, whatever it says."""
+    worker: int = 0
+    """The number of this worker."""
     chance: Callable[[], float] = random.random
     """Numbers from 0 to 1, which spread retries."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mailboat.delivery.destination import Destination, HostAddress
+from mailboat.delivery.limits import Hold
 
 SILENT_AFTER = 5.0
 """Seconds without an octet after which an attempt is parked."""
@@ -45,6 +46,7 @@ class Place:
         "conversing",
         "destination",
         "heard",
+        "hold",
         "interrupt",
         "line",
         "mark",
@@ -75,6 +77,8 @@ class Place:
         """Its session."""
         self.mark: tuple[float, int] | None = None
         """Time and octets of the last measurement of the body's progress."""
+        self.hold: Hold | None = None
+        """What it took of limits."""
         self.interrupt: Callable[[str], None] | None = None
         """Interrupts the attempt, with a reason for people."""
 

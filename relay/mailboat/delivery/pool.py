@@ -14,6 +14,7 @@ from functools import partial
 
 from mailboat.config.settings import Settings, TlsSettings
 from mailboat.delivery.client import Client, Report
+from mailboat.delivery.limits import Hold
 from mailboat.delivery.session import Session
 from mailboat.delivery.source import BindSource, SourceMissing, Sources
 from mailboat.delivery.tls import BrokenTls, ClientContexts
@@ -67,25 +68,31 @@ class Pool:
         self._all_closed: asyncio.Event | None = None
         self._closing = False
 
-    def reuse(self, target: Target, settings: Settings) -> Session | None:
+    def reuse(self, target: Target, settings: Settings, hold: Hold | None = None) -> Session | None:
         """An idle session with the target, if there is one. Give it back with `release` or `discard`.
 
         Raises:
             PeerTrouble: why there can be none.
         """
-        session = self._idle_session(self._key(target, self._source(target, settings), settings.tls_outbound))
+        session = self._idle_session(self._key(target, self._source(target, settings), settings.tls_outbound, hold))
         if session is not None:
+            if hold is not None and session.slot is not None:
+                hold.reuse(session.slot)
             session.max_messages = target.max_messages
         return session
 
-    async def open(self, target: Target, settings: Settings) -> Session:
+    async def open(self, target: Target, settings: Settings, hold: Hold | None = None) -> Session:
         """A new session with the target. Give it back with `release` or `discard`.
 
         Raises:
-            PeerTrouble: why it could not be opened.
+            PeerTrouble: why it could not be opened. HeldError: `hold` has no connection for it.
         """
         source = self._source(target, settings)
-        key = self._key(target, source, settings.tls_outbound)
+        key = self._key(target, source, settings.tls_outbound, hold)
+        slot = None if hold is None else hold.to_dial()
+        while slot is not None and slot.is_open:  # until its last connection is closed
+            self._left.clear()
+            await self._left.wait()
         try:
             session = await self._dial(target, source, settings)
         except SourceMissing as missing:
@@ -94,6 +101,9 @@ class Pool:
         session.key = key
         session.max_messages = target.max_messages
         self._open.add(session)
+        if slot is not None:
+            slot.opened(partial(self._retire, session), self._clock.monotonic())
+            session.slot = slot
         session.stream.on_closed = partial(self._gone, session)
         return session
 
@@ -141,15 +151,21 @@ class Pool:
             most = min(most, announced)
         if not session.stream.usable:
             session.stream.abort()
-        elif not keep or self._closing or timeout <= 0 or session.used >= most:
+        elif not (keep and self._may_stay(session)) or self._closing or timeout <= 0 or session.used >= most:
             self._leave(session)
         else:
             while len(self._expiry) >= outbound.concurrency_max:
                 self._retire(next(iter(self._expiry)))
+            if session.slot is not None:
+                session.slot.rest()
             self._idle.setdefault(session.key, []).append(session)
             self._expiry[session] = self._clock.monotonic() + timeout
             if self._timer is None:
                 self._sweep_after(timeout)
+
+    def _may_stay(self, session: Session) -> bool:
+        """Whether limits let it be kept while others wait for a connection."""
+        return session.slot is None or session.slot.may_stay(self._clock.monotonic())
 
     def discard(self, session: Session) -> None:
         """A session that must not be reused: closed without QUIT."""
@@ -176,7 +192,7 @@ class Pool:
             session.stream.abort()
         await self._all_closed.wait()
 
-    def _key(self, target: Target, source: BindSource, tls: TlsSettings) -> Hashable:
+    def _key(self, target: Target, source: BindSource, tls: TlsSettings, hold: Hold | None) -> Hashable:
         """The properties that two messages must share to use one connection."""
         if tls is not self._tls:
             self._tls_changes += tls != self._tls
@@ -191,6 +207,7 @@ class Pool:
             _verified_by(target),
             target.credentials,
             self._tls_changes,
+            None if hold is None else hold.group,
         )
 
     def _idle_session(self, key: Hashable) -> Session | None:
@@ -198,6 +215,8 @@ class Pool:
         while idle:
             session = idle.pop()
             expiry = self._expiry.pop(session)
+            if session.slot is not None:
+                session.slot.wake()
             if not idle:
                 del self._idle[key]
             if session.stream.usable and self._clock.monotonic() < expiry:
@@ -219,6 +238,8 @@ class Pool:
         """No longer idle."""
         if self._expiry.pop(session, None) is None:
             return
+        if session.slot is not None:
+            session.slot.wake()
         idle = self._idle[session.key]
         idle.remove(session)
         if not idle:
@@ -230,6 +251,9 @@ class Pool:
         self._open.discard(session)
         self._leaving.discard(session)
         self._left.set()
+        if session.slot is not None:
+            session.slot.gone()
+            session.slot = None
         self._observer.outbound_connections(-1)
         if not self._open and self._all_closed is not None:
             self._all_closed.set()

@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 
 from mailboat.config.settings import OutboundSettings
 from mailboat.delivery.envelope import Envelope
+from mailboat.delivery.limits import Slot
 from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.replies import Broken, RawReply, ReplyStream, decode
 from mailboat.delivery.stuffing import END, PIECE, pieces, stuffed
@@ -63,6 +64,7 @@ class Session:
         "max_messages",
         "offers",
         "quit_timeout",
+        "slot",
         "stream",
         "used",
     )
@@ -78,6 +80,8 @@ class Session:
         """The final dot of the current transaction was sent, and its reply was not received."""
         self.key: object = None
         """Used by the pool."""
+        self.slot: Slot | None = None
+        """What it counts as under limits; None: they do not count it."""
         self.max_messages: int | None = None
         """Messages that its target accepts over one connection; None: as configured."""
         self.quit_timeout = 5.0

@@ -109,6 +109,20 @@ class EventLog(Observer):
             }
         )
 
+    def held_by_limit(self, entry: Entry, cause: str, until: float | None) -> None:
+        self._tell(
+            {
+                "time": self._time(),
+                "event": "held",
+                "id": entry.message.id,
+                "entry": entry.id,
+                "domain": entry.domain,
+                "recipient_count": len(entry.recipients),
+                "held_by": cause,
+                "until": None if until is None else rfc3339(until),
+            }
+        )
+
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:  # noqa: ARG002
         outcomes = report.outcomes
         if len(outcomes) == 1:

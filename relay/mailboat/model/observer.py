@@ -166,6 +166,12 @@ class Observer:
     def attempt_started(self, entry: Entry) -> None:
         """Delivery of an entry begins."""
 
+    def held_by_limit(self, entry: Entry, cause: str, until: float | None) -> None:
+        """A due entry waits because of a limit; once for an entry and cause.
+
+        `until` is when the limit may allow it, in seconds since the epoch; None: when a connection is closed.
+        """
+
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
         """An attempt is over and recorded.
 
@@ -237,6 +243,10 @@ class Observers(Observer):
     def attempt_started(self, entry: Entry) -> None:
         for observer in self._observers:
             observer.attempt_started(entry)
+
+    def held_by_limit(self, entry: Entry, cause: str, until: float | None) -> None:
+        for observer in self._observers:
+            observer.held_by_limit(entry, cause, until)
 
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
         for observer in self._observers:

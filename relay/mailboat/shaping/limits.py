@@ -34,6 +34,10 @@ class Per(StrEnum):
     ADDRESS = "address"
 
 
+NOT_OBEYED = frozenset({Per.HOST, Per.ADDRESS})
+"""Delivery does not count these: a start is decided before it is known which host it leads to."""
+
+
 class Each(StrEnum):
     """Who counts by itself, if the limit is not one for all."""
 

@@ -33,7 +33,7 @@ async def shaping(*arguments: str | Path) -> Done:
 
 
 async def test_check_says_what_is_there_and_warns(tmp_path: Path) -> None:
-    (tmp_path / "shaping.ini").write_text("[main]\ntable=none\n[domain:d.test]\nconnections=2\ninet=v4\n")
+    (tmp_path / "shaping.ini").write_text("[main]\ntable=none\n[domain:d.test]\nconnections=2 per host\ninet=v4\n")
     done = await shaping("check", tmp_path)
     warning, summary = done.output.splitlines()
     assert (done.status, summary) == (0, "1 sections, 0 providers, 0 rules")
@@ -70,10 +70,12 @@ async def test_explain_shows_what_holds_and_where_it_is_from(tmp_path: Path, dns
 
 
 async def test_explain_says_in_words_what_delivery_does_not_obey_yet(tmp_path: Path, dns: DnsServer) -> None:
+    (tmp_path / "shaping.ini").write_text("[domain:gmail.com]\nconnections=3 per host\n")
     done = await shaping("explain", "gmail.com", "--config", tmp_path)
     lines = done.output.splitlines()
     assert lines[1] == "provider google, source default"
-    assert lines[2].endswith("from built-in [provider:google]; not obeyed yet")
+    assert lines[2].endswith("from built-in [provider:google]")
+    assert lines[3].endswith("from shaping.ini:2 [domain:gmail.com]; not obeyed yet")
     assert "messages_per_connection 50: from built-in [provider:google]" in lines
 
 

@@ -16,6 +16,7 @@ from tests.support.submission_requests import SubmissionBox
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app import questions
 from mailboat.app.channel import RemoteWorker, serve
+from mailboat.app.limits import LimitOwner
 from mailboat.app.questions import Questions
 from mailboat.app.remote_tokens import RemoteTokens
 from mailboat.app.submissions import WorkerGoneError
@@ -61,6 +62,7 @@ class FakeWorker(SubmissionBox):
         self.fault: Exception | None = None
         self.questions = Questions()
         self.supervisor = FakeTokens()
+        self.limits = LimitOwner("", FixedClock())
 
     async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
         return [{"day": day}]
@@ -101,7 +103,7 @@ class FakeWorker(SubmissionBox):
 async def line(worker: FakeWorker) -> AsyncIterator[tuple[RemoteWorker, asyncio.Task[None]]]:
     """A remote worker, and the task that serves it."""
     ours, theirs = socket.socketpair()
-    remote = RemoteWorker(ours, worker.supervisor)
+    remote = RemoteWorker(ours, worker.supervisor, worker.limits)
     served = asyncio.create_task(serve(theirs, worker, worker.questions))
     talk = asyncio.create_task(remote.run())
     async with asyncio.timeout(10):

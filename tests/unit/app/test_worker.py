@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mailboat.app.build import WorkerOptions
+from mailboat.app.build import Connections, WorkerOptions
+from mailboat.app.limits import OwnLimits
 from mailboat.app.process import start_worker
 from mailboat.app.worker import Worker
 from mailboat.delivery.tokens import TokenCache
+from mailboat.model.clock import SystemClock
 
 
 @pytest.fixture
@@ -20,7 +22,8 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
     (tmp_path / "outbound.ini").write_text("queue_dir=queue\n")
     silent = os.open(os.devnull, os.O_WRONLY)
     started = await start_worker(
-        WorkerOptions(tmp_path, drain_timeout=0.0, event_fd=silent), lambda clock, _: TokenCache(clock)
+        WorkerOptions(tmp_path, drain_timeout=0.0, event_fd=silent),
+        Connections(lambda clock, _: TokenCache(clock), OwnLimits(SystemClock()).connect),
     )
     assert isinstance(started, Worker)
     yield started

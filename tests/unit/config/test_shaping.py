@@ -88,10 +88,9 @@ def test_what_outbound_says_explicitly_counts_more_than_the_built_in_table(
 
 
 def test_what_is_not_obeyed_yet_is_said(directory: Directory) -> None:
-    directory.write("shaping.ini", f"[default]\nconnections=3\nrate=30/1m\ninet=v4\n{RULE}")
+    directory.write("shaping.ini", f"[default]\nconnections=3 per host\nrate=30/1m\ninet=v4\n{RULE}")
     assert directory.warnings() == [
-        "shaping.ini:2: [default] connections: is checked and shown, but delivery does not obey it yet",
-        "shaping.ini:3: [default] rate: is checked and shown, but delivery does not obey it yet",
+        "shaping.ini:2: [default] connections: is checked and shown, but delivery does not obey limits per host yet",
         "shaping.ini:5: [rule:r]: is checked, but delivery does not act on rules yet",
     ]
 

@@ -1,0 +1,52 @@
+"""Which limits of shaping.ini hold for mail, as `limits` asks the owner for them. Pure."""
+
+from __future__ import annotations
+
+from mailboat.delivery.limits import Terms
+from mailboat.delivery.source import chosen_source
+from mailboat.model.envelope import Entry
+from mailboat.routing.answers import Site
+from mailboat.shaping.effective import Counted, Facts, effective
+from mailboat.shaping.ledger import LimitCheck
+from mailboat.shaping.limits import NOT_OBEYED, Each, LimitKey
+from mailboat.shaping.rate import RateLimit
+from mailboat.shaping.table import LimitTable
+
+DEFAULT_SOURCE = "default"
+"""The name of the source that `[bind]` says."""
+_ROUTE = "route:"
+
+
+def terms_of(table: LimitTable, worker: int) -> Terms | None:
+    """The limits of a table for a worker; None: it has none."""
+    if not any(key in section for section in table.sections.values() for key in LimitKey):
+        return None
+
+    def terms(entry: Entry, site: Site) -> tuple[LimitCheck, ...]:
+        chosen = chosen_source(entry)
+        source, key = DEFAULT_SOURCE, site.key
+        if chosen is not None:
+            source, key = chosen.bind or DEFAULT_SOURCE, key.removesuffix(chosen.qualified(""))
+        found = effective(table, facts_of(entry.domain, key), source)
+        obeyed = (counted for counted in found.limits if counted.limit.per not in NOT_OBEYED)
+        return tuple(_check(counted, found.provider, worker) for counted in obeyed)
+
+    return terms
+
+
+def facts_of(domain: str, key: str) -> Facts:
+    """What is known of mail to a domain, by the key of its site."""
+    if key.startswith(_ROUTE):
+        return Facts(route=key.removeprefix(_ROUTE))
+    return Facts(domain, tuple(key.split(",")))
+
+
+def _check(counted: Counted, provider: str, worker: int) -> LimitCheck:
+    each = f"worker {worker}" if counted.limit.each is Each.WORKER else ""
+    key = "|".join((*counted.counter(), each))
+    cause = f"limit {counted.key} of {counted.section}"
+    amount = counted.limit.amount
+    if isinstance(amount, RateLimit):
+        return LimitCheck(key, counted.key, amount.count, amount.period, amount.burst, cause, provider)
+    assert amount is not None
+    return LimitCheck(key, counted.key, amount, cause=cause, provider=provider)
