@@ -29,7 +29,7 @@ from mailboat.delivery.source import Sources
 from mailboat.delivery.tokens import TokenCache
 from mailboat.hooks import NO_HOOKS
 from mailboat.model.address import NULL_SENDER, Address
-from mailboat.model.clock import SystemClock
+from mailboat.model.clock import Clock, SystemClock
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer
 from mailboat.model.outcome import AttemptReport, Outcome, Result
@@ -138,12 +138,12 @@ class Log(Observer):
 class DeliverySide:
     """Everything of one worker that delivers."""
 
-    def __init__(self, ways: Mapping[str, Way], chance: int = 1, **outbound: Any) -> None:
+    def __init__(self, ways: Mapping[str, Way], chance: int = 1, clock: Clock | None = None, **outbound: Any) -> None:
         outbound.setdefault("quit_timeout", 1.0)
         self.settings: Settings = Rig.with_outbound(**outbound)
         self.log = Log()
         self.map = Map(ways)
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         self.store = MemoryStore(self.clock)
         self.ahead = Ahead(self.map.locate, self.clock)
         random_numbers = random.Random(chance)

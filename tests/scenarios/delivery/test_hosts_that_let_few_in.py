@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from functools import partial
+import asyncio
 
 import pytest
 from tests.support.delivery_side import delivery_side, host
+from tests.support.jumping_loop import JumpingLoop
 from tests.support.strict_host import StrictHost
 
 from mailboat.model.outcome import Result
 
 RETRIES = (5.0,) * 13
-SLACK = 1.0
-"""Seconds that a busy machine may take for what is no delivery."""
 
 
 async def seconds(count: int, limit: int, *, connections: int, pause: float, messages_each: int = 10**6) -> float:
     """How long a host takes that allows so much, where the relay begins at most `limit` attempts at once."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, JumpingLoop)
     async with (
         StrictHost.start(connections=connections, seconds=pause, messages_each=messages_each) as strict,
         delivery_side(
             {"d.test": [host(("127.0.0.1", strict.port))]},
+            clock=loop.clock,
             temp_fail_intervals=RETRIES,
             destination_concurrency_max=limit,
         ) as side,
     ):
         await side.accept_many("d.test", count)
-        began = time.monotonic()
+        began = loop.time()
         side.engine.start()
         await side.all_settled()
-        took = time.monotonic() - began
+        took = loop.time() - began
         assert strict.messages == count
         assert set(strict.recipients.values()) == {1}
         assert side.results(Result.BOUNCED) == 0
@@ -40,23 +41,22 @@ async def seconds(count: int, limit: int, *, connections: int, pause: float, mes
     return took
 
 
-async def is_as_fast(count: int, *, connections: int, pause: float, messages_each: int = 10**6) -> bool:
-    """Whether mail takes no longer than with a fixed limit, in one of three tries: a busy machine may slow either."""
-    measure = partial(seconds, count, connections=connections, pause=pause, messages_each=messages_each)
-    for _ in range(3):
-        fixed, learnt = await measure(connections), await measure(20)
-        if learnt <= 1.3 * fixed + SLACK:
-            return True
-    return False
+def is_as_fast(count: int, *, connections: int, pause: float, messages_each: int = 10**6) -> bool:
+    """Whether mail takes no longer than with a fixed limit, apart from a few pauses."""
+    fixed, learnt = (
+        JumpingLoop.run(seconds(count, limit, connections=connections, pause=pause, messages_each=messages_each))
+        for limit in (connections, 20)
+    )
+    return learnt <= fixed + 3 * pause
 
 
 @pytest.mark.parametrize(("count", "pause"), [(60, 0.05), (300, 0.02), (500, 0.01)])
-async def test_a_host_that_lets_two_in_gets_its_mail_as_fast_as_with_a_fixed_limit(count: int, pause: float) -> None:
-    assert await is_as_fast(count, connections=2, pause=pause)
+def test_a_host_that_lets_two_in_gets_its_mail_as_fast_as_with_a_fixed_limit(count: int, pause: float) -> None:
+    assert is_as_fast(count, connections=2, pause=pause)
 
 
 @pytest.mark.parametrize(("count", "pause"), [(60, 0.05), (300, 0.01), (500, 0.005)])
-async def test_a_host_that_lets_one_in_and_closes_it_at_the_fourth_message_gets_its_mail_as_fast(
+def test_a_host_that_lets_one_in_and_closes_it_at_the_fourth_message_gets_its_mail_as_fast(
     count: int, pause: float
 ) -> None:
-    assert await is_as_fast(count, connections=1, pause=pause, messages_each=3)
+    assert is_as_fast(count, connections=1, pause=pause, messages_each=3)
