@@ -13,11 +13,14 @@ from tests.support.stores import draft, files_in
 
 from mailboat.model.envelope import Entry, State
 from mailboat.model.observer import Observer
+from mailboat.model.sts import StsEntry, StsMode, StsPolicy
 from mailboat.queue import offline, schema
 from mailboat.queue.offline import OfflineQueue
 from mailboat.queue.opening import open_spool
 from mailboat.queue.spool import database_path
 from mailboat.queue.store import AttemptRecord, Selection, StorageError
+from mailboat.queue.sts_copy import StsCopy
+from mailboat.queue.sts_table import StsTable
 
 START = 1_000_000.0
 
@@ -53,6 +56,29 @@ async def test_it_reads_beside_a_running_relay(tmp_path: Path) -> None:
     assert list(OfflineQueue(str(tmp_path)).entries(Selection())) == [remaining]
     await spool.accept(draft())
     await spool.close()
+
+
+async def test_of_what_several_workers_know_of_a_domain_s_policy_the_last_look_counts(tmp_path: Path) -> None:
+    checked = {0: (("a.test", 10.0), ("b.test", 10.0)), 1: (("a.test", 20.0), ("c.test", 5.0)), 2: (("b.test", 9.0),)}
+    for index, known in checked.items():
+        spool = await open_spool(tmp_path, index, FixedClock(START), Observer())
+        for domain, when in known:
+            policy = StsPolicy(StsMode.ENFORCE, 60 + index, (f"mx.{domain}",))
+            await StsTable(spool).write(StsEntry(domain, policy, f"id{index}", checked=when))
+        await spool.close()
+    queue = OfflineQueue(str(tmp_path))
+    assert queue.sts_domains() == {"a.test", "b.test", "c.test"}
+    found = {
+        domain: entry and (entry.id, entry.policy and entry.policy.max_age)
+        for domain in ("a.test", "b.test", "d.test")
+        for entry in [queue.sts(domain)]
+    }
+    assert found == {"a.test": ("id1", 61), "b.test": ("id0", 60), "d.test": None}
+    copy = StsCopy(queue)
+    await copy.remove(["a.test"])
+    await copy.write(StsEntry("b.test", checked=30.0))
+    assert await copy.read("a.test") == queue.sts("a.test")
+    assert (await copy.read("b.test"), queue.sts("b.test") is None) == (StsEntry("b.test", checked=30.0), False)
 
 
 async def test_a_spare_database_that_its_worker_removes_meanwhile_was_empty(tmp_path: Path) -> None:
