@@ -14,8 +14,10 @@ from tests.support.memory_store import MemoryStore
 from tests.support.stores import BODY, Listener, address, draft, until
 
 from mailboat.model.address import Address
-from mailboat.model.envelope import Draft, Entry, EntryKey, Recipient, SpooledBody, State, StoredNotes
+from mailboat.model.envelope import Draft, Entry, EntryKey, Owed, Recipient, SpooledBody, State, StoredNotes
 from mailboat.model.observer import Observer
+from mailboat.model.outcome import Outcome, ReportAction, Result, Stage
+from mailboat.model.reply import Reply
 from mailboat.queue.opening import open_spool, open_store
 from mailboat.queue.spool import Spool
 from mailboat.queue.spool_set import SpoolSet
@@ -281,6 +283,19 @@ async def test_that_a_delay_was_reported_is_kept_with_the_entry(store: Store) ->
     told = replace(entry, state=State.DEFERRED, next_attempt=START + 64, delay_reported=True)
     await store.record(entry, AttemptRecord(told))
     assert await store.due(START + 64, 10) == [told]
+
+
+async def test_an_entry_whose_report_alone_is_owed_stays_due_and_keeps_its_message(store: Store) -> None:
+    (entry,) = await store.accept(draft())
+    (to,) = entry.recipients
+    outcome = Outcome(to.id, Result.DELIVERED, "2.0.0", Stage.DOT, "250 ok", Reply(250, "ok"), "mx.test")
+    owed = (Owed(to, outcome, ReportAction.RELAYED, START),)
+    left = replace(entry, recipients=(), owed=owed, state=State.DEFERRED, next_attempt=START + 64)
+    await store.record(entry, AttemptRecord(left))
+    assert await store.due(START + 64, 10) == [left]
+    assert await store.body(left) == draft().body
+    await store.record(left, AttemptRecord(None))
+    assert await store.due(START + 64, 10) == []
 
 
 async def test_a_bounce_is_queued_with_the_outcome_and_announced(store: Store) -> None:

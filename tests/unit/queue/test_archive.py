@@ -16,12 +16,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.stores import BODY, address
 
-from mailboat.model.envelope import Entry, EntryKey, Message, Recipient, State, StoredNotes
+from mailboat.model.envelope import Entry, EntryKey, Message, Owed, Recipient, State, StoredNotes
+from mailboat.model.outcome import Outcome, ReportAction, Result, Stage
+from mailboat.model.reply import Reply
 from mailboat.queue import archive, ids
 from mailboat.queue.archive import ArchiveReader, DamagedArchiveError, chunks, verify
 from mailboat.queue.packed import PackedMessage, pack, unpack
 
 ID = "0123456789abcdef" * 2
+REPLY = Reply(250, "2.0.0 später")
+OWED = Owed(
+    Recipient(2, address("carol@there.test"), {"NOTIFY": "SUCCESS"}),
+    Outcome(2, Result.DELIVERED, "2.0.0", Stage.DOT, str(REPLY), REPLY, "mx.there.test"),
+    ReportAction.RELAYED,
+    1_000_050.5,
+)
 
 
 def message(number: int = 1, body: bytes = BODY, **facts: object) -> tuple[PackedMessage, list[bytes]]:
@@ -51,11 +60,14 @@ def read(octets: bytes) -> list[tuple[PackedMessage, bytes]]:
 
 def test_what_was_written_comes_back_and_is_a_tar_file_that_tar_can_list() -> None:
     messages = [message(1), message(2, b""), message(3, b"x" * 5000, state=State.HELD, next_attempt=None, noted=None)]
+    messages += [message(4, owed=(OWED,)), message(5, owed=(OWED,), recipients=())]
     octets = written(*messages)
     assert read(octets) == [(packed, b"".join(body)) for packed, body in messages]
     with tarfile.open(fileobj=io.BytesIO(octets)) as tar:
         assert tar.getnames() == [
-            *("mailboat-queue.json", "1.json", "1.eml", "2.json", "2.eml", "3.json", "3.eml", "end.json")
+            "mailboat-queue.json",
+            *(f"{number}.{part}" for number in range(1, 6) for part in ("json", "eml")),
+            "end.json",
         ]
         assert {member.mode for member in tar} == {0o600}
 
@@ -152,6 +164,11 @@ def change_entry(key: str, value: object) -> Callable[[dict[str, object]], None]
 
 
 ENTRY = orjson.loads(pack(message()[0]))["entries"][0]
+TOLD = orjson.loads(pack(message(owed=(OWED,))[0]))["entries"][0]["reports"]["owed"][0]
+
+
+def change_owed(key: str, value: object) -> Callable[[dict[str, object]], None]:
+    return change_entry("reports", {"owed": [TOLD | {key: value}]})
 
 
 @pytest.mark.parametrize(
@@ -196,6 +213,16 @@ ENTRY = orjson.loads(pack(message()[0]))["entries"][0]
         change_entry("recipients", [[1, "a\0", "b", "b"]]),
         change_entry("last_reply", 1),
         change_entry("noted", [1]),
+        change_entry("reports", {"owed": 5}),
+        change_owed("recipient", [2, "a\r\nb", "d", "d"]),
+        change_owed("recipient", [2, "", "d", "d"]),
+        change_owed("recipient", "carol"),
+        change_owed("parameters", {"ORCPT": "x;a\nb"}),
+        change_owed("action", "sent"),
+        change_owed("at", "now"),
+        change_owed("reply", [250]),
+        change_owed("reply", "250 ok"),
+        change_owed("status", None),
     ],
 )
 def test_an_envelope_that_no_database_could_hold_is_refused(forge: Callable[[dict[str, object]], None]) -> None:
