@@ -115,10 +115,11 @@ class Control(QueueAdmin, Protocol):
         """The Prometheus text format 0.0.4: one sum for all workers."""
 
 
-def entry_to_json(entry: Entry) -> EntryJson:
+def entry_to_json(entry: Entry, held_by: str | None = None, held_until: float | None = None) -> EntryJson:
     """The JSON that the queue API and `mailboat queue --json` show of an entry; times are RFC 3339 UTC.
 
-    The null sender is an empty text.
+    The null sender is an empty text. `held_by` is what does not let a due entry start, and `held_until` the time when
+    that may change, if it is known.
     """
     message = entry.message
     return {
@@ -134,6 +135,8 @@ def entry_to_json(entry: Entry) -> EntryJson:
         "last_reply": entry.last_reply,
         "last_mx": entry.last_mx,
         "held_reason": entry.held_reason or None,
+        "held_by": held_by,
+        "held_until": None if held_until is None else rfc3339(held_until),
         "origin": message.origin or None,
         "tenant": message.tenant,
         "labels": list(message.labels),

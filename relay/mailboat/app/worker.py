@@ -20,6 +20,7 @@ from mailboat.delivery.engine import DOT_GRACE, HANG_UP_GRACE
 from mailboat.loading.load import Loaded
 from mailboat.metrics.plugins import pack
 from mailboat.metrics.recorder import Snapshot
+from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer
 from mailboat.queue import exports, imports
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, StorageError, Verb
@@ -199,11 +200,19 @@ class Worker:
             page = await self._parts.store.page(selection, limit, after)
         except ValueError as error:
             raise BadCursorError(str(error)) from error
-        return [entry_to_json(entry) for entry in page.entries], page.next
+        return [self._shown(entry) for entry in page.entries], page.next
 
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
         """One entry, or those of one message."""
-        return [entry_to_json(entry) for entry in await self._parts.store.get(id)]
+        return [self._shown(entry) for entry in await self._parts.store.get(id)]
+
+    def _shown(self, entry: Entry) -> EntryJson:
+        held = self._parts.engine.held(entry)
+        if held is None:
+            return entry_to_json(entry)
+        clock = self._parts.clock
+        until = None if held.until is None else clock.now() + held.until - clock.monotonic()
+        return entry_to_json(entry, held.check.cause, until)
 
     async def change(self, verb: Verb, selection: Selection) -> int:
         """Apply an operator's verb."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from mailboat.config.settings import Settings
 from mailboat.delivery import watch
 from mailboat.delivery.gate import Busy, PutOff
+from mailboat.delivery.limits import Held
 from mailboat.delivery.pipeline import DeliveryParts, Pipeline
 from mailboat.delivery.places import Place
 from mailboat.delivery.terms import terms_of
@@ -126,8 +127,9 @@ class Engine:
         for attempt in self._attempts.values():
             attempt.cancel()
         await self._finish(None)
-        if self._watch is not None:
-            self._watch.cancel()
+        for timer in (self._watch, self._limits_timer):
+            if timer is not None:
+                timer.cancel()
 
     async def _finish(self, timeout: float | None) -> None:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
@@ -136,6 +138,16 @@ class Engine:
             if left is not None and left <= 0:
                 return
             await asyncio.wait(tasks, timeout=left)
+
+    def held(self, entry: Entry) -> Held | None:
+        """The limit that does not let a due entry start; None: there is none, or it is not due."""
+        limits, due = (
+            self._gate.limits,
+            entry.next_attempt is not None and entry.next_attempt <= self._parts.clock.now(),
+        )
+        if limits is None or not due or self._schedule.is_in_progress(entry.key):
+            return None
+        return limits.holding(self._destination(entry))
 
     # Called by the store.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from tests.support.counting_mx import CountingMx
 from tests.support.dns_server import DnsServer
+from tests.support.mx_conversation import Held
 from tests.support.relay_process import Relay, RelayConfig, everybody_accepts, running
 
 
@@ -92,11 +96,8 @@ async def test_no_window_holds_more_messages_than_the_rate_and_none_counts_as_an
 async def test_domains_of_one_provider_share_its_connections_and_take_turns(
     tmp_path: Path, mx: CountingMx, dns: DnsServer
 ) -> None:
-    config = shaped(tmp_path, mx, "[provider:p]", "mx[]=.provider.test", "sample_mx[]=mx.provider.test")
-    config.put(
-        "shaping.ini",
-        (config.directory / "shaping.ini").read_text() + "connections=2\n[domain:d1.test]\nconnections=1\n",
-    )
+    provider = ("[provider:p]", "mx[]=.provider.test", "sample_mx[]=mx.provider.test", "connections=2")
+    config = shaped(tmp_path, mx, *provider, "[domain:d1.test]", "connections=1")
     config.by_mx = True
     ways = (f"dns_servers={dns.endpoint}", f"mx_port={mx.port}", "inet_prefer=v4-only")
     config.outbound_is("disabled=true", *ways)
@@ -108,3 +109,37 @@ async def test_domains_of_one_provider_share_its_connections_and_take_turns(
         assert mx.most_open <= 2
         assert {event["domain"] for event in events[: count // 2]} >= {"d0.test", "d1.test", "d2.test"}
         assert await relay.stop() == 0
+
+
+async def test_a_killed_worker_gives_its_connections_back(tmp_path: Path, mx: CountingMx) -> None:
+    config = shaped(tmp_path, mx, "[route:sink]", "connections=1")
+    mx.on(".", Held("250 2.0.0 ok"))
+    async with running(config) as relay:
+        count = await config.fill(relay, 8)
+        config.outbound_is()
+        await mx.wait_for(lambda server: server.mails)
+        for worker in relay.workers():
+            os.kill(worker, signal.SIGKILL)
+        await relay.logged("it is restarted", 2)
+        mx.release()
+        await relay.event("delivered", count)
+        assert mx.most_open == 1
+
+
+async def test_after_a_kill_nothing_leaves_early(tmp_path: Path, mx: CountingMx) -> None:
+    config = shaped(tmp_path, mx, "[route:sink]", "rate=1/1h")
+    config.outbound_is()
+    async with running(config) as relay:
+        await relay.submit("first@d.test")
+        await relay.event("delivered")
+        await relay.kill_all()
+    async with running(config) as relay:
+        id_ = await relay.submit("second@d.test")
+        [held] = await relay.event("held")
+        until, now = (datetime.fromisoformat(held[name]).timestamp() for name in ("until", "time"))
+        assert 3500 < until - now < 3700
+        [shown] = [entry for entry in await relay.queue() if entry["id"].startswith(id_)]
+        assert (shown["held_by"], shown["attempts"]) == ("limit rate of route:sink", 0)
+        assert abs(datetime.fromisoformat(shown["held_until"]).timestamp() - until) < 1
+        assert await relay.stop() == 0
+    assert len(mx.mails) == 1

@@ -60,6 +60,8 @@ def test_an_entry_is_shown_as_the_interface_says() -> None:
         "last_reply": "",
         "last_mx": "",
         "held_reason": None,
+        "held_by": None,
+        "held_until": None,
         "origin": None,
         "tenant": "default",
         "labels": [],
