@@ -161,7 +161,7 @@ class Entry:
         """What the message asks of TLS."""
         message = self.message
         if message.requiretls or message.tls_required_no:
-            return MessageTls(self.force_tls, message.requiretls, message.tls_required_no)
+            return MessageTls(self.force_tls, message.requiretls, message.tls_required_no, message.is_tls_report)
         return _FORCED if self.force_tls else NOTHING_ASKED
 
     @property

@@ -53,6 +53,8 @@ class MessageTls(NamedTuple):
     """REQUIRETLS (RFC 8689 2)."""
     lax: bool = False
     """`TLS-Required: No` (RFC 8689 5): the policy of the recipients' domain does not count."""
+    reports: bool = False
+    """It carries a report on TLS, which is delivered even if TLS fails, and is not reported on (RFC 8460 3)."""
 
 
 NOTHING_ASKED = MessageTls()

@@ -37,7 +37,7 @@ async def requirement(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
             proposed = await proposed
         standing = _stricter(standing, proposed)
     # RFC 8460: about what the recipients' domain publishes, so not about hosts that the settings name.
-    if policy.reports and subject.by_mx and not subject.asked.lax and standing.level is not TlsLevel.DISABLED:
+    if policy.reports and subject.by_mx and not _is_lax(policy, subject) and standing.level is not TlsLevel.DISABLED:
         return replace(standing, reporting=await reporting(subject, standing))
     return standing
 
@@ -59,7 +59,8 @@ def _base(policy: TlsPolicy, subject: Subject) -> TlsRequirement:
 
 def _is_lax(policy: TlsPolicy, subject: Subject) -> bool:
     """RFC 8689 4.1: where a message says both, `TLS-Required: No` is ignored."""
-    return subject.asked.lax and not subject.asked.requiretls and policy.tls_required_header
+    asked = subject.asked
+    return asked.lax and not asked.requiretls and (policy.tls_required_header or asked.reports)
 
 
 def _published(

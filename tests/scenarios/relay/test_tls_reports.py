@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from tests.support.authority import Authority
 from tests.support.dkim import add_key, verified
 from tests.support.relay_process import Relay, RelayConfig, command, running
@@ -128,6 +129,9 @@ async def test_a_missed_day_is_reported_after_the_start_signed_and_only_once(tmp
         assert metrics["mailboat_tlsrpt_reports_total{result=queued}"] == 1
         message, part, report = reported_in(mail)
         assert verified(mail, key) == [True]
+        tags = dict(tag.split("=", 1) for tag in "".join(str(message["DKIM-Signature"]).split()).split(";") if tag)
+        assert {"tls-report-domain", "tls-report-submitter"} <= set(tags["h"].lower().split(":")), "RFC 8460 5.3"
+        assert (tags["d"], "l" in tags) == ("sender.test", False), "RFC 8460 3"
         assert message["From"] == "tls@sender.test"
         assert message["TLS-Report-Submitter"] == "sender.test"
         assert message["TLS-Report-Domain"] == NAME
@@ -165,10 +169,11 @@ async def test_without_organization_and_contact_nobody_is_asked_for_a_record(tmp
         assert [q.name for q in r.domain.dns.queries if q.name.startswith("_smtp._tls")] == []
 
 
+@pytest.mark.parametrize("header_obeyed", ["true", "false"])
 async def test_a_report_is_delivered_though_its_receiver_s_policy_forbids_the_host_and_is_not_counted(
-    tmp_path: Path,
+    tmp_path: Path, header_obeyed: str
 ) -> None:
-    async with rig(tmp_path) as r:
+    async with rig(tmp_path, f"tls_required_header={header_obeyed}") as r:
         r.wants(f"mailto:tls@{REPORTS}")
         r.wants(f"mailto:tls@{REPORTS}", domain=REPORTS)
         r.domain.publish(MX2, domain=REPORTS)
@@ -230,6 +235,19 @@ async def test_hosts_that_the_settings_name_and_connections_that_are_used_again_
         lines = [line for line in r.config.outbound if line not in EACH_A_CONNECTION]
         r.config.outbound_is(*lines, "[route:r]", "domains=routed.test", f"hosts=127.0.0.3:{r.domain.mx2.port}")
         await r.count(BOB, BOB, BOB, "bob@plain.test", "bob@routed.test")
+        assert counted(r.queue_dir) == [(NAME, "", 1)]
+
+
+async def test_mail_that_says_it_needs_no_tls_is_not_counted(tmp_path: Path) -> None:
+    """Its connections follow no policy of the domain (RFC 8689 5)."""
+    async with rig(tmp_path) as r:
+        r.wants(f"mailto:tls@{REPORTS}")
+        async with running(r.config) as relay:
+            await relay.submit(BOB, body=b"TLS-Required: No\r\nSubject: hi\r\n\r\nGood day.\r\n")
+            await relay.event("delivered")
+            assert await relay.stop() == 0
+        assert counted(r.queue_dir) == []
+        await r.count(BOB)
         assert counted(r.queue_dir) == [(NAME, "", 1)]
 
 

@@ -392,3 +392,8 @@ def test_tls_required_no_is_shown_as_what_decided_unless_it_is_turned_off() -> N
     lax = Subject("d.test", "mx.test", IP, asked=MessageTls(lax=True))
     assert requirement(policy(), lax) == TlsRequirement(reason="TLS-Required: No", policy=PolicySource.MESSAGE)
     assert requirement(policy(tls_required_header=False), lax) == TlsRequirement()
+
+
+def test_a_report_on_tls_needs_none_though_the_header_does_not_count() -> None:
+    report = Subject("d.test", "mx.test", IP, asked=MessageTls(lax=True, reports=True))
+    assert requirement(policy(tls_required_header=False), report).policy is PolicySource.MESSAGE
