@@ -134,6 +134,8 @@ class Parts:
             staged.discard()
             raise
         self.context.hooks = self.submitter.hooks = staged.commit()
+        if settings.shaping != self.context.settings.shaping:
+            self.pool.renew()
         self.context.settings = settings
         self.context.admission.configure(settings)
         self.submitter.settings = settings

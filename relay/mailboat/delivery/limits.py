@@ -540,7 +540,8 @@ class DeliveryLimits:
         for checks, path in list(self._paths.items()):
             if not (path.waiting or path.asked or path.permits or (path.slots is not None and path.slots.leased)):
                 del self._paths[checks], self._by_number[path.number]
-        self._slots = {group: slots for group, slots in self._slots.items() if slots.leased}
+        used = {path.slots.group for path in self._paths.values() if path.slots is not None}
+        self._slots = {group: slots for group, slots in self._slots.items() if slots.leased or group in used}
         self._known = OrderedDict((k, v) for k, v in self._known.items() if v[1] is None or v[1].checks in self._paths)
 
     def _unused(self, slots: Slots) -> None:

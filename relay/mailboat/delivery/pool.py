@@ -167,6 +167,13 @@ class Pool:
         """Whether limits let it be kept while others wait for a connection."""
         return session.slot is None or session.slot.may_stay(self._clock.monotonic())
 
+    def renew(self) -> None:
+        """End each connection after its message, at once if it is idle: other limits count it from now on."""
+        for session in self._open:
+            session.max_messages = 1
+        for session in list(self._expiry):
+            self._retire(session)
+
     def discard(self, session: Session) -> None:
         """A session that must not be reused: closed without QUIT."""
         session.stream.abort()

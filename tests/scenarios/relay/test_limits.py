@@ -143,3 +143,24 @@ async def test_after_a_kill_nothing_leaves_early(tmp_path: Path, mx: CountingMx)
         assert abs(datetime.fromisoformat(shown["held_until"]).timestamp() - until) < 1
         assert await relay.stop() == 0
     assert len(mx.mails) == 1
+
+
+async def test_a_limit_that_comes_with_a_reload_counts_connections_that_were_idle_before(
+    tmp_path: Path, mx: CountingMx
+) -> None:
+    config = shaped(tmp_path, mx, "[main]")
+    config.outbound_is()
+    async with running(config) as relay:
+        await relay.submit("first@d.test")
+        await relay.event("delivered")
+        assert not mx.connections[0].closed
+        config.shaped("[route:sink]", "connections=1")
+        await mx.wait_for(lambda server: server.connections[0].closed)
+        count = await config.fill(relay, 8)
+        await relay.event("delivered", 1 + count)
+        assert mx.most_open == 1
+        config.shaped("[main]")
+        await relay.event("config", 2)
+        await relay.submit("last@d.test")
+        await relay.event("delivered", 2 + count)
+        assert await relay.stop() == 0
