@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Sequence
 
 from tests.support.mx_conversation import Answer
 from tests.support.scripted_mx import ScriptedMx
@@ -18,9 +19,12 @@ class CountingMx(ScriptedMx):
         """Connections at once, idle ones included."""
         self.times: list[float] = []
         """When each DATA came."""
+        self.accepted: list[float] = []
+        """When each connection came."""
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.most_open = max(self.most_open, 1 + sum(not connection.closed for connection in self.connections))
+        self.accepted.append(asyncio.get_running_loop().time())
         await super()._accept(reader, writer)
 
     def next_answer(self, verb: str, address: str = "") -> Answer:
@@ -29,8 +33,7 @@ class CountingMx(ScriptedMx):
             self.times.append(asyncio.get_running_loop().time())
         return super().next_answer(verb, address)
 
-    def fullest(self, period: float) -> int:
-        """The most messages in any half-open window of this many seconds."""
-        return max(
-            (bisect_right(self.times, at) - bisect_right(self.times, at - period) for at in self.times), default=0
-        )
+
+def fullest(times: Sequence[float], period: float) -> int:
+    """The most of these times in any half-open window of so many seconds."""
+    return max((bisect_right(times, at) - bisect_right(times, at - period) for at in times), default=0)

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tests.support.counting_mx import CountingMx
+from tests.support.counting_mx import CountingMx, fullest
 from tests.support.dns_server import DnsServer
 from tests.support.mx_conversation import Held
 from tests.support.relay_process import Relay, RelayConfig, everybody_accepts, running
@@ -84,7 +84,7 @@ async def test_no_window_holds_more_messages_than_the_rate_and_none_counts_as_an
         config.outbound_is()
         events = await relay.event("delivered", count)
         assert {event["attempt"] for event in events} == {1}
-        assert mx.fullest(1.0) <= 8
+        assert fullest(mx.times, 1.0) <= 8
         assert mx.times[-1] - mx.times[0] < 1.5 * count / 8
         held = [event for event in relay.events if event["event"] == "held"]
         assert held
@@ -163,4 +163,28 @@ async def test_a_limit_that_comes_with_a_reload_counts_connections_that_were_idl
         await relay.event("config", 2)
         await relay.submit("last@d.test")
         await relay.event("delivered", 2 + count)
+        assert await relay.stop() == 0
+
+
+async def test_recipients_are_counted_by_their_own_rate(tmp_path: Path, mx: CountingMx) -> None:
+    config = shaped(tmp_path, mx, "[route:sink]", "recipient_rate=8/1s")
+    async with running(config) as relay:
+        for n in range(12):
+            await relay.submit(f"a{n}@d.test", f"b{n}@d.test")
+        config.outbound_is()
+        events = await relay.event("delivered", 12)
+        assert {(event["attempt"], len(event["recipients"])) for event in events} == {(1, 2)}
+        assert 2 * fullest(mx.times, 1.0) <= 8
+        assert await relay.stop() == 0
+
+
+async def test_connections_are_begun_no_faster_than_their_rate(tmp_path: Path, mx: CountingMx) -> None:
+    config = shaped(tmp_path, mx, "[route:sink]", "connection_rate=5/1s", "messages_per_connection=1")
+    async with running(config) as relay:
+        count = await config.fill(relay, 16)
+        config.outbound_is()
+        events = await relay.event("delivered", count)
+        assert {event["attempt"] for event in events} == {1}
+        assert len(mx.accepted) == count
+        assert fullest(mx.accepted, 1.0) <= 5
         assert await relay.stop() == 0
