@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.counting_mx import CountingMx, fullest
 from tests.support.dns_server import DnsServer
-from tests.support.mx_conversation import Held
+from tests.support.mx_conversation import Drop, Held
 from tests.support.relay_process import Relay, RelayConfig, everybody_accepts, running
 
 
@@ -187,4 +187,20 @@ async def test_connections_are_begun_no_faster_than_their_rate(tmp_path: Path, m
         assert {event["attempt"] for event in events} == {1}
         assert len(mx.accepted) == count
         assert fullest(mx.accepted, 1.0) <= 5
+        assert await relay.stop() == 0
+
+
+async def test_connections_that_fail_or_break_are_given_back(tmp_path: Path, mx: CountingMx) -> None:
+    config = shaped(tmp_path, mx, "[route:sink]", "connections=1")
+    mx.on("CONNECT", "421 4.3.2 busy", "220 mx.test ESMTP")
+    mx.on("DATA", Drop(), "354 go ahead")
+    async with running(config) as relay:
+        count = await config.fill(relay, 8)
+        config.outbound_is("temp_fail_intervals=5s*20")
+        await relay.event("delivered", count)
+        await mx.hang_up()
+        for n in range(4):
+            await relay.submit(f"late{n}@d{n}.test")
+        await relay.event("delivered", count + 4)
+        assert mx.most_open == 1
         assert await relay.stop() == 0
