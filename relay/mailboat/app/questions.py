@@ -93,7 +93,10 @@ class Questions:
     def heard(self, message: dict[str, Any]) -> None:
         """Handle an answer, or what the other side says without asking."""
         if "say" in message:
-            self.told(message["say"])
+            try:
+                self.told(message["say"])
+            except Exception:  # the connection must go on: others use it
+                log.exception("what another process said: %r", message["say"][:1])
             return
         future = self._waiting.pop(message["id"], None)
         if future is None or future.done():

@@ -54,6 +54,8 @@ class Engine:
         self._schedule = Schedule(IN_MEMORY, parts.gate)
         self._gate.resume = self._schedule.resume
         self._limits_timer: asyncio.TimerHandle | None = None
+        self._limits_time = float("inf")
+        """When it ends; not asked of the timer, which uvloop cannot always tell."""
         self._attempts: dict[EntryKey, asyncio.Task[None]] = {}
         self._pipeline = Pipeline(parts, self, settings)
         self._cursor: tuple[float, EntryKey] | None = None
@@ -248,15 +250,16 @@ class Engine:
 
     def _limits_at(self, when: float) -> None:
         """Have limits looked at then, if not before."""
-        loop, delay = asyncio.get_running_loop(), max(0.0, when - self._parts.clock.monotonic())
-        timer = self._limits_timer
-        if timer is None or timer.cancelled() or timer.when() > loop.time() + delay:
-            if timer is not None:
-                timer.cancel()
-            self._limits_timer = loop.call_later(delay, self._limits_due)
+        if when >= self._limits_time:
+            return
+        if self._limits_timer is not None:
+            self._limits_timer.cancel()
+        self._limits_time = when
+        delay = max(0.0, when - self._parts.clock.monotonic())
+        self._limits_timer = asyncio.get_running_loop().call_later(delay, self._limits_due)
 
     def _limits_due(self) -> None:
-        self._limits_timer = None
+        self._limits_timer, self._limits_time = None, float("inf")
         if self._parts.limits is not None and not self._stopping:
             self._parts.limits.tick(self._parts.clock.monotonic())
 

@@ -271,3 +271,20 @@ async def test_who_waits_for_a_token_hears_that_the_supervisor_is_gone() -> None
         served.cancel()
         with pytest.raises(TokenError, match="does not answer"):
             await waiting
+
+
+async def test_an_error_in_what_is_said_without_asking_does_not_end_the_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker, heard = FakeWorker(), asyncio.Event()
+
+    def fails(message: list[Any]) -> None:
+        heard.set()
+        raise RuntimeError(f"a fault in {message}")
+
+    worker.questions.told = fails
+    async with line(worker) as (remote, _):
+        remote._questions.say(["recalled"])
+        await heard.wait()
+        assert await remote.configz() == STATUS
+    assert "a fault in ['recalled']" in caplog.text
