@@ -154,7 +154,10 @@ async def test_a_limit_that_comes_with_a_reload_counts_connections_that_were_idl
         await relay.submit("first@d.test")
         await relay.event("delivered")
         assert not mx.connections[0].closed
+        _, before = await relay.http("/configz")
         config.shaped("[route:sink]", "connections=1")
+        # It is the configuration of the last worker.
+        await relay.poll(lambda: relay.http("/configz"), lambda answer: answer[1]["hash"] != before["hash"])
         await mx.wait_for(lambda server: server.connections[0].closed)
         count = await config.fill(relay, 8)
         await relay.event("delivered", 1 + count)
@@ -203,4 +206,17 @@ async def test_connections_that_fail_or_break_are_given_back(tmp_path: Path, mx:
             await relay.submit(f"late{n}@d{n}.test")
         await relay.event("delivered", count + 4)
         assert mx.most_open == 1
+        assert await relay.stop() == 0
+
+
+async def test_mail_that_comes_while_limits_are_reached_is_all_delivered(tmp_path: Path, mx: CountingMx) -> None:
+    config = shaped(tmp_path, mx, "[route:sink]", "connections=2", "rate=60/1s burst 20")
+    config.outbound_is()
+    async with running(config) as relay:
+        for n in range(150):
+            await relay.submit(f"u{n}@d{n % 8}.test")
+        await relay.event("delivered", 150)
+        assert mx.most_open <= 2
+        assert fullest(mx.times, 1.0) <= 60
+        assert not [line for line in relay.log if "Traceback" in line or "restarted" in line]
         assert await relay.stop() == 0
