@@ -1,7 +1,8 @@
 """Applies operations to the database, many in one transaction. The only module that writes rows.
 
 Runs in the commit thread. Python's sqlite3 releases the interpreter lock at every step of a statement, and gets it back
-slowly from a busy event loop. So each statement has many rows, and their number hardly grows with the batch.
+slowly from a busy event loop. So each statement takes many rows and returns one, with what was found as JSON: the
+number of steps does not grow with the batch.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from mailboat.queue.operations import (
 from mailboat.queue.schema import PAGE
 from mailboat.queue.store import StateStats, Verb
 
-_CHUNK = 64
-"""Most rows in one statement; smaller numbers are powers of two, so that few statements are prepared."""
+_SIZES = (64, 32, *range(16, 0, -1))
+"""Rows that one statement can have: any number that is common, and few statements are prepared."""
 
 SHRINK_COPIES = 16 << 20
 """Most octets copied to shrink the database while all operations wait."""
@@ -42,7 +43,7 @@ SHRINK_COPIES = 16 << 20
 
 def _statements(before: str, columns: int, after: str = "") -> dict[int, str]:
     row = "(" + ",".join("?" * columns) + ")"
-    return {1 << i: before + ",".join([row] * (1 << i)) + after for i in range(_CHUNK.bit_length())}
+    return {size: before + ",".join([row] * size) + after for size in _SIZES}
 
 
 _INSERT_MESSAGE = _statements(
@@ -66,6 +67,28 @@ _UPDATE_ENTRY = _statements(
     " last_reply = new.last_reply, last_mx = new.last_mx, noted = new.noted, reports = new.reports"
     " FROM new WHERE entry.id = new.id",
 )
+# What belongs to a row goes with it, in the same step. Temporary: only the connection that writes knows them.
+_CASCADE = (
+    (
+        "CREATE TEMP TRIGGER entry_deleted AFTER DELETE ON entry BEGIN DELETE FROM message WHERE id = OLD.id >> 20 AND"
+        " NOT EXISTS (SELECT 1 FROM entry WHERE id BETWEEN OLD.id >> 20 << 20 AND ((OLD.id >> 20) + 1) << 20); END"
+    ),
+    "CREATE TEMP TRIGGER message_deleted AFTER DELETE ON message BEGIN DELETE FROM body WHERE id = OLD.id; END",
+)
+# JSON cannot hold what a damaged row may have in a column; -1 is invalid for it.
+_FIND = (
+    "SELECT json_group_array(json_array(id, iif(typeof(state) = 'integer', state, -1),"
+    " iif(typeof(size) = 'integer', size, -1){})) FROM entry WHERE id IN (SELECT value FROM json_each(?))"
+)
+_FIND_STATES = _FIND.format("")
+_FIND_FILES = _FIND.format(", (SELECT file FROM message WHERE id = entry.id >> 20 AND typeof(file) = 'text')")
+_COUNT = _statements(
+    "WITH new (state, entries, octets) AS (VALUES ",
+    3,
+    ") UPDATE tally SET entries = new.entries, octets = new.octets FROM new WHERE tally.state = new.state"
+    " RETURNING state, (SELECT queued_at FROM message"
+    " WHERE id = (SELECT min(id) FROM entry WHERE entry.state = tally.state) >> 20)",
+)
 
 
 class Writer:
@@ -74,6 +97,8 @@ class Writer:
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Read the tally. Raises sqlite3.Error."""
         self._connection = connection
+        for trigger in _CASCADE:
+            connection.execute(trigger)
         self._counters = QueueCounters.read(connection)
 
     @property
@@ -126,7 +151,7 @@ class Writer:
 class QueueCounters:
     """Entries and octets by state, updated in the transaction that changes them, so that rows are never counted."""
 
-    def __init__(self, counts: dict[int, list[int]], oldest: list[float | None]) -> None:
+    def __init__(self, counts: dict[int, list[int]], oldest: dict[int, float | None]) -> None:
         """Counts by state code, and when the oldest of each was queued."""
         self._counts = counts
         self._oldest = oldest
@@ -136,11 +161,11 @@ class QueueCounters:
     def read(cls, connection: sqlite3.Connection) -> QueueCounters:
         """The tally as stored."""
         counts = {state: list(counts) for state, counts in queries.tally(connection).items()}
-        return cls(counts, [queries.oldest(connection, state) for state in range(len(rows.STATES))])
+        return cls(counts, {state: queries.oldest(connection, state) for state in range(len(rows.STATES))})
 
     def copy(self) -> QueueCounters:
         """A copy to change while the transaction may still fail."""
-        return QueueCounters({state: list(counts) for state, counts in self._counts.items()}, list(self._oldest))
+        return QueueCounters({state: list(counts) for state, counts in self._counts.items()}, dict(self._oldest))
 
     def move(self, size: int, source: int | None, target: int | None) -> None:
         """Move an entry of this size from one state to another; None is outside the queue."""
@@ -157,10 +182,11 @@ class QueueCounters:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Store what changed, and look up the oldest of those states again."""
-        for state in self._touched:
-            entries, octets = self._counts[state]
-            connection.execute("UPDATE tally SET entries = ?, octets = ? WHERE state = ?", (entries, octets, state))
-            self._oldest[state] = queries.oldest(connection, state)
+        if not self._touched:
+            return
+        values = [(state, *self._counts[state]) for state in self._touched]
+        found = connection.execute(_COUNT[len(values)], list(chain.from_iterable(values))).fetchall()
+        self._oldest |= {state: float(oldest) if rows.is_time(oldest) else None for state, oldest in found}
         self._touched.clear()
 
     def stats(self) -> Stats:
@@ -229,7 +255,8 @@ class _Batch:
     def _many(self, statements: dict[int, str], table: Sequence[Sequence[object]]) -> None:
         start = 0
         while start < len(table):
-            size = min(_CHUNK, 1 << (len(table) - start).bit_length() - 1)
+            left = len(table) - start
+            size = left if left in statements else next(size for size in _SIZES if size < left)
             values = list(chain.from_iterable(table[start : start + size]))
             self._connection.execute(statements[size], values)
             start += size
@@ -277,10 +304,11 @@ class _Batch:
 
     def _states(self, of: Sequence[int]) -> dict[int, tuple[int, int]]:
         """The state code and size of each existing row."""
-        found = self._execute(
-            "SELECT id, state, size FROM entry WHERE id IN (SELECT value FROM json_each(?))", _json(of)
-        )
-        return {row: self._counted(state, size) for row, state, size in found}
+        return {row: self._counted(state, size) for row, state, size in self._find(_FIND_STATES, of)}
+
+    def _find(self, statement: str, of: Sequence[int]) -> list[list[Any]]:
+        found: list[list[Any]] = orjson.loads(self._execute(statement, _json(of))[0][0])
+        return found
 
     def _counted(self, state: object, size: object) -> tuple[int, int]:
         """A row's state and size as the tally has them. Nobody knows where it has a damaged row: count again."""
@@ -292,24 +320,17 @@ class _Batch:
     def _remove(self, of: Sequence[int]) -> None:
         if not of:
             return
-        gone = self._execute(
-            "DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?)) RETURNING id, state, size",
-            _json(of),
-        )
-        for _, state, size in gone:
+        found = self._find(_FIND_FILES, of)
+        for _, state, size, _ in found:
             code, octets = self._counted(state, size)
             self._counters.move(octets, code, None)
-        if held := [row for row, state, _ in gone if state == rows.HELD]:
+        if held := [row for row, state, _, _ in found if state == rows.HELD]:
             transfers.forget(self._connection, held)
-        numbers = {ids.number_of(row) for row, _, _ in gone}
-        ended = self._connection.execute(
-            "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS"
-            " (SELECT 1 FROM entry WHERE entry.id BETWEEN message.id << 20 AND (message.id + 1) << 20)"
-            " RETURNING id, file",
-            (_json(numbers),),
-        ).fetchall()
-        self._execute("DELETE FROM body WHERE id IN (SELECT value FROM json_each(?))", _json(id_ for id_, _ in ended))
-        self._applied.files += [file for _, file in ended if file]
+        self._execute("DELETE FROM entry WHERE id IN (SELECT value FROM json_each(?))", _json(of))
+        if files := {ids.number_of(row): file for row, _, _, file in found if file is not None}:
+            self._applied.files += [
+                files[number] for number in files.keys() - queries.with_file(self._connection, [*files])
+            ]
 
     def _change(self, change: Change) -> Sequence[int]:
         states = self._states(change.rows)
