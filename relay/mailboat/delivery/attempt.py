@@ -45,7 +45,8 @@ SILENCES = 2
 BUSY_DELAY = 5.0
 """Seconds to the next attempt on an entry, for a part of which the next host had no free connection."""
 _OPPORTUNISTIC = TlsRequirement()
-_FITS = tuple((extension.keyword, extension.fit) for extension in EXTENSIONS if extension.fit is not None)
+_FITS_UNDER_REQUIRETLS = tuple((e.keyword, e.fit) for e in EXTENSIONS if e.fit is not None)
+_FITS = tuple((keyword, fit) for keyword, fit in _FITS_UNDER_REQUIRETLS if keyword != REQUIRETLS.keyword)
 
 
 class Attempter:
@@ -147,24 +148,42 @@ class _TokenLater(PeerTrouble):
 class _Walk:
     """The state of one attempt as it goes from target to target."""
 
+    # Values that nearly every attempt keeps to its end; they are not set for each.
+    session: Session | None = None
+    """The session in use."""
+    peer: PeerFacts | None = None
+    tls = _OPPORTUNISTIC
+    """That of the last target."""
+    stage = Stage.ROUTE
+    excused = False
+    """The failure does not count, because it says nothing about the mail."""
+    passed_on: frozenset[int] = frozenset()
+    """Recipients that a host with DSN has accepted."""
+    retry_after: float | None = None
+    """Seconds until its hosts in back-off are tried again."""
+    _body: bytes | FileBody | None = None
+    _silences = 0
+    _refused = 0
+    """Targets that the TLS policy refuses: they are skipped."""
+    _requiretls = False
+    """A target must offer REQUIRETLS."""
+    _cut_short = False
+    """Not all targets were tried."""
+    _held = False
+    """A limit does not allow to go on."""
+    _renewed = False
+    """An access token that a host refused was renewed."""
+    _tlsa_renewed = False
+    """TLSA records that a certificate did not match were asked again."""
+    _token_later: float | None = None
+    """Seconds until a token server that failed recently is asked again."""
+
     def __init__(self, entry: Entry, settings: Settings, parts: AttemptParts, place: Place | None) -> None:
         self.entry = entry
         self.pending: list[Recipient] = list(entry.recipients)
         """Those without an outcome yet."""
-        self.session: Session | None = None
-        """The session in use."""
-        self.peer: PeerFacts | None = None
-        self.tls = _OPPORTUNISTIC
-        """That of the last target."""
         self.tls_failures: list[PolicySource] = []
         """Who demanded the TLS that a target lacks."""
-        self.stage = Stage.ROUTE
-        self.excused = False
-        """The failure does not count, because it says nothing about the mail."""
-        self.passed_on: frozenset[int] = frozenset()
-        """Recipients that a host with DSN has accepted."""
-        self.retry_after: float | None = None
-        """Seconds until its hosts in back-off are tried again."""
         self._settings = settings
         self._parts = parts
         self._place = place
@@ -174,22 +193,10 @@ class _Walk:
         """Answers of hosts for recipients in `pending` that another host may still accept."""
         self._answered: set[int] = set()
         """Recipients for which the target in use has answered."""
-        self._body: bytes | FileBody | None = None
         self._passed: list[tuple[Target, HostAddress]] = []
         """Targets that were not tried because they have no free connection or are in back-off."""
         self._costs: set[Cost] = set()
         """The costs of failed targets, if no message was offered."""
-        self._silences = 0
-        self._refused = 0
-        """Targets that the TLS policy refuses: they are skipped."""
-        self._requiretls = self._cut_short = self._held = False
-        """A target must offer REQUIRETLS; not all targets were tried; a limit does not allow to go on."""
-        self._renewed = False
-        """An access token that a host refused was renewed."""
-        self._tlsa_renewed = False
-        """TLSA records that a certificate did not match were asked again."""
-        self._token_later: float | None = None
-        """Seconds until a token server that failed recently is asked again."""
 
     def needs_new_policy(self, answer: Targets) -> bool:
         """RFC 8461 5.1: mail does not fail permanently under an MTA-STS policy before it is known whether there is a
@@ -406,7 +413,7 @@ class _Walk:
 
     def in_order(self) -> tuple[Outcome, ...]:
         """One outcome for each recipient, in the entry's order."""
-        return tuple(self._outcomes[recipient.id] for recipient in self.entry.recipients)
+        return tuple([self._outcomes[recipient.id] for recipient in self.entry.recipients])
 
     def close(self) -> None:
         """Release what an interrupted attempt still holds."""
@@ -469,9 +476,7 @@ class _Walk:
         """The recipients to offer to this host; what does not fit its offers is left to other hosts, without MAIL."""
         offered = self._offered()
         head = partial(_head_of, body)
-        for keyword, fit in _FITS:
-            if keyword == REQUIRETLS.keyword and not target.tls.requiretls:
-                continue
+        for keyword, fit in _FITS_UNDER_REQUIRETLS if target.tls.requiretls else _FITS:
             misfit = fit(self.entry.message, offered, head, host=target.host, value=offers.values.get(keyword))
             if misfit is not None:
                 self._pass_on(verdict.cannot_take(misfit, target.host))

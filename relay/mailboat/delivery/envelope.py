@@ -28,10 +28,11 @@ def envelope_for(message: Message, recipients: Sequence[Recipient], offers: Peer
     utf8 = message.smtputf8 and SMTPUTF8 in offers
     mail = f"MAIL FROM:<{_path(message.sender, utf8=utf8)}>"
     for extension in offers.extensions:
-        if extension.at_mail is None:
+        if extension.at_mail is not None:
+            if said := extension.at_mail(message, now):
+                mail += f" {said}"
+        elif message.parameters:
             mail += _again(extension.mail, message.parameters)
-        elif said := extension.at_mail(message, now):
-            mail += f" {said}"
     return Envelope(mail.encode(), [_rcpt(recipient, offers, utf8=utf8) for recipient in recipients])
 
 
@@ -45,8 +46,6 @@ def _rcpt(recipient: Recipient, offers: PeerOffers, *, utf8: bool) -> bytes:
 
 def _again(keywords: Iterable[str], parameters: Parameters) -> str:
     """The given parameters of an extension, each after a space."""
-    if not parameters:
-        return ""
     said = ((keyword, parameters[keyword]) for keyword in keywords if keyword in parameters)
     return "".join(f" {keyword}={value}" if value else f" {keyword}" for keyword, value in said)
 

@@ -27,6 +27,7 @@ MAX_TEXT = 4096
 """Characters of a reply that are kept."""
 
 _CODES = {b"%d" % code: code for code in range(200, 600)}  # RFC 5321 4.2.1: the first digit is 2 to 5
+_ONE_LINE = {octets + b" ": code for octets, code in _CODES.items()}
 _GREETING = 220
 _LAST_LINE = frozenset((b" ", b"\r", b""))  # RFC 5321 4.2: clients take a bare "250" too
 
@@ -248,7 +249,10 @@ class ReplyStream(asyncio.Protocol):
         while (end := data.find(b"\n", start)) >= 0:
             line = data[start:end]
             start = end + 1
-            if not self._add_line(line):
+            code = _ONE_LINE.get(line[:4])
+            if code and len(self._replies) < len(self._timeouts) and not (self._more or self._greetings):
+                self._replies.append((code, line))  # almost every reply
+            elif not self._add_line(line):
                 break
         if start < len(data) and self.fault is None:
             self._keep(data[start:])
@@ -289,9 +293,6 @@ class ReplyStream(asyncio.Protocol):
         code = _CODES.get(line[:3])
         mark = line[3:4]
         awaited = len(self._replies) < len(self._timeouts)
-        if mark == b" " and code is not None and awaited and not (self._more or self._greetings):
-            self._replies.append((code, line))  # almost every reply
-            return True
         if code is None or (mark != b"-" and mark not in _LAST_LINE):
             shown = printable(line[:80].decode("utf-8", "replace").strip())
             self._break(FaultKind.PROTOCOL, f"not an SMTP reply: {shown!r}")

@@ -52,8 +52,13 @@ class Signer:
     oldest_day: float | None = field(init=False, compare=False)
     """The earliest day in a selector of the keys in use, such as mb20261128r; seconds since the epoch, if any."""
 
+    _always: Mapping[str, None] = field(init=False, compare=False, repr=False)
+    """The domains that sign every message."""
+
     def __post_init__(self) -> None:
-        # Once a configuration: each look at the metrics asks, and a thousand domains have two thousand selectors.
+        # Once a configuration: each message and each look at the metrics asks, and there may be thousands of keys.
+        always = dict.fromkeys(name for name, domain in self.domains.items() if domain.always)
+        object.__setattr__(self, "_always", always)
         days = (_day_in(key.selector) for domain in self.domains.values() for key in domain.keys)
         object.__setattr__(self, "oldest_day", min(filter(None, days), default=None))
 
@@ -62,7 +67,7 @@ class Signer:
         author = author_domain(fields)
         aligned = self._aligned(author) or (self.fallback if author else "")
         names = dict.fromkeys([aligned] if aligned else [])
-        names |= dict.fromkeys(name for name, domain in self.domains.items() if domain.always)
+        names |= self._always
         keys: list[SigningKey] = []
         for name in names:
             if domain := self.domains.get(name):

@@ -51,32 +51,33 @@ def prepare(
 class BodyWriter:
     """The octets of one message, discarded after a fault. Its file is written in threads, never on the event loop."""
 
+    # Values that nearly every message keeps to its end; they are not set for each.
+    has_nul = False
+    """The message has a NUL octet."""
+    tls_required_no = False
+    """Its header says `TLS-Required: No`, once it is finished."""
+    fault: OSError | UnfitError | None = None
+    """Why the message cannot be stored."""
+    _octets = 0
+    """In memory."""
+    _spooled = False
+    """The message is too large for memory."""
+    _at_work = False
+    """A thread is using the file."""
+    _unwanted = False
+    """`discard` was called while a thread was using the file."""
+    _file = -1
+    _path = ""
+    _taps: tuple[BodyTap, ...] = ()
+
     def __init__(self, store: Store, preparation: Callable[[], Preparation], nul: Nul = Nul.PASS) -> None:
         """`preparation` is called once, when the first octets go to the disk or all are there."""
         self._store = store
         self._preparation: Callable[[], Preparation] | None = preparation
         self._nul = nul
-        self.has_nul = False
-        """The message has a NUL octet."""
         self.ascii = AsciiTap()
         """Whether the message is ASCII, once it is finished."""
-        self.tls_required_no = False
-        """Its header says `TLS-Required: No`, once it is finished."""
-        self.fault: OSError | UnfitError | None = None
-        """Why the message cannot be stored."""
         self._parts: list[bytes] = []
-        self._octets = 0
-        """In memory."""
-        self._spooled = False
-        """The message is too large for memory."""
-        self._at_work = False
-        """A thread is using the file."""
-        self._unwanted = False
-        """`discard` was called while a thread was using the file."""
-        self._file = -1
-        self._path = ""
-        self._size = SizeTap()
-        self._taps: tuple[BodyTap, ...] = ()
 
     @property
     def text_digest(self) -> bytes | None:
@@ -174,6 +175,7 @@ class BodyWriter:
             if self.fault is not None:
                 return None
             self._spooled = True
+            self._size = SizeTap()
             self._taps = (self._size, *self._taps)  # the size of the octets in memory is known
         self._at_work = True
         appended = asyncio.get_running_loop().run_in_executor(None, self._append, pending)

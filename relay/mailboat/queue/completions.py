@@ -62,17 +62,15 @@ class Completions:
 
     def expect(self, operation: Operation) -> None:
         """Count an operation until it is reported."""
-        self._count(operation, 1)
-
-    def _count(self, operation: Operation, sign: int) -> None:
-        self.waiting += sign
+        self.waiting += 1
         if isinstance(operation, Accept):
-            self.waiting_octets += sign * len(operation.message.body or b"")
+            self.waiting_octets += len(operation.message.body or b"")
 
     def complete(self, reports: Sequence[Report]) -> None:
         """Resolve the futures and call the listener."""
         added: list[Entry] = []
         for report in reports:
+            self.waiting -= len(report.operations)
             if isinstance(report, Refused):
                 self._refused(report)
             else:
@@ -84,9 +82,10 @@ class Completions:
         if report.storage:
             self.fault = str(report.error)
         for operation in report.operations:
-            self._count(operation, -1)
-            if isinstance(operation, Accept) and operation.message.file:
-                self._bodies.remove([operation.message.file])
+            if isinstance(operation, Accept):
+                self._ended(operation.message)
+                if operation.message.file:
+                    self._bodies.remove([operation.message.file])
             if isinstance(operation, WriteProbe):
                 _resolve(operation.future, None)
             elif not isinstance(operation, Reserve):
@@ -97,9 +96,9 @@ class Completions:
         self.stats = applied.stats
         messages, needed_room = 0, False
         for position, operation in enumerate(report.operations):
-            self._count(operation, -1)
             if isinstance(operation, Accept):
                 messages += 1
+                self._ended(operation.message)
                 self._announce(operation.message, added)
                 _resolve(operation.future, operation.message.entries)
             elif isinstance(operation, RecordAttempt):
@@ -125,6 +124,9 @@ class Completions:
             log.info("storage works again after: %s", self.fault)
             self.fault = ""
         self._observer.committed(report.duration, messages)
+
+    def _ended(self, message: NewMessage) -> None:
+        self.waiting_octets -= len(message.body or b"")
 
     def _announce(self, message: NewMessage, added: list[Entry]) -> None:
         added += message.entries

@@ -131,7 +131,7 @@ def transition(
     return Transition(
         report=report,
         remaining=remaining,
-        bounced=tuple(o for o in report.outcomes if o.result is Result.BOUNCED),
+        bounced=tuple([o for o in report.outcomes if o.result is Result.BOUNCED]),
         delay=delay,
         silenced=silenced,
         confirmed=confirmed,
@@ -223,7 +223,7 @@ def dropped(
 
 def _left(entry: Entry, report: AttemptReport) -> tuple[Recipient, ...]:
     final = {o.recipient for o in report.outcomes if o.result is not Result.DEFERRED}
-    return tuple(recipient for recipient in entry.recipients if recipient.id not in final)
+    return tuple([recipient for recipient in entry.recipients if recipient.id not in final])
 
 
 def _remaining(
