@@ -223,8 +223,9 @@ class Pipeline:
         self._scheduler.recorded(entry, change.remaining)
         observer = self._parts.observer
         observer.attempted(entry, change.report, change.remaining, change.delay)
-        for action in change.told:
-            observer.dsn_queued(action)
+        if change.is_reported:
+            for action in change.told:
+                observer.dsn_queued(action)
         if change.bounced:
             observer.bounce_message(entry, BounceResult.QUEUED)
         elif change.silenced:
