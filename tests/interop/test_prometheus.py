@@ -177,6 +177,7 @@ async def test_every_panel_shows_data_of_a_relay_under_load(tmp_path: Path, worl
     config = Config(tmp_path / "relay", 0, outbound=world.main(), sections=world.routes(tmp_path / "none")[:6])
     give_a_faulty_plugin(config)
     add_key(config, Algorithm.ED25519, selector=SELECTOR)
+    config.put("tlsrpt.ini", "organization=Example\ncontact=postmaster@example.com\n")
     config.put("tls.ini", f"key={tmp_path / 'mx.pem'}\ncert={tmp_path / 'mx.pem'}\n")
     async with (
         running(config) as relay,
@@ -226,6 +227,7 @@ async def test_every_alert_stands_on_data_and_sees_the_trouble_that_is_there(
     other = Config(tmp_path / "relay-1", 0, sections=astray)
     give_a_faulty_plugin(config)
     add_key(config, Algorithm.ED25519, selector=SELECTOR)
+    config.put("tlsrpt.ini", "organization=Example\ncontact=postmaster@example.com\n")
     for file, pem in zip(("tls_key.pem", "tls_cert.pem"), self_signed("relay.test"), strict=True):
         config.put(file, pem.decode())
     targets = {"relay-0": config.admin_port, "relay-1": other.admin_port, "operator-0": operator_port}
