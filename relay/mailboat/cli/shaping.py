@@ -208,13 +208,16 @@ def _properties(found: _Found) -> Iterator[tuple[str, Mapping[str, Any]]]:
     what = shaped(settings.shaping, facts, route, outbound.inet_prefer)
     values = {
         "messages_per_connection": what.max_messages or outbound.connection_max_messages,
+        "recipients_per_message": what.max_recipients,
+        "connection_idle_timeout": outbound.connection_idle_timeout if what.idle_timeout is None else what.idle_timeout,
         "inet": what.inet,
         "tls": what.tls,
     }
     for key, value in values.items():
         said = found.holds.properties.get(key)
         of_shaping = said is not None and said.value == value
-        yield key, {"value": value, "from": str(said.said_at) if said and of_shaping else "outbound.ini"}
+        otherwise = None if value is None else "outbound.ini"
+        yield key, {"value": value, "from": str(said.said_at) if said and of_shaping else otherwise}
 
 
 def _as_text(shown: Mapping[str, Any]) -> Iterator[str]:
@@ -225,7 +228,8 @@ def _as_text(shown: Mapping[str, Any]) -> Iterator[str]:
         obeyed = "; not obeyed yet" if any(f" per {per}" in limit["value"] for per in NOT_OBEYED) else ""
         yield f"{limit['key']} {limit['value']}: counted over {limit['counted']}; from {limit['from']}{obeyed}"
     for key, said in shown["properties"].items():
-        yield f"{key} {said['value']}: from {said['from']}"
+        if said["from"]:
+            yield f"{key} {said['value']}: from {said['from']}"
 
 
 def _complain(command: str, stop: _StopError) -> int:

@@ -69,11 +69,12 @@ messages_per_connection=20
 
 [provider:comcast]
 about[]=mx | published | 2026-08 | comcast.net
-about[]=connections | published | 2026-08 | 25 from an address
+about[]=connections, recipients_per_message | published | 2026-08 | 25 from an address, and 100
 about[]=inet | published | 2026-08 | Over IPv6 at most 1,000 messages an hour from a network
 mx[]=.comcast.net
 sample_mx[]=mx1.mxge.comcast.net, mx2.mxge.comcast.net
 connections=25
+recipients_per_message=100
 inet=v4
 
 [provider:orange]

@@ -34,12 +34,16 @@ FILE = "shaping.ini"
 RULE = "rule:"
 _LATER = frozenset(
     {
-        *("recipients_per_message", "attempt_timeout", "connection_idle_timeout", "connect_timeout", "helo_timeout"),
+        *("attempt_timeout", "connect_timeout", "helo_timeout"),
         *("temp_fail_intervals", "window", "net", "regex"),
     }
 )
 """Names of keys to come: what is not obeyed is refused."""
-_IN_OUTBOUND = {"messages_per_connection": "connection_max_messages", "inet": "inet_prefer"}
+_IN_OUTBOUND = {
+    "messages_per_connection": "connection_max_messages",
+    "connection_idle_timeout": "connection_idle_timeout",
+    "inet": "inet_prefer",
+}
 """Properties that outbound.ini has as well: what is said there counts more than the built-in table."""
 _DEFAULT_SOURCE = "default"
 """The one source that there is: `[bind]`."""

@@ -435,7 +435,7 @@ class _Walk:
         if not fitting:
             self._release(keep=True)
             return _After.LEAVE
-        recipients = fitting[: session.offers.limits.recipients]
+        recipients = fitting[: session.offers.limits.recipients][: target.max_recipients]
         hold = None if self._place is None else self._place.hold
         if hold is not None:
             hold.renew(len(recipients), self._parts.clock.monotonic())

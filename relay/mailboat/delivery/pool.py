@@ -78,7 +78,7 @@ class Pool:
         if session is not None:
             if hold is not None and session.slot is not None:
                 hold.reuse(session.slot)
-            session.max_messages = target.max_messages
+            session.max_messages, session.idle_timeout = target.max_messages, target.idle_timeout
         return session
 
     async def open(self, target: Target, settings: Settings, hold: Hold | None = None) -> Session:
@@ -99,7 +99,7 @@ class Pool:
             self._observer.bind_failed(missing.source)
             raise
         session.key = key
-        session.max_messages = target.max_messages
+        session.max_messages, session.idle_timeout = target.max_messages, target.idle_timeout
         self._open.add(session)
         if slot is not None:
             slot.opened(partial(self._retire, session), self._clock.monotonic())
@@ -146,7 +146,8 @@ class Pool:
     def release(self, session: Session, settings: Settings, *, keep: bool = True) -> None:
         """A session between transactions: kept if it may be reused, else (or without `keep`) ended with QUIT."""
         outbound = settings.outbound
-        timeout, most = outbound.connection_idle_timeout, session.max_messages or outbound.connection_max_messages
+        timeout = outbound.connection_idle_timeout if session.idle_timeout is None else session.idle_timeout
+        most = session.max_messages or outbound.connection_max_messages
         if (announced := session.offers.limits.transactions) is not None:
             most = min(most, announced)
         if not session.stream.usable:

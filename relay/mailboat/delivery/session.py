@@ -59,6 +59,7 @@ class Session:
         "_written",
         "dot_sent",
         "facts",
+        "idle_timeout",
         "key",
         "lmtp",
         "max_messages",
@@ -82,6 +83,8 @@ class Session:
         """Used by the pool."""
         self.slot: Slot | None = None
         """What it counts as under limits; None: they do not count it."""
+        self.idle_timeout: float | None = None
+        """Seconds that it is kept while idle; None: as in the settings."""
         self.max_messages: int | None = None
         """Messages that its target accepts over one connection; None: as configured."""
         self.quit_timeout = 5.0

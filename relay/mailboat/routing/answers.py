@@ -133,6 +133,10 @@ class Target:
     """EHLO name that a plugin chose; empty: the pod's."""
     max_messages: int | None = None
     """Messages of one connection; None: as in `[main]` of outbound.ini."""
+    max_recipients: int | None = None
+    """Recipients of one transaction; None: as many as the host takes."""
+    idle_timeout: float | None = None
+    """Seconds that an idle connection is kept; None: as in `[main]` of outbound.ini."""
 
     @property
     def spot(self) -> Spot:

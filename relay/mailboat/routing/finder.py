@@ -260,6 +260,8 @@ class Finder:
             bind=hop.bind,
             ehlo=hop.ehlo,
             max_messages=hop.shaped.max_messages,
+            max_recipients=hop.shaped.max_recipients,
+            idle_timeout=hop.shaped.idle_timeout,
         )
 
     def _without_dns(self, name: str) -> Families | None:

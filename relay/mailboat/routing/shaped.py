@@ -25,6 +25,10 @@ class Shaped:
     """Address families, the first to try first."""
     max_messages: int | None = None
     """Messages of a connection; None: as in `[main]` of outbound.ini."""
+    max_recipients: int | None = None
+    """Recipients of a transaction; None: as many as the host takes."""
+    idle_timeout: float | None = None
+    """Seconds that an idle connection is kept; None: as in `[main]` of outbound.ini."""
     tls: TlsLevel = TlsLevel.OPPORTUNISTIC
     """The least that a target must have."""
     tls_reason: str = ""
@@ -43,6 +47,8 @@ def shaped(table: LimitTable, facts: Facts, route: Route | None, prefer: InetPre
     return Shaped(
         _value(found, "inet", route.inet_prefer if route else None) or prefer,
         _value(found, "messages_per_connection", route.connection_max_messages if route else None),
+        found.value("recipients_per_message"),
+        found.value("connection_idle_timeout"),
         tls.value if tls else TlsLevel.OPPORTUNISTIC,
         f"{tls.said_at.file} [{tls.said_at.section}]" if tls else "",
     )

@@ -64,6 +64,8 @@ async def test_explain_shows_what_holds_and_where_it_is_from(tmp_path: Path, dns
     assert (shown["held_by"], shown["until"]) == (None, None)
     assert shown["properties"] == {
         "messages_per_connection": {"value": 50, "from": "built-in [provider:google]"},
+        "recipients_per_message": {"value": None, "from": None},
+        "connection_idle_timeout": {"value": 10.0, "from": "outbound.ini"},
         "inet": {"value": "v4", "from": "shaping.ini:5 [domain:gmail.com]"},
         "tls": {"value": "opportunistic", "from": "outbound.ini"},
     }

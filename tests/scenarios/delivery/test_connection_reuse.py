@@ -46,6 +46,15 @@ async def test_a_connection_ends_with_quit_after_its_share_of_messages() -> None
         assert mx.connections[0].verbs[-1] == "QUIT"
 
 
+@pytest.mark.parametrize(("seconds", "kept"), [(None, True), (0.0, False)])
+async def test_a_target_may_have_an_idle_time_of_its_own(seconds: float | None, kept: bool) -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        for row in range(2):
+            await rig.attempt(make_entry(row=row), mx.target(idle_timeout=seconds))
+
+        assert [c.verbs.count("MAIL") for c in mx.connections] == ([2] if kept else [1, 1])
+
+
 async def test_an_idle_connection_ends_with_quit_in_time() -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         rig.outbound["connection_idle_timeout"] = 0.05

@@ -42,6 +42,16 @@ async def test_a_peer_is_offered_no_more_recipients_than_its_limits_allow() -> N
         assert [connection.verbs.count("MAIL") for connection in mx.connections] == [2, 1]
 
 
+async def test_a_target_may_take_fewer_recipients_in_a_transaction_than_its_host() -> None:
+    async with ScriptedMx.start() as mx, delivery_rig() as rig:
+        mx.extensions = ["LIMITS RCPTMAX=4"]
+        report = await rig.attempt(make_entry(*NAMES), mx.target(max_recipients=2))
+
+        assert [o.result for o in report.outcomes] == [Result.DELIVERED] * 5
+        assert [mail.recipients for mail in mx.mails] == [NAMES[:2], NAMES[2:4], NAMES[4:]]
+        assert len(mx.connections) == 1
+
+
 async def test_the_rest_is_deferred_where_a_peer_fails_after_its_first_share() -> None:
     async with ScriptedMx.start() as mx, delivery_rig() as rig:
         mx.extensions = ["LIMITS RCPTMAX=2"]

@@ -27,12 +27,13 @@ async def target(at: Bench, domain: str) -> Target:
 
 
 async def test_a_provider_is_known_by_all_its_mx_hosts() -> None:
-    text = f"{PROVIDER}inet=v4-only\nmessages_per_connection=7\n"
+    text = f"{PROVIDER}inet=v4-only\nmessages_per_connection=7\nrecipients_per_message=3\nconnection_idle_timeout=0\n"
     async with bench(shaping=text) as at:
         both_families(at, "d.test", "a.p.test", "b.p.test")
         both_families(at, "mixed.test", "c.p.test", "c.q.test")
         assert set(await at.ips("d.test")) == {"192.0.2.1"}
-        assert (await target(at, "d.test")).max_messages == 7
+        found = await target(at, "d.test")
+        assert (found.max_messages, found.max_recipients, found.idle_timeout) == (7, 3, 0)
         assert "2001:db8::1" in await at.ips("mixed.test")
         assert (await target(at, "mixed.test")).max_messages is None
 

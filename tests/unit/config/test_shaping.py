@@ -22,6 +22,7 @@ from mailboat.shaping.scopes import Scope, ScopeKind
 
 GOOGLE = Scope(ScopeKind.PROVIDER, "google")
 GMAIL = ("gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com")
+RCPT = "recipients_per_message"
 RULE = "[rule:r]\non=provider:google\nreply[]=421 *\nsample[]=421 x\naction[]=suspend\nfor=1h\n"
 
 
@@ -70,8 +71,8 @@ def test_replace_alone_removes_a_provider_and_its_rules(directory: Directory) ->
 @pytest.mark.parametrize(
     ("outbound", "left"),
     [
-        ("connection_max_messages=9\n", {"mx.comcast.net": ["inet"], GMAIL[0]: []}),
-        ("inet_prefer=both\n", {"mx.comcast.net": [], GMAIL[0]: ["messages_per_connection"]}),
+        ("connection_max_messages=9\n", {"mx.comcast.net": [RCPT, "inet"], GMAIL[0]: []}),
+        ("inet_prefer=both\n", {"mx.comcast.net": [RCPT], GMAIL[0]: ["messages_per_connection"]}),
     ],
 )
 def test_what_outbound_says_explicitly_counts_more_than_the_built_in_table(

@@ -85,6 +85,15 @@ class ScopeSettings:
         "Property: as `connection_max_messages` in outbound.ini.",
         shown_default=_LESS_SPECIFIC,
     )
+    recipients_per_message: int | Unset | None = setting(
+        None,
+        said(values.integer(1, 10_000)),
+        "Property: recipients of one transaction; the others are in the next one.",
+        shown_default="as many as the host takes",
+    )
+    connection_idle_timeout: float | Unset | None = setting(
+        None, said(values.seconds(0, 3600)), "Property: as in outbound.ini.", shown_default=_LESS_SPECIFIC
+    )
     inet: InetPrefer | Unset | None = setting(
         None, said(values.inet_prefer), "Property: as `inet_prefer` in outbound.ini.", shown_default=_LESS_SPECIFIC
     )
