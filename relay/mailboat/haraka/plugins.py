@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+from mailboat.config.shaping_values import scope
 from mailboat.haraka import access
 from mailboat.haraka.journal import SourceLine
 from mailboat.haraka.product import Product
@@ -87,9 +88,9 @@ def _listed(source: HarakaDirectory, product: Product) -> dict[str, SourceLine]:
 
 
 def _limit(source: HarakaDirectory, product: Product) -> bool:
-    """`limit.ini`: what is about deliveries. Whether there is anything."""
+    """`limit.ini`: what is about deliveries. Whether there is anything for the plugin `limit`."""
     ini, found = source.ini("limit.ini"), False
-    for section in ("outbound", "rate_outbound"):
+    for section, put in (("outbound", _put_connections), ("rate_outbound", _put_rate)):
         enabled = ini.pop(section, "enabled")
         items = ini.rest(section)
         if enabled is None or not boolean(enabled, product.journal):
@@ -97,9 +98,7 @@ def _limit(source: HarakaDirectory, product: Product) -> bool:
                 product.journal.lost(item.place, f"[{section}] is not enabled")
             continue
         for item in items:
-            found |= product.put(item.place, "limit.ini", section, item.key, _number_of_rate(item))
-        if items:
-            product.journal.remark(items[0].place, f"[{section}] counts in each worker; there is no shared store")
+            found |= put(item, product)
     for section in ini.sections():
         for item in ini.rest(section)[:1]:
             product.journal.lost(
@@ -108,8 +107,27 @@ def _limit(source: HarakaDirectory, product: Product) -> bool:
     return found
 
 
-def _number_of_rate(item: Item) -> str:
-    return item.value.replace(" ", "") if item.section == "rate_outbound" else item.value
+def _put_connections(item: Item, product: Product) -> bool:
+    """A domain's connections at once as `connections` in shaping.ini; the plugin has nothing to do for it."""
+    if item.key == "delay":
+        product.journal.lost(item.place, "mail waits until a connection ends")
+        return False
+    section, suffix = ("default", " per domain") if item.key.lower() == "default" else (f"domain:{item.key}", "")
+    try:
+        where = str(scope(section))
+    except ValueError as error:
+        product.journal.lost(item.place, str(error))
+        return False
+    value = "none" if item.value == "0" else f"{item.value}{suffix}"
+    if product.put(item.place, "shaping.ini", where, "connections", value):
+        product.journal.became(item.place, f"connections={value} in shaping.ini [{where}], counted over all workers")
+    return False
+
+
+def _put_rate(item: Item, product: Product) -> bool:
+    """A domain's rate, for the plugin."""
+    product.journal.remark(item.place, "counts in each worker; there is no shared store")
+    return product.put(item.place, "limit.ini", "rate_outbound", item.key, item.value.replace(" ", ""))
 
 
 def _quarantine(source: HarakaDirectory, product: Product) -> bool:

@@ -15,6 +15,7 @@ from mailboat.config.settings import (
     HttpSettings,
     OutboundSettings,
     Route,
+    ScopeSettings,
     SmtpSettings,
     TlsSettings,
     keys_of,
@@ -27,6 +28,7 @@ _KINDS: dict[str, type] = {
     "tls.ini": TlsSettings,
     "http.ini": HttpSettings,
     "dkim.ini": DkimSettings,
+    "shaping.ini": ScopeSettings,
 }
 
 

@@ -93,7 +93,8 @@ SUBMISSION = {
     "no_tls_hosts[]=127.0.0.2\nno_tls_hosts[]=192.168.31.1/24\nrejectUnauthorized=maybe\n[redis]\ndisable_expiry=5\n",
     "outbound.ini": "concurrency_max=50\nenable_tls=yes\nalways_split=true\nreceived_header=Example relay\n"
     "connect_timeout=10\ntemp_fail_intervals=1m, \\\n  5m*2, 1h*3\nmaxTempFailures=5\nlocal_mx_ok=0\ninet_prefer=v4\n",
-    "limit.ini": "[outbound]\nenabled=true\ndelay=20\nexample.com=5\n[rate_outbound]\nenabled=true\ndefault=100 / 1m\n"
+    "limit.ini": "[outbound]\nenabled=true\ndelay=20\nexample.com=5\ndefault=9\nfree.example=0\n"
+    "[rate_outbound]\nenabled=true\ndefault=100 / 1m\n"
     "[concurrency]\nmax=3\n",
     "plugin_timeout": "12\n",
     "auth/flat_file.timeout": "7\n",
@@ -128,15 +129,19 @@ def test_a_submission_server(tmp_path: Path) -> None:
     users = target / "auth_flat_file.ini"
     assert "anna@example.org=0123\nbert=s;e#c=ret\n" in users.read_text()
     assert stat.S_IMODE(users.stat().st_mode) == 0o600
-    assert (target / "limit.ini").read_text() == (
-        "[outbound]\ndelay=20\nexample.com=5\n\n[rate_outbound]\ndefault=100/1m\n"
+    assert (target / "limit.ini").read_text() == "[rate_outbound]\ndefault=100/1m\n"
+    assert (target / "shaping.ini").read_text() == (
+        "[domain:example.com]\nconnections=5\n\n[default]\nconnections=9 per domain\n\n"
+        "[domain:free.example]\nconnections=none\n"
     )
     assert (target / "plugin_timeout").read_text() == "12\n"
     assert (target / "auth_flat_file.timeout").read_text() == "7\n"
     for line in (
         "auth_flat_file.ini:2: methods: not carried over: 'XOAUTH2' is not one of PLAIN, LOGIN, CRAM-MD5",
         "auth_flat_file.ini:4: anna@example.org: is text now; Haraka reads such a password as a number",
-        "limit.ini:9: max: not carried over: [concurrency] is about clients",
+        "limit.ini:3: delay: not carried over: mail waits until a connection ends",
+        "limit.ini:4: example.com: became connections=5 in shaping.ini [domain:example.com], counted over all workers",
+        "limit.ini:11: max: not carried over: [concurrency] is about clients",
         "outbound.ini:8: maxTempFailures: not carried over: temp_fail_intervals rules",
         "plugins:6: local/custom: not carried over: Mailboat has no such plugin",
         "plugins:7: relay: not carried over: already listed in line 2",
@@ -332,14 +337,16 @@ def test_what_would_not_pass_the_check_is_taken_out_and_named(tmp_path: Path) ->
 def test_what_a_plugin_would_not_take_is_taken_out_and_named(tmp_path: Path) -> None:
     files = {
         "plugins": "relay\nlimit\nauth/flat_file\nprocess_title\n",
-        "limit.ini": "[outbound]\nenabled=true\nexample.com=lots\n",
+        "limit.ini": "[outbound]\nenabled=true\nexample.com=lots\n..=3\n"
+        "[rate_outbound]\nenabled=true\na.example=lots\n",
         "auth_flat_file.ini": "[core]\nmethods=PLAIN\n[users]\nanna=$x$unknown hash\n",
         "relay.ini": "[relay]\ndest_domains=true\n",
         "relay_dest_domains.ini": '[domains]\nany={"action":"accept"}\none.example={"action":"accept"}\n',
     }
     made, said, _ = imported(tmp_path, files)
     assert made.plugins.names == ("relay", "limit", "auth_flat_file", "process_title")
-    assert any(line.startswith("limit.ini") and "not carried over" in line for line in said)
+    for key in ("example.com", "..", "a.example"):
+        assert any(line.startswith("limit.ini") and f"{key}: not carried over" in line for line in said), said
     assert any(line.startswith("auth_flat_file.ini") and "not carried over" in line for line in said)
     assert "relay_dest_domains.ini:2: any: not carried over: action accept for every domain" in "\n".join(said)
 
