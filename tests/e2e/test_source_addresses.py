@@ -113,7 +113,10 @@ async def test_mail_waits_where_an_address_is_missing_and_goes_when_it_comes(
     missing = "10.90.0.250"
     listed = [{"ordinal": 0, "bindIPs": [first]}, {"ordinal": 1, "bindIPs": [missing]}]
     releases.configure(egress(kubectl, sink, {"mode": "PerPod", "pods": listed}))
-    until(lambda: kubectl.get("obc", RELAY)["status"]["relays"]["summary"], lambda summary: summary == "3/3")
+    until(
+        lambda: kubectl.get("obc", RELAY).get("status", {}).get("relays"),
+        lambda found: found and found["summary"] == "3/3",
+    )
     for number in PODS:
         await relays.submit(f"pod/{relays.pod(number)}", 2525, f"pod {number}", "u@four.test")
     (mail,) = sink.until(1)
