@@ -119,11 +119,17 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     return wanted
 
 
+def only(wanted: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The same object. Raises ProblemError if it has a key that is not known."""
+    for name in wanted:
+        if name not in known:
+            raise _bad(name, f"unknown key; known: {', '.join(sorted(known))}")
+    return wanted
+
+
 def scope(wanted: dict[str, Any]) -> dict[str, Any]:
     """The body of a change, its keys checked: `all` stands alone."""
-    for name in wanted:
-        if name not in _CHANGE_KEYS:
-            raise _bad(name, f"unknown key; known: {', '.join(sorted(_CHANGE_KEYS))}")
+    only(wanted, _CHANGE_KEYS)
     if "all" in wanted and wanted["all"] is not True:
         raise _bad("all", "must be true if it is given")
     if "all" in wanted and len(wanted) > 1:

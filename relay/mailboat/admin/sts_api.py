@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from aiohttp import web
 
 from mailboat.admin.control import Control
-from mailboat.admin.problem import ProblemError, json_response
-from mailboat.admin.queue_api import domain_of, json_object, single
+from mailboat.admin.problem import json_response
+from mailboat.admin.queue_api import domain_of, json_object, only, single
 
 
 class StsApi:
@@ -23,9 +21,6 @@ class StsApi:
 
     async def _flush(self, request: web.Request) -> web.Response:
         single(request, frozenset())
-        wanted = await json_object(request)
-        for name in wanted:
-            if name != "domain":
-                raise ProblemError(HTTPStatus.BAD_REQUEST, f"{name}: unknown key; known: domain")
+        wanted = only(await json_object(request), ["domain"])
         domain = domain_of(wanted.get("domain"))
         return json_response({"count": await self._control.flush_sts(domain)})

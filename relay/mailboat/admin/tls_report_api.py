@@ -9,7 +9,7 @@ from aiohttp import web
 
 from mailboat.admin.control import Control
 from mailboat.admin.problem import ProblemError, json_response
-from mailboat.admin.queue_api import json_object, single
+from mailboat.admin.queue_api import json_object, only, single
 from mailboat.tlsrpt.report import day_from
 
 
@@ -25,14 +25,11 @@ class TlsReportApi:
 
     async def _report(self, request: web.Request) -> web.Response:
         single(request, frozenset())
-        day = _day(await json_object(request))
+        day = _day(only(await json_object(request), ["day"]))
         return json_response({"reports": list(await self._control.report_tls(day))})
 
 
 def _day(wanted: dict[str, Any]) -> int | None:
-    for name in wanted:
-        if name != "day":
-            raise ProblemError(HTTPStatus.BAD_REQUEST, f"{name}: unknown key; known: day")
     day = wanted.get("day")
     if day is None:
         return None

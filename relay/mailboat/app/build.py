@@ -225,8 +225,7 @@ def _limits(connections: Connections, queue_dir: str, observer: Observer, clock:
 
 
 def _tell_held(observer: Observer, clock: Clock, entry: Entry, held: Held) -> None:
-    until = None if held.until is None else clock.now() + held.until - clock.monotonic()
-    observer.held_by_limit(entry, held.check.cause, until)
+    observer.held_by_limit(entry, held.check.cause, held.since_epoch(clock.now(), clock.monotonic()))
 
 
 def _ready_queue(router: Router, entry: Entry) -> str:

@@ -211,8 +211,7 @@ class Worker:
         if held is None:
             return entry_to_json(entry)
         clock = self._parts.clock
-        until = None if held.until is None else clock.now() + held.until - clock.monotonic()
-        return entry_to_json(entry, held.check.cause, until)
+        return entry_to_json(entry, held.check.cause, held.since_epoch(clock.now(), clock.monotonic()))
 
     async def change(self, verb: Verb, selection: Selection) -> int:
         """Apply an operator's verb."""

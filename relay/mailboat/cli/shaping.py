@@ -23,10 +23,11 @@ from mailboat.routing.answers import Site, Unroutable
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
 from mailboat.routing.router import Router
-from mailboat.routing.shaped import SOURCE, shaped
+from mailboat.routing.shaped import shaped
 from mailboat.shaping.effective import Effective, effective, scopes
 from mailboat.shaping.limits import NOT_OBEYED
 from mailboat.shaping.rules import RuleStage, first_match, one_line
+from mailboat.shaping.scopes import DEFAULT_SOURCE
 
 app = App(name="shaping", help="Check limits by destination, show what holds for a domain, try a reply.")
 
@@ -73,7 +74,7 @@ def check(directory: Path = _HERE, /) -> int:
 
 
 @app.command
-def explain(domain: str, /, *, source: str = SOURCE, config: _Config = _HERE, json: _Json = False) -> int:
+def explain(domain: str, /, *, source: str = DEFAULT_SOURCE, config: _Config = _HERE, json: _Json = False) -> int:
     """Show what holds for mail to a domain, and where each value is from.
 
     Exit status: 0, or 75 if the DNS does not tell its hosts.
@@ -112,7 +113,7 @@ def try_reply(
         The stage at which the reply arrives; the default is any.
     """
     try:
-        found = _find(domain, SOURCE, config)
+        found = _find(domain, DEFAULT_SOURCE, config)
     except _StopError as stop:
         return _complain("test", stop)
     line = one_line(reply.replace("\\n", "\n"))
@@ -152,8 +153,8 @@ def _load(directory: Path, *, warn: bool = False) -> Settings:
 
 def _find(domain: str, source: str, directory: Path) -> _Found:
     settings = _load(directory)
-    if source != SOURCE:
-        raise _StopError(os.EX_USAGE, f"there is no source {source}: `{SOURCE}` is the one that there is")
+    if source != DEFAULT_SOURCE:
+        raise _StopError(os.EX_USAGE, f"there is no source {source}: `{DEFAULT_SOURCE}` is the one that there is")
     try:
         name = domain_name(domain)
     except ValueError as error:

@@ -27,7 +27,7 @@ from mailboat.config.settings.shaping import (
 from mailboat.config.shaping_values import NAME, Unset, scope
 from mailboat.shaping.limits import NOT_OBEYED, Limit
 from mailboat.shaping.rules import ActionKind, Rule, faults_of
-from mailboat.shaping.scopes import Scope, ScopeKind
+from mailboat.shaping.scopes import DEFAULT_SOURCE, Scope, ScopeKind
 from mailboat.shaping.table import BUILTIN, LimitTable, Provider, Said, SaidAt, Section
 
 FILE = "shaping.ini"
@@ -45,8 +45,6 @@ _IN_OUTBOUND = {
     "inet": "inet_prefer",
 }
 """Properties that outbound.ini has as well: what is said there counts more than the built-in table."""
-_DEFAULT_SOURCE = "default"
-"""The one source that there is: `[bind]`."""
 _FOREVER = frozenset({ActionKind.RETRY, ActionKind.DEFER, ActionKind.FAIL, ActionKind.ALERT})
 """What is done once, so that nothing has to end."""
 
@@ -263,8 +261,8 @@ def _section_faults(file: IniFile, given: ShapingFile, settings: OutboundSetting
 
 
 def _unknown(where: Scope, known: Iterable[str], routes: Iterable[str]) -> str:
-    if where.source and where.source != _DEFAULT_SOURCE:
-        return f"there is no source {where.source}: `{_DEFAULT_SOURCE}` is the one that there is"
+    if where.source and where.source != DEFAULT_SOURCE:
+        return f"there is no source {where.source}: `{DEFAULT_SOURCE}` is the one that there is"
     if where.kind is ScopeKind.PROVIDER and where.name not in known:
         return f"there is no provider {where.name}{nearest(where.name, known)}"
     if where.kind is ScopeKind.ROUTE and where.name not in routes:

@@ -143,13 +143,10 @@ class Engine:
 
     def held(self, entry: Entry) -> Held | None:
         """The limit that does not let a due entry start; None: there is none, or it is not due."""
-        limits, due = (
-            self._gate.limits,
-            entry.next_attempt is not None and entry.next_attempt <= self._parts.clock.now(),
-        )
-        if limits is None or not due or self._schedule.is_in_progress(entry.key):
+        limits, when = self._gate.limits, entry.next_attempt
+        if limits is None or when is None or when > self._parts.clock.now():
             return None
-        return limits.holding(self._destination(entry))
+        return None if self._schedule.is_in_progress(entry.key) else limits.holding(self._destination(entry))
 
     # Called by the store.
 

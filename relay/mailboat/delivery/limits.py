@@ -66,6 +66,10 @@ class Held:
     until: float | None
     """Monotonic time; None: until a connection is closed."""
 
+    def since_epoch(self, now: float, monotonic: float) -> float | None:
+        """`until` in seconds since the epoch; both arguments are the same instant."""
+        return None if self.until is None else now + self.until - monotonic
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:

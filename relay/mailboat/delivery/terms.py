@@ -10,10 +10,9 @@ from mailboat.shaping.effective import Counted, Facts, effective
 from mailboat.shaping.ledger import LimitCheck
 from mailboat.shaping.limits import NOT_OBEYED, Each, LimitKey
 from mailboat.shaping.rate import RateLimit
+from mailboat.shaping.scopes import DEFAULT_SOURCE
 from mailboat.shaping.table import LimitTable
 
-DEFAULT_SOURCE = "default"
-"""The name of the source that `[bind]` says."""
 _ROUTE = "route:"
 
 

@@ -115,7 +115,7 @@ def active_later(db: sqlite3.Connection, now: float, limit: int) -> list[int]:
 def next_due(db: sqlite3.Connection, after: float) -> float | None:
     """The earliest `next_attempt` later than `after`."""
     (found,) = db.execute("SELECT min(next_attempt) FROM entry WHERE next_attempt > ?", (after,)).fetchone()
-    return float(found) if rows.is_time(found) else None  # text, in a damaged row, sorts after all numbers
+    return rows.time_or_none(found)  # text, in a damaged row, sorts after all numbers
 
 
 class StoredFile(NamedTuple):
@@ -288,13 +288,15 @@ def count(db: sqlite3.Connection) -> dict[int, tuple[int, int]]:
     return empty | {state: (entries, octets) for state, entries, octets in found}
 
 
+OLDEST = "SELECT queued_at FROM message WHERE id = (SELECT min(id) FROM entry WHERE entry.state = {}) >> 20"
+"""When the oldest message with an entry in a state was queued."""
+
+
 def oldest(db: sqlite3.Connection, state: int) -> float | None:
     """When the oldest message with an entry in this state was queued."""
     # The state is not a parameter: SQLite would plan the query again for each value, since some indexes are partial.
-    found = db.execute(
-        f"SELECT queued_at FROM message WHERE id = (SELECT min(id) FROM entry WHERE state = {state:d}) >> 20"  # noqa: S608
-    ).fetchone()
-    return float(found[0]) if found is not None and rows.is_time(found[0]) else None
+    found = db.execute(OLDEST.format(f"{state:d}")).fetchone()
+    return None if found is None else rows.time_or_none(found[0])
 
 
 def _read(found: Sequence[rows.Row], place: DatabaseRef) -> DueEntries:

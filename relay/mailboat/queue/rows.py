@@ -236,6 +236,11 @@ def is_time(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value < _YEAR_10000  # false of a NaN too
 
 
+def time_or_none(value: Any) -> float | None:
+    """The time of a column; None if it has none, or is damaged."""
+    return float(value) if is_time(value) else None
+
+
 def _count(value: Any) -> int:
     if not is_count(value):
         raise ValueError(f"{value!r:.40} is not a count")

@@ -85,9 +85,8 @@ _FIND_FILES = _FIND.format(", (SELECT file FROM message WHERE id = entry.id >> 2
 _COUNT = _statements(
     "WITH new (state, entries, octets) AS (VALUES ",
     3,
-    ") UPDATE tally SET entries = new.entries, octets = new.octets FROM new WHERE tally.state = new.state"
-    " RETURNING state, (SELECT queued_at FROM message"
-    " WHERE id = (SELECT min(id) FROM entry WHERE entry.state = tally.state) >> 20)",
+    ") UPDATE tally SET entries = new.entries, octets = new.octets FROM new WHERE tally.state = new.state"  # noqa: S608
+    f" RETURNING state, ({queries.OLDEST.format('tally.state')})",
 )
 
 
@@ -186,7 +185,7 @@ class QueueCounters:
             return
         values = [(state, *self._counts[state]) for state in self._touched]
         found = connection.execute(_COUNT[len(values)], list(chain.from_iterable(values))).fetchall()
-        self._oldest |= {state: float(oldest) if rows.is_time(oldest) else None for state, oldest in found}
+        self._oldest |= {state: rows.time_or_none(oldest) for state, oldest in found}
         self._touched.clear()
 
     def stats(self) -> Stats:

@@ -10,11 +10,8 @@ from typing import Any
 
 from mailboat.config.settings import InetPrefer, Route, TlsLevel
 from mailboat.shaping.effective import Effective, Facts, effective
-from mailboat.shaping.scopes import ScopeKind
+from mailboat.shaping.scopes import DEFAULT_SOURCE, ScopeKind
 from mailboat.shaping.table import LimitTable, Said
-
-SOURCE = "default"
-"""The source whose sections count: `[bind]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ NOTHING_SAID = Shaped()
 
 def shaped(table: LimitTable, facts: Facts, route: Route | None, prefer: InetPrefer) -> Shaped:
     """The properties for mail of which this is known; `prefer` is that of `[main]`."""
-    found = effective(table, facts, SOURCE)
+    found = effective(table, facts, DEFAULT_SOURCE)
     tls = found.properties.get("tls")
     if tls and route and route.tls is TlsLevel.DISABLED and not _of_route(tls):
         tls = None

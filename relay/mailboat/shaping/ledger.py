@@ -42,9 +42,9 @@ class LimitCheck:
         return self._rate.slack
 
     @property
-    def interval(self) -> int:
-        """Nanoseconds that one unit uses up, as permits may be used late."""
-        return self._rate.lent.interval
+    def lent(self) -> RateLimit:
+        """The rate by which it is used up, as permits may be used late."""
+        return self._rate.lent
 
     @property
     def _rate(self) -> RateLimit:
@@ -116,16 +116,14 @@ class Ledger:
 
     def _earliest(self, check: LimitCheck, units: int) -> int:
         used_up = self._used_up.get(check.key)
-        if used_up is None:
-            return 0
-        return used_up + (min(units, check.limit) - check.burst) * check.interval
+        return 0 if used_up is None else check.lent.earliest(used_up, min(units, check.limit))
 
     def _use_up(self, check: LimitCheck, units: int, start: int) -> None:
-        key = check.key
-        until = self._used_up[key] = max(self._used_up.get(key, 0), start) + units * check.interval
+        key, rate = check.key, check.lent
+        until = self._used_up[key] = rate.take(self.used_up(key), start, units)
         if until > self._marks.get(key, 0):
             self._marks[key] = until + RESERVED
-            self.unsaved[key] = Mark(until + RESERVED, check.limit * check.interval + RESERVED)
+            self.unsaved[key] = Mark(until + RESERVED, rate.count * rate.interval + RESERVED)
 
     def give_back(self, key: str, units: int = 1) -> None:
         """Connections were closed."""

@@ -12,7 +12,8 @@ SECOND = 10**9
 """In nanoseconds."""
 UNUSED = -(1 << 62)
 """The state of a rate of which nothing was taken."""
-_UNITS = {"s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86_400 * SECOND}
+UNITS = {"s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86_400 * SECOND}
+"""Nanoseconds of each unit in which times are written."""
 _MAX_SLACK = SECOND
 
 
@@ -61,14 +62,14 @@ class RateLimit:
 
     def __str__(self) -> str:
         number, unit = next(
-            (self.period // _UNITS[unit], unit) for unit in ("d", "h", "m", "s") if self.period % _UNITS[unit] == 0
+            (self.period // UNITS[unit], unit) for unit in ("d", "h", "m", "s") if self.period % UNITS[unit] == 0
         )
         return f"{self.count}/{number}{unit}" + (f" burst {self.burst}" if self.burst != usual_burst(self) else "")
 
 
 def usual_burst(rate: RateLimit) -> int:
     """The burst where none is said: 1 for a period of up to a minute, else a twentieth of the count."""
-    return 1 if rate.period <= _UNITS["m"] else max(1, rate.count // 20)
+    return 1 if rate.period <= UNITS["m"] else max(1, rate.count // 20)
 
 
 def whole_number(text: str) -> int | None:
@@ -81,12 +82,12 @@ def parse_rate(text: str) -> RateLimit:
     amount, has_burst, burst = text.partition(" burst ")
     number, slash, period = amount.strip().partition("/")
     count, length, unit = whole_number(number), whole_number(period[:-1]), period[-1:]
-    if count is None or not slash or length is None or unit not in _UNITS:
+    if count is None or not slash or length is None or unit not in UNITS:
         raise ValueError("is not a rate such as 30/1m: a number, a slash, and a time in s, m, h or d")
-    rate = RateLimit(count, length * _UNITS[unit])
+    rate = RateLimit(count, length * UNITS[unit])
     if not rate.count or not rate.period:
         raise ValueError("is a rate of nothing: write a number of at least 1 and a time of at least 1s")
-    if rate.period > 366 * _UNITS["d"] or rate.count > 10**12:
+    if rate.period > 366 * UNITS["d"] or rate.count > 10**12:
         raise ValueError("is out of range: at most 1000000000000 in at most 366d")
     taken_at_once = whole_number(burst.strip()) if has_burst else usual_burst(rate)
     if not taken_at_once:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mailboat.shaping.pattern import COMPARED, Pattern
-from mailboat.shaping.rate import RateLimit, parse_rate, whole_number
+from mailboat.shaping.rate import SECOND, UNITS, RateLimit, parse_rate, whole_number
 from mailboat.shaping.scopes import Scope
 
 
@@ -238,14 +238,13 @@ def parse_trigger(text: str) -> RuleTrigger:
 
 
 _SPAN = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>[smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST = 30 * 86_400
 
 
 def parse_span(text: str) -> float:
     """A time such as 30s, 5m, 2h or 1d, in seconds. ValueError with the reason."""
     match = _SPAN.fullmatch(text.strip().lower())
-    seconds = int(match["number"]) * _SECONDS[match["unit"]] if match else 0
+    seconds = int(match["number"]) * UNITS[match["unit"]] // SECOND if match else 0
     if not 1 <= seconds <= _LONGEST:
         raise ValueError("is not a time such as 30s, 5m, 2h or 1d, from 1s to 30d")
     return float(seconds)

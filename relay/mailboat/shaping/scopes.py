@@ -7,6 +7,8 @@ from enum import StrEnum
 
 SOURCE = " @"
 """Before the source in the name of a section."""
+DEFAULT_SOURCE = "default"
+"""The name of the source that `[bind]` says, the one that there is."""
 
 
 class ScopeKind(StrEnum):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
 from tests.support.facts import entry
 from tests.support.fixed_clock import FixedClock
 
-from mailboat.delivery.limits import UNUSED, DeliveryLimits, HeldError, Hold
+from mailboat.delivery.limits import UNUSED, DeliveryLimits, HeldError, Hold, Slot
 from mailboat.model.envelope import Entry
 from mailboat.routing.answers import Site
 from mailboat.shaping.ledger import LimitCheck
@@ -69,6 +70,20 @@ class Rig:
         last = self.owner.asked[-1]
         times = tuple(int(at * SECOND) for at in permits)
         self.limits.granted(Grant(last.path, times, last.recipients, connection))
+
+    def idle_connection(self, retire: Callable[[], None]) -> Slot:
+        """The first connection, after a message."""
+        self.start()
+        self.grant(connection=True)
+        hold = self.start()
+        assert hold is not None
+        slot = hold.to_dial()
+        assert slot is not None
+        slot.opened(retire, 1000.0)
+        hold.let_go()
+        slot.rest()
+        hold.close(1000.0)
+        return slot
 
 
 def test_without_limits_nothing_is_asked() -> None:
@@ -145,16 +160,7 @@ def test_what_holds_an_entry_is_told_once() -> None:
 
 def test_a_slot_is_given_back_when_its_connection_is_closed() -> None:
     rig = Rig(CONNECTIONS)
-    rig.start()
-    rig.grant(connection=True)
-    hold = rig.start()
-    assert hold is not None
-    slot = hold.to_dial()
-    assert slot is not None
-    slot.opened(lambda: None, 1000.0)
-    hold.let_go()
-    slot.rest()
-    hold.close(1000.0)
+    slot = rig.idle_connection(lambda: None)
     assert rig.owner.given_back == []
     reused = rig.start()  # by the idle connection
     assert reused is not None
@@ -167,17 +173,8 @@ def test_a_slot_is_given_back_when_its_connection_is_closed() -> None:
 
 def test_an_idle_connection_to_another_host_is_ended_before_a_new_one_is_dialled() -> None:
     rig = Rig(CONNECTIONS)
-    rig.start()
-    rig.grant(connection=True)
-    hold = rig.start()
-    assert hold is not None
-    slot = hold.to_dial()
-    assert slot is not None
-    retired = []
-    slot.opened(lambda: retired.append("QUIT"), 1000.0)
-    hold.let_go()
-    slot.rest()
-    hold.close(1000.0)
+    retired: list[str] = []
+    slot = rig.idle_connection(lambda: retired.append("QUIT"))
     other = rig.start("b")
     assert other is not None
     assert other.to_dial() is slot
@@ -190,17 +187,8 @@ def test_an_idle_connection_to_another_host_is_ended_before_a_new_one_is_dialled
 
 def test_idle_connections_are_ended_when_others_wait() -> None:
     rig = Rig(CONNECTIONS)
-    rig.start()
-    rig.grant(connection=True)
-    hold = rig.start()
-    assert hold is not None
-    slot = hold.to_dial()
-    assert slot is not None
-    retired = []
-    slot.opened(lambda: retired.append("QUIT"), 1000.0)
-    hold.let_go()
-    slot.rest()
-    hold.close(1000.0)
+    retired: list[str] = []
+    rig.idle_connection(lambda: retired.append("QUIT"))
     rig.limits.recalled(("c",), others_wait=True)
     assert retired == ["QUIT"]
 

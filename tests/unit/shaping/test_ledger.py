@@ -41,15 +41,15 @@ def test_says_when_a_rate_allows_the_next() -> None:
     ledger, check = Ledger(), rate(1, 60 * SECOND)
     assert ledger.take([(check, 1)], 5) == 5
     refused = ledger.take([(check, 1)], 5)
-    assert refused == LimitRefused(check, 5 + check.interval)
-    assert ledger.take([(check, 1)], 5 + check.interval) == 5 + check.interval
+    assert refused == LimitRefused(check, 5 + check.lent.interval)
+    assert ledger.take([(check, 1)], 5 + check.lent.interval) == 5 + check.lent.interval
 
 
 def test_gives_permits_ahead_of_their_time() -> None:
     ledger, check = Ledger(), rate(10, SECOND)
     assert ledger.take([(check, 1)], 0) == 0
-    assert ledger.take([(check, 1)], 0, ahead=check.interval) == check.interval
-    assert isinstance(ledger.take([(check, 1)], 0, ahead=check.interval), LimitRefused)
+    assert ledger.take([(check, 1)], 0, ahead=check.lent.interval) == check.lent.interval
+    assert isinstance(ledger.take([(check, 1)], 0, ahead=check.lent.interval), LimitRefused)
 
 
 def test_more_recipients_than_the_limit_count_as_the_limit() -> None:

@@ -108,12 +108,12 @@ def test_permits_are_granted_when_their_time_has_come() -> None:
     owner.ask(a, messages(1, 1, RATE), 0)
     owner.ask(b, messages(1, 1, RATE), 0)
     assert a.grants == [Grant(1, (0,), 1, connection=False)]
-    assert b.waits == [(1, "r", RATE.interval)]
-    assert owner.next_time == RATE.interval
-    owner.tick(RATE.interval - 1)
+    assert b.waits == [(1, "r", RATE.lent.interval)]
+    assert owner.next_time == RATE.lent.interval
+    owner.tick(RATE.lent.interval - 1)
     assert not b.grants
-    owner.tick(RATE.interval)
-    assert b.grants == [Grant(1, (RATE.interval,), 1, connection=False)]
+    owner.tick(RATE.lent.interval)
+    assert b.grants == [Grant(1, (RATE.lent.interval,), 1, connection=False)]
 
 
 def test_paths_that_wait_for_one_rate_take_turns() -> None:
