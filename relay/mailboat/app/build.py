@@ -20,7 +20,8 @@ from mailboat.delivery.bounce import Bounces
 from mailboat.delivery.engine import Engine
 from mailboat.delivery.gate import Gate
 from mailboat.delivery.hooks import DeliveryHooks
-from mailboat.delivery.limits import DeliveryLimits, Held
+from mailboat.delivery.leases import Held
+from mailboat.delivery.limits import DeliveryLimits
 from mailboat.delivery.oauth import TokenSource
 from mailboat.delivery.pipeline import DeliveryParts
 from mailboat.delivery.pool import Pool

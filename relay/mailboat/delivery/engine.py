@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from mailboat.config.settings import Settings
 from mailboat.delivery import watch
 from mailboat.delivery.gate import Busy, PutOff
-from mailboat.delivery.limits import Held
+from mailboat.delivery.leases import Held
 from mailboat.delivery.pipeline import DeliveryParts, Pipeline
 from mailboat.delivery.places import Place
 from mailboat.delivery.terms import terms_of

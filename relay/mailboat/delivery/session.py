@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from mailboat.config.settings import OutboundSettings
 from mailboat.delivery.envelope import Envelope
-from mailboat.delivery.limits import Slot
+from mailboat.delivery.leases import Slot
 from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.replies import Broken, RawReply, ReplyStream, decode
 from mailboat.delivery.stuffing import END, PIECE, pieces, stuffed

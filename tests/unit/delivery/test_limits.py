@@ -9,7 +9,8 @@ import pytest
 from tests.support.facts import entry
 from tests.support.fixed_clock import FixedClock
 
-from mailboat.delivery.limits import UNUSED, DeliveryLimits, HeldError, Hold, Slot
+from mailboat.delivery.leases import Slot
+from mailboat.delivery.limits import UNUSED, DeliveryLimits, HeldError, Hold
 from mailboat.model.envelope import Entry
 from mailboat.routing.answers import Site
 from mailboat.shaping.ledger import LimitCheck
