@@ -6,9 +6,10 @@ never awaits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from mailboat.model.envelope import Entry, Message, SignedBy
 from mailboat.model.outcome import AttemptReport, ReportAction
@@ -219,87 +220,16 @@ class Observer:
 
 
 class Observers(Observer):
-    """Tells each fact to several observers in order."""
+    """Tells each fact, in order, to those of several observers that override its method."""
 
     def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
+        for fact, ignored in vars(Observer).items():
+            if not fact.startswith("_"):
+                told = [getattr(observer, fact) for observer in observers]
+                told = [tell for tell in told if getattr(tell, "__func__", None) is not ignored]
+                setattr(self, fact, told[0] if len(told) == 1 else partial(_tell, told))
 
-    def received(self, fact: Received) -> None:
-        for observer in self._observers:
-            observer.received(fact)
 
-    def rejected(self, fact: Rejected) -> None:
-        for observer in self._observers:
-            observer.rejected(fact)
-
-    def nul_found(self, action: str) -> None:
-        for observer in self._observers:
-            observer.nul_found(action)
-
-    def dkim_judged(self, result: DkimResult, algorithm: str = "none") -> None:
-        for observer in self._observers:
-            observer.dkim_judged(result, algorithm)
-
-    def attempt_started(self, entry: Entry) -> None:
-        for observer in self._observers:
-            observer.attempt_started(entry)
-
-    def held_by_limit(self, entry: Entry, cause: str, until: float | None) -> None:
-        for observer in self._observers:
-            observer.held_by_limit(entry, cause, until)
-
-    def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
-        for observer in self._observers:
-            observer.attempted(entry, report, remaining, delay)
-
-    def bounce_message(self, entry: Entry, result: BounceResult) -> None:
-        for observer in self._observers:
-            observer.bounce_message(entry, result)
-
-    def dsn_queued(self, action: ReportAction) -> None:
-        for observer in self._observers:
-            observer.dsn_queued(action)
-
-    def committed(self, duration: float, messages: int) -> None:
-        for observer in self._observers:
-            observer.committed(duration, messages)
-
-    def sts_fetched(self, result: StsResult) -> None:
-        for observer in self._observers:
-            observer.sts_fetched(result)
-
-    def tls_reported(self, result: TlsReportResult) -> None:
-        for observer in self._observers:
-            observer.tls_reported(result)
-
-    def dns_query(self, result: DnsResult) -> None:
-        for observer in self._observers:
-            observer.dns_query(result)
-
-    def bind_failed(self, source: str) -> None:
-        for observer in self._observers:
-            observer.bind_failed(source)
-
-    def inbound_connections(self, change: int) -> None:
-        for observer in self._observers:
-            observer.inbound_connections(change)
-
-    def outbound_connections(self, change: int) -> None:
-        for observer in self._observers:
-            observer.outbound_connections(change)
-
-    def authentication_failed(self, host: str, reply: str) -> None:
-        for observer in self._observers:
-            observer.authentication_failed(host, reply)
-
-    def token_requested(self, result: TokenResult) -> None:
-        for observer in self._observers:
-            observer.token_requested(result)
-
-    def config_reloaded(self, fact: ConfigReloaded) -> None:
-        for observer in self._observers:
-            observer.config_reloaded(fact)
-
-    def hook_failed(self, point: str, plugin: str, reason: HookFailure) -> None:
-        for observer in self._observers:
-            observer.hook_failed(point, plugin, reason)
+def _tell(told: Sequence[Callable[..., None]], *fact: object, **named: object) -> None:
+    for tell in told:
+        tell(*fact, **named)

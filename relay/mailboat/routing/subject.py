@@ -78,7 +78,7 @@ class TlsPolicy:
 
     def names(self, domain: str) -> bool:
         """Whether the settings name the domain of recipients: its mail may need another level at the same host."""
-        return any(hosts.names(domain) for hosts in (self.force, self.never, self.force_dane))
+        return self.force.names(domain) or self.never.names(domain) or self.force_dane.names(domain)
 
 
 class Lookups(Protocol):

@@ -35,6 +35,16 @@ INBOUND = {
     "queue_ok": "connection, text",
 }
 
+DENYING = """
+from mailboat.hooks import *
+
+def register(plugin):
+    plugin.metrics.counter("loaded", "Workers with this code.").inc()
+
+async def hook_mail(connection, address, params):
+    return DENY, "new code"
+"""
+
 
 async def has(relay: Relay, name: str, value: float) -> None:
     """Wait until a metric has a value."""
@@ -62,9 +72,8 @@ async def test_new_code_is_taken_by_every_worker_and_bad_code_by_none(config: Pl
         _, status = await relay.http("/configz")
         assert "plugins.d/p.py:1: hook_mail must take (connection, address, params)" in status["error"]
         await relay.submit()
-        deny = "from mailboat.hooks import *\nasync def hook_mail(c, a, p):\n    return DENY, 'new code'\n"
-        config.put("plugins.d/p.py", deny)
-        await has(relay, "mailboat_config_reloads_total{result=success}", 1)
+        config.put("plugins.d/p.py", DENYING)
+        await has(relay, "mailboat_plugin_p_loaded_total", 2)  # counted when a worker has swapped
         for _ in range(6):  # whichever worker takes it
             with pytest.raises(Exception, match="new code"):
                 await relay.submit()
