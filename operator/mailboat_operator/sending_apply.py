@@ -15,9 +15,9 @@ from mailboat_operator.apply import Applier
 from mailboat_operator.desired.children import owner_reference
 from mailboat_operator.desired.endpoint import API, KIND, PLURAL
 from mailboat_operator.kube import APPLY, MERGE, ApiError, Kube, core, group
-from mailboat_operator.observed import ChildKey, LiveChild, ObjectKey
+from mailboat_operator.observed import ChildKey, LiveChild, ObjectKey, live_child
 from mailboat_operator.references import SourceKind
-from mailboat_operator.watch_cache import WatchCache
+from mailboat_operator.watch_cache import WatchCache, content
 
 _OURS = {"fieldManager": names.FIELD_MANAGER}
 _FORCED = {**_OURS, "force": "true"}
@@ -41,10 +41,11 @@ class SendingApplier:
 
     async def keys(
         self, key: ObjectKey, owner: str, live: LiveChild | None, changes: Mapping[str, bytes | None]
-    ) -> None:
-        """Add keys to the Secret of a SendingDomain, and take out those that are None.
+    ) -> LiveChild:
+        """Add keys to the Secret of a SendingDomain, and take out those that are None; the Secret as it is then.
 
-        `owner` is the uid of the SendingDomain that the Secret is to go with; empty: it stays.
+        `live` is the one that this is meant for; None: there is none yet. `owner` is the uid of the SendingDomain that
+        the Secret is to go with; empty: it stays. Raises ApiError, with status 409 where there is another Secret.
         """
         child = ChildKey(SourceKind.SECRET, key.name + names.DKIM)
         data = {
@@ -64,6 +65,7 @@ class SendingApplier:
                 await self._applier.look(key, child)
             raise
         self._cache.wrote("Secret", answer, by=key)
+        return live_child(SourceKind.SECRET, answer, content(SourceKind.SECRET, answer))
 
     async def endpoint(self, key: ObjectKey, owner: str, wanted: Mapping[str, Any]) -> str:
         """Have a DNSEndpoint say what is `wanted`. Why that is not possible, or an empty text.

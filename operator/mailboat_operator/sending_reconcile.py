@@ -58,6 +58,8 @@ class _Run:
     now: datetime
     rows: tuple[DomainKey, ...]
     """The keys in its status."""
+    secret: LiveChild | None
+    """The Secret with its keys that the run has judged, or has written itself: no other one is changed."""
 
     @property
     def uid(self) -> str:
@@ -113,7 +115,7 @@ class SendingReconciler:
             trouble = Verdict("False", SendingReason.INVALID_SPEC, short("; ".join(faults)))
             await self._tell(key, resource, status.compute(resource, None, SendingFindings(trouble), now))
             return None
-        known = _Run(key, resource, spec, now, read_rows(resource.get("status") or {}, spec.domain))
+        known = _Run(key, resource, spec, now, read_rows(resource.get("status") or {}, spec.domain), self._secret(key))
         trouble_or_none = self._in_the_way(known)
         findings = SendingFindings(trouble_or_none) if trouble_or_none else await self._look_after(known)
         await self._tell(key, resource, status.compute(resource, spec, findings, now))
@@ -127,7 +129,7 @@ class SendingReconciler:
         if rival := self._cache.signing.rival(known.key):
             message = f"the older SendingDomain {rival} is for {known.spec.domain} already, with a relay of this one"
             return Verdict("False", SendingReason.CONFLICT, message)
-        live = self._secret(known.key)
+        live = known.secret
         if live is not None and live.label != known.key.name:
             message = f"Secret {live.key.name} belongs to another owner; rename or delete it"
             return Verdict("False", SendingReason.CHILD_NOT_OWNED, message)
@@ -138,10 +140,10 @@ class SendingReconciler:
     async def _look_after(self, known: _Run) -> SendingFindings:
         """Take one step with its keys."""
         try:
-            brought = await self._bring(known)
+            brought, known = await self._bring(known)
             facts = await self._facts(known)
             plan = plan_keys(facts, known.now)
-            await self._make(known, plan.make)
+            known = await self._make(known, plan.make)
             no_endpoint = await self._publish(known, plan)
         except ForeignChildError as error:
             message = f"{error} belongs to another owner; rename or delete it"
@@ -163,8 +165,11 @@ class SendingReconciler:
         )
         return self._with_records(known, found)
 
-    async def _bring(self, known: _Run) -> Verdict | None:
-        """Write copies of the keys that `existingKeys` name, and take out those that it does not name any more."""
+    async def _bring(self, known: _Run) -> tuple[Verdict | None, _Run]:
+        """Write copies of the keys that `existingKeys` name, and take out those that it does not name any more.
+
+        What is wrong with them, and the run with the Secret as it is then.
+        """
         sources = await self._observer.sources(known.key, [existing.secret for existing in known.spec.existing])
         brought = brought_keys(known.spec, sources, self._cache.signing.files(known.key))
         theirs = {existing.selector for existing in known.spec.existing}
@@ -174,8 +179,8 @@ class SendingReconciler:
             for row in known.rows
             if row.existing and row.selector not in theirs
         )
-        await self._change(known, {**brought.new, **{name: None for name in gone if name in files}})
-        return brought.trouble
+        changed = await self._change(known, {**brought.new, **{name: None for name in gone if name in files}})
+        return brought.trouble, changed
 
     async def _facts(self, known: _Run) -> KeyFacts:
         domain, rows = known.spec.domain, known.rows
@@ -268,25 +273,32 @@ class SendingReconciler:
 
     # Writing.
 
-    async def _make(self, known: _Run, wanted: Sequence[NewKey]) -> None:
-        """Make keys, and write them before anything refers to them."""
+    async def _make(self, known: _Run, wanted: Sequence[NewKey]) -> _Run:
+        """Make keys, and write them before anything refers to them; the run with the Secret as it is then."""
         made = {}
         for new in wanted:
             private = await asyncio.to_thread(make_key, new.algorithm)
             made[file_name(new.selector, known.spec.domain)] = to_pem(private)
-        await self._change(known, made)
+        return await self._change(known, made)
 
     async def _drop(self, known: _Run, plan: KeyPlan) -> None:
         """Take keys that are of no use any more out of the Secret, once the status says so."""
         files = self._cache.signing.files(known.key)
-        gone = [file_name(selector, known.spec.domain) for selector in plan.drop]
-        await self._change(known, {name: None for name in gone if name in files})
+        useless = [key for key in plan.keys if key.selector in plan.drop]
+        hashes = {file_name(key.selector, known.spec.domain): key.public_hash for key in useless}
+        gone = [name for name, file in files.items() if hashes.get(name) == file.key.public_hash]
+        await self._change(replace(known, secret=self._secret(known.key)), dict.fromkeys(gone))
 
-    async def _change(self, known: _Run, changes: Mapping[str, bytes | None]) -> None:
-        live = self._secret(known.key)
-        strange = live is not None and live.controller[2] != known.owner
-        if changes or strange:
-            await self._applier.keys(known.key, known.owner, live, changes)
+    async def _change(self, known: _Run, changes: Mapping[str, bytes | None]) -> _Run:
+        """Change the Secret, if it still is what the run has judged: else an ApiError, and another run judges anew.
+
+        A watch may tell of another one while keys are made, in which these would be a second pair, or lie over the
+        first.
+        """
+        strange = known.secret is not None and known.secret.controller[2] != known.owner
+        if not changes and not strange:
+            return known
+        return replace(known, secret=await self._applier.keys(known.key, known.owner, known.secret, changes))
 
     async def _publish(self, known: _Run, plan: KeyPlan) -> str:
         """Write the DNSEndpoint where there is to be one; why that is not possible, or an empty text."""

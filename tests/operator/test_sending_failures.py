@@ -5,18 +5,23 @@ Whatever it is, there is one key, it is never written over, and nothing signs be
 
 from __future__ import annotations
 
+import asyncio
+import base64
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from tests.support.memory_api import Rule
 from tests.support.sending_rig import ENDPOINT, KEY, PATH, SECRET, SendingRig
 
+from mailboat.dkim.keys import Algorithm, make_key, to_pem
 from mailboat_operator import names
 from mailboat_operator.workqueue import RetryAfter
 
 BY_ENDPOINT = {"mode": "DNSEndpoint"}
 STEPS = {"secret": "/secrets", "endpoint": "/dnsendpoints", "status": "/status"}
 ROUNDS = 12
+PEM = to_pem(make_key(Algorithm.ED25519))
 
 
 class Died(BaseException):
@@ -158,6 +163,60 @@ async def test_a_secret_of_somebody_else_that_comes_at_the_same_time_is_left_alo
 
     assert sending_rig.condition("KeysReady") == ("False", "ChildNotOwned")
     assert sending_rig.api.objects[SECRET] == theirs
+
+
+@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_a_secret_that_a_watch_tells_of_in_the_middle_of_a_run_gets_no_key_of_that_run(
+    sending_rig: SendingRig, steps: int, *, foreign: bool
+) -> None:
+    """Somebody makes the Secret and the SendingDomain together, and the watch of Secrets is behind by some steps.
+
+    What the run has decided without the Secret must not be written into it, whoever it belongs to.
+    """
+    sending_rig.create()
+    labels = {names.MANAGED_BY: names.FIELD_MANAGER, names.SENDING_OWNER: KEY.name}
+    theirs: dict[str, Any] = {
+        "metadata": {"name": f"{KEY.name}-dkim", "namespace": KEY.namespace, "labels": {} if foreign else labels},
+        "data": {"mb20261128e._domainkey.example.com.pem": base64.b64encode(PEM).decode()},
+    }
+    theirs = sending_rig.api.put(SECRET, theirs)
+    run = asyncio.create_task(sending_rig.run())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    sending_rig.cache.watched("Secret", theirs, "ADDED")
+    with suppress(RetryAfter):
+        await run
+    for _ in range(ROUNDS):
+        await sending_rig.step()
+
+    assert sending_rig.keys == theirs["data"]
+    assert sending_rig.condition("Ready") == (("False", "ChildNotOwned") if foreign else ("True", "Ready"))
+
+
+async def test_a_key_that_somebody_puts_in_the_place_of_one_to_be_dropped_stays(sending_rig: SendingRig) -> None:
+    """The key has leaked; between the status that says so and the change of the Secret, somebody has made another."""
+    sending_rig.create()
+    await sending_rig.until_ready()
+    (selector,) = sending_rig.states
+    name = f"{selector}._domainkey.example.com.pem"
+    theirs = base64.b64encode(PEM).decode()
+
+    def replaced(method: str, path: str) -> None:
+        if method == "PATCH" and path.endswith("/status"):
+            secret = sending_rig.api.objects[SECRET]
+            changed = sending_rig.api.put(SECRET, {**secret, "data": secret["data"] | {name: theirs}})
+            sending_rig.cache.watched("Secret", changed, "MODIFIED")
+
+    sending_rig.api.rule = replaced
+    sending_rig.annotate("compromised", selector)
+    sending_rig.watch()
+
+    await sending_rig.run()
+
+    assert sending_rig.states[selector] == "Revoked"
+    assert sending_rig.keys[name] == theirs
 
 
 async def test_a_secret_that_somebody_changes_at_the_same_time_keeps_what_they_wrote(sending_rig: SendingRig) -> None:
