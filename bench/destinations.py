@@ -13,8 +13,8 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
@@ -24,6 +24,7 @@ from bench.fault import BenchError, exit_status
 from bench.load import Sink
 from bench.relays.mailboat import Mailboat
 from bench.relays.relay import Place
+from bench.templates import TEMPLATES
 from bench.tls_submit import Certificate
 
 _DISK = Path("/var/tmp")
@@ -35,6 +36,9 @@ _DEAD = "dead"
 _DEAD_ADDRESS = "127.0.0.77"
 _LIVE = 99
 """Live destinations beside the dead one."""
+_WITHOUT_POLICIES = {
+    "tls.ini": (TEMPLATES / "mailboat" / "tls.ini").read_text() + "\n[outbound]\nmta_sts=false\ndane=false\n"
+}
 _DEATHS = ("refuses", "silent", "unreachable")
 
 
@@ -47,6 +51,17 @@ class Setting:
     messages: int
     relays: tuple[Mailboat, ...]
     """This checkout's first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A relay, and how it is configured."""
+
+    relay: Mailboat
+    name: str
+    """As the table shows it."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """More files of its configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +111,18 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _many(setting: Setting, domains: int, rounds: int) -> None:
-    arms = {arm: list[Figure]() for arm in itertools.product(setting.relays, (1, domains))}
+    relays = [Arm(relay, relay.name) for relay in setting.relays]
+    relays.insert(1, Arm(setting.relays[0], "the same, `mta_sts=false dane=false`", _WITHOUT_POLICIES))
+    arms = {(arm.name, count): (arm, list[Figure]()) for arm, count in itertools.product(relays, (1, domains))}
     for turn in range(rounds):
-        for relay, count in list(arms)[:: -1 if turn % 2 else 1]:
-            arms[relay, count].append(_measure(setting, relay, _names(count), dead=0, death=None))
+        for (_, count), (arm, figures) in list(arms.items())[:: -1 if turn % 2 else 1]:
+            figures.append(_measure(setting, arm, _names(count), dead=0, death=None))
     print("\n| relay | destinations | messages/s | of one | MiB |\n|---|---:|---:|---:|---:|")
-    for (relay, count), figures in arms.items():
-        one = statistics.median(figure.rate for figure in arms[relay, 1])
+    for (name, count), (_, figures) in arms.items():
+        one = statistics.median(figure.rate for figure in arms[name, 1][1])
         rate = statistics.median(figure.rate for figure in figures)
         memory = max(figure.memory for figure in figures) / 2**20
-        print(f"| {relay.name} | {count:,} | {rate:,.0f} | {rate / one:.0%} | {memory:.0f} |")
+        print(f"| {name} | {count:,} | {rate:,.0f} | {rate / one:.0%} | {memory:.0f} |")
 
 
 def _dead(setting: Setting, rounds: int) -> None:
@@ -117,7 +134,9 @@ def _dead(setting: Setting, rounds: int) -> None:
         for turn in range(rounds):
             for with_it in sorted(arms, reverse=bool(turn % 2)):
                 share = setting.messages // _LIVE if with_it else 0
-                measured = _measure(setting, relay, _names(_LIVE), dead=share, death=death if with_it else None)
+                measured = _measure(
+                    setting, Arm(relay, relay.name), _names(_LIVE), dead=share, death=death if with_it else None
+                )
                 arms[with_it].append(measured.rate)
         without, kept = statistics.median(arms[False]), statistics.median(arms[True])
         print(f"| {relay.name} | {death} | {without:,.0f} | {kept:,.0f} | {kept / without:.1%} |", flush=True)
@@ -127,7 +146,7 @@ def _names(count: int) -> list[str]:
     return [f"d{number}.test" for number in range(count)]
 
 
-def _measure(setting: Setting, relay: Mailboat, domains: Sequence[str], *, dead: int, death: str | None) -> Figure:
+def _measure(setting: Setting, arm: Arm, domains: Sequence[str], *, dead: int, death: str | None) -> Figure:
     """The rate to `domains` while `dead` messages for a dead one are spread among theirs."""
     directory = setting.directory / "mailboat"
     shutil.rmtree(directory, ignore_errors=True)
@@ -139,7 +158,7 @@ def _measure(setting: Setting, relay: Mailboat, domains: Sequence[str], *, dead:
         load.smtp_sink(port=port) as sink,
         _grave(death, port),
         _dns(dns, directory),
-        _running(relay, place, outbound) as root,
+        _running(arm, place, outbound) as root,
     ):
         _drive(place.port, itertools.repeat("recipient@warm.test", _WARM_UP), sink, _WARM_UP)
         recipients = _recipients(domains, setting.messages, dead)
@@ -176,15 +195,15 @@ def _dns(port: int, directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _running(relay: Mailboat, place: Place, outbound: str) -> Iterator[int]:
-    service = relay.start(place, outbound)
+def _running(arm: Arm, place: Place, outbound: str) -> Iterator[int]:
+    service = arm.relay.start(place, outbound, arm.files)
     try:
         process.wait_for_greeting(service, place.port)
         yield service.pid
     except BenchError as error:
         raise BenchError(f"{error}\n--- the relay's log ends:\n{service.tail()}") from error
     finally:
-        relay.stop(place, service)
+        arm.relay.stop(place, service)
 
 
 @contextlib.contextmanager
