@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mailboat.config.settings import OutboundSettings, OutboundTlsSettings, Route, Tenant, TlsReportSettings, keys_of
+from mailboat.config.settings.shaping import RuleSettings, ScopeSettings
 
 OUTBOUND: Mapping[str, str] = MappingProxyType(
     {
@@ -123,6 +124,51 @@ TLS_REPORTS: Mapping[str, str] = MappingProxyType(
 )
 """`tlsrpt.ini` [main] -> `spec.tlsReports`."""
 
+SHAPING: Mapping[str, str] = MappingProxyType({"table": "table", "rules": "rulesFrom"})
+"""`shaping.ini` [main] -> `spec.shaping`."""
+
+SHAPING_PROVIDER: Mapping[str, str] = MappingProxyType({"mx": "mx", "domain": "domains", "sample_mx": "sampleMX"})
+"""`shaping.ini` [provider:NAME] -> `spec.shaping.providers[]`."""
+
+SHAPING_LIMITS: Mapping[str, str] = MappingProxyType(
+    {
+        "connections": "connections",
+        "rate": "rate",
+        "recipient_rate": "recipientRate",
+        "connection_rate": "connectionRate",
+    }
+)
+"""Limits of a section of `shaping.ini` -> `spec.shaping.scopes[].limits`."""
+
+SHAPING_SCOPE: Mapping[str, str] = MappingProxyType(
+    {
+        "messages_per_connection": "messagesPerConnection",
+        "recipients_per_message": "recipientsPerMessage",
+        "connection_idle_timeout": "connectionIdleTimeoutSeconds",
+        "inet": "inet",
+        "tls": "tls",
+        "separate": "separate",
+        "replace": "replace",
+    }
+)
+"""Its other keys -> `spec.shaping.scopes[]`."""
+
+SHAPING_RULE: Mapping[str, str] = MappingProxyType(
+    {
+        "on": "on",
+        "stage": "stages",
+        "reply": "replies",
+        "sample": "samples",
+        "not": "not",
+        "trigger": "trigger",
+        "per": "per",
+        "action": "actions",
+        "for": "for",
+        "recover": "recover",
+    }
+)
+"""`shaping.ini` [rule:NAME] -> `spec.shaping.rules[]`."""
+
 REFERENCES = frozenset(
     {
         "certificateSecretRef",
@@ -143,6 +189,7 @@ UNREACHABLE: Mapping[tuple[str, str], str] = MappingProxyType(
                 *(("outbound.ini", OutboundSettings), ("outbound.ini", Route)),
                 *(("tls.ini [outbound]", OutboundTlsSettings), ("tenants.ini", Tenant)),
                 ("tlsrpt.ini", TlsReportSettings),
+                *(("shaping.ini", ScopeSettings), ("shaping.ini [rule:NAME]", RuleSettings)),
             )
             for key in keys_of(kind)
             if key.key.no_field

@@ -101,7 +101,8 @@ class Reconciler:
             return Findings(refused=said)
         self._observer.rendered(observed, desired.hash, refused.longest_wait)
         self._rollouts.programmed(observed.key, desired.hash, changed=bool(wanted.actions))
-        return await self._with_relays(observed, spec, _programmed(desired, checks.warnings_of(resolved)))
+        warnings = (*checks.warnings_of(resolved), *refused.warnings)
+        return await self._with_relays(observed, spec, _programmed(desired, warnings))
 
     async def _execute(self, observed: Observed, wanted: plan.Plan) -> str:
         """Execute the plan; returns the error if the API server permanently refuses a write."""

@@ -14,6 +14,7 @@ from mailboat.config.fault import Fault, Report
 from mailboat.config.files import GivenFiles
 from mailboat.config.ini import MAIN
 from mailboat.config.parse import longest_wait, settings_of
+from mailboat.config.shaping import FILE as SHAPING
 from mailboat.config.tenants import TENANT
 from mailboat_operator import fields, names
 from mailboat_operator.checks import RefFault, RefReason
@@ -35,6 +36,8 @@ class RelayFaults:
     """What it refers to."""
     longest_wait: float = field(default=0.0, compare=False)
     """Seconds that mail may wait in its queue."""
+    warnings: tuple[str, ...] = ()
+    """What the relay warns of in `spec.shaping`."""
 
 
 def relay_faults(spec: Spec, desired: Desired) -> RelayFaults:
@@ -52,6 +55,7 @@ def relay_faults(spec: Spec, desired: Desired) -> RelayFaults:
         tuple(fault for fault in found if isinstance(fault, str)),
         tuple(fault for fault in found if isinstance(fault, RefFault)),
         longest_wait(settings.outbound),
+        tuple(str(_told(spec, fault)) for fault in report.warnings if fault.file == SHAPING),
     )
 
 
@@ -62,6 +66,8 @@ def _listeners(tenant: TenantSpec) -> list[str]:
 def _told(spec: Spec, fault: Fault) -> str | RefFault:
     if fault.file == "tls.ini":
         return _told_of_tls(spec, fault)
+    if fault.file == SHAPING and spec.shaping is not None:
+        return spec.shaping.told(fault)
     for number, tenant in enumerate(spec.tenants):
         if fault.section == f"{TENANT}{tenant.name}" and fault.key in fields.TENANT:
             return f"spec.tenants[{number}].{fields.TENANT[fault.key]}: {fault.message}"

@@ -30,6 +30,7 @@ from mailboat_operator import fields
 from mailboat_operator.egress import Binds, read_egress
 from mailboat_operator.reader import SpecReader
 from mailboat_operator.references import Reference, SourceKind, allowed_key, config_map_key, secret_key
+from mailboat_operator.shaping import ShapingSpec, read_shaping
 
 Section = Mapping[str, str | tuple[str, ...]]
 """Keys of an ini section and their text; a tuple is a list, one `key[]=` line an item."""
@@ -99,6 +100,8 @@ class Spec:
     tenants: tuple[TenantSpec, ...] = ()
     tls_reports: Section = field(default_factory=dict)
     """`tlsrpt.ini` [main]; empty: no reports."""
+    shaping: ShapingSpec | None = None
+    """`shaping.ini`; None: there is none."""
     target: str = ""
     """Name of the StatefulSet; empty: none."""
     token: Reference | None = None
@@ -144,6 +147,7 @@ def parse(resource: Mapping[str, Any]) -> tuple[Spec | None, tuple[str, ...]]:
         bounce=_bounce(spec.child("bounceMessage")),
         tenants=_tenants(spec),
         tls_reports=_tls_reports(spec.child("tlsReports")),
+        shaping=read_shaping(spec.child("shaping")),
         target=name,
         token=allowed_key(token, "key", "token") if token else None,
         reload=spec.word("reload", {word.value: word for word in Reload}, Reload.HOT),

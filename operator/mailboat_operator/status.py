@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from mailboat_operator import conditions, names
+from mailboat_operator import conditions, names, shaping
 from mailboat_operator.checks import RefFault
 from mailboat_operator.conditions import Verdict, short
 from mailboat_operator.observed import ChildKey, Observed, PodState
@@ -42,6 +42,7 @@ class Reason(StrEnum):
 
     ACCEPTED = "Accepted"
     INVALID_SPEC = "InvalidSpec"
+    SHAPING_INVALID = "ShapingInvalid"
     RESOLVED_REFS = "ResolvedRefs"
     NOT_CHECKED = "NotChecked"
     PROGRAMMED = "Programmed"
@@ -148,7 +149,9 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Type, 
 
 def _accepted(findings: Findings) -> Verdict:
     if findings.faults:
-        return Verdict("False", Reason.INVALID_SPEC, short("; ".join(findings.faults)))
+        of_shaping = all(fault.startswith(shaping.PATH) for fault in findings.faults)
+        reason = Reason.SHAPING_INVALID if of_shaping else Reason.INVALID_SPEC
+        return Verdict("False", reason, short("; ".join(findings.faults)))
     return Verdict("True", Reason.ACCEPTED, "")
 
 

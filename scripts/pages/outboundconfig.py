@@ -17,6 +17,11 @@ _KEYS: IniKeys = {
     "spec.routes[].oauth": ("outbound.ini [route:NAME]", fields.ROUTE_OAUTH),
     "spec.tenants[]": ("tenants.ini [tenant:NAME]", fields.TENANT),
     "spec.tlsReports": ("tlsrpt.ini", fields.TLS_REPORTS),
+    "spec.shaping": ("shaping.ini", fields.SHAPING),
+    "spec.shaping.providers[]": ("shaping.ini [provider:NAME]", fields.SHAPING_PROVIDER),
+    "spec.shaping.scopes[]": ("shaping.ini [KIND:NAME]", fields.SHAPING_SCOPE),
+    "spec.shaping.scopes[].limits": ("shaping.ini [KIND:NAME]", fields.SHAPING_LIMITS),
+    "spec.shaping.rules[]": ("shaping.ini [rule:NAME]", fields.SHAPING_RULE),
     "spec.tls": ("tls.ini", fields.TLS),
     "spec.tls.outbound": ("tls.ini [outbound]", fields.TLS_OUTBOUND),
 }

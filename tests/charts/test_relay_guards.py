@@ -81,8 +81,10 @@ def test_files_that_the_chart_writes_come_from_nowhere_else(helm: Helm, name: st
 
 
 @pytest.mark.parametrize("way", ["files", "existingSecrets", "existingConfigMaps"])
-@pytest.mark.parametrize(("file", "field"), [("tenants.ini", "tenants"), ("tlsrpt.ini", "tlsReports")])
-def test_tenants_and_tls_reports_of_pods_with_an_outbound_config_stand_in_it(
+@pytest.mark.parametrize(
+    ("file", "field"), [("tenants.ini", "tenants"), ("tlsrpt.ini", "tlsReports"), ("shaping.ini", "shaping")]
+)
+def test_tenants_shaping_and_tls_reports_of_pods_with_an_outbound_config_stand_in_it(
     helm: Helm, way: str, file: str, field: str
 ) -> None:
     given: Any = {file: "x"} if way == "files" else [{"name": "mine", "items": [{"key": "x", "path": file}]}]

@@ -424,6 +424,22 @@ def test_what_openssl_refuses_leaves_the_last_good_configuration(api: KubeApi) -
     assert "ciphers=HIGH\n" in api.get("configmaps", "relay-tls")["data"]["tls.ini"]
 
 
+def test_shaping_that_its_samples_refute_leaves_the_last_good_configuration(api: KubeApi) -> None:
+    """The condition names the rule; pods keep the table that they have."""
+    rule = {"name": "full", "replies": ["452 *"], "samples": ["452 4.3.1 full"], "actions": [{"type": "Alert"}]}
+    scope = {"scope": "Default", "limits": {"connections": {"value": 3}}}
+    good = programmed(api, {"shaping": {"scopes": [scope], "rules": [rule]}})["status"]["config"]["hash"]
+    before = api.get("configmaps", "relay-outbound")["data"]["shaping.ini"]
+    assert "[default]\nconnections=3\n" in before
+
+    api.patch("outboundconfigs", "relay", {"spec": {"shaping": {"rules": [{**rule, "samples": ["451 full"]}]}}})
+
+    api.until_condition("relay", "Ready", "False", "ShapingInvalid")
+    assert "(rule full)" in api.message("relay", "Ready")
+    assert api.get("outboundconfigs", "relay")["status"]["config"]["hash"] == good
+    assert api.get("configmaps", "relay-outbound")["data"]["shaping.ini"] == before
+
+
 def test_an_unknown_placeholder_is_a_warning_in_the_status(api: KubeApi) -> None:
     status = programmed(api, {"bounceMessage": {"text": "Sorry: {resaon}"}})["status"]
 

@@ -39,6 +39,22 @@ def pod(*addresses: str, **more: Any) -> dict[str, Any]:
     return egress(mode="PerPod", pods=[{"ordinal": 0, "bindIPs": list(addresses), **more}])
 
 
+SHAPING_RULE: dict[str, Any] = {
+    "name": "a",
+    "replies": ["4*"],
+    "samples": ["4"],
+    "actions": [{"type": "Alert"}],
+}
+
+
+def shaping_limit(name: str, **limit: Any) -> dict[str, Any]:
+    return {"shaping": {"scopes": [{"scope": "Default", "limits": {name: limit}}]}}
+
+
+def shaping_action(**action: Any) -> dict[str, Any]:
+    return {"shaping": {"rules": [{**SHAPING_RULE, "actions": [action]}]}}
+
+
 RULES: list[tuple[str, dict[str, Any], str]] = [
     ("two-for-all", {"routes": [ROUTE, {**ROUTE, "name": "b"}]}, "at most one route may have the domain '*'"),
     ("pods-without-target", {"egress": {"pods": [{"ordinal": 0, "ehlo": "a.b"}]}}, "egress.pods needs targetRef"),
@@ -77,6 +93,19 @@ RULES: list[tuple[str, dict[str, Any], str]] = [
     ("header-injection", {"outbound": {"receivedHeader": "a\r\nBcc: b"}}, "should match"),
     ("too-many", {"outbound": {"concurrencyMax": 100001}}, "should be less than or equal to 100000"),
     ("too-few", {"outbound": {"concurrencyMax": 0}}, "should be greater than or equal to 1"),
+    ("scope-name", {"shaping": {"scopes": [{"scope": "Domain"}]}}, "each scope but Default has a name"),
+    ("default-name", {"shaping": {"scopes": [{"scope": "Default", "name": "a"}]}}, "each scope but Default has a name"),
+    ("no-connections", shaping_limit("connections"), "connections has value or none"),
+    ("half-a-rate", shaping_limit("rate", count=1), "a rate has count and period, or none"),
+    ("none-and-more", shaping_limit("rate", none=True, count=1), "a rate has count and period, or none"),
+    ("shaping-word", {"shaping": {"scopes": [{"scope": "Default", "inet": "V4"}]}}, "Unsupported value"),
+    ("long-pattern", {"shaping": {"rules": [{**SHAPING_RULE, "replies": ["4" * 257]}]}}, "may not be more than 256"),
+    ("many-rules", {"shaping": {"rules": [{**SHAPING_RULE, "name": f"r{n}"} for n in range(129)]}}, "at most 128"),
+    ("many-scopes", {"shaping": {"scopes": [{"scope": "Default"}] * 257}}, "at most 256"),
+    ("action-amount", shaping_action(type="Rate"), "have value, or factor and floor"),
+    ("action-more", shaping_action(type="Suspend", value={"count": 1}), "have value, or factor and floor"),
+    ("action-after", shaping_action(type="Retry"), "Retry has after"),
+    ("trigger", {"shaping": {"rules": [{**SHAPING_RULE, "trigger": {"count": 2}}]}}, "several matches need a period"),
     ("word", {"tls": {"minVersion": "SSLv3"}}, "Unsupported value"),
     ("ciphers", {"tls": {"ciphers": "A\nB"}}, "should match"),
     ("dns", {"outbound": {"dnsServers": ["dns.example"]}}, "should match"),

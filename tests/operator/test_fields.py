@@ -20,6 +20,7 @@ from mailboat.config.settings import (
     TlsSettings,
     keys_of,
 )
+from mailboat.config.settings.shaping import ProviderSettings, RuleSettings, ScopeSettings, ShapingSettings
 from mailboat.config.show import text_of
 from mailboat_operator import fields
 
@@ -29,15 +30,30 @@ TABLES: list[tuple[str, type, Mapping[str, str], tuple[str, ...]]] = [
     ("outbound.ini", Route, fields.ROUTE_OAUTH, ("routes", "[]", "oauth")),
     ("tenants.ini", Tenant, fields.TENANT, ("tenants", "[]")),
     ("tlsrpt.ini", TlsReportSettings, fields.TLS_REPORTS, ("tlsReports",)),
+    ("shaping.ini [main]", ShapingSettings, fields.SHAPING, ("shaping",)),
+    ("shaping.ini [provider:NAME]", ProviderSettings, fields.SHAPING_PROVIDER, ("shaping", "providers", "[]")),
+    ("shaping.ini", ScopeSettings, fields.SHAPING_LIMITS, ("shaping", "scopes", "[]", "limits")),
+    ("shaping.ini", ScopeSettings, fields.SHAPING_SCOPE, ("shaping", "scopes", "[]")),
+    ("shaping.ini [rule:NAME]", RuleSettings, fields.SHAPING_RULE, ("shaping", "rules", "[]")),
     ("tls.ini", TlsSettings, fields.TLS, ("tls",)),
     ("tls.ini [outbound]", OutboundTlsSettings, fields.TLS_OUTBOUND, ("tls", "outbound")),
 ]
-NOT_OF_A_FILE = {"routes": {"name", "oauth"}, "tenants": {"name"}, "tls": {"outbound"}}
+NOT_OF_A_FILE = {
+    "routes": {"name", "oauth"},
+    "tenants": {"name"},
+    "tls": {"outbound"},
+    "shaping": {"providers", "scopes", "rules"},
+    "providers": {"name"},
+    "scopes": {"scope", "name", "source", "limits", "unset"},
+    "rules": {"name"},
+}
 """Fields that are no key: the name of a section, a section, keys of one that stand together."""
 UNSET = {
     *("tempFailIntervals", "maxTempFailures", "dnsServers", "ciphers", "authType", "forceTLSHosts", "noTLSHosts"),
     *("forceDANEHosts", "dnsTrustAD", "tokenURL", "clientID", "scope", "users", "listeners", "mayName"),
     *("organization", "contact", "from"),
+    *fields.SHAPING_PROVIDER.values(),
+    *fields.SHAPING_RULE.values(),
 }
 """Fields without a default: unset is a value of its own, or it would contradict another field."""
 
@@ -47,6 +63,8 @@ CASES = [
     for file, kind, table, path in TABLES
     for key in keys_of(kind)
     if kind is not Route or (key.ini in fields.ROUTE_OAUTH) == (table is fields.ROUTE_OAUTH)
+    if kind is not ScopeSettings or (key.ini in fields.SHAPING_LIMITS) == (table is fields.SHAPING_LIMITS)
+    if kind is not ProviderSettings or key.ini not in {of_all.ini for of_all in keys_of(ScopeSettings)}
 ]
 
 
@@ -102,11 +120,15 @@ def test_bounds_are_the_relays(file: str, key: NamedKey, table: Mapping[str, str
 def test_words_are_the_relays(file: str, key: NamedKey, table: Mapping[str, str], path: tuple[str, ...]) -> None:
     field = schema(*path)["properties"].get(table.get(key.ini, ""), {})
     for word in field.get("enum", ()):
-        assert text_of(key, key.key.parse(word)).lower() == word.lower()
+        assert text_of(key, key.key.parse(_ini(word))).lower() == _ini(word).lower()
 
 
 def _ini(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else _WORDS.get(value, str(value))
+
+
+_WORDS = {"FirstHand": "first-hand"}
+"""Words that are not those of the file in upper case."""
 
 
 def _schemas(of: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -228,6 +228,15 @@ STRINGS = [
     ("tlsReports", "organization"),
     ("tlsReports", "contact"),
     ("tlsReports", "from"),
+    ("shaping", "providers", "[]", "name"),
+    ("shaping", "providers", "[]", "mx", "[]"),
+    ("shaping", "scopes", "[]", "name"),
+    ("shaping", "scopes", "[]", "source"),
+    ("shaping", "scopes", "[]", "tls"),
+    ("shaping", "rules", "[]", "name"),
+    ("shaping", "rules", "[]", "replies", "[]"),
+    ("shaping", "rules", "[]", "for", "[]"),
+    ("shaping", "rules", "[]", "recover", "every"),
 ]
 
 
@@ -238,6 +247,11 @@ def test_no_text_becomes_configuration(path: tuple[str, ...], text: str) -> None
     """Even where no schema was asked: refused, or there as one value of its own key, and nothing beside it."""
     route: dict[str, Any] = {"name": "a", "domains": ["example.com"], "hosts": [{"host": "smtp.example.net"}]}
     spec: dict[str, Any] = {"routes": [route], "tenants": [{"name": "a", "users": ["u"]}]}
+    if path[0] == "shaping":
+        rule: dict[str, Any] = {"name": "a", "replies": ["4*"], "samples": ["4"], "actions": [{"type": "Alert"}]}
+        rule |= {"for": ["1m"], "recover": {"every": "1m"}}
+        scope = {"scope": "Domain", "name": "a.test", "source": "default", "tls": "Required"}
+        spec["shaping"] = {"providers": [{"name": "a", "mx": [".b.test"]}], "scopes": [scope], "rules": [rule]}
     keys = structure(spec)
     place: Any = spec
     for name in path[:-1]:
@@ -251,6 +265,10 @@ def test_no_text_becomes_configuration(path: tuple[str, ...], text: str) -> None
     except (AssertionError, ValueError):
         return
     renamed = {f"route:{text}": "route:a", f"tenant:{text.strip()}": "tenant:a"}
+    if path[0] == "shaping":
+        # A name is that of a section, which has the same keys; another text adds none.
+        kinds = {section.partition(":")[0] for section, _ in keys}
+        found = {pair for pair in found if path[-1] not in ("name", "source") or pair[0].partition(":")[0] not in kinds}
     added = {(renamed.get(section, section), key) for section, key in found} - keys
     assert added <= {("main", fields_of(path)), ("bind", "default"), *(("tenant:a", key) for key in fields.TENANT)}
 

@@ -67,7 +67,7 @@ are half of what the registries have. The relay refuses 75 %.
 
 {{/* The hash that pods report is of these files too, so the operator must know them. Takes a list: the context, where, and a file's name. */}}
 {{- define "mailboat-relay.validateHashed" -}}
-{{- $field := get (dict "tenants.ini" "tenants" "tlsrpt.ini" "tlsReports") (index . 2) -}}
+{{- $field := get (dict "tenants.ini" "tenants" "tlsrpt.ini" "tlsReports" "shaping.ini" "shaping") (index . 2) -}}
 {{- if and (index . 0).Values.outboundConfig.create $field -}}
   {{- fail (printf "%s: %s: give outboundConfig.spec.%s instead; pods would never report the configuration that the OutboundConfig describes" (index . 1) (index . 2) $field) -}}
 {{- end -}}

@@ -14,7 +14,7 @@ from mailboat.config.hash import config_hash
 from mailboat_operator import names
 from mailboat_operator.checks import Resolved
 from mailboat_operator.desired.dkim import dkim_files, dkim_secrets
-from mailboat_operator.desired.files import bounce_files, outbound_ini, tenants_ini, tls_ini, tlsrpt_ini
+from mailboat_operator.desired.files import bounce_files, outbound_ini, shaping_ini, tenants_ini, tls_ini, tlsrpt_ini
 from mailboat_operator.observed import ChildKey, ObjectKey, digest
 from mailboat_operator.references import SourceKind
 from mailboat_operator.sending.signed import SignedDomain
@@ -74,7 +74,7 @@ def build(
     reference = owner_reference(key, uid)
     outbound = outbound_ini(spec, resolved, hash_key).encode()
     tls = tls_ini(spec, resolved, hash_key).encode()
-    written = {"tenants.ini": tenants_ini(spec), "tlsrpt.ini": tlsrpt_ini(spec)}
+    written = {"tenants.ini": tenants_ini(spec), "tlsrpt.ini": tlsrpt_ini(spec), "shaping.ini": shaping_ini(spec)}
     given = {**bounce_files(resolved), **dkim_files(domains), **written}
     others = {name: text.encode() for name, text in given.items() if text is not None}
     credentials = {**resolved.files, names.HASH_KEY: hash_key} if resolved.files else {}
@@ -88,8 +88,8 @@ def build(
         if (size := sum(map(len, data.values()))) > MAX_SIZE:
             raise ValueError(f"{child.kind} {child.name} would have {size} octets, more than {MAX_SIZE}")
     children = tuple(Child(child, key, reference, data) for child, data in contents.items() if data)
-    tenants, dkim, tlsrpt = map(others.get, ("tenants.ini", "dkim.ini", "tlsrpt.ini"))
-    return Desired(children, config_hash(outbound, tls, tenants, dkim=dkim, tlsrpt=tlsrpt))
+    tenants, dkim, tlsrpt, shaping = map(others.get, ("tenants.ini", "dkim.ini", "tlsrpt.ini", "shaping.ini"))
+    return Desired(children, config_hash(outbound, tls, tenants, dkim=dkim, tlsrpt=tlsrpt, shaping=shaping))
 
 
 def owner_reference(key: ObjectKey, uid: str) -> dict[str, Any]:

@@ -53,6 +53,11 @@ def tlsrpt_ini(spec: Spec) -> str | None:
     return _HEAD + ini.write({MAIN: spec.tls_reports}) if spec.tls_reports else None
 
 
+def shaping_ini(spec: Spec) -> str | None:
+    """`shaping.ini`; None where the spec has no `shaping`. ValueError for a value that cannot be written."""
+    return None if spec.shaping is None else _HEAD + ini.write(spec.shaping.sections)
+
+
 def bounce_files(resolved: Resolved) -> dict[str, str]:
     """The bounce templates that are given, by file name."""
     given = {bounce.TEXT: resolved.bounce_text, bounce.HTML: resolved.bounce_html}
