@@ -66,6 +66,7 @@ PURE = (
     "mailboat_operator/conditions.py",
     "mailboat_operator/relay_views.py",
     "mailboat_operator/sending",
+    "mailboat_operator/shaping.py",
     "mailboat_operator/signing_domains.py",
     "mailboat_operator/source_addresses.py",
     "mailboat_operator/spec.py",
