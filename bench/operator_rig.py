@@ -26,7 +26,8 @@ PATIENCE = 180.0
 """Seconds."""
 MEMORY_MAX = 150 * 2**20
 """Octets resident, at any time."""
-_POLL = 0.05
+_POLL = 0.2
+"""Seconds: an exposition of the metrics of a thousand resources takes milliseconds of what is measured."""
 
 
 @dataclass(frozen=True, slots=True)

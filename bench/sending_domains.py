@@ -40,6 +40,13 @@ _SETTLE, _IDLE = 10.0, 60.0
 _DONE = 'controller_runtime_reconcile_total{controller="sendingdomain",result="success"}'
 _READY = 'mailboat_operator_sendingdomains{ready="True"}'
 _CALLS = re.compile(r"^rest_client_requests_total\{.*\} (\S+)$", re.MULTILINE)
+_BUSY = re.compile(
+    r"^(?:workqueue_depth|controller_runtime_active_workers)"
+    r'\{(?:name|controller)="(?:outboundconfig|sendingdomain)"\} (\S+)$',
+    re.MULTILINE,
+)
+_QUEUES = 4
+"""Series of these: two of each of two queues."""
 _WRITTEN = ("outboundconfigs", "sendingdomains", "configmaps", "secrets")
 
 
@@ -149,11 +156,8 @@ def _documents(named: Sequence[Sequence[SigningKey]]) -> Iterator[str]:
 
 
 def _is_idle(process: OperatorProcess) -> bool:
-    busy = (f'{what}{{{label}="{name}"}}' for name in ("outboundconfig", "sendingdomain") for what, label in _BUSY)
-    return not any(process.metric(series) for series in busy)
-
-
-_BUSY = (("workqueue_depth", "name"), ("controller_runtime_active_workers", "controller"))
+    found = _BUSY.findall(process.http("/metrics")[1])
+    return len(found) == _QUEUES and not any(map(float, found))
 
 
 def _calls(process: OperatorProcess) -> float:

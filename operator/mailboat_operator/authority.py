@@ -30,7 +30,10 @@ _TRIES = 2
 _ADDRESSES = 4
 """Of one server that are tried."""
 _ALIASES = 8
-_CACHE = 10_000
+_CACHE = 1000
+"""Answers of resolvers that are kept, 3 KiB each: enough for the domains that are asked for together, whose zones are
+looked for by each of their names, and for what many of them name, as name servers and `include` of SPF.
+"""
 
 
 class DnsSilence(Exception):  # noqa: N818 - no answer, which says nothing about the record

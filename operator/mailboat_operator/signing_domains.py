@@ -132,6 +132,8 @@ class SigningDomains:
         known.signed = signed_domain(known.domain, rows, self.files(key), hold=hold)
         if before and not rows and self.files(key):
             known.signed = before  # the status was lost: what pods run stays until it is made up again
+        if known.signed == before:
+            known.signed = before  # the same object in all that is remembered of renderings (`relay_views`)
         known.waits = not rows or not _keys_are_ready(body) or any(row.state in _WAITING for row in rows)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from mailboat_operator.observed import ObjectKey, PodState
 from mailboat_operator.relay_views import RelayViews
 from mailboat_operator.sending.signed import SignedDomain
 
 RELAY = ObjectKey("mail", "relay")
 HASHES = {"a": "sha256:a", "b": "sha256:b"}
+
+
+KIB = 2**10
 
 
 def views(*pods: str, wanted: int = 2) -> RelayViews:
@@ -70,3 +75,23 @@ def test_what_each_ready_pod_signs_with_is_known_when_all_run_something_known() 
     assert views("new", "old").report(RELAY, "example.com", HASHES).signing == (frozenset("b"), frozenset("a"))
     assert views("new", "of another process").report(RELAY, "example.com", HASHES).signing is None
     assert RelayViews().report(RELAY, "example.com", HASHES).signing is None
+
+
+def test_what_is_remembered_of_renderings_grows_by_what_has_changed_in_them_and_not_by_all_domains() -> None:
+    """64 renderings of a thousand domains, each with one change, are a table of references each: 36 KiB."""
+    domains = {f"d{n}.test": SignedDomain(f"d{n}.test", {}, HASHES, ("b",)) for n in range(1000)}
+    found = RelayViews()
+    tracemalloc.start()
+    try:
+        for number in range(64):
+            name = f"d{number}.test"
+            domains[name] = SignedDomain(name, {}, HASHES, ("a",))
+            found.rendered(RELAY, f"hash {number}", domains.values(), 60.0)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert taken < 64 * 64 * KIB
+    found.asked(RELAY, [PodState("relay-0", ready=True, hash="hash 10")], 1)
+    assert found.report(RELAY, "d10.test", HASHES).in_use == frozenset("a")
+    assert found.report(RELAY, "d11.test", HASHES).in_use == frozenset("b")

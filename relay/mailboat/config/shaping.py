@@ -81,7 +81,8 @@ def read_shaping(file: IniFile, outbound: IniFile, settings: OutboundSettings, r
         merged = {**sections.get(where, {}), **section}
         sections[where] = {key: said for key, said in merged.items() if said.value is not Unset.UNSET}
     named = _merged_providers(base, given)
-    report.faults += _provider_faults(file, named)
+    if given.providers:  # the built-in table has no faults of its own, and looking for them takes milliseconds
+        report.faults += _provider_faults(file, named)
     known = {provider.name for provider in named}
     ours = [rule for rule in base.rules if _counts(rule, given.settings.rules)]
     names = {rule.name for rule in given.rules}

@@ -191,6 +191,12 @@ def test_each_fact_of_the_built_in_table_has_a_source_and_a_month() -> None:
             assert text, section
 
 
+def test_the_built_in_table_has_no_faults_that_show_once_a_file_adds_a_provider(directory: Directory) -> None:
+    """So that its samples and patterns need not be held against each other where a file adds none."""
+    directory.write("shaping.ini", "[provider:p]\nmx[]=.p.test\nsample_mx[]=a.p.test\n")
+    assert directory.faults() == []
+
+
 def test_the_built_in_table_changes_nothing_for_others() -> None:
     """No `[default]`, and no `tls`, which a table must not decide."""
     assert {scope.kind for scope in builtin().sections} == {ScopeKind.PROVIDER}
