@@ -11,6 +11,7 @@ from tests.support.submission_requests import SubmissionBox
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe, entry_to_json
 from mailboat.model.envelope import Entry, State
+from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import Batch, Selection, Verb
 
 
@@ -28,6 +29,8 @@ class FakeControl(SubmissionBox):
         self.receiving = False
         self.report_days: list[int | None] = []
         self.flushed: list[str] = []
+        self.rows: list[WaitingRow] = []
+        self.wanted: list[tuple[GroupBy, SortBy]] = []
 
     def _selected(self, selection: Selection) -> list[Entry]:
         if self.fault:
@@ -59,6 +62,12 @@ class FakeControl(SubmissionBox):
     async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
         self.report_days.append(day)
         return [{"day": "2026-01-31", "domain": "a.test", "address": "r@a.test", "id": "1@b.test", "state": "sent"}]
+
+    async def destinations(self, by: GroupBy, sort: SortBy, most: int) -> Sequence[WaitingRow]:
+        if self.fault:
+            raise self.fault
+        self.wanted.append((by, sort))
+        return self.rows[:most]
 
     async def flush_sts(self, domain: str) -> int:
         if self.fault:

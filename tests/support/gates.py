@@ -24,6 +24,11 @@ class Anywhere:
         """As the test said."""
         return self.sites.setdefault(name, Site(name, ()))
 
+    def known(self, name: str) -> Site | None:
+        """As the test said, if it is a site."""
+        site = self.sites.get(name)
+        return site if isinstance(site, Site) else None
+
     def forget_failures(self) -> None:
         """Count it."""
         self.forgotten += 1

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from mailboat.model.clock import rfc3339
 from mailboat.model.envelope import Entry
+from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
 from mailboat.submission.request import SubmissionRequest
 from mailboat.submission.submitter import SubmissionHandle
@@ -79,6 +80,9 @@ class QueueAdmin(Protocol):
 
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the field's word
         """The entry with this id, or all of the message with this id; empty when there is none."""
+
+    async def destinations(self, by: GroupBy, sort: SortBy, most: int) -> Sequence[WaitingRow]:
+        """What waits, the first rows in an order."""
 
     async def change(self, verb: Verb, selection: Selection) -> int:
         """Apply a verb to the entries of a selection; the number of changed entries."""

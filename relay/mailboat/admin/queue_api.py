@@ -48,13 +48,13 @@ class QueueApi:
     async def _list(self, request: web.Request) -> web.Response:
         # An empty parameter of a listing does not restrict, because a form sends blank fields so.
         query = {name: value for name, value in single(request, _LIST_PARAMETERS).items() if value}
-        limit = _limit(query.get("limit"))
+        limit = limit_of(query.get("limit"), DEFAULT_LIMIT)
         selection = selection_of(query)
         async with self._listings.turn():
             try:
                 messages, following = await self._control.queue_page(selection, limit, query.get("after"))
             except BadCursorError as error:
-                raise _bad("after", str(error) or "not a `next` of this relay") from None
+                raise bad("after", str(error) or "not a `next` of this relay") from None
             return json_response({"messages": messages, "next": following})
 
     async def _get(self, request: web.Request) -> web.Response:
@@ -95,9 +95,9 @@ def single(request: web.Request, allowed: Collection[str]) -> dict[str, str]:
     for name, value in request.query.items():
         if name not in allowed:
             known = ", ".join(sorted(allowed)) or "none"
-            raise _bad(name, f"unknown parameter; known: {known}")
+            raise bad(name, f"unknown parameter; known: {known}")
         if name in query:
-            raise _bad(name, "given twice")
+            raise bad(name, "given twice")
         query[name] = value
     return query
 
@@ -123,7 +123,7 @@ def only(wanted: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
     """The same object. Raises ProblemError if it has a key that is not known."""
     for name in wanted:
         if name not in known:
-            raise _bad(name, f"unknown key; known: {', '.join(sorted(known))}")
+            raise bad(name, f"unknown key; known: {', '.join(sorted(known))}")
     return wanted
 
 
@@ -131,9 +131,9 @@ def scope(wanted: dict[str, Any]) -> dict[str, Any]:
     """The body of a change, its keys checked: `all` stands alone."""
     only(wanted, _CHANGE_KEYS)
     if "all" in wanted and wanted["all"] is not True:
-        raise _bad("all", "must be true if it is given")
+        raise bad("all", "must be true if it is given")
     if "all" in wanted and len(wanted) > 1:
-        raise _bad("all", "contradicts the other keys")
+        raise bad("all", "contradicts the other keys")
     return wanted
 
 
@@ -151,7 +151,7 @@ def selection_of(wanted: Mapping[str, Any]) -> Selection:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise _bad(name, "must be a string that is not empty")
+        raise bad(name, "must be a string that is not empty")
     return value.strip()
 
 
@@ -159,7 +159,7 @@ def _state(value: object) -> State:
     try:
         return State(_text("state", value))
     except ValueError:
-        raise _bad("state", f"must be one of {', '.join(State)}") from None
+        raise bad("state", f"must be one of {', '.join(State)}") from None
 
 
 def domain_of(value: object) -> str:
@@ -167,32 +167,34 @@ def domain_of(value: object) -> str:
     try:
         return normalize_domain(_text("domain", value))
     except GrammarError:
-        raise _bad("domain", "not a domain name or address literal") from None
+        raise bad("domain", "not a domain name or address literal") from None
 
 
 def _ids(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise _bad("ids", "must be a list that is not empty")
+        raise bad("ids", "must be a list that is not empty")
     if len(value) > MAX_IDS:
-        raise _bad("ids", f"at most {MAX_IDS} at once")
+        raise bad("ids", f"at most {MAX_IDS} at once")
     return tuple(_id(one) for one in value)
 
 
 def _id(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID:
-        raise _bad("id", "not a queue id")
+        raise bad("id", "not a queue id")
     return value
 
 
-def _limit(value: str | None) -> int:
+def limit_of(value: str | None, otherwise: int) -> int:
+    """The most rows of an answer. Raises ProblemError."""
     if value is None:
-        return DEFAULT_LIMIT
+        return otherwise
     if not value.isascii() or not value.isdigit() or len(value) > 9 or not 1 <= int(value) <= MAX_LIMIT:
-        raise _bad("limit", f"must be a number from 1 to {MAX_LIMIT}")
+        raise bad("limit", f"must be a number from 1 to {MAX_LIMIT}")
     return int(value)
 
 
-def _bad(name: str, reason: str) -> ProblemError:
+def bad(name: str, reason: str) -> ProblemError:
+    """A fault of a request, which names the parameter."""
     return ProblemError(HTTPStatus.BAD_REQUEST, f"{name}: {reason}")
 
 

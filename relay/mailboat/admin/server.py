@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from mailboat.admin.archive_api import ArchiveApi
 from mailboat.admin.auth import Guard, TokenFile, is_loopback
 from mailboat.admin.control import Check, Control, Probe
+from mailboat.admin.destinations_api import DestinationsApi
 from mailboat.admin.listings import Listings
 from mailboat.admin.messages_api import MessagesApi
 from mailboat.admin.problem import json_response, problems
@@ -100,6 +101,7 @@ def build(control: Control, guard: Guard, listings: Listings) -> web.Application
     application.add_routes([web.get(f"/{kind}", _probe(control, kind)) for kind in Probe])
     application.add_routes([web.get("/metrics", _metrics(control)), web.get("/configz", _configz(control))])
     application.add_routes(QueueApi(control, listings).routes())
+    application.add_routes(DestinationsApi(control, listings).routes())
     application.add_routes(ArchiveApi(control).routes())
     application.add_routes(MessagesApi(control).routes())
     application.add_routes(TlsReportApi(control).routes())

@@ -109,6 +109,7 @@ class Parts:
     ahead: Ahead
     sources: Sources
     pool: Pool
+    gate: Gate
     engine: Engine
     load: Load
     context: IngressContext
@@ -207,7 +208,7 @@ async def build(options: WorkerOptions, settings: Settings, connections: Connect
     context.hooks = submitter.hooks = staged.commit()
     return Parts(
         *(clock, observability, store, local, resolver, DnssecProbe(resolver), policies, router, ahead),
-        *(sources, pool, engine, load, context),
+        *(sources, pool, gate, engine, load, context),
         listener=Listener(context),
         submitter=submitter,
         plugins=plugins,

@@ -22,6 +22,7 @@ from mailboat.app.submissions import RemoteSubmission, SubmissionTable, pack
 from mailboat.delivery.oauth import TokenSource
 from mailboat.metrics.recorder import Snapshot
 from mailboat.model.envelope import State
+from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
 from mailboat.submission.request import SubmissionRequest
 from mailboat.submission.submitter import SubmissionHandle
@@ -101,6 +102,11 @@ class RemoteWorker:
         """See `WorkerPort`."""
         entries: Sequence[EntryJson] = await self._ask("queue_get", id)
         return entries
+
+    async def destinations(self, by: GroupBy, sort: SortBy, most: int) -> Sequence[WaitingRow]:
+        """See `WorkerPort`."""
+        rows: Sequence[WaitingRow] = await self._ask("destinations", by.value, sort.value, most)
+        return rows
 
     async def change(self, verb: Verb, selection: Selection) -> int:
         """See `WorkerPort`."""
@@ -197,6 +203,7 @@ _VERBS: dict[str, Callable[[_Dispatcher, list[Any]], Awaitable[Any]]] = {
     "snapshot": lambda dispatcher, _: dispatcher.worker.snapshot(),
     "queue_page": lambda dispatcher, a: dispatcher.worker.queue_page(_unpack(a[0]), a[1], a[2]),
     "queue_get": lambda dispatcher, a: dispatcher.worker.queue_get(a[0]),
+    "destinations": lambda dispatcher, a: dispatcher.worker.destinations(GroupBy(a[0]), SortBy(a[1]), a[2]),
     "change": lambda dispatcher, a: dispatcher.worker.change(Verb(a[0]), _unpack(a[1])),
     "export": lambda dispatcher, a: dispatcher.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
     "import_archive": lambda dispatcher, a: dispatcher.worker.import_archive(a[0]),

@@ -12,9 +12,13 @@ import orjson
 from mailboat import __version__
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app.channel import WorkerPort
+from mailboat.app.destinations import merged
 from mailboat.app.submissions import WorkerGoneError
+from mailboat.metrics.catalog import WAITING_ENTRIES
 from mailboat.metrics.prometheus import exposition
 from mailboat.metrics.recorder import Totals
+from mailboat.metrics.waiting import bounded
+from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.exports import archive_chunks
 from mailboat.queue.imports import Upload
 from mailboat.queue.store import EVERYTHING, PAGE_OCTETS, Batch, Selection, Step, StorageError, Verb
@@ -80,6 +84,7 @@ class RelayControl:
         status, answered = await asyncio.gather(self._status(), self._count_all())
         missing = self._expected - answered
         merged = self._totals.merged()
+        merged["gauges"][WAITING_ENTRIES] = bounded(merged["gauges"].get(WAITING_ENTRIES, {}))
         merged["gauges"]["mailboat_workers_missing"] = {"": float(missing)}
         if missing:
             merged["gauges"]["mailboat_ready"] = {"": 0.0}  # as the checks of `/readyz` say
@@ -136,6 +141,14 @@ class RelayControl:
         """On the worker that has it."""
         answers = await asyncio.gather(*(worker.queue_get(id) for _, worker in self._all()))
         return [entry for answer in answers for entry in answer]
+
+    async def destinations(self, by: GroupBy, sort: SortBy, most: int) -> Sequence[WaitingRow]:
+        """Of all workers that are up, added up.
+
+        Each is asked for more rows than are wanted, so that those that are among the first of all are among its own.
+        """
+        answers = await asyncio.gather(*(worker.destinations(by, sort, 2 * most + 50) for _, worker in self._all()))
+        return merged(answers, by, sort)[:most]
 
     async def change(self, verb: Verb, selection: Selection) -> int:
         """On every worker; the total number."""

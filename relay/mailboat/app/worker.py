@@ -13,15 +13,18 @@ from mailboat.app import last_good
 from mailboat.app.build import Parts, WorkerOptions
 from mailboat.app.certificates import CertificateExpiry
 from mailboat.app.clock import ClockWatch
+from mailboat.app.destinations import WaitingCounts, WorkerDestinations
 from mailboat.app.reload import ConfigWatch
 from mailboat.app.tls_reporter import SentReport
 from mailboat.app.watch import Watch, disk_of
 from mailboat.delivery.engine import DOT_GRACE, HANG_UP_GRACE
 from mailboat.loading.load import Loaded
+from mailboat.metrics.catalog import WAITING_ENTRIES
 from mailboat.metrics.plugins import pack
 from mailboat.metrics.recorder import Snapshot
 from mailboat.model.envelope import Entry
 from mailboat.model.observer import Observer
+from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue import exports, imports
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, StorageError, Verb
 from mailboat.submission import sending
@@ -58,6 +61,8 @@ class Worker:
             self.config.applied = self._keep
         self._first: Loaded | None = loaded
         self._expiry = CertificateExpiry()
+        self._destinations = WorkerDestinations(parts, lambda: self.config.settings)
+        self._waiting = WaitingCounts(self._destinations)
         self._started = False
         self.failed = asyncio.Event()
         """Set when this process must exit to be restarted."""
@@ -91,6 +96,7 @@ class Worker:
             asyncio.create_task(self.config.run(parts.apply), name="reload"),
             asyncio.create_task(parts.dnssec.run(), name="dnssec"),
             asyncio.create_task(parts.tls_counter.run(), name="TLS-RPT counts"),
+            asyncio.create_task(self._waiting.run(), name="waiting entries"),
         ]
         if self._options.worker == 0:
             self._chores.append(asyncio.create_task(parts.tls_reporter.run(), name="TLS-RPT"))
@@ -188,6 +194,7 @@ class Worker:
             "mailboat_dane_available": {"": float(not parts.dnssec.unavailable)},
             "mailboat_plugin_tasks": {"": float(tasks)},
             "mailboat_plugin_stuck_threads": {"": float(threads)},
+            WAITING_ENTRIES: dict(self._waiting.series),
         }
         snapshot["plugins"] = pack(parts.plugins.counters.snapshot())
         return snapshot
@@ -207,11 +214,16 @@ class Worker:
         return [self._shown(entry) for entry in await self._parts.store.get(id)]
 
     def _shown(self, entry: Entry) -> EntryJson:
-        held = self._parts.engine.held(entry)
+        held = self._parts.engine.held_by(entry)
         if held is None:
             return entry_to_json(entry)
         clock = self._parts.clock
-        return entry_to_json(entry, held.check.cause, held.since_epoch(clock.now(), clock.monotonic()))
+        until = None if held.until is None else clock.now() + held.until - clock.monotonic()
+        return entry_to_json(entry, held.text, until)
+
+    async def destinations(self, by: GroupBy, sort: SortBy, most: int) -> Sequence[WaitingRow]:
+        """What waits here."""
+        return await self._destinations.rows(by, sort, most)
 
     async def change(self, verb: Verb, selection: Selection) -> int:
         """Apply an operator's verb."""

@@ -112,6 +112,43 @@ def operator(
     return run(namespace, listen, resync, dns, all_namespaces=all_namespaces, log_format=log_format)
 
 
+@app.command
+def top(
+    *,
+    config: Path = Path(),
+    by: Literal["site", "domain", "tenant", "source"] = "domain",
+    sort: Literal["waiting", "oldest"] = "waiting",
+    limit: int | None = None,
+    interval: float = 2.0,
+    once: bool = False,
+    json: bool = False,
+) -> int:
+    """Show what waits in a running relay, how long, and what holds it: again and again on a terminal, else once.
+
+    Exit status: 0; 69 if no relay is running; 75 if it does not answer.
+
+    Parameters
+    ----------
+    config:
+        The configuration directory of the relay.
+    by:
+        What each row counts the mail of.
+    sort:
+        The rows with the most mail first, or those with the oldest.
+    limit:
+        Rows at most; the default is as many as the terminal has room for, or 20.
+    interval:
+        Seconds between two looks.
+    once:
+        Print the table once.
+    json:
+        Print JSON, once.
+    """
+    from mailboat.cli.top import top as show_top  # noqa: PLC0415
+
+    return show_top(config, by, sort, limit, interval, once=once, json=json)
+
+
 @config.command
 def check(directory: Path) -> int:
     """Print every fault of a directory, one on each line; exit status 78 if there is one."""

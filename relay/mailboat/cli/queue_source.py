@@ -130,6 +130,11 @@ class Api:
         """Forget the MTA-STS policy of a domain; the number of workers that knew of one."""
         return int(self._json("POST", "/v1/sts/flush", {"domain": domain})["count"])
 
+    def destinations(self, by: str, sort: str, limit: int) -> list[dict[str, Any]]:
+        """What waits, the first rows."""
+        query = urlencode({"by": by, "sort": sort, "limit": limit})
+        return list(self._json("GET", f"/v1/destinations?{query}")["destinations"])
+
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         content = self._call(method, path, body)
         try:

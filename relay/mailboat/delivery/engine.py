@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Sequence
 from mailboat.config.settings import Settings
 from mailboat.delivery import watch
 from mailboat.delivery.gate import Busy, PutOff
-from mailboat.delivery.leases import Held
+from mailboat.delivery.held_by import Holders
 from mailboat.delivery.pipeline import DeliveryParts, Pipeline
 from mailboat.delivery.places import Place
 from mailboat.delivery.terms import terms_of
 from mailboat.model.envelope import Entry, EntryKey
+from mailboat.model.waiting import HeldBy, WaitCause
 from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.schedule import LOW_WATER, OfferResult, Schedule
 from mailboat.queue.store import StorageError
@@ -58,6 +59,8 @@ class Engine:
         """When it ends; not asked of the timer, which uvloop cannot always tell."""
         self._attempts: dict[EntryKey, asyncio.Task[None]] = {}
         self._pipeline = Pipeline(parts, self, settings)
+        self.holders = Holders(parts.gate, self._schedule.has_turn)
+        """What holds mail that is due."""
         self._cursor: tuple[float, EntryKey] | None = None
         """How far `due` has been read; everything before it is in memory, recorded, or marked in the schedule."""
         self._read_until = 0.0
@@ -141,12 +144,17 @@ class Engine:
                 return
             await asyncio.wait(tasks, timeout=left)
 
-    def held(self, entry: Entry) -> Held | None:
-        """The limit that does not let a due entry start; None: there is none, or it is not due."""
-        limits, when = self._gate.limits, entry.next_attempt
-        if limits is None or when is None or when > self._parts.clock.now():
+    def held_by(self, entry: Entry) -> HeldBy | None:
+        """What does not let an entry start; None: nothing does, or it is not due and its hosts are not in back-off."""
+        clock, when = self._parts.clock, entry.next_attempt
+        if when is None or self._schedule.is_in_progress(entry.key):
             return None
-        return None if self._schedule.is_in_progress(entry.key) else limits.holding(self._destination(entry))
+        held = self.holders.of(self._destination(entry), clock.monotonic())
+        return held if held is None or when <= clock.now() or held.cause is WaitCause.BACKOFF else None
+
+    def ready_queue(self, entry: Entry) -> str:
+        """The name of its ready queue."""
+        return self._destination(entry)
 
     # Called by the store.
 

@@ -42,6 +42,9 @@ class Whereabouts(Protocol):
     def where(self, name: str, entry: Entry, now: float) -> Site | Unroutable | NotYet | None:
         """The site of a queue, or why there is none; None: it is being looked up, and `Gate.resume` follows."""
 
+    def known(self, name: str) -> Site | None:
+        """The site of a queue as of its last look-up; None: there is none. Begins no look-up."""
+
     def forget_failures(self) -> None:
         """Look up again what failed."""
 
@@ -222,6 +225,15 @@ class Gate:
     def parked(self) -> int:
         """How many attempts have silent peers, so that their connections do not count."""
         return self.places.parked
+
+    def destination(self, name: str) -> Destination | None:
+        """What is known of the destination of a queue; None: nothing."""
+        site = self._whereabouts.known(name)
+        return None if site is None else self._destinations.get(site.key)
+
+    def window(self, destination: Destination, now: float) -> int:
+        """How many attempts at a destination may run at once."""
+        return destination.window.limit(self._each, now)
 
     @property
     def has_blocked(self) -> bool:

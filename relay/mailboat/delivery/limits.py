@@ -278,6 +278,11 @@ class DeliveryLimits:
         path = None if known is None else known[1]
         return path.held if path is not None and name in path.waiting else None
 
+    def checks(self, name: str) -> Sequence[LimitCheck]:
+        """The limits of the mail in a queue, as far as it was asked for."""
+        _, path = self._known.get(name, (None, None))
+        return () if path is None else path.checks
+
     def waiting(self) -> Iterator[tuple[Held, str]]:
         """The queues that are held, and by what."""
         for path in self._paths.values():

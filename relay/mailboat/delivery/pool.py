@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Hashable
 from functools import partial
 
@@ -21,7 +22,7 @@ from mailboat.delivery.tls import BrokenTls, ClientContexts
 from mailboat.model.clock import Clock
 from mailboat.model.observer import Observer
 from mailboat.model.tls import PolicySource
-from mailboat.routing.answers import Target
+from mailboat.routing.answers import Spot, Target
 
 
 class Pool:
@@ -98,7 +99,7 @@ class Pool:
         except SourceMissing as missing:
             self._observer.bind_failed(missing.source)
             raise
-        session.key = key
+        session.key, session.spot = key, target.spot
         session.max_messages, session.idle_timeout = target.max_messages, target.idle_timeout
         self._open.add(session)
         if slot is not None:
@@ -167,6 +168,10 @@ class Pool:
     def _may_stay(self, session: Session) -> bool:
         """Whether limits let it be kept while others wait for a connection."""
         return session.slot is None or session.slot.may_stay(self._clock.monotonic())
+
+    def idle_by_spot(self) -> Counter[Spot]:
+        """How many idle connections lead to each address."""
+        return Counter(session.spot for session in self._expiry)
 
     def renew(self) -> None:
         """End each connection after its message, at once if it is idle: other limits count it from now on."""

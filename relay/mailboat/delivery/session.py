@@ -21,6 +21,7 @@ from mailboat.delivery.stuffing import END, PIECE, pieces, stuffed
 from mailboat.delivery.verdict import FaultKind, Transcript, Trouble
 from mailboat.model.outcome import PeerFacts, Stage
 from mailboat.model.reply import Reply
+from mailboat.routing.answers import Spot
 from mailboat.smtp.extensions import PIPELINING
 
 RCPT_BATCH: Final = 100
@@ -66,6 +67,7 @@ class Session:
         "offers",
         "quit_timeout",
         "slot",
+        "spot",
         "stream",
         "used",
     )
@@ -81,6 +83,8 @@ class Session:
         """The final dot of the current transaction was sent, and its reply was not received."""
         self.key: object = None
         """Used by the pool."""
+        self.spot: Spot = ("", 0)
+        """Where it leads to; set by the pool."""
         self.slot: Slot | None = None
         """What it counts as under limits; None: they do not count it."""
         self.idle_timeout: float | None = None

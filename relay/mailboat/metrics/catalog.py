@@ -2,7 +2,8 @@
 
 `recorder` counts what stands here, `prometheus` exposes it, and `make docs` prints docs/metrics.md from it. Knows no
 socket and no process; never imports its users.
-Label values are closed sets: each series exists from the start, with 0, and none is ever added.
+Label values are closed sets: each series exists from the start, with 0, and none is ever added; but for the label
+`provider`, whose values are few at any time (`waiting`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from mailboat.model.observer import (
 from mailboat.model.outcome import ReportAction, Result
 from mailboat.model.tls import PolicySource
 
+WAITING_ENTRIES = "mailboat_shaping_waiting_entries"
+"""Its values are bounded by `waiting`."""
 NO_TLS = "none"
 OTHER_TLS = "other"
 TLS_VERSIONS = (NO_TLS, "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", OTHER_TLS)
@@ -124,6 +127,17 @@ METRICS: tuple[Metric, ...] = (
         tuple(ReportAction),
     ),
     Metric("mailboat_queue_messages", MetricKind.GAUGE, "Queue entries now.", "state", _STATES),
+    Metric(
+        WAITING_ENTRIES,
+        MetricKind.GAUGE,
+        "Queue entries that wait and are not held by an operator, by the provider of shaping.ini that they are for and "
+        "by what holds them: a limit (`rate`, `recipient_rate`, `connections`, `connection_rate`), the learnt `window` "
+        "of the hosts, their `backoff` after failures, or `concurrency_max` (`places`); `turn`: nothing does; `retry`: "
+        "the last attempt failed, and the next is not due. Mail for no provider counts under its domain or "
+        "`route:NAME`. The 20 providers and destinations with the most have series, the rest is `other`; counted about "
+        "every 10 s, less often if the queue is very long.",
+        "provider cause",
+    ),
     Metric("mailboat_queue_bytes", MetricKind.GAUGE, "Octets of the queue entries now.", "state", _STATES),
     Metric(
         "mailboat_queue_oldest_seconds",

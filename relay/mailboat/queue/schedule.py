@@ -128,6 +128,11 @@ class Schedule:
         """Whether any destination is in a ring."""
         return any(self._rings.values())
 
+    def has_turn(self, name: str) -> bool:
+        """Whether a destination waits for its turn in a ring, its hosts known."""
+        destination = self._destinations.get(name)
+        return destination is not None and destination.ring is not None and destination.ring is not Ring.FREE
+
     def offer(self, name: str, entry: Entry) -> OfferResult:
         """Offer a due entry of destination `name`.
 

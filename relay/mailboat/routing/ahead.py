@@ -79,6 +79,11 @@ class Ahead:
             self._begin()
         return None
 
+    def known(self, name: str) -> Site | None:
+        """The site of a destination as of its last look-up; None: there is none."""
+        found = self._known.get(name)
+        return found.where if found is not None and isinstance(found.where, Site) else None
+
     def forget(self) -> None:
         """Clear the cache, after a change of the configuration."""
         self._known.clear()

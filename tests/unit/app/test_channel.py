@@ -12,6 +12,7 @@ import pytest
 from tests.support.fixed_clock import FixedClock
 from tests.support.stores import address
 from tests.support.submission_requests import SubmissionBox
+from tests.support.waiting import waiting_row
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app import questions
@@ -25,6 +26,7 @@ from mailboat.delivery.oauth import AccessToken, TokenError
 from mailboat.metrics.recorder import Snapshot
 from mailboat.model.address import Address
 from mailboat.model.envelope import State
+from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import Selection, StorageError, Verb
 from mailboat.submission.request import RefusalKind, RefusedError, SubmissionRequest
 
@@ -66,6 +68,9 @@ class FakeWorker(SubmissionBox):
 
     async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
         return [{"day": day}]
+
+    async def destinations(self, by: GroupBy, sort: SortBy, most: int) -> Sequence[WaitingRow]:
+        return [waiting_row(f"{by}.{sort}", most)]
 
     async def flush_sts(self, domain: str) -> int:
         return len(domain)

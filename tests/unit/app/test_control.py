@@ -10,12 +10,15 @@ import orjson
 import pytest
 from tests.support.stores import address
 from tests.support.submission_requests import SubmissionBox
+from tests.support.waiting import waiting_row
 
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app import control as control_module
 from mailboat.app.control import RelayControl
+from mailboat.app.destinations import merged
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.recorder import Snapshot, Totals
+from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import Selection, Verb
 from mailboat.submission.request import SubmissionRequest
 
@@ -50,6 +53,9 @@ class FakeWorker(SubmissionBox):
 
     async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
         return [{"day": day, "by": self.ids[0]}]
+
+    async def destinations(self, by: GroupBy, sort: SortBy, most: int) -> Sequence[WaitingRow]:
+        return [waiting_row(f"{by}.{sort}", most)]
 
     async def flush_sts(self, domain: str) -> int:
         return domain in self.ids
@@ -90,6 +96,23 @@ async def test_pages_go_through_all_workers_and_show_each_entry_once(limit: int)
         if after is None:
             break
     assert found == ["a", "b", "c", "d", "e"]
+
+
+async def test_what_waits_is_added_up_over_all_workers() -> None:
+    first, second = FakeWorker(), FakeWorker()
+    [row] = await control(first, second).destinations(GroupBy.DOMAIN, SortBy.OLDEST, 3)
+    assert (row["destination"], row["waiting"]) == ("domain.oldest", 2 * (2 * 3 + 50))
+
+
+def test_rows_of_one_destination_become_one_and_stay_in_order() -> None:
+    first = [waiting_row("a.test", 3, oldest=5.0), waiting_row("b.test", 2, oldest=9.0)]
+    second = [waiting_row("b.test", 2, oldest=1.0), waiting_row("c.test", 1, oldest=20.0)]
+    first[1]["window"], second[0]["window"], second[0]["held_by"] = 2, 3, "window"
+    rows = merged([first, second], GroupBy.DOMAIN, SortBy.WAITING)
+    assert [(row["destination"], row["waiting"]) for row in rows] == [("b.test", 4), ("a.test", 3), ("c.test", 1)]
+    assert (rows[0]["oldest"], rows[0]["window"], rows[0]["held_by"]) == (9.0, 5, "window")
+    by_age = merged([first, second], GroupBy.DOMAIN, SortBy.OLDEST)
+    assert [row["destination"] for row in by_age] == ["c.test", "b.test", "a.test"]
 
 
 async def test_a_listing_goes_on_where_it_was_when_workers_were_started_again() -> None:

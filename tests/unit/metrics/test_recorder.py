@@ -26,11 +26,12 @@ ADDED_LATER = (
     "mailboat_certificate_expiry_timestamp_seconds",
     "mailboat_dane_available",
     "mailboat_dkim_oldest_key_timestamp_seconds",
+    "mailboat_shaping_waiting_entries",
     "mailboat_tlsrpt_complete_until_timestamp_seconds",
     "mailboat_workers_missing",
 )
-"""By `app.worker`, which knows certificates, keys, the resolver and reports on TLS, and by `app.control`, which alone
-knows all workers."""
+"""By `app.worker`, which knows certificates, keys, the resolver, reports on TLS and what waits, and by `app.control`,
+which alone knows all workers."""
 
 
 def counter(snapshot: Snapshot, name: str, label: str = "") -> float:
