@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -271,9 +271,9 @@ class _Operator:
         for queue in self._queues.values():
             queue.hurry()
 
-    def _relay_changed(self, relay: ObjectKey) -> None:
+    def _relay_changed(self, relay: ObjectKey, domains: Collection[str] | None) -> None:
         """The pods of an OutboundConfig run something else: keys may be loaded, or out of use."""
-        for key in self._cache.signing.waiting(relay):
+        for key in self._cache.signing.waiting(relay, domains):
             self._add(key)
 
     # Why a probe fails.

@@ -7,7 +7,7 @@ that runs something else may sign with any key.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -36,6 +36,8 @@ class _View:
     """What its ready pods report; None: they have not been asked."""
     complete: bool = False
     """Whether these are all pods that are wanted, and all have answered."""
+    run: Mapping[str, _Rendering | None] = field(default_factory=dict)
+    """By hash, what the pods ran when they were asked last; None: something unknown."""
 
 
 class RelayViews:
@@ -43,8 +45,8 @@ class RelayViews:
 
     def __init__(self) -> None:
         self._views: dict[ObjectKey, _View] = {}
-        self.changed: Callable[[ObjectKey], None] = lambda _: None
-        """Called when the pods of an OutboundConfig run something else."""
+        self.changed: Callable[[ObjectKey, Collection[str] | None], None] = lambda _, __: None
+        """Called when the pods of an OutboundConfig run something else for these domains; None: for all, perhaps."""
 
     def rendered(self, relay: ObjectKey, hash_: str, domains: Iterable[SignedDomain], life: float) -> None:
         """A configuration with this hash is written. `life`: seconds that mail may wait in its queue."""
@@ -58,11 +60,18 @@ class RelayViews:
     def asked(self, relay: ObjectKey, pods: Sequence[PodState], wanted: int) -> None:
         """What its pods have said; `wanted` is how many there should be."""
         view = self._views.setdefault(relay, _View())
-        before = (view.hashes, view.complete)
+        before, run = (view.hashes, view.complete), view.run
         view.hashes = tuple(sorted(pod.hash for pod in pods if pod.ready))
         view.complete = len(view.hashes) == wanted > 0 and all(view.hashes)
-        if before != (view.hashes, view.complete):
-            self.changed(relay)
+        view.run = {hash_: view.renderings.get(hash_) for hash_ in view.hashes}
+        if before == (view.hashes, view.complete) and run == view.run:
+            return
+        known = [rendering for rendering in (*run.values(), *view.run.values()) if rendering is not None]
+        if before[1] != view.complete or not run or not view.run or len(known) < len(run) + len(view.run):
+            self.changed(relay, None)
+        elif domains := _differing(known):
+            # A thousand domains that wait would all be looked at for each of them that goes on.
+            self.changed(relay, domains)
 
     def forget(self, relay: ObjectKey) -> None:
         """It is gone. What its pods run is not known any more: they keep their last configuration."""
@@ -83,6 +92,14 @@ class RelayViews:
         written = next(reversed(view.renderings.values())).get(domain) if view.renderings else None
         signs = _signing(written, hashes).union(*signing)
         return RelayReport(loaded, in_use, signs, None if strange else tuple(signing), view.complete, view.life)
+
+
+def _differing(renderings: Sequence[_Rendering]) -> frozenset[str]:
+    """The domains that are not the same in all of them."""
+    first, *others = renderings
+    return frozenset(
+        domain for other in others for domain in {**first, **other} if first.get(domain) != other.get(domain)
+    )
 
 
 def _held(signed: SignedDomain | None, hashes: Mapping[str, str]) -> frozenset[str]:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,9 +75,10 @@ class SigningDomains:
         """The SendingDomains that name an OutboundConfig."""
         return frozenset(self._signers.get(relay, ()))
 
-    def waiting(self, relay: ObjectKey) -> list[ObjectKey]:
-        """The SendingDomains for which it matters what the pods of an OutboundConfig say."""
-        return [key for key in self._signers.get(relay, ()) if self._known[key].waits]
+    def waiting(self, relay: ObjectKey, domains: Collection[str] | None) -> list[ObjectKey]:
+        """The SendingDomains of these domains, or of all, for which it matters what an OutboundConfig's pods say."""
+        signers = ((key, self._known[key]) for key in self._signers.get(relay, ()))
+        return [key for key, known in signers if known.waits and (domains is None or known.domain in domains)]
 
     # Writing: each returns the resources that have to be looked at besides the SendingDomain itself.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Collection, Sequence
 
 from mailboat_operator.observed import ObjectKey, PodState
 from mailboat_operator.relay_views import RelayViews
@@ -10,6 +11,7 @@ from mailboat_operator.sending.signed import SignedDomain
 
 RELAY = ObjectKey("mail", "relay")
 HASHES = {"a": "sha256:a", "b": "sha256:b"}
+EXAMPLE_NEW = SignedDomain("example.com", {}, HASHES, ("b",))
 
 
 KIB = 2**10
@@ -19,7 +21,7 @@ def views(*pods: str, wanted: int = 2) -> RelayViews:
     """After two configurations, of which `old` has and signs with the key a, `new` has both and signs with b."""
     found = RelayViews()
     found.rendered(RELAY, "old", [SignedDomain("example.com", {}, {"a": "sha256:a"}, ("a",))], 60.0)
-    found.rendered(RELAY, "new", [SignedDomain("example.com", {}, HASHES, ("b",))], 60.0)
+    found.rendered(RELAY, "new", [EXAMPLE_NEW], 60.0)
     found.asked(
         RELAY, [PodState(f"relay-{number}", ready=True, hash=hash_) for number, hash_ in enumerate(pods)], wanted
     )
@@ -61,14 +63,44 @@ def test_before_its_pods_were_asked_nothing_is_known_of_a_relay() -> None:
     assert RelayViews().report(RELAY, "example.com", HASHES).in_use is None
 
 
-def test_a_change_of_what_pods_run_is_told_once() -> None:
-    found, told = views("old", "old"), list[ObjectKey]()
-    found.changed = told.append
+def changes(found: RelayViews, *rounds: Sequence[str]) -> list[Collection[str] | None]:
+    """What is told when two pods that are wanted are asked again and report these hashes in turn."""
+    told: list[Collection[str] | None] = []
+    found.changed = lambda _, domains: told.append(domains)
+    for hashes in rounds:
+        found.asked(RELAY, [PodState(f"relay-{n}", ready=True, hash=hash_) for n, hash_ in enumerate(hashes)], 2)
+    return told
 
-    for hash_ in ("old", "new", "new"):
-        found.asked(RELAY, [PodState(f"relay-{number}", ready=True, hash=hash_) for number in (0, 1)], 2)
 
-    assert told == [RELAY]
+def test_a_change_of_what_pods_run_is_told_once_with_the_domains_that_it_is_about() -> None:
+    found = views("old", "old")
+    found.rendered(RELAY, "other", [SignedDomain("other.test", {}, HASHES), EXAMPLE_NEW], 60.0)
+
+    old, new, other = ("old", "old"), ("new", "new"), ("other", "other")
+    assert changes(found, old, new, new) == [{"example.com"}]
+    assert changes(found, other, ("new", "other")) == [{"other.test"}, {"other.test"}]
+    assert changes(found, old) == [{"example.com", "other.test"}]
+
+
+def test_a_configuration_that_differs_in_no_key_is_told_of_nobody() -> None:
+    found = views("new", "new")
+    found.rendered(RELAY, "newer", [EXAMPLE_NEW], 60.0)
+
+    assert changes(found, ("newer", "new"), ("newer", "newer")) == []
+
+
+def test_all_domains_are_told_when_a_pod_comes_or_goes_or_runs_something_unknown_or_unknown_before() -> None:
+    assert changes(views("old", "old"), ("old",), (), ("old", "old")) == [None, None, None]
+    assert changes(views("old", "old"), ("?", "old"), ("?", "old"), ("new", "new")) == [None, None]
+    assert changes(RelayViews(), ("old", "old")) == [None]
+
+
+def test_what_is_rendered_again_after_a_restart_is_told_as_known_from_then_on() -> None:
+    """The pods report the same hash all the time; the operator learns what it stands for."""
+    found = views("newer", "newer")
+    found.rendered(RELAY, "newer", [EXAMPLE_NEW], 60.0)
+
+    assert changes(found, ("newer", "newer"), ("newer", "newer")) == [None]
 
 
 def test_what_each_ready_pod_signs_with_is_known_when_all_run_something_known() -> None:
