@@ -14,7 +14,7 @@ EXAMPLE = re.compile(r"^```ini shaping\.ini\n(.*?)^```$", re.MULTILINE | re.DOTA
 def test_every_example_is_read_without_fault(tmp_path: Path) -> None:
     directory = Directory(tmp_path)
     examples = EXAMPLE.findall(PAGE.read_text())
-    assert len(examples) == 4
+    assert len(examples) == 5
     for example in examples:
         directory.write("shaping.ini", example)
         rules = len(re.findall(r"^\[rule:", example, re.MULTILINE))

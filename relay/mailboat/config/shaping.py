@@ -17,6 +17,7 @@ from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.sections import nearest, read_section
 from mailboat.config.settings import OutboundSettings
 from mailboat.config.settings.shaping import (
+    TIMEOUTS,
     BuiltinRules,
     ProviderSettings,
     RuleSettings,
@@ -32,17 +33,13 @@ from mailboat.shaping.table import BUILTIN, LimitTable, Provider, Said, SaidAt, 
 
 FILE = "shaping.ini"
 RULE = "rule:"
-_LATER = frozenset(
-    {
-        *("attempt_timeout", "connect_timeout", "helo_timeout"),
-        *("temp_fail_intervals", "window", "net", "regex"),
-    }
-)
+_LATER = frozenset({"temp_fail_intervals", "net"})
 """Names of keys to come: what is not obeyed is refused."""
 _IN_OUTBOUND = {
     "messages_per_connection": "connection_max_messages",
     "connection_idle_timeout": "connection_idle_timeout",
     "inet": "inet_prefer",
+    **{name: name for name in TIMEOUTS},
 }
 """Properties that outbound.ini has as well: what is said there counts more than the built-in table."""
 _FOREVER = frozenset({ActionKind.RETRY, ActionKind.DEFER, ActionKind.FAIL, ActionKind.ALERT})
@@ -170,14 +167,14 @@ def _rule(file: IniFile, section: str, report: Report, notes: Iterable[str]) -> 
     said = RuleSettings(**_values(file, section, RuleSettings, report, notes))
     given = {entry.key for entry in file.of(section)}
     for key in ("reply", "action"):
-        if key not in given:
+        if key not in given and not (key == "reply" and "regex" in given):
             report.faults.append(file.fault(section, key, f"is missing: write {key}[]="))
     if "for" not in given and any(action.kind not in _FOREVER for action in said.action):
         report.faults.append(file.fault(section, "for", "is missing: how long it holds"))
     return Rule(
         name=name,
         on=said.on,
-        replies=said.reply,
+        replies=(*said.reply, *said.regex),
         actions=said.action,
         samples=said.sample,
         others=said.others,

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mailboat.config import hosts
 from mailboat.shaping.limits import Limit, LimitKey, parse_limit
-from mailboat.shaping.pattern import Pattern
+from mailboat.shaping.pattern import Pattern, Regex
 from mailboat.shaping.rules import RuleAction, RulePer, RuleStage, parse_action, parse_span
 from mailboat.shaping.scopes import SOURCE, Scope, ScopeKind
 
@@ -88,6 +88,11 @@ def per(text: str) -> frozenset[RulePer]:
 def pattern(text: str) -> tuple[Pattern, ...]:
     """One item of a list."""
     return (Pattern(text),)
+
+
+def regex(text: str) -> tuple[Regex, ...]:
+    """One item of a list."""
+    return (Regex(text),)
 
 
 def sample(text: str) -> tuple[str, ...]:

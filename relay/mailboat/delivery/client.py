@@ -81,6 +81,8 @@ class Client:
         Raises:
             PeerTrouble: why there is none.
         """
+        if target.timeouts:
+            settings = replace(settings, outbound=target.timed(settings.outbound))
         level = target.tls.level
         opportunistic = level is TlsLevel.OPPORTUNISTIC
         address = (target.path or target.ip, target.port)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from mailboat.delivery.verdict import Signal, Trouble
 from mailboat.delivery.window import Window
 from mailboat.routing.answers import Site
+from mailboat.shaping.limits import WindowRange
 
 PROVEN = 600.0
 """Seconds for which an address that has answered a message is expected to keep answering."""
@@ -155,6 +156,14 @@ class Destination:
     def lead_to(self, tiers: tuple[tuple[HostAddress, ...], ...]) -> None:
         """Set its addresses, by preference."""
         self.tiers, self.addresses = tiers, tuple(address for tier in tiers for address in tier)
+
+    def bound(self, bounds: WindowRange | None) -> None:
+        """Take what shaping.ini says of its window; addresses that have not failed may have as many from the start."""
+        self.window.bound(bounds)
+        if bounds is not None:
+            for address in self.addresses:
+                if not address.failures:
+                    address.cap = max(address.cap, bounds.start)
 
     def is_proven(self, now: float) -> bool:
         """Whether one of its addresses is expected to answer."""

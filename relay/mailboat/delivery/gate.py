@@ -335,6 +335,8 @@ class Gate:
         if destination.site is not site:
             destination.site = site
             destination.lead_to(tuple(tuple(self._address(spot) for spot in tier) for tier in site.tiers))
+            if site.tiers:
+                destination.bound(site.window)
         return destination
 
     def _address(self, spot: Spot) -> HostAddress:

@@ -50,6 +50,7 @@ class Place:
         "interrupt",
         "line",
         "mark",
+        "most",
         "proven",
         "reserved",
         "seen",
@@ -69,6 +70,8 @@ class Place:
         self.silent = False
         """It is parked."""
         self.began = now
+        self.most: float | None = None
+        """Seconds that the attempt may take up to the reply to DATA; None: `attempt_timeout` of outbound.ini."""
         self.heard = now
         """When the peer last sent something, or a step began that it must answer."""
         self.seen = 0

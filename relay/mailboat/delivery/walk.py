@@ -132,7 +132,9 @@ class Walk:
         if self._place is None:
             raise Busy  # there are targets now, for which it needs a place
         now = self._parts.clock.monotonic()
-        is_over = now - self._place.began >= self._settings.outbound.attempt_timeout
+        most = target.timed(self._settings.outbound).attempt_timeout
+        self._place.most = most if target.timeouts else None
+        is_over = now - self._place.began >= most
         many = len(self._troubles) - self._refused >= ADDRESSES or self._silences >= SILENCES
         self._cut_short = many or is_over or self._held
         if self._cut_short:
@@ -361,7 +363,7 @@ class Walk:
             hold.renew(len(recipients), self._parts.clock.monotonic())
         envelope = envelope_for(self.entry.message, recipients, session.offers, self._parts.clock.now())
         try:
-            transcript = await session.transact(envelope, body, self._settings.outbound)
+            transcript = await session.transact(envelope, body, target.timed(self._settings.outbound))
         except OSError as error:
             return self._unreadable(error)
         if reused and verdict.was_dead(transcript):

@@ -34,7 +34,7 @@ def sweep(places: Places, now: float, attempt_timeout: float, *, others_wait: bo
                 places.change(place, silent=False)
         elif not place.silent and now - place.heard >= (SILENT_AFTER if place.proven else SILENT_AFTER_UNPROVEN):
             places.change(place, silent=True)
-        why = _too_long(place, now, attempt_timeout)
+        why = _too_long(place, now, attempt_timeout if place.most is None else place.most)
         if not why and others_wait and places.is_crowded and _impatient(place, now):
             why = f"no answer within {now - place.heard:.0f} s, and others wait"
         if why and place.interrupt is not None:

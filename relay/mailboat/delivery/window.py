@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from mailboat.shaping.limits import WindowRange
+
 START = 2.0
 """Concurrent attempts to an unknown destination."""
 SLACK = 2
@@ -19,17 +21,29 @@ TRIAL = 600.0
 class Window:
     """The window of one destination."""
 
-    __slots__ = ("_ceiling", "_size", "_trial")
+    __slots__ = ("_bounds", "_ceiling", "_size", "_trial")
 
     def __init__(self) -> None:
+        self._bounds: WindowRange | None = None
         self._size = START
         self._ceiling: float = math.inf
         """The ceiling: more attempts than this were refused."""
         self._trial = 0.0
         """When one more than the ceiling is tried."""
 
+    def bound(self, bounds: WindowRange | None) -> None:
+        """Take what shaping.ini says of it. New bounds make it begin at their start."""
+        if bounds != self._bounds:
+            self._bounds = bounds
+            self._size = START if bounds is None else float(bounds.start)
+
     def limit(self, most: int, now: float) -> int:
         """Attempts that may run at once, 1 to `most`."""
+        bounds = self._bounds
+        if bounds is not None:
+            most = min(most, bounds.most)
+            if bounds.pinned:
+                return most
         size = min(self._size, most)
         if size > self._ceiling:
             size = min(size, self._ceiling + (now >= self._trial))

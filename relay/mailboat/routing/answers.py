@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from mailboat.config.settings import OAuthGrant, Protocol, TlsLevel
+from mailboat.config.settings import OAuthGrant, OutboundSettings, Protocol, TlsLevel
 from mailboat.model.tls import PolicySource, TlsDemand, VerifiedBy
 from mailboat.routing.records import TlsaRecord
 from mailboat.shaping.effective import NOTHING_KNOWN, Facts
+from mailboat.shaping.limits import WindowRange
 from mailboat.tlsrpt.results import ResultType, TlsReporting
 
 
@@ -110,6 +111,8 @@ class Site:
     """Addresses by preference, the most preferred first."""
     facts: Facts = NOTHING_KNOWN
     """What the limits of its mail are chosen by."""
+    window: WindowRange | None = None
+    """Concurrent attempts; None: as the relay learns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,12 @@ class Target:
     """Recipients of one transaction; None: as many as the host takes."""
     idle_timeout: float | None = None
     """Seconds that an idle connection is kept; None: as in `[main]` of outbound.ini."""
+    timeouts: tuple[tuple[str, float], ...] = ()
+    """Keys of `[main]` of outbound.ini that have another value for it, in seconds."""
+
+    def timed(self, outbound: OutboundSettings) -> OutboundSettings:
+        """The settings with its own timeouts."""
+        return replace(outbound, **dict(self.timeouts)) if self.timeouts else outbound  # type: ignore[arg-type]
 
     @property
     def spot(self) -> Spot:

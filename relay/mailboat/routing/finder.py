@@ -137,7 +137,7 @@ class Finder:
         found = await self._look_up(query, by_priority, lookups)
         usable = [candidate for candidate in found if candidate.targets]
         if usable:
-            return _found(query, usable, lookups, facts)
+            return _found(query, usable, lookups, facts, what)
         return RouteResult(_no_hop(query.route, [at.host for at in found]), lookups.expires(usable=False))
 
     async def _by_mx(self, query: RouteQuery, chance: Random) -> RouteResult:
@@ -161,7 +161,7 @@ class Finder:
         hosts = mx.reachable(query.domain, [at.host for at in found], what.inet, exists=exists)
         if isinstance(hosts, Unroutable):
             return RouteResult(hosts, lookups.expires(usable=False))
-        return _found(query, [candidate for candidate in found if candidate.host in hosts], lookups, facts)
+        return _found(query, [candidate for candidate in found if candidate.host in hosts], lookups, facts, what)
 
     async def _by_literal(self, query: RouteQuery, literal: IPAddress | Unroutable) -> RouteResult:
         """The host of an address literal (RFC 5321 4.1.3)."""
@@ -178,7 +178,7 @@ class Finder:
         lookups = self._lookups()
         hop = Hop(str(literal), self._mx_port, local_ok=self._local_ok, by_system=False, shaped=what)
         host = MxHost(hop.host, 0, ((literal,),))
-        return _found(query, [await self._candidate(query, hop, host, lookups)], lookups, facts)
+        return _found(query, [await self._candidate(query, hop, host, lookups)], lookups, facts, what)
 
     def _lookups(self) -> QueryLookups:
         return QueryLookups(self._resolver, self._clock, self._policies)
@@ -262,6 +262,7 @@ class Finder:
             max_messages=hop.shaped.max_messages,
             max_recipients=hop.shaped.max_recipients,
             idle_timeout=hop.shaped.idle_timeout,
+            timeouts=hop.shaped.timeouts,
         )
 
     def _without_dns(self, name: str) -> Families | None:
@@ -277,7 +278,9 @@ class Finder:
         return (found, other) if version == 6 else (other, found)
 
 
-def _found(query: RouteQuery, candidates: Sequence[Candidate], lookups: QueryLookups, facts: Facts) -> RouteResult:
+def _found(
+    query: RouteQuery, candidates: Sequence[Candidate], lookups: QueryLookups, facts: Facts, what: Shaped
+) -> RouteResult:
     tiers: dict[int, list[Host]] = {}
     for candidate in candidates:
         tiers.setdefault(candidate.host.preference, []).append(candidate.targets)
@@ -285,7 +288,7 @@ def _found(query: RouteQuery, candidates: Sequence[Candidate], lookups: QueryLoo
     names = sorted({candidate.host.name.lower() for candidate in candidates})
     key = f"route:{query.route}" if query.route else ",".join(names)
     usable = any(candidate.usable for candidate in candidates)
-    return RouteResult(plan, lookups.expires(usable=usable), Site(key, plan.spots(), facts))
+    return RouteResult(plan, lookups.expires(usable=usable), Site(key, plan.spots(), facts, what.window))
 
 
 async def _addresses(hop: Hop, versions: Sequence[int], lookups: QueryLookups) -> Families:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mailboat.config.settings import InetPrefer, Route, TlsLevel
+from mailboat.config.settings.shaping import TIMEOUTS
 from mailboat.shaping.effective import Effective, Facts, effective
+from mailboat.shaping.limits import WindowRange
 from mailboat.shaping.scopes import DEFAULT_SOURCE, ScopeKind
 from mailboat.shaping.table import LimitTable, Said
 
@@ -26,6 +28,10 @@ class Shaped:
     """Recipients of a transaction; None: as many as the host takes."""
     idle_timeout: float | None = None
     """Seconds that an idle connection is kept; None: as in `[main]` of outbound.ini."""
+    timeouts: tuple[tuple[str, float], ...] = ()
+    """Keys of `[main]` of outbound.ini that have another value, in seconds."""
+    window: WindowRange | None = None
+    """Concurrent attempts of the destination; None: as the relay learns."""
     tls: TlsLevel = TlsLevel.OPPORTUNISTIC
     """The least that a target must have."""
     tls_reason: str = ""
@@ -46,6 +52,8 @@ def shaped(table: LimitTable, facts: Facts, route: Route | None, prefer: InetPre
         _value(found, "messages_per_connection", route.connection_max_messages if route else None),
         found.value("recipients_per_message"),
         found.value("connection_idle_timeout"),
+        tuple((name, said.value) for name in TIMEOUTS if (said := found.properties.get(name)) is not None),
+        found.value("window"),
         tls.value if tls else TlsLevel.OPPORTUNISTIC,
         f"{tls.said_at.file} [{tls.said_at.section}]" if tls else "",
     )

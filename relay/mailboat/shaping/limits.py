@@ -10,6 +10,7 @@ from typing import Any
 from mailboat.shaping.rate import RateLimit, parse_rate, whole_number
 
 _MAX_CONNECTIONS = 1_000_000
+_MAX_WINDOW = 100_000
 
 
 class LimitKey(StrEnum):
@@ -66,6 +67,30 @@ class Limit:
             f" each {self.each}" if self.each else "",
         )
         return ("none" if self.amount is None else str(self.amount)) + "".join(suffixes)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRange:
+    """Concurrent attempts to a destination, in each worker."""
+
+    start: int
+    """Where learning begins."""
+    most: int
+    """The most that it leads to."""
+    pinned: bool = False
+    """Both are one number, and nothing is learnt."""
+
+    def __str__(self) -> str:
+        return str(self.most) if self.pinned else f"{self.start}-{self.most}"
+
+
+def parse_window(text: str) -> WindowRange:
+    """`START-MAX`, or a number. ValueError with the reason."""
+    first, dash, last = text.partition("-")
+    start, most = whole_number(first.strip()), whole_number(last.strip() if dash else first.strip())
+    if start is None or most is None or not 1 <= start <= most <= _MAX_WINDOW:
+        raise ValueError(f"is not START-MAX, such as 2-20, or a number, from 1 to {_MAX_WINDOW}")
+    return WindowRange(start, most, pinned=not dash)
 
 
 _SUFFIXES: Mapping[tuple[str, str], Mapping[str, Any]] = {

@@ -6,13 +6,91 @@ automaton of a pattern is a set of positions kept in one number, so no text make
 
 from __future__ import annotations
 
+import importlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+# The parser of `re` itself: what a pattern repeats is judged as it will be matched.
+_re: Any = importlib.import_module("re._parser")
 
 LONGEST = 256
 """Maximum of characters of a pattern."""
 COMPARED = 1_000
 """Maximum of characters of a text that are compared."""
+WAYS_MAX = 8 * COMPARED**2
+"""Ways in which a text may be tried against a regular expression: two unbounded repetitions, and a little more."""
 _DIGITS = "0123456789"
+
+
+class ReplyPattern(Protocol):
+    """What replies are compared with."""
+
+    @property
+    def text(self) -> str:
+        """As it was written."""
+
+    def matches(self, text: str) -> bool:
+        """Whether the text, or as much of it as is compared, is one that the pattern describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """A regular expression for what a pattern cannot say. It is compared with the whole text, without case.
+
+    Hosts choose the texts: nothing that is repeated may itself hold a repetition or a choice, or refer back, and two
+    parts at most may be repeated without a limit, so that none takes long.
+    """
+
+    text: str
+    """As it was written."""
+    _compiled: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """ValueError for one that cannot be used."""
+        if not self.text or len(self.text) > LONGEST:
+            raise ValueError(f"has a regular expression that is empty or longer than {LONGEST} characters")
+        try:
+            compiled = re.compile(self.text, re.IGNORECASE)
+            parsed = _re.parse(self.text)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise ValueError(f"is not a regular expression: {error}") from None
+        if _ways(parsed) > WAYS_MAX:
+            raise ValueError("repeats or offers too many parts: at most two without a limit")
+        object.__setattr__(self, "_compiled", compiled)
+
+    def matches(self, text: str) -> bool:
+        """Whether the whole text, or as much of it as is compared, is one that it describes."""
+        return self._compiled.fullmatch(text[:COMPARED]) is not None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _ways(parsed: Iterable[tuple[Any, Any]], *, repeated: bool = False) -> int:
+    """In how many ways a text may be tried, at most. ValueError for what `Regex` refuses."""
+    ways = 1
+    for operator, argument in parsed:
+        name = str(operator)
+        if name in _REPEATS:
+            least, most, inner = argument
+            if repeated:
+                raise ValueError("repeats what has a repetition or a choice in it")
+            ways *= min(most - least + 1, COMPARED) * _ways(inner, repeated=most > 1)
+        elif name == "BRANCH":
+            if repeated:
+                raise ValueError("repeats what has a repetition or a choice in it")
+            ways *= sum(_ways(each) for each in argument[1])
+        elif name in ("SUBPATTERN", "ATOMIC_GROUP"):
+            ways *= _ways(argument[-1] if name == "SUBPATTERN" else argument, repeated=repeated)
+        elif name not in _SINGLE:
+            raise ValueError("has a look-around, a condition or a reference, which are not taken")
+    return ways
+
+
+_REPEATS = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
+_SINGLE = ("LITERAL", "NOT_LITERAL", "ANY", "IN", "AT", "CATEGORY")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mailboat.shaping.pattern import COMPARED, Pattern
+from mailboat.shaping.pattern import COMPARED, ReplyPattern
 from mailboat.shaping.rate import SECOND, UNITS, RateLimit, parse_rate, whole_number
 from mailboat.shaping.scopes import Scope
 
@@ -95,7 +95,7 @@ class Rule:
     name: str
     on: tuple[Scope, ...]
     """Whose replies it looks at; empty: everybody's."""
-    replies: tuple[Pattern, ...]
+    replies: tuple[ReplyPattern, ...]
     actions: tuple[RuleAction, ...]
     samples: tuple[str, ...] = ()
     """Replies that must fire it."""

@@ -149,6 +149,27 @@ async def test_an_attempt_that_takes_too_long_before_data_is_ended() -> None:
             assert "the attempt took 1 s" in outcome.reason
 
 
+async def test_a_target_may_have_a_time_of_its_own() -> None:
+    async with ScriptedMx.start() as slow:
+        slow.on("RCPT", Silence())
+        target = slow.target(timeouts=(("attempt_timeout", 1.0),))
+        async with delivery_side({"d.test": [target]}) as side:
+            side.engine.start()
+            await side.accept("u@d.test")
+            await side.log.until(lambda: side.log.attempts, PATIENCE)
+            assert "the attempt took 1 s" in side.outcomes[0].reason
+
+
+async def test_a_host_may_have_times_of_its_own_for_its_greeting() -> None:
+    async with ScriptedMx.start() as slow:
+        slow.on("CONNECT", Silence())
+        async with delivery_side({"d.test": [slow.target(timeouts=(("helo_timeout", 1.0),))]}) as side:
+            side.engine.start()
+            await side.accept("u@d.test")
+            await side.log.until(lambda: side.log.attempts, PATIENCE)
+            assert "no reply in time" in side.outcomes[0].reason
+
+
 async def test_after_the_dot_only_the_dot_timeout_counts() -> None:
     async with ScriptedMx.start() as slow:
         slow.on(".", Silence())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.support.routing import Bench, bench, refusal
 
-from mailboat.config.settings import InetPrefer, Route, RouteHost, TlsLevel
-from mailboat.routing.answers import Target, Targets
+from mailboat.config.settings import InetPrefer, OutboundSettings, Route, RouteHost, TlsLevel
+from mailboat.routing.answers import Site, Target, Targets
+from mailboat.shaping.limits import WindowRange
 
 PROVIDER = "[provider:p]\nmx[]=.p.test\nsample_mx[]=mx.p.test\n"
 
@@ -36,6 +37,19 @@ async def test_a_provider_is_known_by_all_its_mx_hosts() -> None:
         assert (found.max_messages, found.max_recipients, found.idle_timeout) == (7, 3, 0)
         assert "2001:db8::1" in await at.ips("mixed.test")
         assert (await target(at, "mixed.test")).max_messages is None
+
+
+async def test_times_and_the_window_are_those_of_the_section() -> None:
+    text = f"{PROVIDER}helo_timeout=7\nattempt_timeout=2m\nwindow=3-9\n"
+    async with bench(shaping=text) as at:
+        both_families(at, "d.test", "a.p.test")
+        both_families(at, "e.test", "a.e.test")
+        timed = (await target(at, "d.test")).timed(OutboundSettings())
+        assert timed == OutboundSettings(helo_timeout=7, attempt_timeout=120)
+        usual = OutboundSettings()
+        assert (await target(at, "e.test")).timed(usual) is usual
+        windows = [(await at.router.locate(domain)).where for domain in ("d.test", "e.test")]
+        assert [at.window for at in windows if isinstance(at, Site)] == [WindowRange(3, 9), None]
 
 
 async def test_a_domain_says_more_than_its_provider() -> None:

@@ -18,7 +18,7 @@ from mailboat.config.show import as_data, as_text
 from mailboat.shaping.effective import Facts, effective
 from mailboat.shaping.limits import Limit, LimitKey
 from mailboat.shaping.rules import RuleStage, faults_of, first_match, one_line
-from mailboat.shaping.scopes import Scope, ScopeKind
+from mailboat.shaping.scopes import DEFAULT, Scope, ScopeKind
 
 GOOGLE = Scope(ScopeKind.PROVIDER, "google")
 GMAIL = ("gmail-smtp-in.l.google.com", "alt1.gmail-smtp-in.l.google.com")
@@ -100,7 +100,9 @@ def test_what_is_not_obeyed_yet_is_said(directory: Directory) -> None:
     ("text", "fault"),
     [
         ("[default]\nconection=3\n", "2: [default] conection: unknown key in [default]; did you mean connections?"),
-        ("[default]\nwindow=2-20\n", "2: [default] window: is not obeyed yet: remove it"),
+        ("[default]\ntemp_fail_intervals=1m\n", "2: [default] temp_fail_intervals: is not obeyed yet: remove it"),
+        ("[default]\nwindow=20-2\n", "2: [default] window: is not START-MAX, such as 2-20, or a number"),
+        ("[default]\nhelo_timeout=0\n", "2: [default] helo_timeout: is not "),
         (
             "[provder:p]\n",
             "1: [provder:p]: unknown section: is none of provider:NAME, site:NAME, ",
@@ -137,7 +139,8 @@ def test_what_is_not_obeyed_yet_is_said(directory: Directory) -> None:
             RULE + RULE.replace("rule:r", "rule:s"),
             "10: [rule:s] sample: '421 x' never fires it, because [rule:r] comes first",
         ),
-        (RULE + "regex[]=.*\n", "7: [rule:r] regex: is not obeyed yet: remove it"),
+        (RULE + "regex[]=(.*)*\n", "7: [rule:r] regex: repeats what has a repetition or a choice in it"),
+        (RULE + "regex[]=450 .\n", "3: [rule:r] reply: '450 .' matches none of its samples"),
         (RULE + "stage=greet\n", "7: [rule:r] stage: is not one or more of connect, greeting"),
     ],
 )
@@ -145,6 +148,27 @@ def test_faults_name_the_line_and_what_is_wrong(directory: Directory, text: str,
     directory.write("shaping.ini", text)
     faults = directory.faults()
     assert [line for line in faults if line.startswith(f"shaping.ini:{fault}")], faults
+
+
+def test_a_rule_may_have_a_regular_expression_alone(directory: Directory) -> None:
+    directory.write("shaping.ini", RULE.replace("reply[]=421 *", "regex[]=421 [a-z]"))
+    loaded = directory.load().settings
+    assert loaded is not None
+    (rule, *_) = loaded.shaping.rules
+    assert rule.matches(None, "421 X")
+    assert not rule.matches(None, "421 xx")
+
+
+def test_what_outbound_ini_says_of_times_counts_more_than_the_built_in_table_and_less_than_the_file(
+    directory: Directory,
+) -> None:
+    directory.write("shaping.ini", "[default]\nhelo_timeout=5\nwindow=3-9\n[provider:google]\ndot_timeout=7m\n")
+    table = directory.settings().shaping
+    assert {key: str(said.value) for key, said in table.sections[DEFAULT].items()} == {
+        "helo_timeout": "5.0",
+        "window": "3-9",
+    }
+    assert table.sections[GOOGLE]["dot_timeout"].value == 420
 
 
 def test_a_domain_that_a_provider_lists_is_a_warning(directory: Directory) -> None:

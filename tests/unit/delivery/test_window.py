@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailboat.delivery.window import START, TRIAL, Window
+from mailboat.shaping.limits import WindowRange
 
 MOST = 20
 
@@ -17,6 +18,39 @@ def grown(successes: int) -> Window:
         running = window.limit(MOST, 0.0)
         window.succeeded(running, running, 0.0)
     return window
+
+
+def test_bounds_say_where_it_begins_and_ends() -> None:
+    window = Window()
+    window.bound(WindowRange(4, 6))
+    assert window.limit(MOST, 0.0) == 4
+    for _ in range(50):
+        running = window.limit(MOST, 0.0)
+        window.succeeded(running, running, 0.0)
+    assert (window.limit(MOST, 0.0), window.limit(5, 0.0)) == (6, 5)
+    for _ in range(20):
+        window.failed()
+    assert window.limit(MOST, 0.0) == 1
+
+
+def test_bounds_that_are_the_same_keep_what_was_learnt_and_new_ones_begin_at_their_start() -> None:
+    window = grown(100)
+    window.bound(WindowRange(3, 30))
+    assert window.limit(MOST, 0.0) == 3
+    window.failed()
+    window.bound(WindowRange(3, 30))
+    assert window.limit(MOST, 0.0) == 2
+    window.bound(None)
+    assert window.limit(MOST, 0.0) == START
+
+
+def test_a_number_alone_is_what_it_is_whatever_hosts_say() -> None:
+    window = Window()
+    window.bound(WindowRange(5, 5, pinned=True))
+    window.turned_away(1, 0.0)
+    for _ in range(9):
+        window.failed()
+    assert (window.limit(MOST, 1.0), window.limit(3, 1.0)) == (5, 3)
 
 
 def test_it_begins_small() -> None:

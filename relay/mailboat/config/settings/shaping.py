@@ -9,13 +9,27 @@ from mailboat.config import shaping_values, values
 from mailboat.config.nouns import InetPrefer, TlsLevel
 from mailboat.config.settings.key import setting
 from mailboat.config.shaping_values import Unset, said
-from mailboat.shaping.limits import Limit, LimitKey
-from mailboat.shaping.pattern import Pattern
+from mailboat.shaping.limits import Limit, LimitKey, WindowRange, parse_window
+from mailboat.shaping.pattern import Pattern, Regex
 from mailboat.shaping.rules import ALL_STAGES, RuleAction, RulePer, RuleStage, RuleTrigger, parse_trigger
 from mailboat.shaping.scopes import Scope
 
 SHAPED_TLS = (TlsLevel.OPPORTUNISTIC, TlsLevel.REQUIRED)
 _LESS_SPECIFIC = "as in a less specific section"
+_AS_IN_OUTBOUND = "Property: as in outbound.ini."
+
+
+TIMEOUTS = (
+    "connect_timeout",
+    "helo_timeout",
+    "mail_timeout",
+    "rcpt_timeout",
+    "data_timeout",
+    "dot_timeout",
+    "quit_timeout",
+    "attempt_timeout",
+)
+"""Properties that outbound.ini has by the same name, in seconds."""
 
 
 class ShapingTable(StrEnum):
@@ -92,7 +106,39 @@ class ScopeSettings:
         shown_default="as many as the host takes",
     )
     connection_idle_timeout: float | Unset | None = setting(
-        None, said(values.seconds(0, 3600)), "Property: as in outbound.ini.", shown_default=_LESS_SPECIFIC
+        None, said(values.seconds(0, 3600)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
+    )
+    window: WindowRange | Unset | None = setting(
+        None,
+        said(parse_window),
+        "Property: concurrent attempts to one destination in each worker, `START-MAX`: the relay begins with START and "
+        "learns how many the hosts accept; or a number, and nothing is learnt. Never more than "
+        "`destination_concurrency_max` in outbound.ini.",
+        shown_default="2-20, with the maximum of outbound.ini",
+    )
+    connect_timeout: float | Unset | None = setting(
+        None, said(values.seconds(1, 3600)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
+    )
+    helo_timeout: float | Unset | None = setting(
+        None, said(values.seconds(1, 86400)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
+    )
+    mail_timeout: float | Unset | None = setting(
+        None, said(values.seconds(1, 86400)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
+    )
+    rcpt_timeout: float | Unset | None = setting(
+        None, said(values.seconds(1, 86400)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
+    )
+    data_timeout: float | Unset | None = setting(
+        None, said(values.seconds(1, 86400)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
+    )
+    dot_timeout: float | Unset | None = setting(
+        None, said(values.seconds(1, 86400)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
+    )
+    quit_timeout: float | Unset | None = setting(
+        None, said(values.seconds(1, 3600)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
+    )
+    attempt_timeout: float | Unset | None = setting(
+        None, said(values.seconds(10, 86400)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
     )
     inet: InetPrefer | Unset | None = setting(
         None, said(values.inet_prefer), "Property: as `inet_prefer` in outbound.ini.", shown_default=_LESS_SPECIFIC
@@ -164,6 +210,14 @@ class RuleSettings:
         "compared with the whole reply, without case: the code, and the lines joined by blanks; an enhanced code that "
         "each line repeats is kept once.",
         ini="reply[]",
+    )
+    regex: tuple[Regex, ...] = setting(
+        (),
+        shaping_values.regex,
+        "Regular expression in Python's syntax, compared like a pattern, for what that cannot say. What is repeated "
+        "may not have a repetition or a choice in it, and at most two parts may be repeated without a limit.",
+        ini="regex[]",
+        no_field="whoever writes resources must not decide how long a comparison takes",
     )
     sample: tuple[str, ...] = setting(
         (), shaping_values.sample, "A reply that must fire it; at least one for each pattern.", ini="sample[]"
