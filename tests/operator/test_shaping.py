@@ -156,7 +156,7 @@ def scopes(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[str]]:
         lines.append(f"[{section} @{source}]" if source else f"[{section}]")
         unset = []
         for field, (key, values) in {**LIMITS, **PROPERTIES}.items():
-            match draw(st.sampled_from(["", "", "set", "unset"])):
+            match draw(st.sampled_from(["", "", "set", "unset"])) if (kind, field) != ("Domain", "window") else "":
                 case "unset" if field != "replace":
                     unset.append(field)
                     lines.append(f"{key}=unset")

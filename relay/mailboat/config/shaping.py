@@ -18,6 +18,7 @@ from mailboat.config.sections import nearest, read_section
 from mailboat.config.settings import OutboundSettings
 from mailboat.config.settings.shaping import (
     TIMEOUTS,
+    WINDOW,
     BuiltinRules,
     ProviderSettings,
     RuleSettings,
@@ -249,6 +250,10 @@ def _section_faults(file: IniFile, given: ShapingFile, settings: OutboundSetting
             continue  # a fault already
         if why := _unknown(where, known, routes):
             yield Fault(file.file, line, section, "", why)
+    for where, keys in given.sections.items():
+        if where.kind is ScopeKind.DOMAIN and WINDOW in keys:
+            message = "is about the hosts that domains share: write it in [site:HOST], where HOST is one of them"
+            yield file.fault(str(where), WINDOW, message)
     for rule in given.rules:
         for where in rule.on:
             if why := _unknown(where, known, routes):

@@ -5,11 +5,11 @@ Beside a `[route]` of outbound.ini, only its own section in shaping.ini is more 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mailboat.config.settings import InetPrefer, Route, TlsLevel
-from mailboat.config.settings.shaping import TIMEOUTS
+from mailboat.config.settings.shaping import TIMEOUTS, WINDOW
 from mailboat.shaping.effective import Effective, Facts, effective
 from mailboat.shaping.limits import WindowRange
 from mailboat.shaping.scopes import DEFAULT_SOURCE, ScopeKind
@@ -53,10 +53,16 @@ def shaped(table: LimitTable, facts: Facts, route: Route | None, prefer: InetPre
         found.value("recipients_per_message"),
         found.value("connection_idle_timeout"),
         tuple((name, said.value) for name in TIMEOUTS if (said := found.properties.get(name)) is not None),
-        found.value("window"),
+        _window(table, facts) if table.says(WINDOW) else None,
         tls.value if tls else TlsLevel.OPPORTUNISTIC,
         f"{tls.said_at.file} [{tls.said_at.section}]" if tls else "",
     )
+
+
+def _window(table: LimitTable, facts: Facts) -> WindowRange | None:
+    """That of the destination, which domains share: it does not depend on which of them is asked about."""
+    found: WindowRange | None = effective(table, replace(facts, domain=""), DEFAULT_SOURCE).value(WINDOW)
+    return found
 
 
 def _value(found: Effective, key: str, of_route: Any) -> Any:

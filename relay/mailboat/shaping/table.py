@@ -76,6 +76,14 @@ class LimitTable:
         names = {_first(self._by_mx, host) for host in hosts}
         return names.pop() if len(names) == 1 else ""
 
+    def says(self, key: str) -> bool:
+        """Whether any section has this key."""
+        return key in self._keys
+
+    @cached_property
+    def _keys(self) -> frozenset[str]:
+        return frozenset(key for section in self.sections.values() for key in section)
+
     @cached_property
     def _by_mx(self) -> Mapping[str, str]:
         return {pattern: provider.name for provider in self.providers for pattern in provider.mx}

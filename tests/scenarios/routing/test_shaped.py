@@ -52,6 +52,16 @@ async def test_times_and_the_window_are_those_of_the_section() -> None:
         assert [at.window for at in windows if isinstance(at, Site)] == [WindowRange(3, 9), None]
 
 
+async def test_domains_with_the_same_hosts_have_the_same_window() -> None:
+    """They share the destination, whose window would begin anew each time that the other domain has its turn."""
+    text = "[provider:q]\ndomain[]=d.test\nwindow=9\n[site:a.p.test]\ninet=v4\n"
+    async with bench(shaping=text) as at:
+        both_families(at, "d.test", "a.p.test")
+        both_families(at, "e.test", "a.p.test")
+        windows = [(await at.router.locate(domain)).where for domain in ("d.test", "e.test")]
+        assert [at.window for at in windows if isinstance(at, Site)] == [None, None]
+
+
 async def test_a_domain_says_more_than_its_provider() -> None:
     text = f"{PROVIDER}inet=v4-only\n[domain:d.test]\ninet=v6\n"
     async with bench(inet_prefer=InetPrefer.V4, shaping=text) as at:

@@ -101,6 +101,7 @@ def test_what_is_not_obeyed_yet_is_said(directory: Directory) -> None:
     [
         ("[default]\nconection=3\n", "2: [default] conection: unknown key in [default]; did you mean connections?"),
         ("[default]\ntemp_fail_intervals=1m\n", "2: [default] temp_fail_intervals: is not obeyed yet: remove it"),
+        ("[domain:d.test]\nwindow=2\n", "2: [domain:d.test] window: is about the hosts that domains share: write it"),
         ("[default]\nwindow=20-2\n", "2: [default] window: is not START-MAX, such as 2-20, or a number"),
         ("[default]\nhelo_timeout=0\n", "2: [default] helo_timeout: is not "),
         (

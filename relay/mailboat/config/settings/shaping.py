@@ -19,6 +19,8 @@ _LESS_SPECIFIC = "as in a less specific section"
 _AS_IN_OUTBOUND = "Property: as in outbound.ini."
 
 
+WINDOW = "window"
+"""The property of a destination, which domains share."""
 TIMEOUTS = (
     "connect_timeout",
     "helo_timeout",
@@ -113,7 +115,7 @@ class ScopeSettings:
         said(parse_window),
         "Property: concurrent attempts to one destination in each worker, `START-MAX`: the relay begins with START and "
         "learns how many the hosts accept; or a number, and nothing is learnt. Never more than "
-        "`destination_concurrency_max` in outbound.ini.",
+        "`destination_concurrency_max` in outbound.ini. Domains share destinations: not in `[domain:NAME]`.",
         shown_default="2-20, with the maximum of outbound.ini",
     )
     connect_timeout: float | Unset | None = setting(
