@@ -77,18 +77,28 @@ class KnownRoute:
         self.renewals = 0
 
     async def route(
-        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED, by: str = ""
     ) -> RoutingAnswer:
         self.asked.append((domain, asked.forced))
         return self.answer
 
     async def route_anew(
-        self, answer: Targets, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self,
+        answer: Targets,
+        domain: str,
+        sender: Address = NULL_SENDER,
+        asked: MessageTls = NOTHING_ASKED,
+        by: str = "",
     ) -> RoutingAnswer:
         return await self.route(domain, sender, asked)
 
     async def renewed(
-        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self,
+        target: Target,
+        domain: str,
+        sender: Address = NULL_SENDER,
+        asked: MessageTls = NOTHING_ASKED,
+        by: str = "",
     ) -> Target | None:
         self.renewals += 1
         return None if self.new_tlsa is None else replace(target, tls=replace(target.tls, tlsa=self.new_tlsa))

@@ -80,20 +80,30 @@ class Map:
         return Located(Site(names, tuple(tuple(tiers[p]) for p in sorted(tiers))), now + 60)
 
     async def route(
-        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED, by: str = ""
     ) -> RoutingAnswer:
         """The targets of a domain."""
         way = self.ways.get(domain, Unroutable(False, "4.4.3", "no answer"))
         return way if isinstance(way, Unroutable) else Targets(tuple(way))
 
     async def route_anew(
-        self, answer: Targets, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self,
+        answer: Targets,
+        domain: str,
+        sender: Address = NULL_SENDER,
+        asked: MessageTls = NOTHING_ASKED,
+        by: str = "",
     ) -> RoutingAnswer:
         """No domain has an MTA-STS policy here."""
         raise AssertionError(domain)
 
     async def renewed(
-        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self,
+        target: Target,
+        domain: str,
+        sender: Address = NULL_SENDER,
+        asked: MessageTls = NOTHING_ASKED,
+        by: str = "",
     ) -> Target | None:
         """No certificate is judged by TLSA records here."""
         raise AssertionError(target)

@@ -13,6 +13,7 @@ from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJso
 from mailboat.model.envelope import Entry, State
 from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import Batch, Selection, Verb
+from mailboat.shaping.directive import Directive
 
 
 class FakeControl(SubmissionBox):
@@ -31,6 +32,7 @@ class FakeControl(SubmissionBox):
         self.flushed: list[str] = []
         self.rows: list[WaitingRow] = []
         self.wanted: list[tuple[GroupBy, SortBy]] = []
+        self.directives: list[Directive] = []
 
     def _selected(self, selection: Selection) -> list[Entry]:
         if self.fault:
@@ -74,6 +76,12 @@ class FakeControl(SubmissionBox):
             raise self.fault
         self.flushed.append(domain)
         return 2
+
+    async def direct(self, directive: Directive) -> int:
+        if self.fault:
+            raise self.fault
+        self.directives.append(directive)
+        return 3
 
     async def metrics(self) -> bytes:
         if self.fault:

@@ -14,6 +14,7 @@ from mailboat.model.clock import rfc3339
 from mailboat.model.envelope import Entry
 from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
+from mailboat.shaping.directive import Directive
 from mailboat.submission.request import SubmissionRequest
 from mailboat.submission.submitter import SubmissionHandle
 
@@ -86,6 +87,9 @@ class QueueAdmin(Protocol):
 
     async def change(self, verb: Verb, selection: Selection) -> int:
         """Apply a verb to the entries of a selection; the number of changed entries."""
+
+    async def direct(self, directive: Directive) -> int:
+        """Bounce or reroute queued mail; the number of entries. May raise `submission.request.RefusedError`."""
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """A step of an export; the number of entries. An empty selection means everything."""

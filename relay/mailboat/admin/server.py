@@ -20,6 +20,7 @@ from mailboat.admin.archive_api import ArchiveApi
 from mailboat.admin.auth import Guard, TokenFile, is_loopback
 from mailboat.admin.control import Check, Control, Probe
 from mailboat.admin.destinations_api import DestinationsApi
+from mailboat.admin.directive_api import DirectiveApi
 from mailboat.admin.listings import Listings
 from mailboat.admin.messages_api import MessagesApi
 from mailboat.admin.problem import json_response, problems
@@ -106,6 +107,7 @@ def build(control: Control, guard: Guard, listings: Listings) -> web.Application
     application.add_routes(MessagesApi(control).routes())
     application.add_routes(TlsReportApi(control).routes())
     application.add_routes(StsApi(control).routes())
+    application.add_routes(DirectiveApi(control).routes())
     return application
 
 

@@ -25,6 +25,7 @@ from mailboat.delivery.limits import DeliveryLimits
 from mailboat.delivery.oauth import TokenSource
 from mailboat.delivery.pipeline import DeliveryParts
 from mailboat.delivery.pool import Pool
+from mailboat.delivery.queue_changes import QueueChanges
 from mailboat.delivery.source import Sources, chosen_source, pod_ips
 from mailboat.delivery.tls_counter import TlsCounter
 from mailboat.hooks.loader import Plugins
@@ -52,6 +53,7 @@ from mailboat.routing.router import Router
 from mailboat.routing.sts_cache import StsPolicies
 from mailboat.routing.tlsrpt_records import ReportRecords
 from mailboat.routing.validation import DnssecProbe
+from mailboat.shaping.effective import Facts
 from mailboat.submission.submitter import Submitter
 
 Tokens = Callable[[Clock, Observer], TokenSource]
@@ -111,6 +113,7 @@ class Parts:
     pool: Pool
     gate: Gate
     engine: Engine
+    changes: QueueChanges
     load: Load
     context: IngressContext
     listener: Listener
@@ -183,12 +186,11 @@ async def build(options: WorkerOptions, settings: Settings, connections: Connect
     await policies.load()
     router = Router(resolver=resolver, observer=observer, clock=clock, policies=policies)
     router.configure(settings, local)
-    pod = os.environ.get("POD_NAME", "")
-    sources = Sources(pod, socket.gethostname(), local.addresses, pod_ips(os.environ))
+    sources = Sources(os.environ.get("POD_NAME", ""), socket.gethostname(), local.addresses, pod_ips(os.environ))
     delivery_hooks = DeliveryHooks(lambda: plugins.hooks, router, clock)
-    ahead = Ahead(partial(_locate, router, delivery_hooks, clock), clock)
-    chance = random.Random()  # noqa: S311 - to spread retries, not for secrets
-    gate = Gate(ahead, chance.random)
+    locate = partial(_locate, router, delivery_hooks, clock)
+    ahead = Ahead(locate, clock)
+    gate = Gate(ahead, random.Random().random)  # noqa: S311 - to spread retries, not for secrets
     tls_reports, records = TlsReportTable(next(store.databases())), ReportRecords(resolver, clock)
     tls_counter = TlsCounter(tls_reports, records, clock)
     tls_counter.configure(settings.tlsrpt)
@@ -206,15 +208,21 @@ async def build(options: WorkerOptions, settings: Settings, connections: Connect
     context = IngressContext(settings, store, admission, observer, clock, tls, set())
     submitter = Submitter(settings, store, observer, clock, lambda: _no_room(admission))
     context.hooks = submitter.hooks = staged.commit()
+    changes = QueueChanges(store, engine, clock, locate, partial(_provider, context))
     return Parts(
         *(clock, observability, store, local, resolver, DnssecProbe(resolver), policies, router, ahead),
-        *(sources, pool, gate, engine, load, context),
+        *(sources, pool, gate, engine, changes, load, context),
         listener=Listener(context),
         submitter=submitter,
         plugins=plugins,
         tls_counter=tls_counter,
         tls_reporter=TlsReporter(tls_reports, records, resolver, submitter),
     )
+
+
+def _provider(context: IngressContext, facts: Facts) -> str:
+    """The provider of mail of which this is known, by the table in force; empty: of none."""
+    return context.settings.shaping.provider_of(facts.domain, facts.hosts)
 
 
 def _limits(connections: Connections, queue_dir: str, observer: Observer, clock: Clock) -> DeliveryLimits:
@@ -232,7 +240,7 @@ def _tell_held(observer: Observer, clock: Clock, entry: Entry, held: Held) -> No
 
 def _ready_queue(router: Router, entry: Entry) -> str:
     """The ready queue of an entry: its destination, and its source if it has chosen one."""
-    destination = router.destination(entry.domain, entry.message.sender)
+    destination = router.destination(entry.domain, entry.message.sender, entry.route)
     source = chosen_source(entry)
     return destination if source is None else source.qualified(destination)
 
@@ -242,7 +250,7 @@ async def _locate(router: Router, hooks: DeliveryHooks, clock: Clock, entry: Ent
     if hooks.chooses_route:
         located = Located(Site(entry.domain, ()), clock.monotonic() + MAX_AGE)
     else:
-        located = await router.locate(entry.domain, entry.message.sender, entry.tls)
+        located = await router.locate(entry.domain, entry.message.sender, entry.tls, entry.route)
     source = chosen_source(entry)
     if source is None or isinstance(located.where, Unroutable):
         return located

@@ -24,6 +24,7 @@ from mailboat.metrics.recorder import Snapshot
 from mailboat.model.envelope import State
 from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
+from mailboat.shaping.directive import Directive
 from mailboat.submission.request import SubmissionRequest
 from mailboat.submission.submitter import SubmissionHandle
 
@@ -111,6 +112,10 @@ class RemoteWorker:
     async def change(self, verb: Verb, selection: Selection) -> int:
         """See `WorkerPort`."""
         return int(await self._ask("change", verb.value, _pack(selection)))
+
+    async def direct(self, directive: Directive) -> int:
+        """See `WorkerPort`. It takes what the bounces take."""
+        return int(await self._ask("direct", directive.packed(), timeout=None))
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """See `WorkerPort`. It may wait for attempts that are under way."""
@@ -205,6 +210,7 @@ _VERBS: dict[str, Callable[[_Dispatcher, list[Any]], Awaitable[Any]]] = {
     "queue_get": lambda dispatcher, a: dispatcher.worker.queue_get(a[0]),
     "destinations": lambda dispatcher, a: dispatcher.worker.destinations(GroupBy(a[0]), SortBy(a[1]), a[2]),
     "change": lambda dispatcher, a: dispatcher.worker.change(Verb(a[0]), _unpack(a[1])),
+    "direct": lambda dispatcher, a: dispatcher.worker.direct(Directive.unpacked(a[0])),
     "export": lambda dispatcher, a: dispatcher.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
     "import_archive": lambda dispatcher, a: dispatcher.worker.import_archive(a[0]),
     "report_tls": lambda dispatcher, a: dispatcher.worker.report_tls(a[0]),

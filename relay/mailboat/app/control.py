@@ -22,6 +22,7 @@ from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.exports import archive_chunks
 from mailboat.queue.imports import Upload
 from mailboat.queue.store import EVERYTHING, PAGE_OCTETS, Batch, Selection, Step, StorageError, Verb
+from mailboat.shaping.directive import Directive
 from mailboat.submission.request import SubmissionRequest
 from mailboat.submission.submitter import SubmissionHandle
 
@@ -153,6 +154,10 @@ class RelayControl:
     async def change(self, verb: Verb, selection: Selection) -> int:
         """On every worker; the total number."""
         return sum(await asyncio.gather(*(worker.change(verb, selection) for _, worker in self._all())))
+
+    async def direct(self, directive: Directive) -> int:
+        """On every worker; all must be up."""
+        return sum(await asyncio.gather(*(worker.direct(directive) for worker in self._complete())))
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """On every worker; all must be up, except for `RESOLVE`, which a missing one does at its start."""

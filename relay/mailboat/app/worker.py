@@ -27,8 +27,9 @@ from mailboat.model.observer import Observer
 from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue import exports, imports
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, StorageError, Verb
+from mailboat.shaping.directive import Directive
 from mailboat.submission import sending
-from mailboat.submission.request import SubmissionRequest
+from mailboat.submission.request import RefusedError, SubmissionRequest
 from mailboat.submission.submitter import SubmissionHandle
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ class Worker:
         parts.load.draining = True
         for chore in self._chores:
             chore.cancel()
+        parts.changes.close()
         await parts.listener.close()
         # The store must be closed in any case: it still has outcomes to commit.
         await _finished(parts.listener.finish(grace), parts.engine.drain(grace))
@@ -228,6 +230,15 @@ class Worker:
     async def change(self, verb: Verb, selection: Selection) -> int:
         """Apply an operator's verb."""
         return await self._parts.store.change(verb, selection)
+
+    async def direct(self, directive: Directive) -> int:
+        """Bounce or reroute queued mail. Raises RefusedError for a route or provider that does not exist."""
+        table, selection = self.config.settings.shaping, directive.selection
+        if directive.route and not self._parts.router.has_route(directive.route):
+            raise RefusedError(f"route: outbound.ini has no [route:{directive.route}]")
+        if selection.provider and all(selection.provider != provider.name for provider in table.providers):
+            raise RefusedError(f"provider: there is no provider {selection.provider}")
+        return await self._parts.changes.apply(directive)
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """A step of an export."""

@@ -30,6 +30,12 @@ from mailboat.queue.store import QueueInUse, Selection, StorageError, Verb
 from mailboat.smtp.grammar import GrammarError, normalize_domain
 
 app = App(name="queue", help="List and change the queue.")
+# Their help is repeated here, as in `mailboat.cli`.
+_LATER = "Mail that is being attempted follows when the attempt has ended without delivering it; it is not counted."
+_BOUNCE = f"Bounce the selected mail that is queued now.\n\n{_LATER}"
+_REROUTE = f"Have the selected mail that is queued now go by a route, and attempt it now.\n\n{_LATER}"
+app.command("mailboat.cli.queue_directives:bounce", name="bounce", help=_BOUNCE)
+app.command("mailboat.cli.queue_directives:reroute", name="reroute", help=_REROUTE)
 
 # Parameters of several verbs.
 _Ids = Annotated[str, Parameter(help="Message or entry ids.")]
@@ -63,7 +69,7 @@ def list_messages(*, config: _Config = _HERE, which: Which = _ANY, state: _State
         _print(map(_json_line, messages) if json else queue_table.table(messages))
         return os.EX_OK
 
-    return _guarded(body)
+    return guarded(body)
 
 
 @app.command
@@ -86,7 +92,7 @@ def show(id: str, *, config: _Config = _HERE, json: _Json = False) -> int:  # no
             _print(line for n, entry in enumerate(found) for line in [""] * bool(n) + [*queue_table.details(entry)])
         return os.EX_OK
 
-    return _guarded(body)
+    return guarded(body)
 
 
 @app.command
@@ -101,7 +107,7 @@ def stats(*, config: _Config = _HERE, json: _Json = False) -> int:
             _print(queue_table.stats_table(shares))
         return os.EX_OK
 
-    return _guarded(body)
+    return guarded(body)
 
 
 @app.command
@@ -196,7 +202,7 @@ def export(
         print(orjson.dumps({"count": count}).decode() if json else f"{count} exported")
         return os.EX_OK
 
-    return _guarded(body)
+    return guarded(body)
 
 
 @app.command(name="import")
@@ -219,7 +225,7 @@ def import_(file: Path, *, config: _Config = _HERE, json: _Json = False) -> int:
         print(orjson.dumps({"count": count}).decode() if json else f"{count} imported")
         return os.EX_OK
 
-    return _guarded(body)
+    return guarded(body)
 
 
 def _ask_once_more() -> None:
@@ -241,7 +247,7 @@ def _change(verb: Verb, config: Path, select: Callable[[], Selection], json: boo
         print(orjson.dumps({"count": count}).decode() if json else f"{count} {DONE[verb]}")
         return os.EX_OK
 
-    return _guarded(body)
+    return guarded(body)
 
 
 def _selection(ids: tuple[str, ...], which: Which, state: State | None) -> Selection:
@@ -282,7 +288,7 @@ def http_settings(directory: Path) -> HttpSettings:
     return replace(settings, token_file=files.absolute(settings.token_file) if settings.token_file else "")
 
 
-def _guarded(body: Callable[[], int]) -> int:
+def guarded(body: Callable[[], int]) -> int:
     """Run a verb; an error becomes one line and an exit status."""
     try:
         return body()

@@ -24,6 +24,7 @@ from mailboat.admin.control import EntryJson, entry_to_json
 from mailboat.config.settings import Endpoint, HttpSettings
 from mailboat.model.envelope import State
 from mailboat.queue.store import Selection, StateStats, Verb
+from mailboat.shaping.directive import DirectiveVerb
 
 if TYPE_CHECKING:
     from mailboat.queue.spool_set import Databases
@@ -122,6 +123,10 @@ class Api:
         """On every worker. An empty selection means everything."""
         return int(self._json("POST", f"/v1/queue/{verb}", wanted_of(selection) or {"all": True})["count"])
 
+    def direct(self, verb: DirectiveVerb, wanted: Mapping[str, object]) -> int:
+        """Bounce or reroute mail; the number of entries. It may take long: each one gets a bounce message."""
+        return int(self._json("POST", f"/v1/queue/{verb}", wanted, timeout=None)["count"])
+
     def report_tls(self, day: str) -> list[dict[str, Any]]:
         """Send the reports on TLS of past days, or of one; which."""
         return list(self._json("POST", "/v1/tlsrpt/report", {"day": day} if day else {})["reports"])
@@ -135,8 +140,10 @@ class Api:
         query = urlencode({"by": by, "sort": sort, "limit": limit})
         return list(self._json("GET", f"/v1/destinations?{query}")["destinations"])
 
-    def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        content = self._call(method, path, body)
+    def _json(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float | None = _TIMEOUT
+    ) -> Any:
+        content = self._call(method, path, body, timeout)
         try:
             return json.loads(content)
         except ValueError:
@@ -152,8 +159,11 @@ class Api:
         token = self._token()
         return connection, {"Authorization": f"Bearer {token}"} if token else {}
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
+    def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float | None = _TIMEOUT
+    ) -> bytes:
         connection, headers = self.connect()
+        connection.sock.settimeout(timeout)
         if body is not None:
             headers["Content-Type"] = "application/json"
         content = json.dumps(body) if body is not None else None

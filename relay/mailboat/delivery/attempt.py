@@ -84,9 +84,10 @@ class Attempter:
         entry = walk.entry
         if answer is None:
             sender = entry.message.sender
-            answer = await self._parts.router.route(entry.domain, sender, entry.tls)
+            answer = await self._parts.router.route(entry.domain, sender, entry.tls, entry.route)
             if isinstance(answer, Targets) and walk.needs_new_policy(answer):
-                answer = await self._parts.router.route_anew(answer, entry.domain, sender, entry.tls)
+                router = self._parts.router
+                answer = await router.route_anew(answer, entry.domain, sender, entry.tls, entry.route)
         if isinstance(answer, Unroutable):
             permanent, status, reason = answer.permanent, answer.status, answer.reason
             walk.conclude(verdict.unroutable(entry.recipients, status, reason, permanent=permanent))

@@ -20,17 +20,27 @@ class Routing(Protocol):
     """What an attempt asks of routing."""
 
     async def route(
-        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED, by: str = ""
     ) -> RoutingAnswer:
-        """The targets for mail from a sender to a domain."""
+        """The targets for mail from a sender to a domain; `by`, here and below: by this route, if it exists."""
 
     async def route_anew(
-        self, answer: Targets, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self,
+        answer: Targets,
+        domain: str,
+        sender: Address = NULL_SENDER,
+        asked: MessageTls = NOTHING_ASKED,
+        by: str = "",
     ) -> RoutingAnswer:
         """The same instead of the answer that was given, after a look whether there are new MTA-STS policies."""
 
     async def renewed(
-        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self,
+        target: Target,
+        domain: str,
+        sender: Address = NULL_SENDER,
+        asked: MessageTls = NOTHING_ASKED,
+        by: str = "",
     ) -> Target | None:
         """The target with the TLSA records of now; None: they are the same, or there are none."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import AbstractContextManager
 
 from mailboat.config.settings import Settings
 from mailboat.delivery import watch
@@ -306,6 +307,32 @@ class Engine:
         self._schedule.recorded(key)
         self.woken()
 
+    # Changes by an administrator; see `queue_changes`.
+
+    def reading(self) -> AbstractContextManager[Callable[[Sequence[Entry]], Sequence[Entry]]]:
+        """See `Schedule.reading`."""
+        return self._schedule.reading()
+
+    def take(self, entry: Entry) -> bool:
+        """Whether no attempt on an entry is under way; none begins then before it is bounced or rerouted."""
+        return not self._stopping and self._schedule.take(entry.key)
+
+    async def bounce(self, entry: Entry, reason: str, *, tells_sender: bool) -> bool:
+        """Bounce an entry that was taken; False: it could not be recorded, or the sender could not be told."""
+        return await self._changed(entry, self._pipeline.bounce(entry, reason, tells_sender=tells_sender))
+
+    async def reroute(self, entry: Entry, route: str) -> bool:
+        """Have an entry that was taken go by a route; False: it could not be recorded."""
+        return await self._changed(entry, self._pipeline.reroute(entry, route))
+
+    async def _changed(self, entry: Entry, change: Coroutine[None, None, bool]) -> bool:
+        try:
+            return await change
+        except Exception:
+            log.exception("changing %s", entry.id)
+            self._set_aside(entry.key)
+            return False
+
     # Reading the store: one task, so that the cursor has one owner.
 
     async def _read_forever(self) -> None:
@@ -331,9 +358,9 @@ class Engine:
             if self._cursor is not None and self._cursor[0] > now:
                 self._cursor = None  # the wall clock was set back
             self._read_until, rewinds = now, self._rewinds
-            self._schedule.begin_read()
-            entries = await store.due(now, SCAN_BATCH, self._cursor)
-            fresh = self._schedule.end_read(entries)
+            with self._schedule.reading() as current:
+                entries = await store.due(now, SCAN_BATCH, self._cursor)
+                fresh = current(entries)
             if rewinds != self._rewinds:
                 continue
             self._starved = not self._offer(fresh)
@@ -363,10 +390,10 @@ class Engine:
                 return
             # The answer begins with entries that are known or under way: read enough to get more.
             limit = SCAN_BATCH + LOW_WATER + self._schedule.in_progress
-            self._schedule.begin_read()
-            entries = await self._parts.store.due_in(domain, self._parts.clock.now(), limit)
-            # With routes by sender, or sources chosen by messages, mail to one domain may be in several queues.
-            own = [e for e in self._schedule.end_read(entries) if self._destination(e) == destination]
+            with self._schedule.reading() as current:
+                entries = await self._parts.store.due_in(domain, self._parts.clock.now(), limit)
+                # With routes by sender, or sources chosen by messages, mail to one domain may be in several queues.
+                own = [e for e in current(entries) if self._destination(e) == destination]
             left = any(self._schedule.offer(destination, entry) is not OfferResult.QUEUED for entry in own)
             if left or (own and len(entries) == limit):
                 self._schedule.mark_more(domain, destination)

@@ -22,7 +22,7 @@ from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result
 from mailboat.model.tls import NOTHING_ASKED, MessageTls
-from mailboat.queue.entry import Transition, dropped
+from mailboat.queue.entry import Transition, dropped, without_report
 from mailboat.routing.answers import RoutingAnswer
 from mailboat.routing.route import Hop
 
@@ -156,8 +156,7 @@ class AttemptHooks:
         error = BounceError(last.reason, mx, self._people(expired), self._people(refused))
         decision = await self._ask(Point.BOUNCE, error)
         if decision.code is Code.OK and change.bounced:
-            report, silenced = dropped(change.report, Result.BOUNCED)
-            return replace(change, report=report, bounced=(), silenced=change.silenced + silenced)
+            return without_report(change)
         return change
 
     def wants_delivered(self, change: Transition) -> bool:

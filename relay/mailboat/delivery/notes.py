@@ -60,6 +60,7 @@ class PluginNotes:
             _copy(of_hmail),
             before.todo if of_todo == self._todo else _copy(of_todo),
             before.force_tls if force_tls == entry.force_tls else force_tls,
+            before.route,
         )
 
     def _as_json(self, notes: object, before: bytes, name: str) -> bytes:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -22,16 +22,25 @@ from mailboat.delivery.limits import DeliveryLimits
 from mailboat.delivery.notifier import DeliveredNotifier
 from mailboat.delivery.places import Place
 from mailboat.model.clock import Clock, rfc3339
-from mailboat.model.envelope import Draft, Entry, EntryKey
+from mailboat.model.envelope import Draft, Entry, EntryKey, State, StoredNotes
 from mailboat.model.observer import BounceResult, Observer
-from mailboat.model.outcome import AttemptReport
+from mailboat.model.outcome import AttemptReport, Result
 from mailboat.queue.backoff import RetryPlan
-from mailboat.queue.entry import Transition, postponed, transition, unreported, with_deliveries
+from mailboat.queue.entry import (
+    Transition,
+    postponed,
+    transition,
+    unreported,
+    with_deliveries,
+    without_report,
+)
 from mailboat.queue.store import AttemptRecord, StorageError, Store
 from mailboat.routing.answers import RoutingAnswer
 
 log = logging.getLogger(__name__)
 
+BY_ADMINISTRATOR = "5.7.1"
+"""The status of mail that an administrator has bounced: delivery is not authorised (RFC 3463 3.8)."""
 RETRY_BOUNCE = 300.0
 """Seconds until an entry is attempted again whose bounce, or last report of success, could not be queued."""
 
@@ -123,7 +132,6 @@ class Pipeline:
         """
         parts, settings = self._parts, self._settings
         hooks: AttemptHooks | None = None
-        bounce: Draft | None = None
         decided: AttemptReport | RoutingAnswer | None = None
         try:
             # 1. Before-hooks: `send_email` and `get_mx`. They are not called for mail that is put off.
@@ -147,24 +155,73 @@ class Pipeline:
             # 3. The transition: what is left of the entry.
             delay_warning = settings.outbound.delay_warning
             change = transition(entry, report, self.plan, parts.clock.now(), parts.chance(), delay_warning)
-            try:
-                # 4. After-hooks: `deferred` and `bounce`.
-                if hooks is not None and hooks.asks_after(change):
-                    change = await self._ask_after(entry, change, hooks)
-                # 5. The bounce, or the report of success or delay.
-                if change.is_reported:
-                    bounce = await self._write_bounce(entry, change)
-            except asyncio.CancelledError:
-                self._record(entry, change, None, hooks)
-                raise
-            # 6. The record: C2.
-            recorded = self._record(entry, change, bounce, hooks)
+            change, recorded = await self._conclude(entry, change, hooks)
             # 7. The notifications, after the commit: observers (by `_notify`), and plugins at `delivered`.
             if hooks is not None and place is not None and hooks.wants_delivered(change):
                 self.notifier.notify(place.destination, hooks, change, recorded)
         finally:
             if hooks is not None:
                 hooks.over()
+
+    async def bounce(self, entry: Entry, reason: str, *, tells_sender: bool) -> bool:
+        """Fail an entry on which no attempt is made, as an administrator wants; whether it was recorded.
+
+        `tells_sender`: with a bounce message, as usual. If that cannot be written now, the entry stays.
+        """
+        parts = self._parts
+        hooks = parts.hooks.for_attempt(entry, self._settings)
+        try:
+            outcomes = tuple(verdict.decided(entry.recipients, Result.BOUNCED, BY_ADMINISTRATOR, reason))
+            report = AttemptReport(outcomes, None, parts.clock.now(), 0.0)
+            change = transition(entry, report, self.plan, parts.clock.now())
+            if not tells_sender:
+                change = without_report(change)
+            change, recorded = await self._conclude(entry, change, hooks)
+            await asyncio.shield(recorded)
+        except StorageError:
+            return False  # `_notify` has logged it
+        finally:
+            if hooks is not None:
+                hooks.over()
+        return change.remaining is None
+
+    async def reroute(self, entry: Entry, route: str) -> bool:
+        """Have an entry on which no attempt is made go by a `[route]`, at once; whether it was recorded."""
+        noted = replace(entry.noted or StoredNotes(), route=route)
+        state = State.HELD if entry.state is State.HELD else State.ACTIVE
+        remaining = replace(entry, noted=noted, state=state, next_attempt=self._parts.clock.now())
+        recorded = self._parts.store.record(entry, AttemptRecord(remaining))
+        recorded.add_done_callback(partial(self._moved, entry, remaining))
+        try:
+            await asyncio.shield(recorded)
+        except StorageError:
+            return False
+        return True
+
+    def _moved(self, entry: Entry, remaining: Entry, recorded: asyncio.Future[None]) -> None:
+        if recorded.cancelled() or recorded.exception() is not None:
+            log.error("the route of %s could not be recorded", entry.id)
+            self._scheduler.unrecorded(entry)
+        else:
+            self._scheduler.recorded(entry, None if remaining.state is State.HELD else remaining)
+
+    async def _conclude(
+        self, entry: Entry, change: Transition, hooks: AttemptHooks | None
+    ) -> tuple[Transition, asyncio.Future[None]]:
+        """Steps 4 to 6: the transition that is recorded, and the future of its commit."""
+        bounce: Draft | None = None
+        try:
+            # 4. After-hooks: `deferred` and `bounce`.
+            if hooks is not None and hooks.asks_after(change):
+                change = await self._ask_after(entry, change, hooks)
+            # 5. The bounce, or the report of success or delay.
+            if change.is_reported:
+                bounce = await self._write_bounce(entry, change)
+        except asyncio.CancelledError:
+            self._record(entry, change, None, hooks)
+            raise
+        # 6. The record: C2.
+        return self._record(entry, change, bounce, hooks)
 
     def _put_off(self, entry: Entry, why: PutOff) -> AttemptReport:
         """A report without an attempt, because all hosts failed recently."""
@@ -201,9 +258,9 @@ class Pipeline:
 
     def _record(
         self, entry: Entry, change: Transition, bounce: Draft | None, hooks: AttemptHooks | None
-    ) -> asyncio.Future[None]:
+    ) -> tuple[Transition, asyncio.Future[None]]:
         """Record the result with the notes of plugins. A permanent failure without its bounce is postponed, and so is
-        what a report would tell of success or delay."""
+        what a report would tell of success or delay. Returns what is recorded, and the future of its commit."""
         if bounce is None and change.is_reported:
             later = postponed if change.bounced else unreported
             change = later(entry, change, RETRY_BOUNCE, self._parts.clock.now())
@@ -211,7 +268,7 @@ class Pipeline:
             change = hooks.with_notes(change)
         recorded = self._parts.store.record(entry, AttemptRecord(change.remaining, bounce))
         recorded.add_done_callback(partial(self._notify, entry, change))
-        return recorded
+        return change, recorded
 
     def _notify(self, entry: Entry, change: Transition, recorded: asyncio.Future[None]) -> None:
         """Notify the schedule, then the observers, of the commit."""

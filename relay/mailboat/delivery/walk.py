@@ -226,8 +226,8 @@ class Walk:
         """
         if trouble.kind is FaultKind.TLSA and not self._tlsa_renewed:
             self._tlsa_renewed = True  # RFC 7671 8.1: the host may have changed its certificate since they were asked
-            message = self.entry.message
-            return await self._parts.router.renewed(target, self.entry.domain, message.sender, self.entry.tls)
+            entry, router = self.entry, self._parts.router
+            return await router.renewed(target, entry.domain, entry.message.sender, entry.tls, entry.route)
         used = target.credentials.token if target.credentials is not None else ""
         if not used or self._renewed or not verdict.refuses_token(trouble):
             return None

@@ -108,6 +108,8 @@ class StoredNotes:
     """Current `todo.notes` of this entry; None: those of the message."""
     force_tls: bool | None = None
     """Current `todo.force_tls` of this entry; None: that of the message."""
+    route: str = ""
+    """The `[route]` that an administrator has chosen for this entry; empty: none."""
 
 
 class EntryKey(NamedTuple):
@@ -149,6 +151,11 @@ class Entry:
     """The sender was told that the mail is late, which happens once."""
     owed: tuple[Owed, ...] = ()
     """Deliveries to report together with the next attempt."""
+
+    @property
+    def route(self) -> str:
+        """The `[route]` that an administrator has chosen; empty: none."""
+        return "" if self.noted is None else self.noted.route
 
     @property
     def force_tls(self) -> bool:

@@ -141,6 +141,12 @@ def transition(
     )
 
 
+def without_report(change: Transition) -> Transition:
+    """The same, but nobody is told of the recipients that failed."""
+    report, silenced = dropped(change.report, Result.BOUNCED)
+    return replace(change, report=report, bounced=(), silenced=change.silenced + silenced)
+
+
 def is_last_attempt(entry: Entry, plan: RetryPlan, now: float) -> bool:
     """Whether the next temporary failure is final, even one that would be excused."""
     return plan.delay(entry.attempts + 1) is None or now - entry.message.queued_at > plan.total

@@ -152,6 +152,7 @@ def noted_text(noted: StoredNotes | None) -> str | None:
         {"notes": dict(noted.notes)}
         | ({} if noted.todo is None else {"todo": dict(noted.todo)})
         | ({} if noted.force_tls is None else {"force_tls": noted.force_tls})
+        | ({"route": clean(noted.route)} if noted.route else {})
     ).decode()
 
 
@@ -289,6 +290,7 @@ def _read_noted(text: str) -> StoredNotes:
         dict(said.get("notes", {})),
         None if todo is None else dict(todo),
         None if force_tls is None else bool(force_tls),
+        _text(said.get("route", "")),
     )
 
 

@@ -8,7 +8,8 @@ their domain is noted here. If there is no room at all, the reader of the store 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
 from typing import Protocol
@@ -86,8 +87,8 @@ class Schedule:
         """By destination, the domains with due entries in the store only; None: too many to note."""
         self._low: dict[str, None] = {}
         """Destinations in `_overflow` with few entries in memory, the longest waiting first."""
-        self._changed: set[EntryKey] | None = None
-        """Entries recorded or withdrawn since `begin_read`; None if no read is running."""
+        self._reads: list[set[EntryKey]] = []
+        """For each running read, the entries that were recorded or withdrawn since it began."""
         self._running = 0
 
     def __len__(self) -> int:
@@ -231,26 +232,39 @@ class Schedule:
         """The store has recorded the attempt: the entry may be offered again."""
         self._in_progress.discard(key)
         self._set_aside.discard(key)
-        if self._changed is not None:
-            self._changed.add(key)
+        for changed in self._reads:
+            changed.add(key)
+
+    def take(self, key: EntryKey) -> bool:
+        """Whether no attempt on an entry is under way; none is started then before `recorded`."""
+        if key in self._in_progress or key in self._set_aside:
+            return False
+        self._waiting.pop(key, None)
+        self._in_progress.add(key)
+        return True
 
     def withdraw(self, keys: Collection[EntryKey]) -> None:
         """Drop entries that wait; those under way continue."""
         for key in keys:
             self._waiting.pop(key, None)
-        if self._changed is not None:
-            self._changed.update(keys)
+        for changed in self._reads:
+            changed.update(keys)
 
     # During a read of the store an attempt may end: its entry in the answer is then outdated.
 
-    def begin_read(self) -> None:
-        """A read of due entries begins."""
-        self._changed = set()
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[Sequence[Entry]], Sequence[Entry]]]:
+        """Read the store within; gives a function that removes from the answer what was recorded or withdrawn since."""
+        changed: set[EntryKey] = set()
+        self._reads.append(changed)
 
-    def end_read(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The answer without entries that were recorded or withdrawn during the read."""
-        changed, self._changed = self._changed, None
-        return [entry for entry in entries if entry.key not in changed] if changed else entries
+        def current(entries: Sequence[Entry]) -> Sequence[Entry]:
+            return [entry for entry in entries if entry.key not in changed] if changed else entries
+
+        try:
+            yield current
+        finally:
+            self._reads = [read for read in self._reads if read is not changed]
 
     def mark_more(self, domain: str, name: str) -> None:
         """Note that the store has more due entries of this domain, which belongs to destination `name`."""

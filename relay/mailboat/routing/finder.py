@@ -104,9 +104,14 @@ class Finder:
         self._policies = policies
         self._watch = watch
 
-    def route_of(self, domain: str, sender: Address = NULL_SENDER) -> Route | None:
-        """The `[route]` that takes mail from a sender to a domain."""
-        return self._routes.find(domain, sender)
+    def route_named(self, name: str) -> Route | None:
+        """The `[route]` of this name."""
+        return self._routes.named.get(name)
+
+    def route_of(self, domain: str, sender: Address = NULL_SENDER, by: str = "") -> Route | None:
+        """The `[route]` that takes mail from a sender to a domain: the one named `by`, if it exists."""
+        chosen = self.route_named(by) if by else None
+        return chosen or self._routes.find(domain, sender)
 
     def query(self, domain: str, route: Route | None, asked: MessageTls) -> RouteQuery:
         """What is to be found for mail that `route` takes; a route has the same targets for nearly all domains."""

@@ -68,6 +68,8 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         """Of two routes for one domain the first counts; the loader refuses such a configuration."""
+        routes = tuple(routes)
+        self.named = {route.name: route for route in routes}
         self._by_domain: dict[str, dict[str, Route]] = {}
         """Domain pattern -> sender pattern -> route; routes without `senders` stand under "*"."""
         self._of_domain = lru_cache(maxsize=REMEMBERED)(self._look_up)

@@ -61,41 +61,55 @@ class Router:
         """Clear the cache."""
         self._results = OrderedDict()
 
-    def destination(self, domain: str, sender: Address = NULL_SENDER) -> str:
-        """The destination key of mail, for scheduling and limits: `route:NAME` of its route, else its domain."""
-        route = self._configured().route_of(domain, sender)
+    def has_route(self, name: str) -> bool:
+        """Whether there is a `[route]` of this name."""
+        return self._configured().route_named(name) is not None
+
+    def destination(self, domain: str, sender: Address = NULL_SENDER, by: str = "") -> str:
+        """The destination key of mail, for scheduling and limits: `route:NAME` of its route, else its domain.
+
+        `by`, here and below: the route that an administrator has chosen, if it exists; empty: none.
+        """
+        route = self._configured().route_of(domain, sender, by)
         return domain if route is None else f"route:{route.name}"
 
     async def route(
-        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED, by: str = ""
     ) -> RoutingAnswer:
         """The targets for mail to a domain (`Address.ascii_domain`) in the order to try them, or why there are none."""
-        return self._answer(await self._find(domain, sender, asked))
+        return self._answer(await self._find(domain, sender, asked, by))
 
     async def route_anew(
-        self, answer: Targets, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self,
+        answer: Targets,
+        domain: str,
+        sender: Address = NULL_SENDER,
+        asked: MessageTls = NOTHING_ASKED,
+        by: str = "",
     ) -> RoutingAnswer:
         """The same instead of an answer, with the records of its MTA-STS policies asked for past all caches."""
         finder = self._configured()
-        route = finder.route_of(domain, sender)
+        route = finder.route_of(domain, sender, by)
         under_policy = [target for target in answer.targets if target.tls.policy is PolicySource.STS]
         for name in {domain if route is None else target.host.lower() for target in under_policy}:
             if self._policies is not None:
                 await self._policies.look_again(name)
         self._results.pop(finder.query(domain, route, asked), None)
-        return await self.route(domain, sender, asked)
+        return await self.route(domain, sender, asked, by)
 
-    async def locate(self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED) -> Located:
+    async def locate(
+        self, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED, by: str = ""
+    ) -> Located:
         """The site of mail; the targets are cached for `route`."""
-        found = await self._find(domain, sender, asked)
+        found = await self._find(domain, sender, asked, by)
         if found.site is not None:
             return Located(found.site, found.expires)
         assert isinstance(found.plan, Unroutable)
         return Located(found.plan, found.expires)
 
-    async def _find(self, domain: str, sender: Address, asked: MessageTls) -> RouteResult:
+    async def _find(self, domain: str, sender: Address, asked: MessageTls, by: str) -> RouteResult:
         finder = self._configured()
-        route = finder.route_of(domain, sender)
+        route = finder.route_of(domain, sender, by)
         query = finder.query(domain, route, asked)
         results = self._results
         found = results.get(query)
@@ -109,7 +123,12 @@ class Router:
         return found
 
     async def renewed(
-        self, target: Target, domain: str, sender: Address = NULL_SENDER, asked: MessageTls = NOTHING_ASKED
+        self,
+        target: Target,
+        domain: str,
+        sender: Address = NULL_SENDER,
+        asked: MessageTls = NOTHING_ASKED,
+        by: str = "",
     ) -> Target | None:
         """The target with the TLSA records of now, asked past all caches; None: they are the same, or there are none.
 
@@ -120,7 +139,7 @@ class Router:
         if found == tls.tlsa:
             return None
         finder = self._configured()
-        self._results.pop(finder.query(domain, finder.route_of(domain, sender), asked), None)
+        self._results.pop(finder.query(domain, finder.route_of(domain, sender, by), asked), None)
         return replace(target, tls=replace(tls, tlsa=found)) if found else None
 
     async def via(self, domain: str, hops: Sequence[Hop], asked: MessageTls = NOTHING_ASKED) -> RoutingAnswer:

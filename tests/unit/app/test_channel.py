@@ -28,6 +28,8 @@ from mailboat.model.address import Address
 from mailboat.model.envelope import State
 from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import Selection, StorageError, Verb
+from mailboat.shaping.directive import Directive, DirectiveVerb
+from mailboat.shaping.mail_selection import MailSelection
 from mailboat.submission.request import RefusalKind, RefusedError, SubmissionRequest
 
 STATUS = ConfigStatus("sha256:1", 12.5, "outbound.ini:1: wrong", ("a worker", "no address"), ("no address",))
@@ -60,6 +62,7 @@ class FakeWorker(SubmissionBox):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[tuple[str, Selection]] = []
+        self.directives: list[Directive] = []
         self.silent = False
         self.fault: Exception | None = None
         self.questions = Questions()
@@ -96,6 +99,12 @@ class FakeWorker(SubmissionBox):
 
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the interface says so
         return [{"id": id}] if id != "all of it" else [{"id": "x" * 10_000}]
+
+    async def direct(self, directive: Directive) -> int:
+        if self.fault is not None:
+            raise self.fault
+        self.directives.append(directive)
+        return 3
 
     async def change(self, verb: Verb, selection: Selection) -> int:
         if self.fault is not None:
@@ -136,6 +145,9 @@ async def test_every_question_comes_back_as_it_was_answered() -> None:
         assert [await remote.change(verb, selection) for verb in Verb] == [5] * len(Verb)
         await remote.change(Verb.HOLD, Selection())
         assert await remote.flush_sts("a.test") == 6
+        directive = Directive(DirectiveVerb.BOUNCE, MailSelection(domain="d.test", sender="<>"), "why", dsn=False)
+        assert await remote.direct(directive) == 3
+    assert worker.directives == [directive]
     changes = [(verb, selection) for verb in Verb]
     assert worker.asked == [("page 10 None", selection), *changes, (Verb.HOLD, Selection(ids=[]))]
 

@@ -20,6 +20,7 @@ from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.recorder import Snapshot, Totals
 from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import Selection, Verb
+from mailboat.shaping.directive import Directive
 from mailboat.submission.request import SubmissionRequest
 
 NAME = "mailboat_received_messages_total"
@@ -78,6 +79,9 @@ class FakeWorker(SubmissionBox):
 
     async def change(self, verb: Verb, selection: Selection) -> int:
         self.changes.append((verb, selection))
+        return len(self.ids)
+
+    async def direct(self, directive: Directive) -> int:
         return len(self.ids)
 
 

@@ -171,13 +171,29 @@ def test_what_was_recorded_or_withdrawn_during_a_read_is_not_believed() -> None:
     it = schedule()
     fill(it, 3, "a.test")
     it.start(0.0)
-    it.begin_read()
-    it.finish("a.test")
-    it.recorded(make(1).key)
-    it.withdraw([make(2).key])
-    assert [e.key.row for e in it.end_read([make(row) for row in (1, 2, 3, 4)])] == [3, 4]
-    it.begin_read()
-    assert [e.key.row for e in it.end_read([make(1)])] == [1]
+    with it.reading() as current:
+        it.finish("a.test")
+        it.recorded(make(1).key)
+        with it.reading() as later:
+            it.withdraw([make(2).key])
+            assert [e.key.row for e in current([make(row) for row in (1, 2, 3, 4)])] == [3, 4]
+            assert [e.key.row for e in later([make(row) for row in (1, 2, 3, 4)])] == [1, 3, 4]
+    with it.reading() as current:
+        assert [e.key.row for e in current([make(1)])] == [1]
+
+
+def test_an_entry_that_is_taken_is_not_started_before_it_is_recorded() -> None:
+    """One on which an attempt is under way is not taken."""
+    it = schedule()
+    fill(it, 3, "a.test")
+    it.start(0.0)
+    assert [it.take(make(row).key) for row in (1, 2)] == [False, True]
+    assert started(it) == [("a.test", 3)]
+    assert it.offer("a.test", make(2)) is OfferResult.QUEUED
+    assert started(it) == []
+    it.recorded(make(2).key)
+    it.offer("a.test", make(2))
+    assert started(it) == [("a.test", 2)]
 
 
 def test_the_domains_of_one_destination_that_wait_in_the_store_are_remembered_up_to_a_bound() -> None:

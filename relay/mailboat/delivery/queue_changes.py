@@ -1,0 +1,136 @@
+"""Bounces and reroutes queued mail for an administrator. No attempt on an entry begins while it is changed.
+
+Selects the mail, and asks the engine to change it; `pipeline` makes the bounces. Called by `app.worker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from mailboat.delivery.engine import Engine
+from mailboat.delivery.source import chosen_source
+from mailboat.model.clock import Clock
+from mailboat.model.envelope import Entry
+from mailboat.queue.store import Selection, StorageError, Store
+from mailboat.routing.answers import Located, Site
+from mailboat.shaping.directive import Directive, DirectiveVerb
+from mailboat.shaping.effective import Facts
+from mailboat.shaping.mail_selection import MailSelection
+from mailboat.shaping.scopes import DEFAULT_SOURCE
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+"""Entries that are read at once."""
+AT_ONCE = 50
+"""Entries that are changed at once: new mail shares the commits."""
+FOLLOWED = 10
+"""How often mail that was under way is looked at again."""
+
+
+class QueueChanges:
+    """The changes of one worker's queue."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        clock: Clock,
+        locate: Callable[[Entry], Awaitable[Located]],
+        provider_of: Callable[[Facts], str],
+    ) -> None:
+        """`locate` looks up where an entry goes, `provider_of` tells the provider of its hosts; empty: of none."""
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+        self._locate = locate
+        self._provider_of = provider_of
+        self._later: set[asyncio.Task[None]] = set()
+
+    async def apply(self, directive: Directive) -> int:
+        """Bounce or reroute mail that is queued now; the number of entries.
+
+        What is under way is changed later, if its attempt leaves any of it.
+        """
+        began = self._clock.now()
+        selection = directive.selection
+        count, missed = await self._pass(directive, began, _coarse(selection))
+        log.info("%s of mail with %s: %d entries: %s", directive.verb, selection, count, directive.reason)
+        if missed:
+            task = asyncio.create_task(self._follow(directive, began, missed), name="queue changes")
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
+        return count
+
+    def close(self) -> None:
+        """Change nothing any more."""
+        for task in self._later:
+            task.cancel()
+
+    async def _follow(self, directive: Directive, began: float, missed: Sequence[Entry]) -> None:
+        try:
+            for _ in range(FOLLOWED):
+                under_way = self._engine.under_way([entry.key for entry in missed])
+                if under_way:
+                    await asyncio.wait(under_way)
+                _, missed = await self._pass(directive, began, Selection(ids=tuple(entry.id for entry in missed)))
+                if not missed:
+                    return
+        except StorageError as error:
+            log.warning("the rest of the mail to %s could not be read: %s", directive.verb, error)
+
+    async def _pass(self, directive: Directive, began: float, coarse: Selection) -> tuple[int, list[Entry]]:
+        """Change entries once; their number, and those that could not be, since an attempt was under way."""
+        count = 0
+        missed: list[Entry] = []
+        after: str | None = None
+        while True:
+            with self._engine.reading() as current:
+                page = await self._store.page(coarse, PAGE, after)
+                older = [entry for entry in page.entries if entry.message.queued_at <= began]  # not the new bounces
+                selected = await self._selected(directive.selection, older)
+                sound = {entry.key for entry in current(selected)}
+                taken = [entry for entry in selected if entry.key in sound and self._engine.take(entry)]
+            for start in range(0, len(taken), AT_ONCE):
+                done = await asyncio.gather(
+                    *(self._change(entry, directive) for entry in taken[start : start + AT_ONCE])
+                )
+                count += sum(done)
+            keys = {entry.key for entry in taken}
+            missed += [entry for entry in selected if entry.key not in keys]
+            if (after := page.next) is None:
+                return count, missed
+
+    async def _change(self, entry: Entry, directive: Directive) -> bool:
+        if directive.verb is DirectiveVerb.REROUTE:
+            return await self._engine.reroute(entry, directive.route)
+        return await self._engine.bounce(entry, directive.reason, tells_sender=directive.dsn)
+
+    async def _selected(self, selection: MailSelection, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that are selected, and not another relay's or only reports."""
+        candidates = [entry for entry in entries if entry.recipients and not entry.held_reason]
+        if not selection.needs_hosts:
+            return [entry for entry in candidates if selection.fits(entry, source_of(entry))]
+        candidates = [entry for entry in candidates if selection.may_fit(entry, source_of(entry))]
+        located = await asyncio.gather(*(self._locate(entry) for entry in candidates))
+        found = []
+        for entry, to in zip(candidates, located, strict=True):
+            if isinstance(to.where, Site):
+                facts = to.where.facts
+                if selection.fits(entry, source_of(entry), facts, self._provider_of(facts)):
+                    found.append(entry)
+        return found
+
+
+def source_of(entry: Entry) -> str:
+    """The source that an entry goes from."""
+    chosen = chosen_source(entry)
+    return DEFAULT_SOURCE if chosen is None else chosen.bind or DEFAULT_SOURCE
+
+
+def _coarse(selection: MailSelection) -> Selection:
+    """What the store can select by itself; it may be more."""
+    domain = "" if selection.domain.startswith(".") else selection.domain
+    return Selection(domain=domain, tenant=selection.tenant, label=selection.label)
