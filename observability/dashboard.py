@@ -30,6 +30,7 @@ UID = "mailboat-relay"
 _QUANTILES = (0.5, 0.95, 0.99)
 
 _DELIVERIES = "mailboat_deliveries_total"
+_WAITING = "mailboat_shaping_waiting_entries"
 _TLS = "mailboat_tls_deliveries_total"
 _DISK_FREE = f"{series('mailboat_queue_disk_free_bytes')} / {series('mailboat_queue_disk_size_bytes')}"
 
@@ -176,6 +177,32 @@ def queue() -> Sequence[Builder[Panel]]:
             "What the messages take.",
             [Query(total(series("mailboat_queue_bytes"), "state"), "{{state}}")],
             Look("bytes", 6, stack=True),
+        ),
+    ]
+
+
+def waiting() -> Sequence[Builder[Panel]]:
+    """Why mail waits; `mailboat top` says it of each destination."""
+    limits, hosts = 'cause=~"rate|recipient_rate|connections|connection_rate"', 'cause=~"window|backoff"'
+    return [
+        graph(
+            "Entries by cause",
+            "A limit of shaping.ini, the learnt window of the hosts, their back-off, or concurrency_max (places); "
+            "turn: nothing holds it; retry: the next attempt is not due.",
+            [Query(total(series(_WAITING), "cause"), "{{cause}}")],
+            Look(stack=True),
+        ),
+        graph(
+            "Held by limits",
+            "Entries that limits of shaping.ini hold, by provider, or by destination for mail of none.",
+            [Query(f"{total(series(_WAITING, limits), 'provider')} > 0", "{{provider}}")],
+            Look(stack=True),
+        ),
+        graph(
+            "Held by hosts",
+            "Entries for hosts that take no more at once (window), or that failed several times in a row (backoff).",
+            [Query(f"{total(series(_WAITING, hosts), 'provider, cause')} > 0", "{{provider}}: {{cause}}")],
+            Look(stack=True),
         ),
     ]
 
@@ -406,6 +433,7 @@ ROWS = (
     ("Mail", mail),
     ("DKIM", dkim),
     ("Queue", queue),
+    ("Why does mail wait", waiting),
     ("Delivery", delivery),
     ("TLS policies", tls_policies),
     ("Storage", storage),

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 MOST = 4_000
 """Rows that a worker answers with at most, however many destinations there are."""
-_KEPT = 2 * MOST
-"""Names that are counted at once; beyond twice as many, those with the least mail are dropped."""
+_KEPT = MOST
+"""Names that are counted at once; when there are twice as many, those with the least mail are dropped."""
 COUNT_EVERY = 10.0
 """Seconds between two counts for metrics."""
 _SHARE = 50

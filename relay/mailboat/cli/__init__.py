@@ -138,7 +138,7 @@ def top(
     limit:
         Rows at most; the default is as many as the terminal has room for, or 20.
     interval:
-        Seconds between two looks.
+        Seconds between two looks; more if the relay takes long to answer.
     once:
         Print the table once.
     json:

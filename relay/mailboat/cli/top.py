@@ -22,6 +22,9 @@ _HEADINGS = (
 _RIGHT = (2, 3, 4, 5, 7)
 _WIDEST = 40
 """Columns of a cell but the last."""
+_PAUSE = 9
+"""The pause between two looks at least, as a multiple of what one takes: with many destinations it costs the relay
+work."""
 _CLEAR = "\x1b[H\x1b[J"
 _LEAST_ROWS = 5
 
@@ -32,6 +35,7 @@ def top(config: Path, by: str, sort: str, limit: int | None, interval: float, *,
         api = Api(http_settings(config))
         live = not (once or json) and sys.stdout.isatty()
         while True:
+            began = time.monotonic()
             rows = api.destinations(by, sort, limit or _rows(live=live))
             if json:
                 print(json_format.dumps({"destinations": rows}))
@@ -39,7 +43,7 @@ def top(config: Path, by: str, sort: str, limit: int | None, interval: float, *,
             _show(rows, by, live=live)
             if not live:
                 return os.EX_OK
-            time.sleep(interval)
+            time.sleep(max(interval, _PAUSE * (time.monotonic() - began)))
     except QueueCommandError as error:
         print(f"mailboat top: {error}", file=sys.stderr)
         return error.status

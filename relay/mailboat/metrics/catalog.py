@@ -26,9 +26,11 @@ from mailboat.model.observer import (
 )
 from mailboat.model.outcome import ReportAction, Result
 from mailboat.model.tls import PolicySource
+from mailboat.model.waiting import WaitCause
 
 WAITING_ENTRIES = "mailboat_shaping_waiting_entries"
-"""Its values are bounded by `waiting`."""
+"""The values of its label `provider` are bounded by `waiting`; only these are there from the start."""
+OTHER_PROVIDER = "other"
 NO_TLS = "none"
 OTHER_TLS = "other"
 TLS_VERSIONS = (NO_TLS, "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", OTHER_TLS)
@@ -137,6 +139,7 @@ METRICS: tuple[Metric, ...] = (
         "`route:NAME`. The 20 providers and destinations with the most have series, the rest is `other`; counted about "
         "every 10 s, less often if the queue is very long.",
         "provider cause",
+        tuple(f"{OTHER_PROVIDER} {cause}" for cause in WaitCause),
     ),
     Metric("mailboat_queue_bytes", MetricKind.GAUGE, "Octets of the queue entries now.", "state", _STATES),
     Metric(

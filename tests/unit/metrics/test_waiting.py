@@ -19,6 +19,7 @@ def test_with_ten_thousand_domains_the_first_have_series_and_the_rest_is_other()
     series = bounded(merged)
     assert len(series) <= (MOST + 1) * len(WaitCause)
     assert len({name.split()[0] for name in series}) == MOST + 1
+    assert series["other window"] == 0
     assert series["google rate"] == 20_000
     assert series["other retry"] > 0
     assert sum(series.values()) == 20_000 + 2 * sum(1 + n % 3 for n in range(10_000))
