@@ -14,7 +14,7 @@ from mailboat.metrics.events import EventLog
 from mailboat.metrics.rejections import LIMIT
 from mailboat.metrics.writer import LineWriter
 from mailboat.model.envelope import SignedBy
-from mailboat.model.observer import BounceResult, ConfigReloaded, Received, Rejected, RejectReason
+from mailboat.model.observer import BounceResult, ConfigReloaded, OverrideFact, Received, Rejected, RejectReason
 from mailboat.model.outcome import PeerFacts, Result, Stage
 
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
@@ -40,6 +40,7 @@ def told() -> list[dict[str, Any]]:
         log.attempted(entry(), report(outcome(1, Result.DROPPED), peer=None), None, None)
         log.bounce_message(entry(), BounceResult.QUEUED)
         log.held_by_limit(entry(), "limit rate of default", 5.0)
+        log.overridden(OverrideFact("a", "default", "*", "suspend", "rule r", 1, "421 4.7.0 No", 5.0))
         log.authentication_failed("mx", "535 5.7.8 No")
         log.bind_failed("192.0.2.1")
         log.config_reloaded(ConfigReloaded("sha256:a"))

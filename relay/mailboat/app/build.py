@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import socket
@@ -10,8 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mailboat.app.limits import LimitsLine, Tell, hear
+from mailboat.app.overrides import hear as hear_overrides
+from mailboat.app.overrides import told
 from mailboat.app.tls_reporter import TlsReporter
 from mailboat.config.settings import Settings
 from mailboat.delivery.attempt import Attempter
@@ -23,6 +27,7 @@ from mailboat.delivery.hooks import DeliveryHooks
 from mailboat.delivery.leases import Held
 from mailboat.delivery.limits import DeliveryLimits
 from mailboat.delivery.oauth import TokenSource
+from mailboat.delivery.overrides import WorkerOverrides
 from mailboat.delivery.pipeline import DeliveryParts
 from mailboat.delivery.pool import Pool
 from mailboat.delivery.queue_changes import QueueChanges
@@ -55,6 +60,8 @@ from mailboat.routing.tlsrpt_records import ReportRecords
 from mailboat.routing.validation import DnssecProbe
 from mailboat.shaping.effective import Facts
 from mailboat.submission.submitter import Submitter
+
+log = logging.getLogger(__name__)
 
 Tokens = Callable[[Clock, Observer], TokenSource]
 """Makes the source of access tokens: a cache in a single process, else the supervisor's."""
@@ -121,6 +128,7 @@ class Parts:
     plugins: Plugins
     tls_counter: TlsCounter
     tls_reporter: TlsReporter
+    overrides: WorkerOverrides
 
     def unbound(self, settings: Settings) -> Mapping[int, str]:
         """Why deliveries of an IP version wait for their source address; see `Sources.missing`."""
@@ -145,6 +153,7 @@ class Parts:
         self.context.admission.configure(settings)
         self.submitter.settings = settings
         self.router.configure(settings, self.local)
+        self.overrides.configure(settings.shaping)
         self.ahead.forget()
         self.engine.configure(settings)
         self.tls_counter.configure(settings.tlsrpt)
@@ -195,13 +204,15 @@ async def build(options: WorkerOptions, settings: Settings, connections: Connect
     tls_counter = TlsCounter(tls_reports, records, clock)
     tls_counter.configure(settings.tlsrpt)
     pool = Pool(sources=sources, observer=observer, clock=clock, parked=gate.parked, report=tls_counter.count)
-    parts = AttemptParts(router, pool, store, observer, clock, gate, connections.tokens(clock, observer))
+    limits, overrides = _limits(connections, settings.outbound.queue_dir, observer, clock)
+    overrides.changed = partial(_override, overrides, gate, pool)
+    parts = AttemptParts(router, pool, store, observer, clock, gate, connections.tokens(clock, observer), overrides)
     bounces = Bounces(store, clock, observer, lambda: plugins.hooks)
-    limits = _limits(connections, settings.outbound.queue_dir, observer, clock)
     delivery = DeliveryParts(
         store, Attempter(parts), bounces, observer, clock, gate, delivery_hooks, limits, options.worker
     )
     engine = Engine(delivery, partial(_ready_queue, router), settings)
+    overrides.configure(settings.shaping)
     ahead.ready = engine.located
     load = Load()
     admission = Admission(store, load, settings)
@@ -217,6 +228,7 @@ async def build(options: WorkerOptions, settings: Settings, connections: Connect
         plugins=plugins,
         tls_counter=tls_counter,
         tls_reporter=TlsReporter(tls_reports, records, resolver, submitter),
+        overrides=overrides,
     )
 
 
@@ -225,13 +237,28 @@ def _provider(context: IngressContext, facts: Facts) -> str:
     return context.settings.shaping.provider_of(facts.domain, facts.hosts)
 
 
-def _limits(connections: Connections, queue_dir: str, observer: Observer, clock: Clock) -> DeliveryLimits:
-    """This worker's end of the limits."""
+def _limits(
+    connections: Connections, queue_dir: str, observer: Observer, clock: Clock
+) -> tuple[DeliveryLimits, WorkerOverrides]:
+    """This worker's end of the limits, and of what rules from replies put into force."""
     line = LimitsLine()
     limits = DeliveryLimits(line, clock.monotonic)
-    line.say = connections.limits(queue_dir, partial(hear, limits))
+    overrides = WorkerOverrides(clock, lambda match: line.say(told(match)))
+    overrides.alert = lambda rule, reply: log.error("[rule:%s] %s", rule.name, reply)
+
+    def heard(message: list[Any]) -> None:
+        hear(limits, message)
+        hear_overrides(overrides, observer, message)
+
+    line.say = connections.limits(queue_dir, heard)
     limits.tell = partial(_tell_held, observer, clock)
-    return limits
+    return limits, overrides
+
+
+def _override(overrides: WorkerOverrides, gate: Gate, pool: Pool) -> None:
+    """Other overrides are in force: what is suspended keeps no idle connection."""
+    gate.suspensions = overrides if overrides.in_force else None
+    pool.end_idle(overrides.is_suspended)
 
 
 def _tell_held(observer: Observer, clock: Clock, entry: Entry, held: Held) -> None:

@@ -13,15 +13,19 @@ from collections.abc import Callable
 from typing import Any
 
 from mailboat.app.limit_marks import LimitMarks
+from mailboat.app.overrides import OverrideOwner, match_of
 from mailboat.delivery.limits import DeliveryLimits
 from mailboat.model.clock import Clock
 from mailboat.shaping.ledger import Ledger, LimitCheck, Mark
 from mailboat.shaping.limits import LimitKey
+from mailboat.shaping.overrides import Override
 from mailboat.shaping.owner import Ask, Grant, Group, Owner
 from mailboat.shaping.rate import SECOND
 
 log = logging.getLogger(__name__)
 
+LONGEST_SLEEP = 60.0
+"""Longest time in seconds until it is looked whether an override is over: the wall clock may be set."""
 SAVE_RETRY = 1.0
 """Seconds until marks are stored again that could not be; nothing is granted until then."""
 
@@ -35,6 +39,11 @@ class LimitOwner:
         self._clock = clock
         self._marks = LimitMarks(queue_dir)
         self._owner = Owner(Ledger())
+        self.overrides = OverrideOwner(
+            self._marks, clock, lambda lessee, message: self._outbox.append((lessee, message))
+        )
+        """What rules from replies have put into force."""
+        self._overrides_timer: asyncio.TimerHandle | None = None
         self._loaded = False
         self._outbox: list[tuple[_Lessee, list[Any]]] = []
         """What is told as soon as all marks are durable."""
@@ -45,6 +54,8 @@ class LimitOwner:
         """A worker is up; `tell` is called with what it must know, never within a call of the lease."""
         lessee = _Lessee(self._outbox, tell)
         self._owner.join(lessee)
+        self.overrides.join(lessee)
+        self._send()
         return LimitLease(self, lessee)
 
     def handle(self, lessee: _Lessee, message: list[Any]) -> None:
@@ -60,17 +71,27 @@ class LimitOwner:
                 owner.cancel(lessee, path, now)
             case ["back", group]:
                 owner.give_back(lessee, tuple(group), now)
+            case ["matched", *_]:
+                self.overrides.matched(lessee, match_of(message))
         self._send()
 
     def leave(self, lessee: _Lessee) -> None:
         """A worker has exited."""
         self._owner.leave(lessee, self._now())
+        self.overrides.leave(lessee)
         self._send()
+
+    def end_override(self, id: str) -> bool:  # noqa: A002 - the field's word
+        """End an override at once; False: there is none with this id."""
+        ended = self.overrides.end(id)
+        self._send()
+        return ended
 
     async def close(self) -> None:
         """All workers have exited."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._overrides_timer):
+            if timer is not None:
+                timer.cancel()
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait([self._sending])
@@ -80,7 +101,7 @@ class LimitOwner:
         return int(self._clock.monotonic() * SECOND)
 
     def _send(self) -> None:
-        if self._sending is None and (self._outbox or self._owner.ledger.unsaved):
+        if self._sending is None and (self._outbox or self._owner.ledger.unsaved or self.overrides.unsaved):
             self._sending = asyncio.get_running_loop().create_task(self._deliver())
         when = self._owner.next_time
         if when is not None:
@@ -88,6 +109,17 @@ class LimitOwner:
                 self._timer.cancel()
             delay = max(0.0, (when - self._now()) / SECOND)
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+        if (delay_ := self.overrides.delay) is not None:
+            if self._overrides_timer is not None:
+                self._overrides_timer.cancel()
+            self._overrides_timer = asyncio.get_running_loop().call_later(
+                min(delay_, LONGEST_SLEEP), self._end_overrides
+            )
+
+    def _end_overrides(self) -> None:
+        self._overrides_timer = None
+        self.overrides.tick()
+        self._send()
 
     def _tick(self) -> None:
         self._timer = None
@@ -95,15 +127,17 @@ class LimitOwner:
         self._send()
 
     async def _deliver(self) -> None:
-        ledger = self._owner.ledger
+        ledger, overrides = self._owner.ledger, self.overrides
         try:
-            while self._outbox or ledger.unsaved:
-                letters, marks = self._outbox.copy(), ledger.unsaved.copy()
+            while self._outbox or ledger.unsaved or overrides.unsaved:
+                letters, marks, changed = self._outbox.copy(), ledger.unsaved.copy(), overrides.unsaved.copy()
                 self._outbox.clear()
                 ledger.unsaved.clear()
-                if marks and not await self._save(marks):
+                overrides.unsaved.clear()
+                if (marks or changed) and not await self._save(marks, changed):
                     self._outbox[:0] = letters
-                    ledger.unsaved |= marks
+                    ledger.unsaved = marks | ledger.unsaved
+                    overrides.unsaved = changed | overrides.unsaved
                     await asyncio.sleep(SAVE_RETRY)
                     continue
                 for lessee, message in letters:
@@ -111,9 +145,12 @@ class LimitOwner:
         finally:
             self._sending = None
 
-    async def _save(self, marks: dict[str, Mark]) -> bool:
+    async def _save(self, marks: dict[str, Mark], changed: dict[str, Override | None]) -> bool:
         try:
-            await asyncio.to_thread(self._marks.save, marks)
+            if marks:
+                await asyncio.to_thread(self._marks.save, marks)
+            if changed:
+                await asyncio.to_thread(self._marks.save_overrides, changed)
         except (OSError, sqlite3.Error) as error:
             log.error("what limits have counted cannot be stored, so nothing is granted: %s", error)  # noqa: TRY400
             return False

@@ -28,7 +28,7 @@ from mailboat.config.settings.shaping import (
 )
 from mailboat.config.shaping_values import NAME, Unset, scope
 from mailboat.shaping.limits import NOT_OBEYED, Limit
-from mailboat.shaping.rules import ActionKind, Rule, faults_of
+from mailboat.shaping.rules import ACTED_ON, ACTED_ON_PER, ActionKind, Rule, faults_of
 from mailboat.shaping.scopes import DEFAULT_SOURCE, Scope, ScopeKind
 from mailboat.shaping.table import BUILTIN, LimitTable, Provider, Said, SaidAt, Section
 
@@ -286,4 +286,9 @@ def _warnings(file: IniFile, given: ShapingFile) -> Iterator[Fault]:
             message = f"belongs to [provider:{of_providers[where.name]}], whose limits hold as well"
             yield file.fault(str(where), "", message)
     for rule in given.rules:
-        yield file.fault(f"{RULE}{rule.name}", "", "is checked, but delivery does not act on rules yet")
+        for action in rule.actions:
+            if action.kind not in ACTED_ON:
+                message = f"{action}: is checked, but delivery does not do it yet"
+                yield file.fault(f"{RULE}{rule.name}", "action", message)
+        for per in sorted(rule.per - ACTED_ON_PER):
+            yield file.fault(f"{RULE}{rule.name}", "per", f"{per}: is checked, but such a rule suspends nothing yet")

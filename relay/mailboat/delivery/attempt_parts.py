@@ -7,6 +7,7 @@ from typing import Protocol
 
 from mailboat.delivery.gate import Gate
 from mailboat.delivery.oauth import TokenSource
+from mailboat.delivery.overrides import WorkerOverrides
 from mailboat.delivery.pool import Pool
 from mailboat.model.address import NULL_SENDER, Address
 from mailboat.model.clock import Clock
@@ -56,3 +57,5 @@ class AttemptParts:
     clock: Clock
     gate: Gate
     tokens: TokenSource
+    overrides: WorkerOverrides | None = None
+    """Rules from replies; None: there are none."""

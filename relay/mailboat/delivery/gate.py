@@ -51,12 +51,23 @@ class Whereabouts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PutOff:
-    """Mail that is not attempted for a while, because all its hosts failed recently."""
+    """Mail that is not attempted for a while, because all its hosts failed recently, or because it is suspended."""
 
     until: float
     """Monotonic time."""
     trouble: Trouble
     host: str = ""
+    said: str = ""
+    """What is in the way, if not that all its hosts failed recently."""
+    held_by: str = ""
+    """The same as a name, such as `rule NAME`."""
+
+
+class Suspensions(Protocol):
+    """What is suspended at the moment."""
+
+    def held(self, entry: Entry, site: Site, now: float) -> PutOff | None:
+        """Until when mail is not attempted, and why; None: it may be."""
 
 
 class Approach(Enum):
@@ -100,6 +111,8 @@ class Gate:
         """Have a queue take its turn; False: it has nothing to start."""
         self.limits: DeliveryLimits | None = None
         """Those of shaping.ini; None: nothing is limited."""
+        self.suspensions: Suspensions | None = None
+        """None: nothing is suspended."""
         self._each = 1
         self._destinations: OrderedDict[str, Destination] = OrderedDict()
         self._addresses: OrderedDict[Spot, HostAddress] = OrderedDict()
@@ -155,6 +168,10 @@ class Gate:
             self._candidate = PutOff(where.until, trouble)
             return Ring.FREE
         destination = self._candidate = self._destination(where)
+        if self.suspensions is not None and (held := self.suspensions.held(entry, where, now)) is not None:
+            destination.window.restart()  # at the end, one connection comes first
+            self._candidate = held
+            return Ring.FREE
         if destination.trouble is not None and (until := destination.dead_until()) > now:
             self._candidate = PutOff(until, destination.trouble, destination.host)
             return Ring.FREE

@@ -224,15 +224,20 @@ class Pipeline:
         return self._record(entry, change, bounce, hooks)
 
     def _put_off(self, entry: Entry, why: PutOff) -> AttemptReport:
-        """A report without an attempt, because all hosts failed recently."""
+        """A report without an attempt, because all hosts failed recently, or the mail is suspended."""
         parts = self._parts
         left = max(0.0, why.until - parts.clock.monotonic())
         until = parts.clock.now() + left
-        outcomes = verdict.put_off(entry.recipients, why.trouble, f"not tried until {rfc3339(until)}", why.host)
+        reason = why.said or f"not tried until {rfc3339(until)}; last: {why.trouble}"
+        outcomes = verdict.put_off(entry.recipients, why.trouble, reason, why.host)
         # Retries are spread: the first one finds out whether the hosts work again.
         retry_after = left + max(1.0, 0.2 * left) * parts.chance()
         return AttemptReport(
-            tuple(outcomes), None, parts.clock.now(), 0.0, retry_after=retry_after, counted=False, excused=True
+            *(tuple(outcomes), None, parts.clock.now(), 0.0),
+            retry_after=retry_after,
+            counted=False,
+            excused=True,
+            held_by=why.held_by,
         )
 
     async def _ask_after(self, entry: Entry, change: Transition, hooks: AttemptHooks) -> Transition:

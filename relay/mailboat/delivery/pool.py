@@ -180,6 +180,11 @@ class Pool:
         for session in list(self._expiry):
             self._retire(session)
 
+    def end_idle(self, which: Callable[[Hashable], bool]) -> None:
+        """End idle connections by the mail that used them last; see `Session.subject`."""
+        for session in [session for session in self._expiry if which(session.subject)]:
+            self._retire(session)
+
     def discard(self, session: Session) -> None:
         """A session that must not be reused: closed without QUIT."""
         session.stream.abort()

@@ -7,7 +7,7 @@ Knows the order of commands, pipelining (RFC 2920) and LMTP's replies for each r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
@@ -69,6 +69,7 @@ class Session:
         "slot",
         "spot",
         "stream",
+        "subject",
         "used",
     )
 
@@ -91,6 +92,8 @@ class Session:
         """Seconds that it is kept while idle; None: as in the settings."""
         self.max_messages: int | None = None
         """Messages that its target accepts over one connection; None: as configured."""
+        self.subject: Hashable = None
+        """The mail that used it last, where rules from replies look at it."""
         self.quit_timeout = 5.0
         self._dirty = False
         """The peer may still hold an envelope: RSET first."""

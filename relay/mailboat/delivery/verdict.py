@@ -486,10 +486,9 @@ def decided(recipients: Iterable[Recipient], result: Result, status: str, reason
     return [Outcome(r.id, result, status, Stage.HOOK, reason) for r in recipients]
 
 
-def put_off(recipients: Iterable[Recipient], trouble: Trouble, why: str, mx: str = "") -> list[Outcome]:
+def put_off(recipients: Iterable[Recipient], trouble: Trouble, reason: str, mx: str = "") -> list[Outcome]:
     """Outcomes of mail that is not attempted now, because the last attempts at its host failed with `trouble`."""
     status = status_of(trouble.reply, Result.DEFERRED) if trouble.reply is not None else _fault_status(trouble)
-    reason = f"{why}; last: {trouble}"
     return [Outcome(r.id, Result.DEFERRED, status, trouble.stage, reason, trouble.reply, mx) for r in recipients]
 
 

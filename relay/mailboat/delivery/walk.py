@@ -22,6 +22,7 @@ from mailboat.delivery.gate import Approach, Busy, Cost
 from mailboat.delivery.limits import HeldError
 from mailboat.delivery.oauth import TokenError, server_of
 from mailboat.delivery.offers import PeerOffers
+from mailboat.delivery.overrides import WorkerOverrides
 from mailboat.delivery.places import Place
 from mailboat.delivery.session import FileBody, Session
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Signal, Trouble
@@ -31,7 +32,7 @@ from mailboat.model.tls import PolicySource
 from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.entry import is_last_attempt
 from mailboat.queue.store import StorageError
-from mailboat.routing.answers import Target, Targets, TlsRequirement
+from mailboat.routing.answers import Site, Target, Targets, TlsRequirement
 from mailboat.smtp.extensions import DSN, EXTENSIONS, REQUIRETLS
 
 log = logging.getLogger(__name__)
@@ -241,7 +242,18 @@ class Walk:
             self._token_later = failure.seconds  # nothing was tried
         else:
             self._learn(target, verdict.signal_of(failure.trouble), failure.trouble)
+            if (seen := self._rules) is not None:
+                overrides, site, began = seen
+                overrides.heard(self.entry, site, failure.trouble, began)
         self._trouble(target, failure.trouble)
+
+    @property
+    def _rules(self) -> tuple[WorkerOverrides, Site, float] | None:
+        """Rules that look at replies, with the site and when the attempt began; None: there are none."""
+        overrides, place = self._parts.overrides, self._place
+        if overrides is None or not overrides.has_rules or place is None or place.destination.site is None:
+            return None
+        return overrides, place.destination.site, place.began
 
     async def _connect(self, target: Target, place: Place) -> Session:
         """A new session. Raises PeerTrouble."""
@@ -371,6 +383,10 @@ class Walk:
             return _After.FRESH
         if hold is not None and (transcript.fault or (transcript.data is not None and transcript.data.code < 400)):
             hold.used()
+        if (seen := self._rules) is not None:
+            overrides, site, began = seen
+            session.subject = overrides.subject(self.entry, site)
+            overrides.heard_all(self.entry, site, transcript, began)
         signal, trouble = verdict.signal_in(transcript)
         self._learn(target, signal, trouble)
         if transcript.mail is not None:

@@ -60,6 +60,10 @@ class Window:
         """An attempt failed because of the host."""
         self._size = max(1.0, self._size - 1)
 
+    def restart(self) -> None:
+        """One attempt comes first, as nothing was attempted for a while."""
+        self._size = 1.0
+
     def turned_away(self, others: int, now: float) -> None:
         """The host refused an attempt while `others` (1 or more) were running."""
         self.failed()

@@ -20,7 +20,7 @@ from mailboat.metrics.text import text_line
 from mailboat.metrics.writer import LineWriter
 from mailboat.model.clock import Clock, SystemClock, rfc3339
 from mailboat.model.envelope import Entry
-from mailboat.model.observer import BounceResult, ConfigReloaded, Observer, Received, Rejected
+from mailboat.model.observer import BounceResult, ConfigReloaded, Observer, OverrideFact, Received, Rejected
 from mailboat.model.outcome import AttemptReport, Outcome, PeerFacts, Result
 from mailboat.model.tls import VerifiedBy
 
@@ -123,6 +123,23 @@ class EventLog(Observer):
             }
         )
 
+    def overridden(self, fact: OverrideFact) -> None:
+        self._tell(
+            {
+                "time": self._time(),
+                "event": "shaping.override",
+                "result": "end" if fact.is_over else "begin",
+                "id": fact.id,
+                "scope": fact.scope,
+                "source": fact.source,
+                "action": fact.action,
+                "why": fact.why,
+                "matches": fact.matches,
+                "reply": _clip(fact.reply),
+                "until": rfc3339(fact.until),
+            }
+        )
+
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:  # noqa: ARG002
         outcomes = report.outcomes
         if len(outcomes) == 1:
@@ -169,6 +186,8 @@ class EventLog(Observer):
             event["verified"] = peer.tls_verified_by is not VerifiedBy.NONE
         if delay is not None and outcome.result is Result.DEFERRED:
             event["retry_in"] = round(delay, 3)
+        if report.held_by:
+            event["held_by"] = report.held_by
         if outcome.ambiguous:
             event["ambiguous"] = True
         self._tell(event)

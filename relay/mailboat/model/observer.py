@@ -114,6 +114,27 @@ class DkimResult(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class OverrideFact:
+    """A rule from replies has put something into force, or that is over."""
+
+    id: str
+    scope: str
+    """The section whose mail it is about, and which part of it."""
+    source: str
+    """Mail from which source; `*`: from any."""
+    action: str
+    why: str
+    """What began it: `rule NAME`."""
+    matches: int
+    """How many replies it took."""
+    reply: str
+    """The last of them."""
+    until: float
+    """Seconds since the epoch."""
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A message was answered 250."""
 
@@ -172,6 +193,9 @@ class Observer:
 
         `until` is when the limit may allow it, in seconds since the epoch; None: when a connection is closed.
         """
+
+    def overridden(self, fact: OverrideFact) -> None:
+        """A rule from replies acts, or does so no longer; once for all workers."""
 
     def attempted(self, entry: Entry, report: AttemptReport, remaining: Entry | None, delay: float | None) -> None:
         """An attempt is over and recorded.

@@ -114,3 +114,5 @@ class AttemptReport:
     """The same for each target that lacks the TLS demanded of it."""
     excused: bool = False
     """Not counted because it says nothing about the mail; but mail older than its retry plan fails."""
+    held_by: str = ""
+    """What did not let it be attempted, such as `rule NAME`; empty: nothing."""

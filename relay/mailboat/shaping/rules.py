@@ -56,6 +56,12 @@ class ActionKind(StrEnum):
     ALERT = "alert"
 
 
+ACTED_ON = frozenset({ActionKind.SUSPEND, ActionKind.ALERT})
+"""What delivery does of it."""
+ACTED_ON_PER = frozenset(RulePer) - {RulePer.TENANT, RulePer.ENTRY}
+"""By what it does so."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuleAction:
     """One thing that a rule does."""
