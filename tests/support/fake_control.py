@@ -29,6 +29,7 @@ class FakeControl(SubmissionBox):
         self.received = b""
         self.receiving = False
         self.report_days: list[int | None] = []
+        self.override_ids: list[str] = []
         self.flushed: list[str] = []
         self.rows: list[WaitingRow] = []
         self.wanted: list[tuple[GroupBy, SortBy]] = []
@@ -60,6 +61,15 @@ class FakeControl(SubmissionBox):
         if self.fault:
             raise self.fault
         return 3
+
+    async def overrides(self) -> Sequence[dict[str, Any]]:
+        return [{"id": id_} for id_ in self.override_ids]
+
+    async def end_override(self, id: str) -> bool:  # noqa: A002 - the field's word
+        known = id in self.override_ids
+        if known:
+            self.override_ids.remove(id)
+        return known
 
     async def report_tls(self, day: int | None) -> Sequence[dict[str, Any]]:
         self.report_days.append(day)

@@ -119,6 +119,12 @@ class Control(QueueAdmin, Protocol):
         May raise `queue.archive.DamagedArchiveError`: then nothing is imported.
         """
 
+    async def overrides(self) -> Sequence[dict[str, Any]]:
+        """What rules from replies have put into force, as the JSON of the shaping API."""
+
+    async def end_override(self, id: str) -> bool:  # noqa: A002 - the field's word
+        """End one at once; False: there is none with this id."""
+
     async def metrics(self) -> bytes:
         """The Prometheus text format 0.0.4: one sum for all workers."""
 

@@ -25,6 +25,7 @@ from mailboat.admin.listings import Listings
 from mailboat.admin.messages_api import MessagesApi
 from mailboat.admin.problem import json_response, problems
 from mailboat.admin.queue_api import QueueApi
+from mailboat.admin.shaping_api import ShapingApi
 from mailboat.admin.sts_api import StsApi
 from mailboat.admin.tls_report_api import TlsReportApi
 from mailboat.config.settings import Endpoint, HttpSettings
@@ -107,6 +108,7 @@ def build(control: Control, guard: Guard, listings: Listings) -> web.Application
     application.add_routes(MessagesApi(control).routes())
     application.add_routes(TlsReportApi(control).routes())
     application.add_routes(StsApi(control).routes())
+    application.add_routes(ShapingApi(control).routes())
     application.add_routes(DirectiveApi(control).routes())
     return application
 

@@ -13,6 +13,8 @@ from mailboat import __version__
 from mailboat.admin.control import BadCursorError, Check, ConfigStatus, EntryJson, Probe
 from mailboat.app.channel import WorkerPort
 from mailboat.app.destinations import merged
+from mailboat.app.limits import LimitOwner
+from mailboat.app.overrides import shown
 from mailboat.app.submissions import WorkerGoneError
 from mailboat.metrics.catalog import WAITING_ENTRIES
 from mailboat.metrics.prometheus import exposition
@@ -34,8 +36,16 @@ and short enough for `admin.server` to show the other workers."""
 class RelayControl:
     """Combines all workers. `workers` maps an incarnation's name to its port and may change at any time."""
 
-    def __init__(self, workers: Mapping[str, WorkerPort], expected: int, totals: Totals, queue_dir: str = "") -> None:
-        """`queue_dir`: the directory of their databases, from which archives are read."""
+    def __init__(
+        self,
+        workers: Mapping[str, WorkerPort],
+        expected: int,
+        totals: Totals,
+        queue_dir: str = "",
+        limits: LimitOwner | None = None,
+    ) -> None:
+        """`queue_dir`: the directory of their databases, from which archives are read. `limits` has the overrides."""
+        self._limits = limits
         self._queue_dir = queue_dir
         self._importing = asyncio.Lock()
         self._workers = workers
@@ -202,6 +212,14 @@ class RelayControl:
     async def flush_sts(self, domain: str) -> int:
         """By each worker; all must be up, as each has policies of its own."""
         return sum(await asyncio.gather(*(worker.flush_sts(domain) for worker in self._complete())))
+
+    async def overrides(self) -> Sequence[dict[str, Any]]:
+        """Those that the owner of limits keeps for all workers."""
+        return [] if self._limits is None else [shown(one) for one in self._limits.overrides.listed()]
+
+    async def end_override(self, id: str) -> bool:  # noqa: A002 - the field's word
+        """For all workers."""
+        return self._limits is not None and self._limits.end_override(id)
 
     async def begin(self, request: SubmissionRequest) -> SubmissionHandle:
         """On one worker after the other."""

@@ -54,7 +54,8 @@ class Fleet:
         self._stop = asyncio.Event()
         self._tokens = TokenCache(SystemClock(), self._token_requested)
         self._token_requests = dict.fromkeys(TokenResult, 0.0)
-        self._limits = LimitOwner(queue_dir, SystemClock())
+        self.limits = LimitOwner(queue_dir, SystemClock())
+        """Of all workers, with what rules from replies have put into force."""
         self.ports: dict[str, WorkerPort] = {}
         """The workers that are up, by incarnation."""
         self.on_last_good = False
@@ -84,7 +85,7 @@ class Fleet:
         for keeper in late:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        await self._limits.close()
+        await self.limits.close()
 
     async def _keep(self, number: int, first: asyncio.Future[None]) -> None:
         """Keep worker `number` running until the relay stops."""
@@ -128,7 +129,7 @@ class Fleet:
         self._processes[number] = process
         if self._stop.is_set():
             process.terminate()  # `stop` came too early to see it
-        port = RemoteWorker(ours, self._tokens, self._limits)
+        port = RemoteWorker(ours, self._tokens, self.limits)
         incarnation = f"worker-{number}.{process.pid}"
         talk = asyncio.create_task(port.run())
         greet = asyncio.create_task(self._greet(port, incarnation, first))

@@ -222,17 +222,18 @@ class OwnLimits:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._owner: LimitOwner | None = None
+        self.owner: LimitOwner | None = None
+        """None until the worker is connected."""
 
     def connect(self, queue_dir: str, tell: Tell) -> Tell:
         """The owner's ear for the worker."""
-        self._owner = LimitOwner(queue_dir, self._clock)
-        return self._owner.join(tell).heard
+        self.owner = LimitOwner(queue_dir, self._clock)
+        return self.owner.join(tell).heard
 
     async def close(self) -> None:
         """The worker has ended."""
-        if self._owner is not None:
-            await self._owner.close()
+        if self.owner is not None:
+            await self.owner.close()
 
 
 def hear(limits: DeliveryLimits, message: list[Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mailboat.app.limit_marks import LimitMarks
 from mailboat.delivery.overrides import WorkerOverrides
-from mailboat.model.clock import Clock
+from mailboat.model.clock import Clock, rfc3339
 from mailboat.model.observer import Observer, OverrideFact
 from mailboat.shaping.overrides import Override, OverridePlace, Overrides, RuleMatch, packed, unpacked
 
@@ -86,6 +86,22 @@ class OverrideOwner:
         for number, worker in enumerate(self._workers):
             known = (replace(one, until=one.until + one.margin) if number else one for one in self._overrides)
             self._put(worker, ["overrides", [packed(one) for one in known]])
+
+
+def shown(one: Override) -> dict[str, Any]:
+    """The JSON that people see."""
+    return {
+        "id": one.id,
+        "scope": one.place.scope,
+        "part": one.place.part,
+        "source": one.place.source,
+        "kind": one.kind,
+        "why": one.why,
+        "reason": one.reason,
+        "matches": one.matches,
+        "since": rfc3339(one.since),
+        "until": rfc3339(one.until),
+    }
 
 
 def hear(overrides: WorkerOverrides, observer: Observer, message: list[Any]) -> None:

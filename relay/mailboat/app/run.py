@@ -68,7 +68,7 @@ async def _alone(options: WorkerOptions, stop: asyncio.Event) -> int:
     ending = asyncio.create_task(stopped_or_failed(stop, worker))
     ending.add_done_callback(lambda _: stop.set())
     settings = worker.config.settings
-    control = RelayControl({"worker-0": worker}, 1, Totals(), settings.outbound.queue_dir)
+    control = RelayControl({"worker-0": worker}, 1, Totals(), settings.outbound.queue_dir, limits.owner)
     code = await _serve(control, settings, worker.stop, stop)
     await limits.close()
     return code or await ending
@@ -108,7 +108,7 @@ async def _supervise(options: WorkerOptions, loaded: Loaded, stop: asyncio.Event
         # Faults of plugins are found by workers only; the admin listener uses the same set as they do.
         with suppress(BadConfigurationError):
             settings = fall_back(options, loaded, ()).settings or settings
-    control = RelayControl(fleet.ports, options.workers, totals, settings.outbound.queue_dir)
+    control = RelayControl(fleet.ports, options.workers, totals, settings.outbound.queue_dir, fleet.limits)
     return await _serve(control, settings, fleet.stop, stop)
 
 

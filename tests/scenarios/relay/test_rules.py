@@ -66,3 +66,13 @@ async def test_what_fires_a_rule_suspends_mail_for_both_workers_and_after_a_kill
         await relay.event("deferred", held_by="rule slow")
         assert len(mx.times) == seen
         assert not mx.mails
+        (one,) = (await relay.http("/v1/shaping"))[1]["overrides"]
+        assert (one["id"], one["scope"], one["why"], one["reason"]) == (begun["id"], "route:sink", "rule slow", SLOW)
+        assert await relay.http(f"/v1/shaping/{one['id']}", "DELETE") == (200, {"count": 1})
+        await relay.event("shaping.override", result="end")
+        assert (await relay.http("/v1/shaping"))[1] == {"overrides": []}
+        # What was put off is due again with a flush. Each worker is told by itself that the suspension is over.
+        await relay.poll(
+            lambda: relay.http("/v1/queue/flush", "POST", {"all": True}),
+            lambda _: any(event["event"] == "delivered" for event in relay.events),
+        )
