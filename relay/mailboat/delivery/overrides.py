@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from mailboat.delivery.gate import PutOff
+from mailboat.delivery.rule_actions import Fired
 from mailboat.delivery.source import chosen_source
 from mailboat.delivery.terms import facts_of
 from mailboat.delivery.verdict import FaultKind, Transcript, Trouble
@@ -167,10 +168,14 @@ class WorkerOverrides:
             )
         return rule
 
-    def heard_all(self, entry: Entry, site: Site, transcript: Transcript, began: float) -> None:
-        """A host answered a transaction: replies that are the same count once."""
+    def heard_all(self, entry: Entry, site: Site, transcript: Transcript, began: float) -> Fired:
+        """A host answered a transaction; returns the rules that this fires. Replies that are the same count once."""
+        fired: dict[tuple[Stage, Reply], Rule] = {}
         for trouble in dict.fromkeys(refusals_in(transcript)):
-            self.heard(entry, site, trouble, began)
+            rule = self.heard(entry, site, trouble, began)
+            if rule is not None and trouble.reply is not None:
+                fired[trouble.stage, trouble.reply] = rule
+        return fired
 
     def _subject(self, entry: Entry, site: Site) -> _Subject:
         chosen = chosen_source(entry)

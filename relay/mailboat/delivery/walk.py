@@ -24,6 +24,7 @@ from mailboat.delivery.oauth import TokenError, server_of
 from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.overrides import WorkerOverrides
 from mailboat.delivery.places import Place
+from mailboat.delivery.rule_actions import Fired, acted, retry_after
 from mailboat.delivery.session import FileBody, Session
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Signal, Trouble
 from mailboat.model.envelope import Entry, Recipient, SpooledBody
@@ -255,6 +256,14 @@ class Walk:
             return None
         return overrides, place.destination.site, place.began
 
+    def _fired(self, session: Session, transcript: verdict.Transcript) -> Fired:
+        """The rules that the replies to a transaction have fired."""
+        if (seen := self._rules) is None:
+            return {}
+        overrides, site, began = seen
+        session.subject = overrides.subject(self.entry, site)
+        return overrides.heard_all(self.entry, site, transcript, began)
+
     async def _connect(self, target: Target, place: Place) -> Session:
         """A new session. Raises PeerTrouble."""
         why = ""
@@ -383,15 +392,15 @@ class Walk:
             return _After.FRESH
         if hold is not None and (transcript.fault or (transcript.data is not None and transcript.data.code < 400)):
             hold.used()
-        if (seen := self._rules) is not None:
-            overrides, site, began = seen
-            session.subject = overrides.subject(self.entry, site)
-            overrides.heard_all(self.entry, site, transcript, began)
+        fired = self._fired(session, transcript)
         signal, trouble = verdict.signal_in(transcript)
         self._learn(target, signal, trouble)
         if transcript.mail is not None:
             self._costs.add(Cost.ATTEMPT)
         judgement = verdict.judge(transcript, recipients, target.host)
+        if fired:
+            acted(judgement, fired)
+            self.retry_after = retry_after(fired) or self.retry_after
         if DSN in session.offers:
             self.passed_on |= {o.recipient for o in judgement.outcomes if o.result is Result.DELIVERED}
         if transcript.fault is not None:

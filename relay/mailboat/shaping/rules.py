@@ -56,7 +56,7 @@ class ActionKind(StrEnum):
     ALERT = "alert"
 
 
-ACTED_ON = frozenset({ActionKind.SUSPEND, ActionKind.ALERT})
+ACTED_ON = frozenset(ActionKind) - {ActionKind.RATE, ActionKind.CONNECTIONS, ActionKind.MESSAGES_PER_CONNECTION}
 """What delivery does of it."""
 ACTED_ON_PER = frozenset(RulePer) - {RulePer.TENANT, RulePer.ENTRY}
 """By what it does so."""

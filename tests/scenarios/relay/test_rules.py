@@ -76,3 +76,21 @@ async def test_what_fires_a_rule_suspends_mail_for_both_workers_and_after_a_kill
             lambda: relay.http("/v1/queue/flush", "POST", {"all": True}),
             lambda _: any(event["event"] == "delivered" for event in relay.events),
         )
+
+
+async def test_rules_change_what_replies_mean_for_their_message(tmp_path: Path, mx: CountingMx) -> None:
+    config = Shaped(tmp_path / "config", mx.port, 2)
+    config.shaped(
+        *("[rule:listed]", "reply[]=550 5.7.1 *", "sample[]=550 5.7.1 listed", "action[]=defer", "action[]=retry 2h"),
+        *("[rule:full]", "reply[]=452 4.2.2 *", "sample[]=452 4.2.2 full", "action[]=fail"),
+    )
+    config.outbound_is()
+    mx.on_rcpt("listed@d.test", "550 5.7.1 listed")
+    mx.on_rcpt("full@d.test", "452 4.2.2 full")
+    async with running(config) as relay:
+        await relay.submit("listed@d.test")
+        (deferred,) = await relay.event("deferred")
+        assert (deferred["enhanced"], deferred["attempt"], deferred["retry_in"]) == ("4.7.1", 1, 7200.0)
+        await relay.submit("full@d.test")
+        (bounced,) = await relay.event("bounced")
+        assert (bounced["enhanced"], bounced["code"]) == ("5.2.2", 452)
