@@ -14,6 +14,9 @@ from mailboat.model.envelope import Entry, State
 from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import Batch, Selection, Verb
 from mailboat.shaping.directive import Directive
+from mailboat.shaping.mail_selection import MailSelection
+from mailboat.shaping.overrides import Override
+from mailboat.shaping.suspension import suspension
 
 
 class FakeControl(SubmissionBox):
@@ -34,6 +37,7 @@ class FakeControl(SubmissionBox):
         self.rows: list[WaitingRow] = []
         self.wanted: list[tuple[GroupBy, SortBy]] = []
         self.directives: list[Directive] = []
+        self.suspended: dict[str, Override] = {}
 
     def _selected(self, selection: Selection) -> list[Entry]:
         if self.fault:
@@ -86,6 +90,17 @@ class FakeControl(SubmissionBox):
             raise self.fault
         self.flushed.append(domain)
         return 2
+
+    async def suspend(self, selection: MailSelection, seconds: float, reason: str) -> Override:
+        one = suspension("s1", selection, reason, T0, T0 + seconds)
+        self.suspended[one.id] = one
+        return one
+
+    async def resume(self, id: str) -> bool:  # noqa: A002 - the field's word
+        return self.suspended.pop(id, None) is not None
+
+    def suspensions(self) -> Sequence[Override]:
+        return list(self.suspended.values())
 
     async def direct(self, directive: Directive) -> int:
         if self.fault:

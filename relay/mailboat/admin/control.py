@@ -15,6 +15,8 @@ from mailboat.model.envelope import Entry
 from mailboat.model.waiting import GroupBy, SortBy, WaitingRow
 from mailboat.queue.store import EVERYTHING, Batch, Selection, Step, Verb
 from mailboat.shaping.directive import Directive
+from mailboat.shaping.mail_selection import MailSelection
+from mailboat.shaping.overrides import Override
 from mailboat.submission.request import SubmissionRequest
 from mailboat.submission.submitter import SubmissionHandle
 
@@ -109,6 +111,15 @@ class QueueAdmin(Protocol):
 
 class Control(QueueAdmin, Protocol):
     """The relay as its operator sees it. A `StorageError` is answered 503."""
+
+    async def suspend(self, selection: MailSelection, seconds: float, reason: str) -> Override:
+        """Suspend mail, queued and still to come, for a while; it is in force and durable then."""
+
+    async def resume(self, id: str) -> bool:  # noqa: A002 - the field's word
+        """End a suspension at once; False: there is none with this id."""
+
+    def suspensions(self) -> Sequence[Override]:
+        """Those in force."""
 
     def archive(self, batch: Batch) -> Iterator[bytes]:
         """The archive of an export that has begun, in pieces. For a thread: it blocks."""

@@ -35,6 +35,9 @@ class WorkerPort(QueueAdmin, Protocol):
     async def snapshot(self) -> Snapshot:
         """Its numbers."""
 
+    async def resume(self, why: str) -> int:
+        """Attempt mail now that an override has suspended, as `Override.why` says; the number of entries."""
+
 
 class RemoteWorker:
     """A worker process, used over its channel."""
@@ -116,6 +119,10 @@ class RemoteWorker:
     async def direct(self, directive: Directive) -> int:
         """See `WorkerPort`. It takes what the bounces take."""
         return int(await self._ask("direct", directive.packed(), timeout=None))
+
+    async def resume(self, why: str) -> int:
+        """See `WorkerPort`."""
+        return int(await self._ask("resume", why, timeout=None))
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """See `WorkerPort`. It may wait for attempts that are under way."""
@@ -211,6 +218,7 @@ _VERBS: dict[str, Callable[[_Dispatcher, list[Any]], Awaitable[Any]]] = {
     "destinations": lambda dispatcher, a: dispatcher.worker.destinations(GroupBy(a[0]), SortBy(a[1]), a[2]),
     "change": lambda dispatcher, a: dispatcher.worker.change(Verb(a[0]), _unpack(a[1])),
     "direct": lambda dispatcher, a: dispatcher.worker.direct(Directive.unpacked(a[0])),
+    "resume": lambda dispatcher, a: dispatcher.worker.resume(a[0]),
     "export": lambda dispatcher, a: dispatcher.worker.export(Step(a[0]), Batch(**a[1]), _unpack(a[2])),
     "import_archive": lambda dispatcher, a: dispatcher.worker.import_archive(a[0]),
     "report_tls": lambda dispatcher, a: dispatcher.worker.report_tls(a[0]),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +27,9 @@ from mailboat.queue.exports import archive_chunks
 from mailboat.queue.imports import Upload
 from mailboat.queue.store import EVERYTHING, PAGE_OCTETS, Batch, Selection, Step, StorageError, Verb
 from mailboat.shaping.directive import Directive
+from mailboat.shaping.mail_selection import MailSelection
+from mailboat.shaping.overrides import Override
+from mailboat.shaping.suspension import said_of, suspension
 from mailboat.submission.request import SubmissionRequest
 from mailboat.submission.submitter import SubmissionHandle
 
@@ -169,6 +174,30 @@ class RelayControl:
         """On every worker; all must be up."""
         return sum(await asyncio.gather(*(worker.direct(directive) for worker in self._complete())))
 
+    def _owner(self) -> LimitOwner:
+        if self._limits is None:
+            raise StorageError("there is nothing that stores suspensions")
+        return self._limits
+
+    async def suspend(self, selection: MailSelection, seconds: float, reason: str) -> Override:
+        """In force for all workers, and durable."""
+        now = time.time()
+        one = suspension(secrets.token_hex(4), selection, reason, now, now + seconds)
+        await self._owner().begin_override(one)
+        return one
+
+    async def resume(self, id: str) -> bool:  # noqa: A002 - the field's word
+        """For all workers; mail that was put off is attempted now."""
+        found = next((one for one in self.suspensions() if one.id == id), None)
+        if found is None or not await self._owner().finish_override(id):
+            return False
+        await asyncio.gather(*(worker.resume(found.why) for _, worker in self._all()))
+        return True
+
+    def suspensions(self) -> Sequence[Override]:
+        """Those of administrators that are in force."""
+        return [one for one in self._owner().overrides.listed() if said_of(one) is not None]
+
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """On every worker; all must be up, except for `RESOLVE`, which a missing one does at its start."""
         if step is not Step.RESOLVE:
@@ -215,7 +244,11 @@ class RelayControl:
 
     async def overrides(self) -> Sequence[dict[str, Any]]:
         """Those that the owner of limits keeps for all workers."""
-        return [] if self._limits is None else [shown(one) for one in self._limits.overrides.listed()]
+        return (
+            []
+            if self._limits is None
+            else [shown(one) for one in self._limits.overrides.listed() if said_of(one) is None]
+        )
 
     async def end_override(self, id: str) -> bool:  # noqa: A002 - the field's word
         """For all workers."""

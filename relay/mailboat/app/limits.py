@@ -16,6 +16,7 @@ from mailboat.app.limit_marks import LimitMarks
 from mailboat.app.overrides import OverrideOwner, match_of
 from mailboat.delivery.limits import DeliveryLimits
 from mailboat.model.clock import Clock
+from mailboat.queue.store import StorageError
 from mailboat.shaping.ledger import Ledger, LimitCheck, Mark
 from mailboat.shaping.limits import LimitKey
 from mailboat.shaping.overrides import Override
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_SLEEP = 60.0
 """Longest time in seconds until it is looked whether an override is over: the wall clock may be set."""
+STORED_WITHIN = 5.0
+"""Seconds in which a suspension must be stored, or it does not begin."""
 SAVE_RETRY = 1.0
 """Seconds until marks are stored again that could not be; nothing is granted until then."""
 
@@ -80,6 +83,30 @@ class LimitOwner:
         self._owner.leave(lessee, self._now())
         self.overrides.leave(lessee)
         self._send()
+
+    async def begin_override(self, one: Override) -> None:
+        """Put an administrator's override into force; it is durable then. Raises StorageError."""
+        if not self.overrides.begin(one):
+            raise StorageError("there are too many suspensions and rules in force")
+        await self._stored(one.id)
+
+    async def finish_override(self, id: str) -> bool:  # noqa: A002 - the field's word
+        """The same as `end_override`, and durable then. Raises StorageError."""
+        ended = self.overrides.end(id)
+        if ended:
+            await self._stored(id)
+        return ended
+
+    async def _stored(self, id: str) -> None:  # noqa: A002 - the field's word
+        self._send()
+        sending = self._sending
+        try:
+            async with asyncio.timeout(STORED_WITHIN):
+                if sending is not None:
+                    await asyncio.shield(sending)
+        except TimeoutError:
+            self.end_override(id)
+            raise StorageError("what is suspended cannot be stored") from None
 
     def end_override(self, id: str) -> bool:  # noqa: A002 - the field's word
         """End an override at once; False: there is none with this id."""

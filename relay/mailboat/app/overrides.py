@@ -56,6 +56,16 @@ class OverrideOwner:
         """Those in force."""
         return [one for one in self._overrides if one.until > self._clock.now()]
 
+    def begin(self, one: Override) -> bool:
+        """Begin one of an administrator; False: there are too many."""
+        if not self._overrides.begin(one):
+            return False
+        self.unsaved[one.id] = one
+        self._tell()
+        if self._workers:
+            self._put(self._workers[0], ["override", packed(one), False])
+        return True
+
     def end(self, id: str) -> bool:  # noqa: A002 - the field's word
         """End one at once; False: there is none with this id."""
         one = self._overrides.end(id)

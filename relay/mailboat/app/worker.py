@@ -216,6 +216,9 @@ class Worker:
         return [self._shown(entry) for entry in await self._parts.store.get(id)]
 
     def _shown(self, entry: Entry) -> EntryJson:
+        override = self._parts.overrides.holding(entry)
+        if override is not None:
+            return entry_to_json(entry, override.why, override.until)
         held = self._parts.engine.held_by(entry)
         if held is None:
             return entry_to_json(entry)
@@ -239,6 +242,10 @@ class Worker:
         if selection.provider and all(selection.provider != provider.name for provider in table.providers):
             raise RefusedError(f"provider: there is no provider {selection.provider}")
         return await self._parts.changes.apply(directive)
+
+    async def resume(self, why: str) -> int:
+        """Attempt mail now that an override has suspended, as `Override.why` says."""
+        return await self._parts.changes.resume(why)
 
     async def export(self, step: Step, batch: Batch, selection: Selection = EVERYTHING) -> int:
         """A step of an export."""

@@ -34,6 +34,13 @@ app = App(name="queue", help="List and change the queue.")
 _LATER = "Mail that is being attempted follows when the attempt has ended without delivering it; it is not counted."
 _BOUNCE = f"Bounce the selected mail that is queued now.\n\n{_LATER}"
 _REROUTE = f"Have the selected mail that is queued now go by a route, and attempt it now.\n\n{_LATER}"
+app.command(
+    "mailboat.cli.queue_directives:suspend",
+    name="suspend",
+    help="Suspend the selected mail, queued and still to come, for a while, and print the id of the suspension.",
+)
+app.command("mailboat.cli.queue_directives:resume", name="resume", help="End a suspension, and attempt its mail now.")
+app.command("mailboat.cli.queue_directives:suspensions", name="suspensions", help="List the suspensions in force.")
 app.command("mailboat.cli.queue_directives:bounce", name="bounce", help=_BOUNCE)
 app.command("mailboat.cli.queue_directives:reroute", name="reroute", help=_REROUTE)
 

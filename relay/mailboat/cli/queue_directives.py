@@ -1,4 +1,7 @@
-"""`mailboat queue bounce` and `reroute`, by the admin API of a running relay. Commands of `cli.queue`."""
+"""`mailboat queue suspend`, `resume`, `suspensions`, `bounce` and `reroute`, by the admin API of a running relay.
+
+Commands of `cli.queue`.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +75,56 @@ def reroute(
         The name of a `[route]` in outbound.ini.
     """
     return _apply(DirectiveVerb.REROUTE, config, {**mail.said, "reason": reason, "route": route}, json=json)
+
+
+def suspend(
+    *,
+    for_: Annotated[str, Parameter(name="--for", help="How long, such as 15m, 2h or 1d.")],
+    reason: _Reason,
+    config: _Config = _HERE,
+    mail: SelectedMail = _NONE,
+    json: _Json = False,
+) -> int:
+    """Suspend the selected mail, queued and still to come."""
+
+    def body() -> int:
+        one = Api(http_settings(config)).suspend({**mail.said, "for": for_, "reason": reason})
+        print(orjson.dumps(one).decode() if json else one["id"])
+        return os.EX_OK
+
+    return guarded(body)
+
+
+def resume(
+    id: Annotated[str, Parameter(help="The id of a suspension.")],  # noqa: A002 - the field's word
+    *,
+    config: _Config = _HERE,
+    json: _Json = False,
+) -> int:
+    """End a suspension."""
+
+    def body() -> int:
+        Api(http_settings(config)).resume(id)
+        print(orjson.dumps({"id": id}).decode() if json else f"{id} resumed")
+        return os.EX_OK
+
+    return guarded(body)
+
+
+def suspensions(*, config: _Config = _HERE, json: _Json = False) -> int:
+    """List the suspensions in force."""
+
+    def body() -> int:
+        for one in Api(http_settings(config)).suspensions():
+            print(orjson.dumps(one).decode() if json else _line(one))
+        return os.EX_OK
+
+    return guarded(body)
+
+
+def _line(one: Mapping[str, str]) -> str:
+    said = ", ".join(f"{name} {one[name]}" for name in SelectedMail.__annotations__ if name in one)
+    return f"{one['id']}  until {one['until']}  {said}: {one['reason']}"
 
 
 _DONE = {DirectiveVerb.BOUNCE: "bounced", DirectiveVerb.REROUTE: "rerouted"}

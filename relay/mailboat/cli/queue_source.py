@@ -127,6 +127,18 @@ class Api:
         """Bounce or reroute mail; the number of entries. It may take long: each one gets a bounce message."""
         return int(self._json("POST", f"/v1/queue/{verb}", wanted, timeout=None)["count"])
 
+    def suspend(self, wanted: Mapping[str, object]) -> dict[str, Any]:
+        """Suspend mail; the suspension."""
+        return dict(self._json("POST", "/v1/suspensions", wanted))
+
+    def resume(self, id: str) -> None:  # noqa: A002 - the field's word
+        """End a suspension."""
+        self._json("DELETE", f"/v1/suspensions/{quote(id, safe='')}", timeout=None)
+
+    def suspensions(self) -> list[dict[str, Any]]:
+        """Those in force."""
+        return list(self._json("GET", "/v1/suspensions")["suspensions"])
+
     def report_tls(self, day: str) -> list[dict[str, Any]]:
         """Send the reports on TLS of past days, or of one; which."""
         return list(self._json("POST", "/v1/tlsrpt/report", {"day": day} if day else {})["reports"])

@@ -61,6 +61,8 @@ class PutOff:
     """What is in the way, if not that all its hosts failed recently."""
     held_by: str = ""
     """The same as a name, such as `rule NAME`."""
+    restarts: bool = True
+    """At its end one connection comes first."""
 
 
 class Suspensions(Protocol):
@@ -168,9 +170,7 @@ class Gate:
             self._candidate = PutOff(where.until, trouble)
             return Ring.FREE
         destination = self._candidate = self._destination(where)
-        if self.suspensions is not None and (held := self.suspensions.held(entry, where, now)) is not None:
-            destination.window.restart()  # at the end, one connection comes first
-            self._candidate = held
+        if self.suspensions is not None and self._is_suspended(self.suspensions, destination, entry, where, now):
             return Ring.FREE
         if destination.trouble is not None and (until := destination.dead_until()) > now:
             self._candidate = PutOff(until, destination.trouble, destination.host)
@@ -190,6 +190,18 @@ class Gate:
         if len(destination.unproven) < UNPROVEN_MARKED:
             destination.unproven[name] = None
         return Ring.FRESH if destination.trouble is None else Ring.FAILED
+
+    def _is_suspended(
+        self, suspensions: Suspensions, destination: Destination, entry: Entry, site: Site, now: float
+    ) -> bool:
+        """Whether an entry is suspended; it is put off then."""
+        held = suspensions.held(entry, site, now)
+        if held is None:
+            return False
+        if held.restarts:
+            destination.window.restart()  # at the end, one connection comes first
+        self._candidate = held
+        return True
 
     # For the engine.
 

@@ -21,9 +21,11 @@ from mailboat.model.outcome import Stage
 from mailboat.model.reply import Reply
 from mailboat.routing.answers import Site
 from mailboat.shaping.effective import ANY_SOURCE, Facts, scopes
+from mailboat.shaping.mail_selection import MailSelection
 from mailboat.shaping.overrides import Override, OverridePlace, RuleMatch
 from mailboat.shaping.rules import ActionKind, Rule, RulePer, RuleStage, first_match, one_line
 from mailboat.shaping.scopes import DEFAULT_SOURCE, Scope, ScopeKind
+from mailboat.shaping.suspension import selection_of
 from mailboat.shaping.table import LimitTable
 
 REMEMBERED = 10_000
@@ -56,6 +58,16 @@ class _Subject:
         )
         """Where an override holds for it."""
 
+    def is_selected(self, selection: MailSelection, entry: Entry) -> bool:
+        """Whether an entry of this queue is selected."""
+        return selection.fits(entry, self.source, self.facts, self.provider)
+
+    def is_all_of(self, one: Override, selection: MailSelection | None) -> bool:
+        """Whether an override holds for all mail that may use the same connection."""
+        if selection is None:
+            return one.place in self.places
+        return selection.fits_all(self.source, self.facts, self.provider)
+
     def sections(self) -> Iterable[Scope]:
         """The sections of a rule's `on` that look at it, the most specific first."""
         for scope in self.scopes:
@@ -87,6 +99,8 @@ class WorkerOverrides:
         self._say = say
         self._table = LimitTable()
         self._now: Sequence[Override] = ()
+        self._selections: dict[str, MailSelection] = {}
+        """Of those that an administrator has put into force, by their ids."""
         self._subjects: OrderedDict[tuple[str, str, str], _Subject] = OrderedDict()
         self.changed: Callable[[], None] = lambda: None
         """Called when other overrides are in force."""
@@ -106,14 +120,16 @@ class WorkerOverrides:
     def told(self, overrides: Sequence[Override]) -> None:
         """These are in force, and no others."""
         self._now = overrides
+        selections = ((one.id, selection_of(one)) for one in overrides)
+        self._selections = {id_: selection for id_, selection in selections if selection is not None}
         self.changed()
 
     def is_suspended(self, subject: Hashable) -> bool:
         """Whether mail of a subject is suspended; as long as anything is, also what nothing is known of."""
-        suspended = [one.place for one in self._now if one.kind == ActionKind.SUSPEND]
+        suspended = [one for one in self._now if one.kind == ActionKind.SUSPEND]
         if not isinstance(subject, _Subject):
             return bool(suspended)
-        return any(place in subject.places for place in suspended)
+        return any(subject.is_all_of(one, self._selections.get(one.id)) for one in suspended)
 
     def subject(self, entry: Entry, site: Site) -> Hashable:
         """What a connection is known by that such mail has used."""
@@ -133,13 +149,24 @@ class WorkerOverrides:
             if one.kind != ActionKind.SUSPEND or one.until <= wall:
                 continue
             subject = subject or self._subject(entry, site)
-            if one.place in subject.places and (longest is None or one.until > longest.until):
+            selection = self._selections.get(one.id)
+            concerns = one.place in subject.places if selection is None else subject.is_selected(selection, entry)
+            if concerns and (longest is None or one.until > longest.until):
                 longest = one
         if longest is None:
             return None
         at = datetime.fromtimestamp(longest.until, UTC).strftime("%H:%M")
         said = f"suspended until {at} by {longest.why}: {longest.reason}"
-        return PutOff(now + longest.until - wall, _trouble(longest.reason), said=said, held_by=longest.why)
+        by_rule = longest.id not in self._selections
+        until = now + longest.until - wall
+        return PutOff(until, _trouble(longest.reason), said=said, held_by=longest.why, restarts=by_rule)
+
+    def holding(self, entry: Entry) -> Override | None:
+        """What has put an entry off that waits; None: nothing that is in force still."""
+        if not entry.last_reply.startswith("suspended until "):
+            return None
+        wall = self._clock.now()
+        return next((o for o in self._now if o.until > wall and f" by {o.why}: " in entry.last_reply), None)
 
     def heard(self, entry: Entry, site: Site, trouble: Trouble, began: float) -> Rule | None:
         """A host answered, or failed before it greeted; returns the rule that this fires. `began` is monotonic."""

@@ -187,7 +187,7 @@ class Pipeline:
 
     async def reroute(self, entry: Entry, route: str) -> bool:
         """Have an entry on which no attempt is made go by a `[route]`, at once; whether it was recorded."""
-        noted = replace(entry.noted or StoredNotes(), route=route)
+        noted = entry.noted if route == entry.route else replace(entry.noted or StoredNotes(), route=route)
         state = State.HELD if entry.state is State.HELD else State.ACTIVE
         remaining = replace(entry, noted=noted, state=state, next_attempt=self._parts.clock.now())
         recorded = self._parts.store.record(entry, AttemptRecord(remaining))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 from mailboat.delivery.engine import Engine
 from mailboat.delivery.source import chosen_source
 from mailboat.model.clock import Clock
-from mailboat.model.envelope import Entry
+from mailboat.model.envelope import Entry, State
 from mailboat.queue.store import Selection, StorageError, Store
 from mailboat.routing.answers import Located, Site
 from mailboat.shaping.directive import Directive, DirectiveVerb
@@ -28,6 +29,9 @@ AT_ONCE = 50
 """Entries that are changed at once: new mail shares the commits."""
 FOLLOWED = 10
 """How often mail that was under way is looked at again."""
+
+Select: TypeAlias = Callable[[Sequence[Entry]], Awaitable[list[Entry]]]
+Change: TypeAlias = Callable[[Entry], Awaitable[bool]]
 
 
 class QueueChanges:
@@ -56,12 +60,25 @@ class QueueChanges:
         """
         began = self._clock.now()
         selection = directive.selection
-        count, missed = await self._pass(directive, began, _coarse(selection))
+        count, missed = await self._pass(*self._steps(directive, began), _coarse(selection))
         log.info("%s of mail with %s: %d entries: %s", directive.verb, selection, count, directive.reason)
         if missed:
             task = asyncio.create_task(self._follow(directive, began, missed), name="queue changes")
             self._later.add(task)
             task.add_done_callback(self._later.discard)
+        return count
+
+    async def resume(self, why: str) -> int:
+        """Attempt mail now that was suspended by an override, as `Override.why` says; the number of entries."""
+        by = f" by {why}: "
+
+        async def suspended(entries: Sequence[Entry]) -> list[Entry]:
+            return [e for e in entries if e.last_reply.startswith("suspended until ") and by in e.last_reply]
+
+        async def retry(entry: Entry) -> bool:
+            return await self._engine.reroute(entry, entry.route)
+
+        count, _ = await self._pass(suspended, retry, Selection(state=State.DEFERRED))
         return count
 
     def close(self) -> None:
@@ -75,13 +92,21 @@ class QueueChanges:
                 under_way = self._engine.under_way([entry.key for entry in missed])
                 if under_way:
                     await asyncio.wait(under_way)
-                _, missed = await self._pass(directive, began, Selection(ids=tuple(entry.id for entry in missed)))
+                ids = tuple(entry.id for entry in missed)
+                _, missed = await self._pass(*self._steps(directive, began), Selection(ids=ids))
                 if not missed:
                     return
         except StorageError as error:
             log.warning("the rest of the mail to %s could not be read: %s", directive.verb, error)
 
-    async def _pass(self, directive: Directive, began: float, coarse: Selection) -> tuple[int, list[Entry]]:
+    def _steps(self, directive: Directive, began: float) -> tuple[Select, Change]:
+        async def select(entries: Sequence[Entry]) -> list[Entry]:
+            older = [entry for entry in entries if entry.message.queued_at <= began]  # not the new bounces
+            return await self._selected(directive.selection, older)
+
+        return select, lambda entry: self._change(entry, directive)
+
+    async def _pass(self, select: Select, change: Change, coarse: Selection) -> tuple[int, list[Entry]]:
         """Change entries once; their number, and those that could not be, since an attempt was under way."""
         count = 0
         missed: list[Entry] = []
@@ -89,14 +114,11 @@ class QueueChanges:
         while True:
             with self._engine.reading() as current:
                 page = await self._store.page(coarse, PAGE, after)
-                older = [entry for entry in page.entries if entry.message.queued_at <= began]  # not the new bounces
-                selected = await self._selected(directive.selection, older)
+                selected = await select(page.entries)
                 sound = {entry.key for entry in current(selected)}
                 taken = [entry for entry in selected if entry.key in sound and self._engine.take(entry)]
             for start in range(0, len(taken), AT_ONCE):
-                done = await asyncio.gather(
-                    *(self._change(entry, directive) for entry in taken[start : start + AT_ONCE])
-                )
+                done = await asyncio.gather(*(change(entry) for entry in taken[start : start + AT_ONCE]))
                 count += sum(done)
             keys = {entry.key for entry in taken}
             missed += [entry for entry in selected if entry.key not in keys]

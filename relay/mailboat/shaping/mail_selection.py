@@ -55,6 +55,16 @@ class MailSelection:
             and (not self.source or self.source == source)
         )
 
+    def fits_all(self, source: str, facts: Facts, provider: str) -> bool:
+        """Whether all mail of a domain is selected, whoever sent it."""
+        return (
+            not (self.tenant or self.sender or self.label)
+            and (not self.domain or self.domain in domain_patterns(facts.domain))
+            and (not self.source or self.source == source)
+            and (not self.provider or self.provider == provider)
+            and (not self.site or self.site in facts.hosts)
+        )
+
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.said.items())
 

@@ -17,6 +17,9 @@ COUNTED_MAX = 10_000
 """Places at which matches are counted; those that matched least recently are forgotten beyond it."""
 MARGIN_MAX = 60.0
 """Seconds, at most, that one worker has to try by itself after the end."""
+MAIL = "mail"
+"""The scope of what an administrator does with mail that is selected by more than a section; `part` says which, as
+JSON."""
 SAMPLE_MAX = 500
 """Characters kept of the reply that began an override."""
 
@@ -55,6 +58,8 @@ class Override:
     @property
     def margin(self) -> float:
         """Seconds after `until` in which it still holds for all workers but one, which tries first."""
+        if self.place.scope == MAIL:
+            return 0.0
         return min(MARGIN_MAX, (self.until - self.since) / 10)
 
 
@@ -139,6 +144,13 @@ class Overrides:
         begun = Override(id_, match.place, match.kind, why, reason, now, until, count.step, match.count)
         self._now[id_] = begun
         return begun
+
+    def begin(self, one: Override) -> bool:
+        """Begin one of an administrator; False: there are too many."""
+        if len(self._now) >= MOST:
+            return False
+        self._now[one.id] = one
+        return True
 
     def ended(self, now: float) -> list[Override]:
         """Take out those that are over for all workers."""

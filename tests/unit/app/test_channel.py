@@ -100,6 +100,9 @@ class FakeWorker(SubmissionBox):
     async def queue_get(self, id: str) -> Sequence[EntryJson]:  # noqa: A002 - the interface says so
         return [{"id": id}] if id != "all of it" else [{"id": "x" * 10_000}]
 
+    async def resume(self, why: str) -> int:
+        return len(why)
+
     async def direct(self, directive: Directive) -> int:
         if self.fault is not None:
             raise self.fault
@@ -147,6 +150,7 @@ async def test_every_question_comes_back_as_it_was_answered() -> None:
         assert await remote.flush_sts("a.test") == 6
         directive = Directive(DirectiveVerb.BOUNCE, MailSelection(domain="d.test", sender="<>"), "why", dsn=False)
         assert await remote.direct(directive) == 3
+        assert await remote.resume("suspension 1") == 12
     assert worker.directives == [directive]
     changes = [(verb, selection) for verb in Verb]
     assert worker.asked == [("page 10 None", selection), *changes, (Verb.HOLD, Selection(ids=[]))]

@@ -81,6 +81,9 @@ class FakeWorker(SubmissionBox):
         self.changes.append((verb, selection))
         return len(self.ids)
 
+    async def resume(self, why: str) -> int:
+        return len(why)
+
     async def direct(self, directive: Directive) -> int:
         return len(self.ids)
 
