@@ -8,17 +8,21 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from mailboat.cli.config import EX_CONFIG
+from mailboat.cli.queue import http_settings
+from mailboat.cli.queue_source import Api, QueueCommandError
 from mailboat.config.hosts import domain_name
 from mailboat.config.settings import Settings
 from mailboat.loading.load import load
 from mailboat.model.clock import SystemClock
 from mailboat.model.observer import Observer
+from mailboat.queue.store import Selection
 from mailboat.routing.answers import Site, Unroutable
 from mailboat.routing.local import LocalAddresses
 from mailboat.routing.resolver import Resolver
@@ -32,6 +36,8 @@ from mailboat.shaping.scopes import DEFAULT_SOURCE
 app = App(name="shaping", help="Check limits by destination, show what holds for a domain, try a reply.")
 
 _HERE = Path()
+_LOOKED_AT = 100
+"""Entries of the queue that are looked at for what holds them."""
 _Config = Annotated[Path, Parameter(help="The configuration directory.")]
 _Json = Annotated[bool, Parameter(help="Print JSON.")]
 
@@ -75,7 +81,7 @@ def check(directory: Path = _HERE, /) -> int:
 
 @app.command
 def explain(domain: str, /, *, source: str = DEFAULT_SOURCE, config: _Config = _HERE, json: _Json = False) -> int:
-    """Show what holds for mail to a domain, and where each value is from.
+    """Show what holds for mail to a domain, where each value is from, and what holds its mail in a running relay.
 
     Exit status: 0, or 75 if the DNS does not tell its hosts.
 
@@ -90,7 +96,8 @@ def explain(domain: str, /, *, source: str = DEFAULT_SOURCE, config: _Config = _
         found = _find(domain, source, config)
     except _StopError as stop:
         return _complain("explain", stop)
-    shown = _as_data(found, source)
+    held_by, until = _held(found.domain, config)
+    shown = _as_data(found, source) | {"held_by": held_by, "until": until}
     print(json_format.dumps(shown, indent=2) if json else "\n".join(_as_text(shown)))
     return os.EX_OK
 
@@ -176,6 +183,15 @@ async def _locate(domain: str, settings: Settings) -> Site | Unroutable:
         await resolver.close()
 
 
+def _held(domain: str, directory: Path) -> tuple[str | None, str | None]:
+    """What holds the oldest mail to a domain that something holds, and until when; None: nothing, or no relay runs."""
+    try:
+        entries = islice(Api(http_settings(directory)).messages(Selection(domain=domain)), _LOOKED_AT)
+        return next(((e["held_by"], e["held_until"]) for e in entries if e["held_by"]), (None, None))
+    except QueueCommandError:
+        return None, None
+
+
 def _as_data(found: _Found, source: str) -> dict[str, Any]:
     facts, holds = found.site.facts, found.holds
     return {
@@ -196,8 +212,6 @@ def _as_data(found: _Found, source: str) -> dict[str, Any]:
             for counted in holds.limits
         ],
         "properties": dict(_properties(found)),
-        "held_by": None,
-        "until": None,
     }
 
 
@@ -231,6 +245,9 @@ def _as_text(shown: Mapping[str, Any]) -> Iterator[str]:
     for key, said in shown["properties"].items():
         if said["from"]:
             yield f"{key} {said['value']}: from {said['from']}"
+    if shown["held_by"]:
+        until = f" until {shown['until']}" if shown["until"] else ""
+        yield f"mail of it is held by {shown['held_by']}{until}"
 
 
 def _complain(command: str, stop: _StopError) -> int:

@@ -104,6 +104,10 @@ async def test_the_mail_that_a_rate_holds_is_shown_with_its_limit(
         metrics = await relay.poll(relay.metrics, lambda found: found.get(series) == count - 1)
         assert [name for name, number in metrics.items() if name.startswith(METRIC) and number] == [series]
 
+        status, printed = await run("shaping", "explain", "d1.test", "--json", "--config", str(config.directory))
+        told = json.loads(printed)
+        assert (told["provider"], told["held_by"], told["until"] is None) == ("p", "limit rate of provider:p", False)
+
         status, printed = await run("top", "--once", "--by", "site", "--config", str(config.directory))
         assert status == 0
         assert [line.split()[:3] for line in printed.splitlines()] == [
