@@ -146,6 +146,7 @@ SHAPING_SCOPE: Mapping[str, str] = MappingProxyType(
         "recipients_per_message": "recipientsPerMessage",
         "connection_idle_timeout": "connectionIdleTimeoutSeconds",
         "window": "window",
+        "temp_fail_intervals": "tempFailIntervals",
         "connect_timeout": "connectTimeoutSeconds",
         "helo_timeout": "heloTimeoutSeconds",
         "mail_timeout": "mailTimeoutSeconds",

@@ -54,7 +54,7 @@ def relay_faults(spec: Spec, desired: Desired) -> RelayFaults:
     return RelayFaults(
         tuple(fault for fault in found if isinstance(fault, str)),
         tuple(fault for fault in found if isinstance(fault, RefFault)),
-        longest_wait(settings.outbound),
+        longest_wait(settings.outbound, settings.shaping),
         tuple(str(_told(spec, fault)) for fault in report.warnings if fault.file == SHAPING),
     )
 

@@ -128,6 +128,7 @@ PROPERTIES: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "recipientsPerMessage": ("recipients_per_message", COUNT),
     "connectionIdleTimeoutSeconds": ("connection_idle_timeout", st.integers(0, 3600)),
     "window": ("window", st.sampled_from(["2-20", "1-1", "7"])),
+    "tempFailIntervals": ("temp_fail_intervals", st.sampled_from(["1m, 5m*2", "none"])),
     "connectTimeoutSeconds": ("connect_timeout", st.integers(1, 3600)),
     "attemptTimeoutSeconds": ("attempt_timeout", st.integers(10, 86400)),
     "inet": ("inet", st.sampled_from(["both", "v4", "v6", "v4-only", "v6-only"])),

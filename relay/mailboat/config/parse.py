@@ -31,6 +31,7 @@ from mailboat.config.settings import (
 )
 from mailboat.config.tenants import read_tenants
 from mailboat.config.tls import read_tls
+from mailboat.shaping.table import LimitTable
 
 _SENDERS = "senders_allow"
 _NO_NAME = "localhost"
@@ -60,10 +61,11 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
     tls_inbound, tls_outbound = read_tls(files.ini("tls.ini", tls), files, report)
     if smtp_settings.smtps_listen and not tls_inbound.cert:
         report.faults.append(smtp.fault(MAIN, "smtps_listen", "needs a key and a certificate in tls.ini"))
-    dkim_settings, dkim_domains, signer = read_dkim(
-        files.ini(FILE, dkim), files, longest_wait(outbound_settings), report
-    )
     shaping_file = files.ini(shaping.FILE, shaped)
+    table = shaping.read_shaping(shaping_file, outbound_file, outbound_settings, report)
+    dkim_settings, dkim_domains, signer = read_dkim(
+        files.ini(FILE, dkim), files, longest_wait(outbound_settings, table), report
+    )
     report.faults += _listen_faults(smtp, smtp_settings, http, http_settings)
     return Settings(
         directory=files.absolute("."),
@@ -80,7 +82,7 @@ def settings_of(files: ConfigFiles, report: Report, *, host_name: str, queue_dir
         dkim_domains=dkim_domains,
         signer=signer,
         tlsrpt=_tlsrpt(files.ini("tlsrpt.ini", tlsrpt), files, report),
-        shaping=shaping.read_shaping(shaping_file, outbound_file, outbound_settings, report),
+        shaping=table,
         shaping_given=shaping_file.as_dict(),
         awaits_outbound=awaits,
         bounce=_bounce(files, report),
@@ -102,11 +104,13 @@ def _tlsrpt(file: IniFile, files: ConfigFiles, report: Report) -> TlsReportSetti
     return settings
 
 
-def longest_wait(outbound: OutboundSettings) -> float:
-    """Seconds that a message may wait in the queue: the sum of `queue.backoff`'s delays."""
-    if outbound.temp_fail_intervals is not None:
-        return sum(outbound.temp_fail_intervals)
-    return float(sum(1 << i + 5 for i in range(1, outbound.max_temp_failures)))
+def longest_wait(outbound: OutboundSettings, table: LimitTable) -> float:
+    """Seconds that a message may wait in the queue: the sum of the longest of `queue.backoff`'s delays."""
+    usual = outbound.temp_fail_intervals
+    if usual is None:
+        usual = tuple(float(1 << i + 5) for i in range(1, outbound.max_temp_failures))
+    plans = (usual, *shaping.retry_plans(table))
+    return sum(max(plan[n] for plan in plans if n < len(plan)) for n in range(max(map(len, plans))))
 
 
 def _bounce(files: ConfigFiles, report: Report) -> BounceTemplates:

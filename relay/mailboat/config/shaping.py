@@ -17,6 +17,7 @@ from mailboat.config.ini import MAIN, IniFile
 from mailboat.config.sections import nearest, read_section
 from mailboat.config.settings import OutboundSettings
 from mailboat.config.settings.shaping import (
+    INTERVALS,
     TIMEOUTS,
     WINDOW,
     BuiltinRules,
@@ -34,12 +35,13 @@ from mailboat.shaping.table import BUILTIN, LimitTable, Provider, Said, SaidAt, 
 
 FILE = "shaping.ini"
 RULE = "rule:"
-_LATER = frozenset({"temp_fail_intervals", "net"})
+_LATER = frozenset({"net"})
 """Names of keys to come: what is not obeyed is refused."""
 _IN_OUTBOUND = {
     "messages_per_connection": "connection_max_messages",
     "connection_idle_timeout": "connection_idle_timeout",
     "inet": "inet_prefer",
+    INTERVALS: INTERVALS,
     **{name: name for name in TIMEOUTS},
 }
 """Properties that outbound.ini has as well: what is said there counts more than the built-in table."""
@@ -86,6 +88,13 @@ def read_shaping(file: IniFile, outbound: IniFile, settings: OutboundSettings, r
     names = {rule.name for rule in given.rules}
     kept = (rule for rule in ours if rule.name not in names and all(where.name in known for where in rule.on))
     return LimitTable(sections, named, (*given.rules, *kept))
+
+
+def retry_plans(table: LimitTable) -> list[tuple[float, ...]]:
+    """All `temp_fail_intervals` of a table."""
+    if not table.says(INTERVALS):
+        return []
+    return [section[INTERVALS].value for section in table.sections.values() if INTERVALS in section]
 
 
 def settings_of(file: IniFile, report: Report) -> ShapingSettings:

@@ -98,8 +98,8 @@ class Engine:
 
     @property
     def plan(self) -> RetryPlan:
-        """The one in force."""
-        return self._pipeline.plan
+        """The longest delays in force."""
+        return self._pipeline.plans.longest
 
     def start(self) -> None:
         """Start with the entries that are due in the store."""

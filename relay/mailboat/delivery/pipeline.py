@@ -21,11 +21,11 @@ from mailboat.delivery.hooks import AttemptHooks, DeliveryHooks
 from mailboat.delivery.limits import DeliveryLimits
 from mailboat.delivery.notifier import DeliveredNotifier
 from mailboat.delivery.places import Place
+from mailboat.delivery.retries import RetryPlans
 from mailboat.model.clock import Clock, rfc3339
 from mailboat.model.envelope import Draft, Entry, EntryKey, State, StoredNotes
 from mailboat.model.observer import BounceResult, Observer
 from mailboat.model.outcome import AttemptReport, Result
-from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.entry import (
     Transition,
     postponed,
@@ -117,8 +117,8 @@ class Pipeline:
     def configure(self, settings: Settings) -> None:
         """Take new settings; they hold from the next attempt on."""
         self._settings = settings
-        self.plan = RetryPlan.of(settings.outbound.temp_fail_intervals, settings.outbound.max_temp_failures)
-        """The one in force."""
+        self.plans = RetryPlans(settings)
+        """Those in force."""
 
     async def run(self, entry: Entry, place: Place | PutOff | None) -> None:
         """Attempt an entry at the place from `Gate.begin`, which the caller must release.
@@ -153,8 +153,8 @@ class Pipeline:
                 given = entry if hooks is None else hooks.entry
                 report = await parts.attempter.attempt(given, settings, decided, place=place)
             # 3. The transition: what is left of the entry.
-            delay_warning = settings.outbound.delay_warning
-            change = transition(entry, report, self.plan, parts.clock.now(), parts.chance(), delay_warning)
+            delay_warning, plan = settings.outbound.delay_warning, self.plans.of(entry, place)
+            change = transition(entry, report, plan, parts.clock.now(), parts.chance(), delay_warning)
             change, recorded = await self._conclude(entry, change, hooks)
             # 7. The notifications, after the commit: observers (by `_notify`), and plugins at `delivered`.
             if hooks is not None and place is not None and hooks.wants_delivered(change):
@@ -173,7 +173,7 @@ class Pipeline:
         try:
             outcomes = tuple(verdict.decided(entry.recipients, Result.BOUNCED, BY_ADMINISTRATOR, reason))
             report = AttemptReport(outcomes, None, parts.clock.now(), 0.0)
-            change = transition(entry, report, self.plan, parts.clock.now())
+            change = transition(entry, report, self.plans.longest, parts.clock.now())
             if not tells_sender:
                 change = without_report(change)
             change, recorded = await self._conclude(entry, change, hooks)

@@ -22,15 +22,21 @@ def terms_of(table: LimitTable, worker: int) -> Terms | None:
         return None
 
     def terms(entry: Entry, site: Site) -> tuple[LimitCheck, ...]:
-        chosen = chosen_source(entry)
-        source, key = DEFAULT_SOURCE, site.key
-        if chosen is not None:
-            source, key = chosen.bind or DEFAULT_SOURCE, key.removesuffix(chosen.qualified(""))
-        found = effective(table, facts_of(entry.domain, key), source)
+        facts, source = facts_at(entry, site.key)
+        found = effective(table, facts, source)
         obeyed = (counted for counted in found.limits if counted.limit.per not in NOT_OBEYED)
         return tuple(_check(counted, found.provider, worker) for counted in obeyed)
 
     return terms
+
+
+def facts_at(entry: Entry, key: str) -> tuple[Facts, str]:
+    """What is known of an entry for the site with a key, and the source that it is sent from."""
+    chosen = chosen_source(entry)
+    source = DEFAULT_SOURCE
+    if chosen is not None:
+        source, key = chosen.bind or DEFAULT_SOURCE, key.removesuffix(chosen.qualified(""))
+    return facts_of(entry.domain, key), source
 
 
 def facts_of(domain: str, key: str) -> Facts:

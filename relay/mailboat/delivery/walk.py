@@ -24,13 +24,13 @@ from mailboat.delivery.oauth import TokenError, server_of
 from mailboat.delivery.offers import PeerOffers
 from mailboat.delivery.overrides import WorkerOverrides
 from mailboat.delivery.places import Place
+from mailboat.delivery.retries import RetryPlans
 from mailboat.delivery.rule_actions import Fired, acted, retry_after
 from mailboat.delivery.session import FileBody, Session
 from mailboat.delivery.verdict import FaultKind, PeerTrouble, Signal, Trouble
 from mailboat.model.envelope import Entry, Recipient, SpooledBody
 from mailboat.model.outcome import Outcome, PeerFacts, Result, Stage
 from mailboat.model.tls import PolicySource
-from mailboat.queue.backoff import RetryPlan
 from mailboat.queue.entry import is_last_attempt
 from mailboat.queue.store import StorageError
 from mailboat.routing.answers import Site, Target, Targets, TlsRequirement
@@ -125,8 +125,7 @@ class Walk:
         new one."""
         if all(target.tls.policy is not PolicySource.STS for target in answer.targets):
             return False
-        outbound = self._settings.outbound
-        plan = RetryPlan.of(outbound.temp_fail_intervals, outbound.max_temp_failures)
+        plan = RetryPlans(self._settings).of(self.entry, self._place)
         return is_last_attempt(self.entry, plan, self._parts.clock.now())
 
     def goes_on(self, target: Target) -> bool:

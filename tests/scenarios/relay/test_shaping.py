@@ -36,6 +36,18 @@ async def test_a_section_says_how_long_its_hosts_are_waited_for(tmp_path: Path) 
             assert "no reply in time" in deferred["reply"]
 
 
+async def test_a_section_says_when_its_mail_is_tried_again(tmp_path: Path) -> None:
+    """Here never: the first failure bounces, which elsewhere is deferred for an hour."""
+    async with ScriptedMx.start() as mx:
+        mx.on("MAIL", "451 4.7.1 greylisted")
+        config = RelayConfig(tmp_path / "config", mx.port, outbound=["temp_fail_intervals=1h"])
+        config.put("shaping.ini", "[route:sink]\ntemp_fail_intervals=none\n")
+        async with running(config) as relay:
+            await relay.submit("bob@d.test")
+            (bounced, *_) = await relay.event("bounced")
+            assert bounced["attempt"] == 1
+
+
 async def test_a_pinned_window_is_used_at_once(tmp_path: Path) -> None:
     """Elsewhere delivery begins with two connections, and these have not been answered yet."""
     async with ScriptedMx.start() as mx:

@@ -102,7 +102,8 @@ def test_what_is_not_obeyed_yet_is_said(directory: Directory) -> None:
     ("text", "fault"),
     [
         ("[default]\nconection=3\n", "2: [default] conection: unknown key in [default]; did you mean connections?"),
-        ("[default]\ntemp_fail_intervals=1m\n", "2: [default] temp_fail_intervals: is not obeyed yet: remove it"),
+        ("[default]\nnet=192.0.2.0/24\n", "2: [default] net: is not obeyed yet: remove it"),
+        ("[default]\ntemp_fail_intervals=1s\n", "2: [default] temp_fail_intervals: "),
         ("[domain:d.test]\nwindow=2\n", "2: [domain:d.test] window: is about the hosts that domains share: write it"),
         ("[default]\nwindow=20-2\n", "2: [default] window: is not START-MAX, such as 2-20, or a number"),
         ("[default]\nhelo_timeout=0\n", "2: [default] helo_timeout: is not "),

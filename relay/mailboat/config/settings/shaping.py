@@ -19,6 +19,8 @@ _LESS_SPECIFIC = "as in a less specific section"
 _AS_IN_OUTBOUND = "Property: as in outbound.ini."
 
 
+INTERVALS = "temp_fail_intervals"
+"""The property that says when mail is tried again."""
 WINDOW = "window"
 """The property of a destination, which domains share."""
 TIMEOUTS = (
@@ -117,6 +119,12 @@ class ScopeSettings:
         "learns how many the hosts accept; or a number, and nothing is learnt. Never more than "
         "`destination_concurrency_max` in outbound.ini. Domains share destinations: not in `[domain:NAME]`.",
         shown_default="2-20, with the maximum of outbound.ini",
+    )
+    temp_fail_intervals: tuple[float, ...] | Unset | None = setting(
+        None,
+        said(values.intervals),
+        "Property: as in outbound.ini. While the hosts of mail are not known, the longest of all delays hold.",
+        shown_default=_LESS_SPECIFIC,
     )
     connect_timeout: float | Unset | None = setting(
         None, said(values.seconds(1, 3600)), _AS_IN_OUTBOUND, shown_default=_LESS_SPECIFIC
