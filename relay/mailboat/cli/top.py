@@ -20,7 +20,7 @@ _HEADINGS = (
     "DESTINATION", "PROVIDER", "WAITING", "OLDEST", "CONN", "WINDOW", "RATE", "NEXT", "HELD BY", "LAST REPLY",
 )  # fmt: skip
 _RIGHT = (2, 3, 4, 5, 7)
-_WIDEST = 40
+_WIDEST = 60
 """Columns of a cell but the last."""
 _PAUSE = 9
 """The pause between two looks at least, as a multiple of what one takes: with many destinations it costs the relay
