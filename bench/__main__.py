@@ -20,6 +20,7 @@ class _Benchmark(NamedTuple):
 BENCHMARKS: Mapping[str, _Benchmark] = {
     "run": _Benchmark("compare", "Mailboat against Postfix and Haraka"),
     "backlog": _Benchmark("backlog", "a million deferred messages in one worker"),
+    "bounce": _Benchmark("bounce", "10,000 of 100,000 queued messages bounced by an administrator"),
     "destinations": _Benchmark("destinations", "many destinations, and a dead one among them"),
     "hostile": _Benchmark("hostile", "hosts and DNS servers that never answer, and what others get of their mail"),
     "hooks": _Benchmark("hooks", "what plugins cost: ten that do nothing at every point, against none"),
