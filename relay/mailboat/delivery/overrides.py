@@ -198,6 +198,8 @@ class WorkerOverrides:
     def heard_all(self, entry: Entry, site: Site, transcript: Transcript, began: float) -> Fired:
         """A host answered a transaction; returns the rules that this fires. Replies that are the same count once."""
         fired: dict[tuple[Stage, Reply], Rule] = {}
+        if not _refuses(transcript):
+            return fired
         for trouble in dict.fromkeys(refusals_in(transcript)):
             rule = self.heard(entry, site, trouble, began)
             if rule is not None and trouble.reply is not None:
@@ -213,6 +215,18 @@ class WorkerOverrides:
             if len(self._subjects) > REMEMBERED:
                 self._subjects.popitem(last=False)
         return known
+
+
+def _refuses(transcript: Transcript) -> bool:
+    """Whether there is a reply that refuses something: asked for each message, so without a generator."""
+    for reply in transcript.rcpts:
+        if reply.code >= 400:
+            return True
+    for reply in transcript.dots:
+        if reply.code >= 400:
+            return True
+    mail, data = transcript.mail, transcript.data
+    return (mail is not None and mail.code >= 400) or (data is not None and data.code >= 400)
 
 
 def refusals_in(transcript: Transcript) -> Iterator[Trouble]:
