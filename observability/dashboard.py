@@ -195,13 +195,13 @@ def waiting() -> Sequence[Builder[Panel]]:
         graph(
             "Held by limits",
             "Entries that limits of shaping.ini hold, by provider, or by destination for mail of none.",
-            [Query(f"{total(series(_WAITING, limits), 'provider')} > 0", "{{provider}}")],
+            [Query(total(series(_WAITING, limits), "provider"), "{{provider}}")],
             Look(stack=True),
         ),
         graph(
             "Held by hosts",
             "Entries for hosts that take no more at once (window), or that failed several times in a row (backoff).",
-            [Query(f"{total(series(_WAITING, hosts), 'provider, cause')} > 0", "{{provider}}: {{cause}}")],
+            [Query(total(series(_WAITING, hosts), "provider, cause"), "{{provider}}: {{cause}}")],
             Look(stack=True),
         ),
     ]
