@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 PAGE = 500
 """Entries that are read at once."""
-AT_ONCE = 50
+AT_ONCE = 250
 """Entries that are changed at once: new mail shares the commits."""
 FOLLOWED = 10
 """How often mail that was under way is looked at again."""
