@@ -299,5 +299,7 @@ def _warnings(file: IniFile, given: ShapingFile) -> Iterator[Fault]:
             if action.kind not in ACTED_ON:
                 message = f"{action}: is checked, but delivery does not do it yet"
                 yield file.fault(f"{RULE}{rule.name}", "action", message)
+        if rule.recover is not None:
+            yield file.fault(f"{RULE}{rule.name}", "recover", "is checked, but no rule has steps back yet")
         for per in sorted(rule.per - ACTED_ON_PER):
             yield file.fault(f"{RULE}{rule.name}", "per", f"{per}: is checked, but such a rule suspends nothing yet")

@@ -90,11 +90,13 @@ def test_what_outbound_says_explicitly_counts_more_than_the_built_in_table(
 
 def test_what_is_not_obeyed_yet_is_said(directory: Directory) -> None:
     directory.write(
-        "shaping.ini", f"[default]\nconnections=3 per host\nrate=30/1m\ninet=v4\n{RULE}action[]=connections =1\n"
+        "shaping.ini",
+        f"[default]\nconnections=3 per host\nrate=30/1m\ninet=v4\n{RULE}action[]=connections =1\nrecover=x2 every 5m\n",
     )
     assert directory.warnings() == [
         "shaping.ini:2: [default] connections: is checked and shown, but delivery does not obey limits per host yet",
         "shaping.ini:9: [rule:r] action: connections =1: is checked, but delivery does not do it yet",
+        "shaping.ini:12: [rule:r] recover: is checked, but no rule has steps back yet",
     ]
 
 
