@@ -72,7 +72,7 @@ def namespace(server: ApiServer, *plurals: str) -> KubeApi:
     kubectl = server.kubectl(NAMESPACE)
     for plural in plurals:
         kubectl.apply((CRDS / f"{plural}.yaml").read_text())
-        kubectl("wait", "--for=condition=Established", f"crd/{plural}.mailboat.dev")
+        kubectl.established(f"crd/{plural}.mailboat.dev")
     kubectl("create", "namespace", NAMESPACE)
     return KubeApi(server.kubeconfig, NAMESPACE)
 

@@ -98,7 +98,7 @@ def test_operator_relays_and_their_configuration_are_installed_changed_and_remov
 def test_the_resource_types_outlive_the_operator_and_are_taken_up_again(helm_does: Installed) -> None:
     crds = ("crd/outboundconfigs.mailboat.dev", "crd/sendingdomains.mailboat.dev")
     helm_does("install", "mailboat-operator", "mailboat-operator")
-    helm_does.kubectl("wait", "--for=condition=Established", *crds)
+    helm_does.kubectl.established(*crds)
     helm_does("uninstall", "mailboat-operator")
     assert all(map(helm_does.kubectl.exists, crds))
     helm_does("install", "mailboat-operator", "mailboat-operator")

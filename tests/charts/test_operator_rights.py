@@ -55,7 +55,7 @@ def test_they_are_enough_where_it_watches_and_nothing_elsewhere(
 ) -> None:
     kubeconfig = install(values)
     kubectl = server.kubectl(watched)
-    kubectl("wait", "--for=condition=Established", "crd/outboundconfigs.mailboat.dev")
+    kubectl.established("crd/outboundconfigs.mailboat.dev")
     kubectl.apply(*_objects())
     with (tmp_path / "log").open("w+") as log:
         process = subprocess.Popen(

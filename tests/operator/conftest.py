@@ -28,7 +28,7 @@ def crd_server(apiserver: ApiServer) -> ApiServer:
     kubectl = apiserver.kubectl()
     for crd in CRD_FILES:
         kubectl.apply(crd.read_text())
-        kubectl("wait", "--for=condition=Established", f"crd/{crd.stem}.mailboat.dev")
+        kubectl.established(f"crd/{crd.stem}.mailboat.dev")
     return apiserver
 
 

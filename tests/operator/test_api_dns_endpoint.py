@@ -40,7 +40,7 @@ def external_dns(crd_server: ApiServer) -> Iterator[None]:
     """The resource type is there."""
     kubectl = crd_server.kubectl()
     kubectl.apply(CRD.read_text())
-    kubectl("wait", "--for=condition=Established", "crd/dnsendpoints.externaldns.k8s.io")
+    kubectl.established("crd/dnsendpoints.externaldns.k8s.io")
     yield
     kubectl("delete", "--wait", "crd/dnsendpoints.externaldns.k8s.io")
 

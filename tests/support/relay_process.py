@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +168,12 @@ class Relay:
         return (await self.http("/readyz"))[0]
 
     async def settled(self) -> None:
-        """Wait until the queue is empty."""
-        await self.poll(
-            lambda: self.http("/v1/queue?limit=1"), lambda answer: answer[1] == {"messages": [], "next": None}
-        )
+        """Wait until the queue is empty. Raises TimeoutError with what it holds."""
+        ask = partial(self.http, "/v1/queue?limit=1")
+        try:
+            await self.poll(ask, lambda answer: answer[1] == {"messages": [], "next": None})
+        except TimeoutError as error:
+            raise TimeoutError("\n".join([f"not settled: {await ask()}", *list(self.log)[-20:]])) from error
 
     async def poll(self, ask: Callable[[], Any], good: Callable[[Any], object]) -> Any:
         """Ask until the answer is good: for what the relay tells nobody."""

@@ -7,7 +7,7 @@ marker of the same name, and `make e2e` runs it:
     def test_something(apiserver: ApiServer) -> None:
         kubectl = apiserver.kubectl("default")
         kubectl.apply((ROOT / "crds" / "outboundconfigs.yaml").read_text())
-        kubectl("wait", "--for=condition=Established", "crd/outboundconfigs.mailboat.dev")
+        kubectl.established("crd/outboundconfigs.mailboat.dev")
 
 `apiserver.kubeconfig` is the administrator's, for `KUBECONFIG` of an operator under test; `kubeconfig_of` gives one of
 a service account, for tests of RBAC. `stop` and `start` take the server away and give it back with what it knew.

@@ -79,6 +79,10 @@ class Kubectl:
         text = "\n---\n".join(each if isinstance(each, str) else json.dumps(each) for each in objects)
         return self("apply", *(["--server-side", "--force-conflicts"] if server_side else []), "-f", "-", stdin=text)
 
+    def established(self, *types: str) -> None:
+        """Wait until resource types are served: `kubectl wait` fails where one is so new that it has no conditions."""
+        self.until(lambda: self("wait", "--for=condition=Established", *types), lambda _: True)
+
     def until(self, ask: Callable[[], Any], good: Callable[[Any], object], patience: float = PATIENCE) -> Any:
         """Ask until the answer is good, and give it; a question that fails is asked again.
 
