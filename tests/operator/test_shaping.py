@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.config_directory import Directory
-from tests.support.outbound_config import KEY, UID, faults_of, files, parsed, rendered, resolved
+from tests.support.outbound_config import KEY, UID, faults_of, files, in_pod, parsed, rendered, resolved
 from tests.support.shaping import shaping_table
 
 from mailboat.config.hash import config_hash
-from mailboat.config.settings import Settings
 from mailboat.shaping.scopes import Scope, ScopeKind
 from mailboat.shaping.table import LimitTable
 from mailboat_operator.desired.children import build
@@ -29,17 +27,6 @@ RULE: dict[str, Any] = {
     "actions": [{"type": "Suspend"}],
     "for": ["15m"],
 }
-
-
-def in_pod(path: Path, spec: dict[str, Any]) -> Settings:
-    """What a pod makes of the children of a resource."""
-    directory = Directory(path)
-    for name, content in files(rendered(spec)).items():
-        directory.write(name, content)
-    loaded = directory.load()
-    assert loaded.faults == ()
-    assert loaded.settings is not None
-    return loaded.settings
 
 
 def checked(shaping: dict[str, Any]) -> RelayFaults:

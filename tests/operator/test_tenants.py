@@ -6,28 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.config_directory import Directory
-from tests.support.outbound_config import KEY, UID, faults_of, files, parsed, rendered, resolved
+from tests.support.outbound_config import KEY, UID, faults_of, files, in_pod, parsed, rendered, resolved
 
 from mailboat.config.hash import config_hash
-from mailboat.config.settings import Endpoint, Settings, Tenant
+from mailboat.config.settings import Endpoint, Tenant
 from mailboat_operator.desired.children import build
 from mailboat_operator.relay_check import RelayFaults, relay_faults
 
 SHOP = {"name": "shop", "users": ["shop", "shop batch"], "mayName": ["billing"]}
 PRINTERS = {"name": "printers", "listeners": ["0.0.0.0:2525", "[::]:2525"]}
-
-
-def in_pod(path: Path, spec: dict[str, Any]) -> Settings:
-    """What a pod makes of the children of a resource beside files of its own."""
-    directory = Directory(path)
-    directory.write("smtp.ini", "listen=0.0.0.0:2525, [::]:2525\n")
-    for name, content in files(rendered(spec)).items():
-        directory.write(name, content)
-    loaded = directory.load()
-    assert loaded.faults == ()
-    assert loaded.settings is not None
-    return loaded.settings
 
 
 def refused(*tenants: dict[str, Any]) -> RelayFaults:

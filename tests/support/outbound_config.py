@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from tests.support.config_directory import Directory
 from tests.support.crds import CRDS, crd_of, defaulted
 
+from mailboat.config.settings import Settings
 from mailboat_operator.checks import Resolved, Sources, resolve
 from mailboat_operator.desired.children import Desired, build
 from mailboat_operator.observed import ObjectKey, SourceObject
@@ -91,3 +94,15 @@ def rendered(spec: dict[str, Any], sources: Sources | None = None, hash_key: byt
 def files(desired: Desired) -> dict[str, bytes]:
     """All that a relay pod sees in its directory."""
     return {name: content for child in desired.children for name, content in child.data.items()}
+
+
+def in_pod(path: Path, spec: dict[str, Any]) -> Settings:
+    """What a pod makes of the children of a resource beside an `smtp.ini` of its own."""
+    directory = Directory(path)
+    directory.write("smtp.ini", "listen=0.0.0.0:2525, [::]:2525\n")
+    for name, content in files(rendered(spec)).items():
+        directory.write(name, content)
+    loaded = directory.load()
+    assert loaded.faults == ()
+    assert loaded.settings is not None
+    return loaded.settings

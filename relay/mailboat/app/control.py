@@ -244,11 +244,8 @@ class RelayControl:
 
     async def overrides(self) -> Sequence[dict[str, Any]]:
         """Those that the owner of limits keeps for all workers."""
-        return (
-            []
-            if self._limits is None
-            else [shown(one) for one in self._limits.overrides.listed() if said_of(one) is None]
-        )
+        listed = () if self._limits is None else self._limits.overrides.listed()
+        return [shown(one) for one in listed if said_of(one) is None]
 
     async def end_override(self, id: str) -> bool:  # noqa: A002 - the field's word
         """For all workers."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from mailboat.app.build import Parts
 from mailboat.config.settings import Settings
-from mailboat.delivery.source import chosen_source
+from mailboat.delivery.source import source_name
 from mailboat.metrics.waiting import CountsByProvider
 from mailboat.model.address import NULL_SENDER
 from mailboat.model.envelope import Entry, EntryKey
@@ -27,7 +27,6 @@ from mailboat.queue.tallies import Tally
 from mailboat.routing.answers import Site, Spot
 from mailboat.shaping.limits import LimitKey
 from mailboat.shaping.rate import RateLimit
-from mailboat.shaping.scopes import DEFAULT_SOURCE
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +136,7 @@ class WorkerDestinations:
                 row["next_attempt_at"] = max(one.next_attempt, now + held.until - monotonic)
         if by in (GroupBy.TENANT, GroupBy.SOURCE):
             return row
-        chosen = chosen_source(first)
-        row["source"] = DEFAULT_SOURCE if chosen is None else chosen.bind or DEFAULT_SOURCE
+        row["source"] = source_name(first)
         destination = self.parts.gate.destination(queue)
         if destination is None or destination.site is None:
             return row

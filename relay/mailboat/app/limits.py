@@ -43,7 +43,7 @@ class LimitOwner:
         self._marks = LimitMarks(queue_dir)
         self._owner = Owner(Ledger())
         self.overrides = OverrideOwner(
-            self._marks, clock, lambda lessee, message: self._outbox.append((lessee, message))
+            self._marks, clock, lambda lessee, message: self._outbox.append((lessee, message)), self._set_end
         )
         """What rules from replies have put into force."""
         self._overrides_timer: asyncio.TimerHandle | None = None
@@ -136,16 +136,19 @@ class LimitOwner:
                 self._timer.cancel()
             delay = max(0.0, (when - self._now()) / SECOND)
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
-        if (delay_ := self.overrides.delay) is not None:
-            if self._overrides_timer is not None:
-                self._overrides_timer.cancel()
-            self._overrides_timer = asyncio.get_running_loop().call_later(
-                min(delay_, LONGEST_SLEEP), self._end_overrides
-            )
+
+    def _set_end(self) -> None:
+        """Other overrides are in force: look again when the first of them ends."""
+        if self._overrides_timer is not None:
+            self._overrides_timer.cancel()
+            self._overrides_timer = None
+        if (delay := self.overrides.delay) is not None:
+            wait = min(delay, LONGEST_SLEEP)
+            self._overrides_timer = asyncio.get_running_loop().call_later(wait, self._end_overrides)
 
     def _end_overrides(self) -> None:
-        self._overrides_timer = None
         self.overrides.tick()
+        self._set_end()
         self._send()
 
     def _tick(self) -> None:

@@ -18,16 +18,18 @@ from mailboat.shaping.overrides import Override, OverridePlace, Overrides, RuleM
 
 log = logging.getLogger(__name__)
 
-Say = Callable[[list[Any]], None]
-
 
 class OverrideOwner:
     """The overrides of a relay, beside its limits."""
 
-    def __init__(self, marks: LimitMarks, clock: Clock, put: Callable[[Any, list[Any]], None]) -> None:
-        """`put` has a worker told something as soon as `unsaved` is durable."""
+    def __init__(
+        self, marks: LimitMarks, clock: Clock, put: Callable[[Any, list[Any]], None], changed: Callable[[], None]
+    ) -> None:
+        """`put` has a worker told something as soon as `unsaved` is durable; `changed` is called before workers are
+        told what is in force."""
         self._clock = clock
         self._put = put
+        self._changed = changed
         self._workers: list[Any] = []
         self._overrides = Overrides(marks.overrides(), clock.now())
         self.unsaved: dict[str, Override | None] = {}
@@ -93,6 +95,7 @@ class OverrideOwner:
 
     def _tell(self) -> None:
         """Tell all workers what is in force: at the end, the first one tries before the others."""
+        self._changed()
         for number, worker in enumerate(self._workers):
             known = (replace(one, until=one.until + one.margin) if number else one for one in self._overrides)
             self._put(worker, ["overrides", [packed(one) for one in known]])
@@ -124,8 +127,15 @@ def hear(overrides: WorkerOverrides, observer: Observer, message: list[Any]) -> 
             scope = f"{one.place.scope} {one.place.part}".rstrip()
             observer.overridden(
                 OverrideFact(
-                    *(one.id, scope, one.place.source, one.kind, one.why, one.matches, one.reason, one.until),
-                    is_over=is_over,
+                    one.id,
+                    scope,
+                    one.place.source,
+                    one.kind,
+                    one.why,
+                    one.matches,
+                    one.reason,
+                    one.until,
+                    is_over,
                 )
             )
 

@@ -12,19 +12,19 @@ from datetime import UTC, datetime
 
 from mailboat.delivery.gate import PutOff
 from mailboat.delivery.rule_actions import Fired
-from mailboat.delivery.source import chosen_source
-from mailboat.delivery.terms import facts_of
+from mailboat.delivery.source import source_name
+from mailboat.delivery.terms import facts_at
 from mailboat.delivery.verdict import FaultKind, Transcript, Trouble
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry
 from mailboat.model.outcome import Stage
 from mailboat.model.reply import Reply
 from mailboat.routing.answers import Site
-from mailboat.shaping.effective import ANY_SOURCE, Facts, scopes
+from mailboat.shaping.effective import ANY_SOURCE, scopes
 from mailboat.shaping.mail_selection import MailSelection
 from mailboat.shaping.overrides import Override, OverridePlace, RuleMatch
 from mailboat.shaping.rules import ActionKind, Rule, RulePer, RuleStage, first_match, one_line
-from mailboat.shaping.scopes import DEFAULT_SOURCE, Scope, ScopeKind
+from mailboat.shaping.scopes import Scope, ScopeKind
 from mailboat.shaping.suspension import selection_of
 from mailboat.shaping.table import LimitTable
 
@@ -41,12 +41,7 @@ class _Subject:
     __slots__ = ("facts", "places", "provider", "scopes", "source")
 
     def __init__(self, table: LimitTable, entry: Entry, site: Site) -> None:
-        chosen = chosen_source(entry)
-        source, key = DEFAULT_SOURCE, site.key
-        if chosen is not None:
-            source, key = chosen.bind or DEFAULT_SOURCE, key.removesuffix(chosen.qualified(""))
-        self.source = source
-        self.facts: Facts = facts_of(entry.domain, key)
+        self.facts, self.source = facts_at(entry, site.key)
         self.provider = "" if self.facts.route else table.provider_of(self.facts.domain, self.facts.hosts)
         self.scopes: tuple[Scope, ...] = tuple(reversed(list(scopes(self.facts, self.provider))))
         """The most specific first."""
@@ -54,7 +49,7 @@ class _Subject:
             OverridePlace(str(scope), part, by)
             for scope in self.scopes
             for part in ("", self.facts.site, self.facts.domain)
-            for by in (source, ANY_SOURCE)
+            for by in (self.source, ANY_SOURCE)
         )
         """Where an override holds for it."""
 
@@ -207,8 +202,7 @@ class WorkerOverrides:
         return fired
 
     def _subject(self, entry: Entry, site: Site) -> _Subject:
-        chosen = chosen_source(entry)
-        key = (entry.domain, site.key, "" if chosen is None else chosen.bind)
+        key = (entry.domain, site.key, source_name(entry))
         known = self._subjects.get(key)
         if known is None:
             known = self._subjects[key] = _Subject(self._table, entry, site)

@@ -233,7 +233,10 @@ class Pipeline:
         # Retries are spread: the first one finds out whether the hosts work again.
         retry_after = left + max(1.0, 0.2 * left) * parts.chance()
         return AttemptReport(
-            *(tuple(outcomes), None, parts.clock.now(), 0.0),
+            tuple(outcomes),
+            None,
+            parts.clock.now(),
+            0.0,
             retry_after=retry_after,
             counted=False,
             excused=True,

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from mailboat.delivery.engine import Engine
-from mailboat.delivery.source import chosen_source
+from mailboat.delivery.source import source_name
 from mailboat.model.clock import Clock
 from mailboat.model.envelope import Entry, State
 from mailboat.queue.store import Selection, StorageError, Store
@@ -19,7 +19,6 @@ from mailboat.routing.answers import Located, Site
 from mailboat.shaping.directive import Directive, DirectiveVerb
 from mailboat.shaping.effective import Facts
 from mailboat.shaping.mail_selection import MailSelection
-from mailboat.shaping.scopes import DEFAULT_SOURCE
 
 log = logging.getLogger(__name__)
 
@@ -134,22 +133,16 @@ class QueueChanges:
         """Those that are selected, and not another relay's or only reports."""
         candidates = [entry for entry in entries if entry.recipients and not entry.held_reason]
         if not selection.needs_hosts:
-            return [entry for entry in candidates if selection.fits(entry, source_of(entry))]
-        candidates = [entry for entry in candidates if selection.may_fit(entry, source_of(entry))]
+            return [entry for entry in candidates if selection.fits(entry, source_name(entry))]
+        candidates = [entry for entry in candidates if selection.may_fit(entry, source_name(entry))]
         located = await asyncio.gather(*(self._locate(entry) for entry in candidates))
         found = []
         for entry, to in zip(candidates, located, strict=True):
             if isinstance(to.where, Site):
                 facts = to.where.facts
-                if selection.fits(entry, source_of(entry), facts, self._provider_of(facts)):
+                if selection.fits(entry, source_name(entry), facts, self._provider_of(facts)):
                     found.append(entry)
         return found
-
-
-def source_of(entry: Entry) -> str:
-    """The source that an entry goes from."""
-    chosen = chosen_source(entry)
-    return DEFAULT_SOURCE if chosen is None else chosen.bind or DEFAULT_SOURCE
 
 
 def _coarse(selection: MailSelection) -> Selection:

@@ -17,6 +17,7 @@ from mailboat.delivery.verdict import FaultKind, PeerTrouble, Trouble
 from mailboat.model.envelope import Entry
 from mailboat.model.outcome import Stage
 from mailboat.routing.answers import Target
+from mailboat.shaping.scopes import DEFAULT_SOURCE
 
 _NAME = re.compile(r"[!-~]{1,255}")
 """A valid argument of EHLO: others could be another command."""
@@ -48,6 +49,11 @@ class ChosenSource:
     ehlo: str
     """`outbound_helo`; empty: the same."""
 
+    @property
+    def name(self) -> str:
+        """The source, as sections of shaping.ini name it."""
+        return self.bind or DEFAULT_SOURCE
+
     def qualified(self, name: str) -> str:
         """The name of a destination with this source, whose ready queue and limits are separate."""
         return f"{name} from {self.bind or '-'} as {self.ehlo or '-'}"
@@ -65,6 +71,12 @@ def chosen_source(entry: Entry) -> ChosenSource | None:
         return None
     ip, helo = notes.get("outbound_ip"), notes.get("outbound_helo")
     return ChosenSource(str(ip or ""), str(helo or "")) if ip or helo else None
+
+
+def source_name(entry: Entry) -> str:
+    """The source that an entry is sent from, as sections of shaping.ini name it."""
+    chosen = chosen_source(entry)
+    return DEFAULT_SOURCE if chosen is None else chosen.name
 
 
 def _chosen(target: Target) -> str:

@@ -33,10 +33,9 @@ def terms_of(table: LimitTable, worker: int) -> Terms | None:
 def facts_at(entry: Entry, key: str) -> tuple[Facts, str]:
     """What is known of an entry for the site with a key, and the source that it is sent from."""
     chosen = chosen_source(entry)
-    source = DEFAULT_SOURCE
-    if chosen is not None:
-        source, key = chosen.bind or DEFAULT_SOURCE, key.removesuffix(chosen.qualified(""))
-    return facts_of(entry.domain, key), source
+    if chosen is None:
+        return facts_of(entry.domain, key), DEFAULT_SOURCE
+    return facts_of(entry.domain, key.removesuffix(chosen.qualified(""))), chosen.name
 
 
 def facts_of(domain: str, key: str) -> Facts:

@@ -15,6 +15,7 @@ import pytest
 from tests.support.counting_mx import CountingMx
 from tests.support.dns_server import DnsServer
 from tests.support.mx_conversation import Held
+from tests.support.one_provider import one_provider
 from tests.support.relay_process import Relay, RelayConfig, everybody_accepts, running
 
 METRIC = "mailboat_shaping_waiting_entries"
@@ -31,10 +32,7 @@ async def mx() -> AsyncIterator[CountingMx]:
 @pytest.fixture
 async def dns() -> AsyncIterator[DnsServer]:
     """Eight domains of one provider."""
-    async with DnsServer.start() as server:
-        for n in range(8):
-            server.zone.mx(f"d{n}.test", (10, "mx.provider.test"))
-        server.zone.a("mx.provider.test", "127.0.0.1")
+    async with one_provider() as server:
         yield server
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.support.counting_mx import CountingMx, fullest
 from tests.support.dns_server import DnsServer
 from tests.support.mx_conversation import Drop, Held
+from tests.support.one_provider import one_provider
 from tests.support.relay_process import Relay, RelayConfig, everybody_accepts, running
 
 
@@ -27,10 +28,7 @@ async def mx() -> AsyncIterator[CountingMx]:
 @pytest.fixture
 async def dns() -> AsyncIterator[DnsServer]:
     """Three domains with the same host."""
-    async with DnsServer.start() as server:
-        for n in range(8):
-            server.zone.mx(f"d{n}.test", (10, "mx.provider.test"))
-        server.zone.a("mx.provider.test", "127.0.0.1")
+    async with one_provider() as server:
         yield server
 
 
